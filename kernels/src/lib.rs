@@ -1,0 +1,8 @@
+//! The arithmetic of Osteon on plain slices.
+//!
+//! A kernel takes slices, a small shape struct, and scratch whose length its `scratch_len` gives. It asserts lengths at entry,
+//! allocates nothing, and gives the same bits for any number of threads. Activations are NHWC. The first argument of each
+//! kernel is the instruction set, an [`Isa`](simd::Isa): each body is written once against the trait [`Simd`](simd::Simd).
+
+pub mod par;
+pub mod simd;

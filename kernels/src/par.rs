@@ -1,0 +1,66 @@
+//! One way to split work over threads. Splits depend on shapes only, never on the number of threads, and each part writes
+//! its own piece of the output or its own row of partial sums; so the result is the same bits for any number of threads.
+
+use rayon::prelude::*;
+
+/// A pool of worker threads. Everything inside [`Pool::run`] uses these workers.
+pub struct Pool(rayon::ThreadPool);
+
+impl Pool {
+    /// A pool of `threads` workers (0: one per core). In each of them denormal results are flushed to zero.
+    ///
+    /// # Errors
+    /// The operating system's, if the threads cannot be made.
+    pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("osteon-{i}"));
+        builder.start_handler(|_| flush_denormals()).build().map(Pool)
+    }
+
+    /// Number of workers.
+    pub fn threads(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    /// Runs `work` inside the pool, also when the pool has one thread.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.0.install(work)
+    }
+}
+
+/// Makes this thread treat denormal numbers as zero: one would cost a hundred times an ordinary multiplication.
+fn flush_denormals() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const FLUSH_TO_ZERO: u32 = 1 << 15;
+        const DENORMALS_ARE_ZERO: u32 = 1 << 6;
+        let mut control: u32 = 0;
+        // SAFETY: reads and writes only the control bits of this thread's SSE unit, which every x86-64 has; rounding mode and
+        // exception masks stay as they are.
+        unsafe {
+            std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
+            control |= FLUSH_TO_ZERO | DENORMALS_ARE_ZERO;
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &control, options(nostack, readonly));
+        }
+    }
+}
+
+/// Calls `work(i)` for every `i` below `count`, in any order, on any worker.
+pub fn for_each(count: usize, work: impl Fn(usize) + Sync + Send) {
+    (0..count).into_par_iter().with_max_len(1).for_each(work);
+}
+
+/// Splits `output` into chunks of `chunk` values (the last may be shorter) and calls `work(i, chunk i)`.
+pub fn chunks_mut<T: Send>(output: &mut [T], chunk: usize, work: impl Fn(usize, &mut [T]) + Sync + Send) {
+    output.par_chunks_mut(chunk).with_max_len(1).enumerate().for_each(|(i, part)| work(i, part));
+}
+
+/// As [`chunks_mut`] for two outputs that are split alike: chunk `i` of both goes to one call.
+pub fn chunks_mut2<T: Send, U: Send>(
+    (first, first_chunk): (&mut [T], usize),
+    (second, second_chunk): (&mut [U], usize),
+    work: impl Fn(usize, &mut [T], &mut [U]) + Sync + Send,
+) {
+    assert_eq!(first.len().div_ceil(first_chunk), second.len().div_ceil(second_chunk), "outputs split into unequal counts");
+    let parts = first.par_chunks_mut(first_chunk).zip(second.par_chunks_mut(second_chunk));
+    parts.with_max_len(1).enumerate().for_each(|(i, (a, b))| work(i, a, b));
+}

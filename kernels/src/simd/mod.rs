@@ -1,0 +1,209 @@
+//! One trait for eight f32 lanes, one token per instruction set, and the dispatcher that chooses when the program runs.
+//!
+//! A body is a type that implements [`Body`]: its fields are the arguments, its `run` is generic over the token. [`Isa::run`]
+//! calls it inside a function compiled with that instruction set's target features, so everything that `run` calls must be
+//! `#[inline(always)]` (a closure or a plain `fn` would lose the features).
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2Fma;
+pub use portable::Portable;
+
+/// Lanes of a vector, for every instruction set: sums over lanes then have the same order everywhere.
+pub const LANES: usize = 8;
+
+/// Eight f32 lanes and what can be done with them. The token's existence proves that the machine has the instructions.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// Eight f32.
+    type F32: Copy + Send + Sync;
+
+    /// All lanes `value`.
+    fn splat(self, value: f32) -> Self::F32;
+    /// The first eight values of `slice`.
+    fn load(self, slice: &[f32]) -> Self::F32;
+    /// Overwrites the first eight values of `slice`.
+    fn store(self, vector: Self::F32, slice: &mut [f32]);
+    /// # Safety
+    /// Eight f32 can be read at `pointer`.
+    unsafe fn load_ptr(self, pointer: *const f32) -> Self::F32;
+    /// # Safety
+    /// Eight f32 can be written at `pointer`.
+    unsafe fn store_ptr(self, vector: Self::F32, pointer: *mut f32);
+    /// `a + b`
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Square root.
+    fn sqrt(self, a: Self::F32) -> Self::F32;
+    /// `a * b + c`; rounded once where the instruction set has a fused multiply-add, twice otherwise.
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `if a > b { a } else { b }`, so `b` where either is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `if a < b { a } else { b }`, so `b` where either is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `yes` where `a > b`, else `no`.
+    fn select_gt(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// Rounds to the nearest integer, ties to even.
+    fn round(self, a: Self::F32) -> Self::F32;
+    /// `2^a` for integral `a` in -126..=127.
+    fn exp2_integral(self, a: Self::F32) -> Self::F32;
+    /// The lanes as an array.
+    fn to_array(self, a: Self::F32) -> [f32; LANES];
+
+    /// Sum of the lanes in a fixed order: ((0+4)+(2+6)) + ((1+5)+(3+7)).
+    #[inline(always)]
+    fn sum(self, a: Self::F32) -> f32 {
+        let l = self.to_array(a);
+        ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+    }
+
+    /// Largest lane.
+    #[inline(always)]
+    fn max_lane(self, a: Self::F32) -> f32 {
+        let l = self.to_array(a);
+        l.into_iter().fold(l[0], |m, x| if x > m { x } else { m })
+    }
+}
+
+/// A computation that is written once for every instruction set.
+pub trait Body {
+    /// What it returns.
+    type Output;
+    /// The computation. Mark the implementation `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set that this machine has: only a successful check makes one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    #[cfg(target_arch = "x86_64")]
+    Avx2Fma(Avx2Fma),
+    Portable,
+}
+
+impl Isa {
+    /// The fastest of this machine.
+    pub fn detect() -> Isa {
+        Isa::all()[0]
+    }
+
+    /// Every one that this machine has, fastest first. Tests go through them all.
+    pub fn all() -> Vec<Isa> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        if let Some(token) = Avx2Fma::detect() {
+            all.push(Isa(Kind::Avx2Fma(token)));
+        }
+        all.push(Isa(Kind::Portable));
+        all
+    }
+
+    /// The one of that name, if this machine has it.
+    pub fn named(name: &str) -> Option<Isa> {
+        Isa::all().into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// `avx2+fma` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2Fma(_) => "avx2+fma",
+            Kind::Portable => "portable",
+        }
+    }
+
+    /// Runs `body` with this instruction set.
+    #[inline]
+    pub fn run<B: Body>(self, body: B) -> B::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2Fma(token) => token.run(body),
+            Kind::Portable => body.run(Portable),
+        }
+    }
+}
+
+impl std::fmt::Debug for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// `exp` relative error, claimed and tested against f64 over the whole range.
+pub const MAX_EXP_ERROR: f64 = 3e-7;
+
+/// `e^x`, 0 below -87.3 and clamped to `e^88.3` above.
+///
+/// Range reduction `x = n ln 2 + r`, |r| <= ln 2 / 2, then a Taylor polynomial of degree 7 in `r` (Muller, Elementary
+/// Functions, ch. 9): the first dropped term is (ln 2 / 2)^8 / 8! = 5e-9.
+#[inline(always)]
+pub fn exp<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    let low = simd.splat(-87.3);
+    let clamped = simd.min(simd.max(x, low), simd.splat(88.3));
+    let n = simd.round(simd.mul(clamped, simd.splat(std::f32::consts::LOG2_E)));
+    // ln 2 in two parts: the first has 9 trailing zero bits, so n * LN2_HIGH is exact.
+    let r = simd.mul_add(n, simd.splat(-0.693_359_4), clamped);
+    let r = simd.mul_add(n, simd.splat(2.121_944_4e-4), r);
+    let mut p = simd.splat(1.0 / 5040.0);
+    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = simd.mul_add(p, r, simd.splat(coefficient));
+    }
+    let value = simd.mul(p, simd.exp2_integral(n));
+    simd.select_gt(low, x, simd.splat(0.0), value)
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub fn sigmoid<S: Simd>(simd: S, x: S::F32) -> S::F32 {
+    let one = simd.splat(1.0);
+    let e = exp(simd, simd.sub(simd.splat(0.0), x));
+    simd.div(one, simd.add(one, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct ExpOf<'a>(&'a [f32], &'a mut [f32]);
+    impl Body for ExpOf<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            for (x, y) in self.0.chunks_exact(LANES).zip(self.1.chunks_exact_mut(LANES)) {
+                simd.store(exp(simd, simd.load(x)), y);
+            }
+        }
+    }
+
+    #[test]
+    fn exp_error_is_as_claimed_on_every_isa() {
+        let x: Vec<f32> = (0..1 << 16).map(|i| -87.0 + 175.0 * i as f32 / 65536.0).collect();
+        for isa in Isa::all() {
+            let mut y = vec![0.0; x.len()];
+            isa.run(ExpOf(&x, &mut y));
+            let worst = x.iter().zip(&y).map(|(&x, &y)| (f64::from(y) / f64::from(x).exp() - 1.0).abs()).fold(0.0, f64::max);
+            assert!(worst < MAX_EXP_ERROR, "{isa:?}: {worst:e}");
+        }
+    }
+
+    #[test]
+    fn exp_of_extremes() {
+        let x = [-1e30, -100.0, f32::NEG_INFINITY, 0.0, 1e30, 88.0, -87.0, 1.0];
+        for isa in Isa::all() {
+            let mut y = [0.0; LANES];
+            isa.run(ExpOf(&x, &mut y));
+            assert_eq!(&y[..4], &[0.0, 0.0, 0.0, 1.0], "{isa:?}");
+            assert!(y[4].is_finite() && y[4] > 1e38);
+        }
+    }
+}

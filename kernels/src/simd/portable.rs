@@ -1,0 +1,86 @@
+//! Any processor, by the crate `wide`.
+
+use super::{LANES, Simd};
+use wide::{f32x8, i32x8};
+
+/// Needs no proof.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Portable;
+
+impl Simd for Portable {
+    type F32 = f32x8;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> f32x8 {
+        f32x8::splat(value)
+    }
+    #[inline(always)]
+    fn load(self, slice: &[f32]) -> f32x8 {
+        let mut lanes = [0.0; LANES];
+        lanes.copy_from_slice(&slice[..LANES]);
+        f32x8::new(lanes)
+    }
+    #[inline(always)]
+    fn store(self, vector: f32x8, slice: &mut [f32]) {
+        slice[..LANES].copy_from_slice(&vector.to_array());
+    }
+    #[inline(always)]
+    unsafe fn load_ptr(self, pointer: *const f32) -> f32x8 {
+        // SAFETY: the caller's promise; an array of f32 needs no more alignment than an f32.
+        f32x8::new(unsafe { pointer.cast::<[f32; LANES]>().read() })
+    }
+    #[inline(always)]
+    unsafe fn store_ptr(self, vector: f32x8, pointer: *mut f32) {
+        // SAFETY: as above.
+        unsafe { pointer.cast::<[f32; LANES]>().write(vector.to_array()) }
+    }
+    #[inline(always)]
+    fn add(self, a: f32x8, b: f32x8) -> f32x8 {
+        a + b
+    }
+    #[inline(always)]
+    fn sub(self, a: f32x8, b: f32x8) -> f32x8 {
+        a - b
+    }
+    #[inline(always)]
+    fn mul(self, a: f32x8, b: f32x8) -> f32x8 {
+        a * b
+    }
+    #[inline(always)]
+    fn div(self, a: f32x8, b: f32x8) -> f32x8 {
+        a / b
+    }
+    #[inline(always)]
+    fn sqrt(self, a: f32x8) -> f32x8 {
+        a.sqrt()
+    }
+    #[inline(always)]
+    fn mul_add(self, a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
+        a * b + c
+    }
+    #[inline(always)]
+    fn max(self, a: f32x8, b: f32x8) -> f32x8 {
+        self.select_gt(a, b, a, b)
+    }
+    #[inline(always)]
+    fn min(self, a: f32x8, b: f32x8) -> f32x8 {
+        self.select_gt(b, a, a, b)
+    }
+    #[inline(always)]
+    fn select_gt(self, a: f32x8, b: f32x8, yes: f32x8, no: f32x8) -> f32x8 {
+        a.simd_gt(b).select(yes, no)
+    }
+    #[inline(always)]
+    fn round(self, a: f32x8) -> f32x8 {
+        a.round()
+    }
+    #[inline(always)]
+    fn exp2_integral(self, a: f32x8) -> f32x8 {
+        let bits: i32x8 = (a.fast_round_int() + i32x8::splat(127)) << 23;
+        f32x8::new(bits.to_array().map(|b| f32::from_bits(b as u32)))
+    }
+    #[inline(always)]
+    fn to_array(self, a: f32x8) -> [f32; LANES] {
+        a.to_array()
+    }
+}

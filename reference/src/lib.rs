@@ -1,0 +1,1 @@
+//! The kernels once more, as plain f64 loops: slow, obvious, and what the fast ones are compared with.

@@ -1,0 +1,1 @@
+//! Runs the network on given tensors and writes every number it made.

@@ -1,0 +1,1 @@
+//! The tape: one `Op` enum, one record an operation, one backward match.

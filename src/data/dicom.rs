@@ -1,0 +1,1 @@
+//! DICOM files to frames of counts, and which view each frame is.

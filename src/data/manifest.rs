@@ -1,0 +1,1 @@
+//! The table of patients, their files and their labels.

@@ -1,0 +1,1 @@
+//! Synthetic whole-body bone scans.

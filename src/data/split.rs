@@ -1,0 +1,1 @@
+//! Training and test patients: by patient, stratified by class, seeded.

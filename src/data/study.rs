@@ -1,0 +1,1 @@
+//! From paths to a study: DICOM, pictures or a folder.

@@ -1,0 +1,1 @@
+//! View aggregation: flip, critical points, align, add (paper: View aggregation).

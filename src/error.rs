@@ -1,0 +1,74 @@
+//! Every failure a user can meet, each a sentence that names the file or setting, what is wrong, and what to do.
+
+use std::path::{Path, PathBuf};
+
+/// `Result` with Osteon's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong. The fields force each message to say where, what, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder cannot be used.
+    #[error("{}: {problem}; {remedy}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// A command-line option, configuration value or argument of the library cannot be used.
+    #[error("{problem}; {remedy}")]
+    Setting {
+        /// What is wrong, naming the setting.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// Shapes that do not fit, found where the tape is built.
+    #[error("{layer}: {problem}")]
+    Shape {
+        /// The layer or operation.
+        layer: String,
+        /// The shapes, and what was expected.
+        problem: String,
+    },
+    /// Ctrl-C.
+    #[error("interrupted; {kept}")]
+    Interrupted {
+        /// What is whole on disk.
+        kept: String,
+    },
+}
+
+impl Error {
+    /// A file or folder that cannot be used.
+    pub fn file(path: impl AsRef<Path>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Error::File { path: path.as_ref().to_owned(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A setting that cannot be used.
+    pub fn setting(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Error::Setting { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// Shapes that do not fit.
+    pub fn shape(layer: impl Into<String>, problem: impl Into<String>) -> Self {
+        Error::Shape { layer: layer.into(), problem: problem.into() }
+    }
+
+    /// An operating-system error. `action` completes "cannot be …": "read", "written", "created".
+    pub fn io(path: impl AsRef<Path>, action: &str, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::*;
+        let remedy = match error.kind() {
+            NotFound => "check the path",
+            PermissionDenied => "check its permissions",
+            StorageFull | QuotaExceeded => "free some space and run again; what was there before is unchanged",
+            ReadOnlyFilesystem => "choose a place that can be written",
+            FileTooLarge => "raise the limit on file sizes; what was there before is unchanged",
+            _ => "check the disk and the path",
+        };
+        Error::file(path, format!("cannot be {action} ({error})"), remedy)
+    }
+}

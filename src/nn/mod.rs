@@ -1,0 +1,1 @@
+//! Layers on the tape and the names of their parameters.
