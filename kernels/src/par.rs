@@ -108,3 +108,11 @@ impl<'a> WorkerScratch<'a> {
         work(unsafe { std::slice::from_raw_parts_mut(self.start.add(worker * self.length), self.length) })
     }
 }
+
+/// As [`chunks_mut`] for three outputs of one length.
+pub fn chunks_mut3<T: Send>(outputs: [&mut [T]; 3], chunk: usize, work: impl Fn(usize, [&mut [T]; 3]) + Sync + Send) {
+    let [a, b, c] = outputs;
+    assert!(a.len() == b.len() && b.len() == c.len(), "outputs of unequal lengths");
+    let parts = a.par_chunks_mut(chunk).zip(b.par_chunks_mut(chunk)).zip(c.par_chunks_mut(chunk));
+    parts.with_max_len(1).enumerate().for_each(|(i, ((a, b), c))| work(i, [a, b, c]));
+}
