@@ -6,7 +6,9 @@
 
 pub mod adam;
 pub mod attention;
+pub mod conv;
 pub mod elementwise;
+pub mod gemm;
 pub mod linear;
 pub mod norm;
 pub mod par;
