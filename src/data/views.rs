@@ -110,9 +110,9 @@ impl Placement {
     /// The picture so placed on a canvas of its own size: linear interpolation, zero outside. A placement by whole pixels
     /// copies them.
     pub fn apply(&self, image: &Image) -> Image {
-        let taps = |axis: usize, length: usize| -> Vec<Tap> {
+        let taps = |axis: usize, length: usize| {
             let source = |at: usize| (at as f64 + 0.5 - self.shift_px[axis]) / self.scale[axis] - 0.5;
-            (0..length).map(|at| Tap::linear(source(at), length)).collect()
+            Taps::linear(length, (0..length).map(source))
         };
         sample(image, &taps(0, image.rows), &taps(1, image.columns))
     }
@@ -255,8 +255,7 @@ pub fn figure(fused: &Fused) -> Raster {
 
 /// A picture of another size: area mean where it shrinks, linear interpolation where it grows, a copy where it stays.
 pub fn resized(image: &Image, rows: usize, columns: usize) -> Image {
-    let taps = |from: usize, to: usize| -> Vec<Tap> { (0..to).map(|at| Tap::resizing(at, from, to)).collect() };
-    sample(image, &taps(image.rows, rows), &taps(image.columns, columns))
+    sample(image, &Taps::resizing(image.rows, rows), &Taps::resizing(image.columns, columns))
 }
 
 /// The body's critical points (paper: View aggregation, "Pixel aligning"): a horizontal line sweeps down and up, a vertical
@@ -269,18 +268,11 @@ pub fn resized(image: &Image, rows: usize, columns: usize) -> Image {
 pub fn critical_points(image: &Image, threshold: f32) -> Option<Points> {
     let level = body_level(&image.pixels)?;
     let smooth = smoothed(image, image.columns / 100);
-    let mut body: Vec<bool> = smooth.iter().map(|count| *count >= threshold * level).collect();
-    drop_small_pieces(&mut body, image.columns, SMALL_PIECE);
-    let mut points: Option<Points> = None;
-    for row in 0..image.rows {
-        let line = &body[row * image.columns..][..image.columns];
-        let (Some(left), Some(right)) = (line.iter().position(|body| *body), line.iter().rposition(|body| *body)) else {
-            continue;
-        };
-        let so_far = points.unwrap_or(Points { ceil: row, floor: row, left, right });
-        points = Some(Points { ceil: so_far.ceil, floor: row, left: so_far.left.min(left), right: so_far.right.max(right) });
-    }
-    points
+    let runs = body_runs(&smooth, image.columns, threshold * level);
+    runs.into_iter().fold(None, |points: Option<Points>, Run { row, start, end, .. }| {
+        let so_far = points.unwrap_or(Points { ceil: row, floor: row, left: start, right: end - 1 });
+        Some(Points { floor: row, left: so_far.left.min(start), right: so_far.right.max(end - 1), ..so_far })
+    })
 }
 
 /// Pieces of the body below this share of it are noise or spilt activity; a hand of a real scan is above.
@@ -358,97 +350,159 @@ fn flipped(image: &Image) -> Image {
 
 /// The mean over the square of `2 * radius + 1` pixels around each pixel; outside the picture there is nothing.
 fn smoothed(image: &Image, radius: usize) -> Vec<f32> {
-    let window = 2 * radius + 1;
-    let taps = |length: usize| -> Vec<Tap> {
-        (0..length)
-            .map(|at| {
-                let (first, end) = (at.saturating_sub(radius), (at + radius + 1).min(length));
-                Tap { first, weights: vec![1.0 / window as f32; end - first] }
-            })
-            .collect()
-    };
-    sample(image, &taps(image.rows), &taps(image.columns)).pixels
-}
-
-/// Clears each 4-connected piece of `body` that is smaller than `share` of the whole; the largest always stays.
-fn drop_small_pieces(body: &mut [bool], columns: usize, share: f64) {
-    let smallest = share * body.iter().filter(|body| **body).count() as f64;
-    let mut seen = vec![false; body.len()];
-    let mut pieces: Vec<Vec<usize>> = Vec::new();
-    for start in 0..body.len() {
-        if !body[start] || seen[start] {
+    let (rows, columns) = (image.rows, image.columns);
+    let weight = 1.0 / (2 * radius + 1).pow(2) as f64;
+    let mut smooth = Vec::with_capacity(rows * columns);
+    // Sums over the window's rows, a row entering and a row leaving at a time; then the same along the row.
+    let mut line = vec![0f64; columns];
+    for row in 0..rows + radius {
+        if row < rows {
+            line.iter_mut().zip(image.row(row)).for_each(|(sum, count)| *sum += *count as f64);
+        }
+        if row > 2 * radius {
+            line.iter_mut().zip(image.row(row - 2 * radius - 1)).for_each(|(sum, count)| *sum -= *count as f64);
+        }
+        if row < radius {
             continue;
         }
-        seen[start] = true;
-        let mut piece = vec![start];
-        let mut next = 0;
-        while let Some(&at) = piece.get(next) {
-            next += 1;
-            let column = at % columns;
-            let beside = [
-                (column > 0).then(|| at.wrapping_sub(1)),
-                (column + 1 < columns).then_some(at + 1),
-                at.checked_sub(columns),
-                (at + columns < body.len()).then_some(at + columns),
-            ];
-            for neighbour in beside.into_iter().flatten() {
-                if body[neighbour] && !seen[neighbour] {
-                    seen[neighbour] = true;
-                    piece.push(neighbour);
+        let mut sum: f64 = line.iter().take(radius).sum();
+        for column in 0..columns {
+            sum += line.get(column + radius).unwrap_or(&0.0);
+            smooth.push((sum * weight) as f32);
+            sum -= column.checked_sub(radius).map_or(0.0, |leaving| line[leaving]);
+        }
+    }
+    smooth
+}
+
+/// Neighbouring body pixels of one row, `start..end`.
+struct Run {
+    row: usize,
+    start: usize,
+    end: usize,
+    /// A run of the same piece that stands before this one, or itself.
+    parent: usize,
+}
+
+/// The runs of pixels that reach `least`, row after row, without those of pieces (4-connected) below [`SMALL_PIECE`] of all;
+/// the largest piece always stays.
+fn body_runs(pixels: &[f32], columns: usize, least: f32) -> Vec<Run> {
+    fn root(runs: &[Run], mut run: usize) -> usize {
+        while runs[run].parent != run {
+            run = runs[run].parent;
+        }
+        run
+    }
+    let mut runs: Vec<Run> = Vec::new();
+    let mut above = 0..0;
+    for (row, line) in pixels.chunks_exact(columns).enumerate() {
+        let first = runs.len();
+        let mut end = 0;
+        while let Some(start) = line[end..].iter().position(|pixel| *pixel >= least).map(|at| end + at) {
+            end = line[start..].iter().position(|pixel| *pixel < least).map_or(columns, |at| start + at);
+            let this = runs.len();
+            runs.push(Run { row, start, end, parent: this });
+            for other in above.clone() {
+                if runs[other].start < end && start < runs[other].end {
+                    let (one, two) = (root(&runs, other), root(&runs, this));
+                    runs[one.max(two)].parent = one.min(two);
                 }
             }
         }
-        pieces.push(piece);
+        above = first..runs.len();
     }
-    let largest = pieces.iter().map(Vec::len).max().unwrap_or(0);
-    for piece in pieces.iter().filter(|piece| piece.len() < largest && (piece.len() as f64) < smallest) {
-        piece.iter().for_each(|&at| body[at] = false);
+    let mut sizes = vec![0; runs.len()]; // of the piece, at its root
+    for (at, run) in runs.iter().enumerate() {
+        sizes[root(&runs, at)] += run.end - run.start;
     }
+    let total: usize = sizes.iter().sum();
+    let largest = sizes.iter().copied().max().unwrap_or(0);
+    let stays: Vec<bool> = (0..runs.len())
+        .map(|at| sizes[root(&runs, at)])
+        .map(|size| size == largest || size as f64 >= SMALL_PIECE * total as f64)
+        .collect();
+    runs.into_iter().zip(stays).filter_map(|(run, stays)| stays.then_some(run)).collect()
 }
 
-/// The source pixels of one output pixel along one axis, from `first` on, each with its weight.
-struct Tap {
-    first: usize,
+/// Where the values of one output line come from: value `i` is the sum over `k` of `weights[i * width + k]` times source
+/// value `first[i] + k`.
+struct Taps {
+    width: usize,
+    first: Vec<usize>,
     weights: Vec<f32>,
 }
 
-impl Tap {
-    /// Linear interpolation at pixel coordinate `at` (centres at whole numbers); zero outside.
-    fn linear(at: f64, length: usize) -> Self {
-        let below = at.floor();
-        let fraction = (at - below) as f32;
-        let weights = [(below, 1.0 - fraction), (below + 1.0, fraction)];
-        let inside = weights.iter().filter(|(at, weight)| *at >= 0.0 && *at < length as f64 && *weight > 0.0);
-        let first = inside.clone().next().map_or(0, |(at, _)| *at as usize);
-        Tap { first, weights: inside.map(|(_, weight)| *weight).collect() }
+impl Taps {
+    /// From each output value's sources and weights; sources outside `0..length` count nothing.
+    fn new(length: usize, sources: impl Iterator<Item = Vec<(i64, f32)>>) -> Self {
+        let inside = |(at, weight): &(i64, f32)| *at >= 0 && *at < length as i64 && *weight != 0.0;
+        let sources: Vec<Vec<(i64, f32)>> = sources.map(|list| list.into_iter().filter(inside).collect()).collect();
+        let width = sources.iter().map(Vec::len).max().unwrap_or(0);
+        let mut taps = Taps { width, first: vec![0; sources.len()], weights: vec![0.0; width * sources.len()] };
+        for (at, list) in sources.iter().enumerate() {
+            // All `width` sources must exist; the surplus ones weigh nothing.
+            let first = list.first().map_or(0, |(first, _)| *first as usize).min(length - width);
+            taps.first[at] = first;
+            list.iter().for_each(|(source, weight)| taps.weights[at * width + *source as usize - first] = *weight);
+        }
+        taps
     }
 
-    /// Output pixel `at` of `to` from a line of `from`.
-    fn resizing(at: usize, from: usize, to: usize) -> Self {
+    /// Linear interpolation at the coordinates `at` (pixel centres at whole numbers); zero outside.
+    fn linear(length: usize, at: impl Iterator<Item = f64>) -> Self {
+        Taps::new(
+            length,
+            at.map(|at| {
+                let (below, fraction) = (at.floor(), (at - at.floor()) as f32);
+                vec![(below as i64, 1.0 - fraction), (below as i64 + 1, fraction)]
+            }),
+        )
+    }
+
+    /// A line of `from` values to one of `to`: area mean, or linear interpolation where it grows.
+    fn resizing(from: usize, to: usize) -> Self {
         if to > from {
-            let centre = (at as f64 + 0.5) * from as f64 / to as f64 - 0.5;
-            return Tap::linear(centre.clamp(0.0, from as f64 - 1.0), from);
+            let centre = |at: usize| (at as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+            return Taps::linear(from, (0..to).map(|at| centre(at).clamp(0.0, from as f64 - 1.0)));
         }
-        // In units of 1/to of a source pixel, everything is whole: the output covers `start..end`.
-        let (start, end) = (at * from, (at + 1) * from);
-        let sources = start / to..end.div_ceil(to);
-        let covered = |source: usize| end.min((source + 1) * to) - start.max(source * to);
-        Tap { first: sources.start, weights: sources.map(|source| covered(source) as f32 / from as f32).collect() }
+        // In units of 1/to of a source pixel everything is whole: an output pixel covers `start..end`.
+        Taps::new(
+            from,
+            (0..to).map(|at| {
+                let (start, end) = (at * from, (at + 1) * from);
+                let covered = |source: usize| end.min((source + 1) * to) - start.max(source * to);
+                (start / to..end.div_ceil(to)).map(|source| (source as i64, covered(source) as f32 / from as f32)).collect()
+            }),
+        )
+    }
+
+    /// Each output value is its own source value.
+    fn is_identity(&self, length: usize) -> bool {
+        let own = self.first.iter().enumerate().all(|(at, first)| at == *first);
+        own && self.width == 1 && self.first.len() == length && self.weights.iter().all(|weight| *weight == 1.0)
     }
 }
 
-/// Weighted sums along rows and columns, one after the other: a picture of `rows.len()` x `columns.len()`.
-fn sample(image: &Image, rows: &[Tap], columns: &[Tap]) -> Image {
-    let mut output = Image::zeros(rows.len(), columns.len());
-    let mut line = vec![0f32; image.columns];
-    for (tap, out) in rows.iter().zip(output.pixels.chunks_exact_mut(columns.len().max(1))) {
-        line.fill(0.0);
-        for (row, weight) in tap.weights.iter().enumerate() {
-            line.iter_mut().zip(image.row(tap.first + row)).for_each(|(sum, pixel)| *sum += weight * pixel);
+/// Weighted sums along columns and rows: a picture of `rows.first.len()` x `columns.first.len()`.
+fn sample(image: &Image, rows: &Taps, columns: &Taps) -> Image {
+    let mut output = Image::zeros(rows.first.len(), columns.first.len());
+    if output.pixels.is_empty() || rows.width == 0 || columns.width == 0 {
+        return output;
+    }
+    let copies = columns.is_identity(image.columns);
+    let mut line = vec![0f32; image.columns]; // the rows' sum
+    let lines = rows.first.iter().zip(rows.weights.chunks_exact(rows.width));
+    for ((first, weights), out) in lines.zip(output.pixels.chunks_exact_mut(columns.first.len())) {
+        let sum = if copies { &mut *out } else { &mut line[..] };
+        sum.fill(0.0);
+        for (row, weight) in weights.iter().enumerate() {
+            sum.iter_mut().zip(image.row(first + row)).for_each(|(sum, pixel)| *sum += weight * pixel);
         }
-        for (tap, out) in columns.iter().zip(out) {
-            let pixels = &line[tap.first..tap.first + tap.weights.len()];
-            *out = tap.weights.iter().zip(pixels).map(|(weight, pixel)| weight * pixel).sum();
+        if copies {
+            continue;
+        }
+        for ((first, weights), out) in columns.first.iter().zip(columns.weights.chunks_exact(columns.width)).zip(out) {
+            *out = weights.iter().zip(&line[*first..first + columns.width]).map(|(weight, pixel)| weight * pixel).sum();
         }
     }
     output
