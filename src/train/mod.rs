@@ -1,5 +1,1 @@
 //! The training loop and the run's record.
-
-mod step;
-
-pub use step::{Step, Trainer};
