@@ -2,6 +2,8 @@
 
 mod metadata;
 mod residual;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use metadata::{FORMAT_VERSION, Metadata};
