@@ -5,4 +5,5 @@
 //! kernel is the instruction set, an [`Isa`](simd::Isa): each body is written once against the trait [`Simd`](simd::Simd).
 
 pub mod par;
+pub mod peak;
 pub mod simd;
