@@ -4,6 +4,8 @@
 //! allocates nothing, and gives the same bits for any number of threads. Activations are NHWC. The first argument of each
 //! kernel is the instruction set, an [`Isa`](simd::Isa): each body is written once against the trait [`Simd`](simd::Simd).
 
+pub mod conv;
+pub mod gemm;
 pub mod par;
 pub mod peak;
 pub mod simd;
