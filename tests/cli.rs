@@ -78,7 +78,9 @@ impl Shared {
 
 static SHARED: LazyLock<Shared> = LazyLock::new(|| {
     let shared = Shared { folder: tempfile::tempdir().unwrap() };
-    succeeds(osteon().args(["phantom", "--studies", "18", "--seed", "5", "--output"]).arg(shared.path("phantoms")).output().unwrap());
+    succeeds(
+        osteon().args(["phantom", "--studies", "18", "--seed", "5", "--output"]).arg(shared.path("phantoms")).output().unwrap(),
+    );
     succeeds(train(&shared.manifest(), &shared.run(), &[]).output().unwrap());
     shared
 });
@@ -100,7 +102,17 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn usage_errors_have_exit_code_2() {
-    for line in ["", "nonsense", "train", "train m.csv", "predict", "audit", "audit forward", "model", "phantom --output x --studies many"] {
+    for line in [
+        "",
+        "nonsense",
+        "train",
+        "train m.csv",
+        "predict",
+        "audit",
+        "audit forward",
+        "model",
+        "phantom --output x --studies many",
+    ] {
         assert_eq!(run(line).status.code(), Some(2), "{line}");
     }
     fails(run("--isa mmx model info x"), 2, &["mmx", "portable"]);
@@ -115,7 +127,21 @@ fn usage_errors_have_exit_code_2() {
 
 #[test]
 fn help_and_version_succeed() {
-    for command in ["", "demo", "phantom", "fuse", "train", "evaluate", "predict", "model new", "model import", "model info", "audit forward", "audit gradients", "bench"] {
+    for command in [
+        "",
+        "demo",
+        "phantom",
+        "fuse",
+        "train",
+        "evaluate",
+        "predict",
+        "model new",
+        "model import",
+        "model info",
+        "audit forward",
+        "audit gradients",
+        "bench",
+    ] {
         let help = succeeds(run(&format!("{command} --help")));
         assert!(help.contains("--threads"), "{command}");
     }
@@ -180,7 +206,8 @@ fn predict_prints_a_line_a_study_or_json_or_a_page() {
 
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("page");
-    let json = succeeds(osteon().arg("predict").arg(&model).arg(&scan).arg("--json").arg("--report").arg(&page).output().unwrap());
+    let json =
+        succeeds(osteon().arg("predict").arg(&model).arg(&scan).arg("--json").arg("--report").arg(&page).output().unwrap());
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     let probabilities = value[0]["probabilities"].as_object().unwrap();
     let sum: f64 = probabilities.values().map(|p| p.as_f64().unwrap()).sum();
@@ -211,7 +238,11 @@ fn a_model_can_be_made_shown_imported_and_audited() {
     )));
     // Three classes do not fit a last layer of two.
     fails(
-        run(&format!("model import {} --architecture inrac --classes A,B,C --input-size 64x32 --output {}", at("m.safetensors"), at("x"))),
+        run(&format!(
+            "model import {} --architecture inrac --classes A,B,C --input-size 64x32 --output {}",
+            at("m.safetensors"),
+            at("x")
+        )),
         1,
         &["m.safetensors", "fc.weight"],
     );
@@ -309,7 +340,9 @@ fn bad_manifests_are_refused() {
 fn bad_configuration_names_file_and_key() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("c.toml");
-    for (text, part) in [("epohcs = 3", "epohcs"), ("epochs = ", "line 1"), ("epochs = \"many\"", "integer"), ("batch = 0", "batch")] {
+    for (text, part) in
+        [("epohcs = 3", "epohcs"), ("epochs = ", "line 1"), ("epochs = \"many\"", "integer"), ("batch = 0", "batch")]
+    {
         fs::write(&config, text).unwrap();
         let mut command = train(&SHARED.manifest(), &folder.path().join("run"), &[]);
         fails(command.arg("--config").arg(&config).output().unwrap(), 1, &["c.toml", part]);

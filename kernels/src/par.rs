@@ -66,6 +66,14 @@ pub fn chunks_mut2<T: Send, U: Send>(
     parts.with_max_len(1).enumerate().for_each(|(i, (a, b))| work(i, a, b));
 }
 
+/// As [`chunks_mut`] for three outputs of one length.
+pub fn chunks_mut3<T: Send>(outputs: [&mut [T]; 3], chunk: usize, work: impl Fn(usize, [&mut [T]; 3]) + Sync + Send) {
+    let [a, b, c] = outputs;
+    assert!(a.len() == b.len() && b.len() == c.len(), "outputs of unequal lengths");
+    let parts = a.par_chunks_mut(chunk).zip(b.par_chunks_mut(chunk)).zip(c.par_chunks_mut(chunk));
+    parts.with_max_len(1).enumerate().for_each(|(i, ((a, b), c))| work(i, [a, b, c]));
+}
+
 /// As [`chunks_mut`] for each of the equal images in `output`: `work(image, band, part)`, where no part crosses two images.
 pub fn bands_mut<T: Send>(output: &mut [T], image: usize, band: usize, work: impl Fn(usize, usize, &mut [T]) + Sync + Send) {
     output.par_chunks_mut(image).with_max_len(1).enumerate().for_each(|(n, image)| {
