@@ -10,7 +10,7 @@ mod parameters;
 pub use op::{Op, Saved};
 pub use parameters::{Kind, Parameter, ParameterId, Parameters};
 
-use crate::tensor::{Context, Shape, Tensor};
+use crate::tensor::{Context, Shape};
 use crate::{Error, Result};
 use osteon_kernels::conv::{self, ConvShape};
 use osteon_kernels::linear::LinearShape;
@@ -364,8 +364,8 @@ impl Tape<'_> {
     }
 
     /// The running statistics as this tape's batch moves them.
-    pub fn statistics(&self) -> &[(ParameterId, Vec<f32>)] {
-        &self.statistics
+    pub fn take_statistics(&mut self) -> Vec<(ParameterId, Vec<f32>)> {
+        std::mem::take(&mut self.statistics)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Arithmetic is in the kernels, differentiation in [`autograd`](crate::autograd); a tensor here is only a shape and its values.
 
+pub mod archive;
 mod context;
 
 pub use context::Context;

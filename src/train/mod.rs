@@ -10,6 +10,7 @@ mod record;
 mod run;
 mod settings;
 mod split;
+mod step;
 
 pub use folder::RunFolder;
 pub use measure::{Prediction, measure};
@@ -18,3 +19,4 @@ pub use record::Epoch;
 pub use run::{Event, run};
 pub use settings::{ScheduleName, Settings};
 pub use split::{Part, SplitRow, read_split};
+pub use step::{Step, Trainer};
