@@ -116,6 +116,11 @@ impl<'a> Tape<'a> {
         &self.nodes
     }
 
+    /// Where its buffers come from and go.
+    pub fn context(&mut self) -> &mut Context {
+        self.context
+    }
+
     /// What the tape is for.
     pub fn mode(&self) -> Mode {
         self.mode

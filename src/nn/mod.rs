@@ -5,6 +5,9 @@ mod block;
 mod builder;
 mod layers;
 
+#[cfg(test)]
+mod tests;
+
 pub use attention::{Attention, AttentionSettings, ChannelAttention, SpatialAttention};
 pub use block::{Block, BlockSettings, Placement};
 pub use builder::Builder;

@@ -11,7 +11,7 @@ pub struct RunFolder(PathBuf);
 impl RunFolder {
     /// The network as the last whole epoch left it.
     pub const MODEL: &str = "model.safetensors";
-    /// Every setting, as [`Settings`](super::Settings) reads it.
+    /// Every setting, as the settings reads it.
     pub const CONFIG: &str = "config.toml";
     /// One row an epoch.
     pub const METRICS: &str = "metrics.csv";

@@ -10,7 +10,6 @@ mod record;
 mod run;
 mod settings;
 mod split;
-mod step;
 
 pub use folder::RunFolder;
 pub use measure::{Prediction, measure};
@@ -19,4 +18,3 @@ pub use record::Epoch;
 pub use run::{Event, run};
 pub use settings::{ScheduleName, Settings};
 pub use split::{Part, SplitRow, read_split};
-pub use step::{Step, Trainer};

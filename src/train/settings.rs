@@ -142,7 +142,11 @@ impl Settings {
             (self.test_every > 0, "test_every is 0"),
             (self.loader_threads > 0, "loader_threads is 0"),
         ];
-        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, problem)| Err((*problem).to_owned()))
+        if let Some((_, problem)) = rules.iter().find(|(holds, _)| !holds) {
+            return Err((*problem).to_owned());
+        }
+        let sections = self.augmentation.check().and_then(|()| self.preprocessing.check());
+        sections.map_err(|error| error.to_string())
     }
 }
 
@@ -172,5 +176,64 @@ fn merge(table: &mut toml::Table, overrides: toml::Table) {
                 table.insert(key, value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str, overrides: &str) -> Result<Settings> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, text).unwrap();
+        Settings::resolve(Some(&file), overrides.parse().unwrap())
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_papers_settings() {
+        let settings = resolve("", "").unwrap();
+        assert_eq!(settings, Settings::default());
+        assert_eq!((settings.epochs, settings.batch, settings.learning_rate, settings.train_share), (300, 32, 0.01, 0.7));
+        assert_eq!(settings.input_size.to_string(), "1024x256");
+        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 5.0, translation_px: 6.0 });
+    }
+
+    #[test]
+    fn overrides_win_key_by_key_also_inside_sections() {
+        let file = "epochs = 3\nbatch = 4\n[augmentation]\nrotation_deg = 1.0\ntranslation_px = 2.0";
+        let settings = resolve(file, "batch = 5\n[augmentation]\nrotation_deg = 0").unwrap();
+        assert_eq!((settings.epochs, settings.batch), (3, 5));
+        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 0.0, translation_px: 2.0 });
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let settings = Settings { learning_rate: 0.003, schedule: ScheduleName::Cosine, seed: 7, ..Settings::default() };
+        let text = settings.to_toml();
+        assert_eq!(resolve(&text, "").unwrap(), settings);
+        assert!(text.contains("learning_rate = 0.003\n"), "{text}");
+    }
+
+    #[test]
+    fn mistakes_are_the_files_or_the_flags() {
+        for (text, part) in [
+            ("epohcs = 3", "epohcs"),
+            ("\nepochs = ", "line 2"),
+            ("epochs = \"many\"", "integer"),
+            ("batch = 0", "batch"),
+            ("input_size = \"16x64\"", "32x32"),
+            ("input_size = \"big\"", "rows x columns"),
+            ("schedule = \"sudden\"", "sudden"),
+            ("[preprocessing]\nthreshold = 2.0", "threshold"),
+            ("[preprocessing]\ntreshold = 2.0", "treshold"),
+        ] {
+            let said = resolve(text, "").unwrap_err();
+            assert!(matches!(said, Error::File { .. }), "{said:?}");
+            let said = said.to_string();
+            assert!(said.contains("c.toml") && said.contains(part) && !said.contains('\n'), "{said}");
+        }
+        let said = resolve("", "epochs = 0").unwrap_err();
+        assert!(matches!(said, Error::Setting { .. }), "{said:?}");
     }
 }
