@@ -222,6 +222,8 @@ impl Raster {
     ) {
         const CAPITALS: [f32; 2] = [3.0, 16.0]; // rows of FONT_10X20 that capitals fill
         let scale = 0.72 * size / (CAPITALS[1] - CAPITALS[0]);
+        // The fonts have Latin-1 alone.
+        let text = &text.replace(['\u{2212}', '\u{2013}'], "-").replace('\u{2026}', "...").replace('\u{202F}', "\u{A0}");
         let (length, count) = (Font::Large.width(text) as f32, text.chars().count());
         let mut mask = Raster::new(22, 10 * count + 2, [0; 3]); // one pixel of margin
         mask.text(1, 1, text, Font::Large, Anchor::Left, [255; 3]);
@@ -369,6 +371,29 @@ mod tests {
         raster.line([100.0, 20.0], [150.0, 20.0], 3.0, [0; 3]);
         assert!(marks(&raster) - text >= 3 * 150, "{}", marks(&raster) - text);
         assert_eq!(raster.get(20, 120), Some([0; 3]));
+    }
+
+    #[test]
+    fn lettering_keeps_its_size_and_anchor() {
+        let bounds = |size: f32, anchor: Anchor, upright: bool| {
+            let mut raster = Raster::new(200, 200, [255; 3]);
+            raster.lettering([100.0, 100.0], "HIH", size, anchor, [0; 3], false, upright);
+            let dark: Vec<(usize, usize)> = (0..200)
+                .flat_map(|row| (0..200).map(move |column| (row, column)))
+                .filter(|&(row, column)| raster.get(row, column).is_some_and(|rgb| rgb[0] < 128))
+                .collect();
+            let rows = dark.iter().map(|at| at.0);
+            let columns = dark.iter().map(|at| at.1);
+            [rows.clone().min(), rows.max(), columns.clone().min(), columns.max()].map(|edge| edge.expect("some ink"))
+        };
+        for size in [18.0, 24.0, 40.0] {
+            let [top, bottom, left, right] = bounds(size, Anchor::Center, true);
+            assert!((0.6..0.85).contains(&((bottom - top) as f32 / size)), "capitals of {size}: rows {top} to {bottom}");
+            assert!((top + bottom).abs_diff(200) <= 4 && (left + right).abs_diff(200) <= 6, "{top} {bottom} {left} {right}");
+            assert!(bounds(size, Anchor::Left, true)[2] >= 99 && bounds(size, Anchor::Right, true)[3] <= 101);
+            let [top, bottom, left, right] = bounds(size, Anchor::Center, false);
+            assert!(bottom - top > right - left, "it reads upwards");
+        }
     }
 
     #[test]
