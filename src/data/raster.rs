@@ -159,34 +159,40 @@ impl Raster {
 
     /// A smooth line through all `points`; joints do not darken. Points that are not finite break the line.
     pub fn polyline(&mut self, points: &[[f32; 2]], width: f32, color: Color) {
-        // Every segment's coverage first, its maximum where they meet, then one blend.
-        let mut coverage = vec![0f32; self.rows * self.columns];
         let half = width / 2.0;
-        for pair in points.windows(2) {
-            let ([x0, y0], [x1, y1]) = (pair[0], pair[1]);
-            if ![x0, y0, x1, y1].iter().all(|value| value.is_finite()) {
-                continue;
-            }
-            let bounds = |a: f32, b: f32, limit: usize| {
-                let low = (a.min(b) - half - 1.0).max(0.0) as usize;
-                let high = (a.max(b) + half + 2.0).clamp(0.0, limit as f32) as usize;
-                low..high
-            };
+        let reach = |values: [f32; 2], limit: usize| {
+            let low = (values[0].min(values[1]) - half - 1.0).max(0.0) as usize;
+            let high = (values[0].max(values[1]) + half + 2.0).clamp(0.0, limit as f32) as usize;
+            low.min(limit)..high
+        };
+        let segments =
+            || points.windows(2).map(|pair| [pair[0], pair[1]]).filter(|pair| pair.as_flattened().iter().all(|v| v.is_finite()));
+        let reaches = |[from, to]: [[f32; 2]; 2]| (reach([from[1], to[1]], self.rows), reach([from[0], to[0]], self.columns));
+        // Every segment's coverage first, its maximum where they meet, then one blend; all within the line's bounds.
+        let (mut rows, mut columns) = (self.rows..0, self.columns..0);
+        for (down, right) in segments().map(reaches) {
+            rows = rows.start.min(down.start)..rows.end.max(down.end);
+            columns = columns.start.min(right.start)..columns.end.max(right.end);
+        }
+        let mut coverage = vec![0f32; rows.len() * columns.len()];
+        for segment in segments() {
+            let [[x0, y0], [x1, y1]] = segment;
             let (dx, dy) = (x1 - x0, y1 - y0);
             let length_squared = dx * dx + dy * dy;
-            for row in bounds(y0, y1, self.rows) {
-                for column in bounds(x0, x1, self.columns) {
+            let (down, right) = reaches(segment);
+            for row in down {
+                for column in right.clone() {
                     let (px, py) = (column as f32 - x0, row as f32 - y0);
                     let along = if length_squared > 0.0 { ((px * dx + py * dy) / length_squared).clamp(0.0, 1.0) } else { 0.0 };
                     let distance = (px - along * dx).hypot(py - along * dy);
-                    let covered = (half + 0.5 - distance).clamp(0.0, 1.0);
-                    let cell = &mut coverage[row * self.columns + column];
-                    *cell = cell.max(covered);
+                    let cell = &mut coverage[(row - rows.start) * columns.len() + column - columns.start];
+                    *cell = cell.max((half + 0.5 - distance).clamp(0.0, 1.0));
                 }
             }
         }
         for (at, &alpha) in coverage.iter().enumerate().filter(|(_, alpha)| **alpha > 0.0) {
-            self.blend((at / self.columns) as i64, (at % self.columns) as i64, color, alpha);
+            let (row, column) = (rows.start + at / columns.len(), columns.start + at % columns.len());
+            self.blend(row as i64, column as i64, color, alpha);
         }
     }
 
