@@ -128,7 +128,8 @@ impl Bench {
 impl Figures {
     fn print(&self, terminal: &Terminal) -> Result<()> {
         let (isa, threads, peak) = (self.isa, self.threads, self.peak_gflops);
-        terminal.line(format_args!("{isa}, threads: {threads}, FMA peak {peak:.1} GFLOP/s, medians of {} rounds", self.rounds))?;
+        terminal
+            .line(format_args!("{isa}, threads: {threads}, FMA peak {peak:.1} GFLOP/s, medians of {} rounds", self.rounds))?;
         terminal.line(format_args!("{} at {}, batch {}", self.architecture, self.size, self.batch))?;
         terminal.line("")?;
         let head = ["layer", "count", "shape", "pass", "algorithm", "ms", "GFLOP/s", "of peak"];

@@ -104,9 +104,8 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<()> {
         })?,
     };
     let _ = isa;
-    let pool = Pool::new(arguments.machine.threads).map_err(|error| {
-        Error::setting(format!("--threads {}: {error}", arguments.machine.threads), "give fewer threads")
-    })?;
+    let pool = Pool::new(arguments.machine.threads)
+        .map_err(|error| Error::setting(format!("--threads {}: {error}", arguments.machine.threads), "give fewer threads"))?;
     pool.run(|| arguments.command.run(terminal))
 }
 

@@ -3,9 +3,9 @@
 use super::interrupt;
 use super::settings::SettingFlags;
 use super::terminal::{Progress, Terminal};
+use crate::Result;
 use crate::data::manifest::Manifest;
 use crate::train::{self, Epoch, Event, RunFolder, Settings};
-use crate::Result;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +58,7 @@ pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: 
                     progress.set(done, format_args!("epoch {epoch}, loss {loss:.4}"));
                 }
             }
+            Event::Test { .. } => {}
             Event::Epoch(epoch) => {
                 if let Some(progress) = &progress {
                     progress.note(epoch_line(epoch, settings.epochs));

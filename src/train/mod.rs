@@ -4,19 +4,15 @@
 //! their score would no longer be that of patients never seen.
 
 mod folder;
-mod measure;
 mod memory;
 mod record;
 mod run;
 mod settings;
-mod split;
-mod step;
+mod studies;
 
 pub use folder::RunFolder;
-pub use measure::{Prediction, measure};
 pub use memory::peak_bytes;
 pub use record::Epoch;
 pub use run::{Event, run};
 pub use settings::{ScheduleName, Settings};
-pub use split::{Part, SplitRow, read_split};
-pub use step::{Step, Trainer};
+pub use studies::Studies;
