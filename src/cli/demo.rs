@@ -70,12 +70,12 @@ impl Demo {
 
         terminal.note("\nEvaluation on patients that it has not seen");
         let job = Job::test(&run)?;
-        let (mut evaluation, studies) = job.evaluate(terminal)?;
+        let mut evaluation = job.evaluate(terminal)?;
         let unseen = job.rows[0];
         let row = &job.manifest.rows[unseen];
-        let scan = predict::case(&job.model, &row.patient, &studies.read(unseen)?, true)?;
+        let scan = predict::case(&job.model, &row.patient, &row.read()?, true)?;
         let scan = Case { truth: evaluation.patients.first().map(|patient| patient.truth), ..scan };
-        let line = lines::line(&row.anterior, &evaluation.model.classes, &scan);
+        let line = lines::line(&row.anterior.path, &evaluation.model.classes, &scan);
         evaluation.title = "Osteon: a demonstration on synthetic patients".to_owned();
         evaluation.scan = Some(scan);
         let (scores, page) = report::write_evaluation(&evaluation, &self.output)?;

@@ -8,7 +8,7 @@ use crate::metrics::Scores;
 use crate::models::Model;
 use crate::predict;
 use crate::report::{self, Case, Evaluation, PatientRow};
-use crate::train::{Epoch, RunFolder, Settings, Studies};
+use crate::train::{Epoch, RunFolder, Settings};
 use crate::{Error, Result, files};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -51,8 +51,7 @@ enum Side {
 impl Evaluate {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let job = Job::open(&self.run, self.manifest.as_deref(), self.split)?;
-        let (evaluation, studies) = job.evaluate(terminal)?;
-        drop(studies);
+        let evaluation = job.evaluate(terminal)?;
         let (scores, page) = report::write_evaluation(&evaluation, self.output.as_deref().unwrap_or(&self.run))?;
         print(terminal, &evaluation, &scores)?;
         terminal.line(page.display())
@@ -93,13 +92,12 @@ impl Job {
     }
 
     /// Runs the network on every study, and again with explanation on those to show.
-    pub fn evaluate(&self, terminal: &Terminal) -> Result<(Evaluation, Studies)> {
+    pub fn evaluate(&self, terminal: &Terminal) -> Result<Evaluation> {
         let Job { folder, settings, manifest, rows, model, what } = self;
         let about = model.metadata();
-        let studies = Studies::new(manifest, &about.classes, about.input_size, &about.preprocessing)?;
         let options =
             LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };
-        let loader = Loader::new(studies.clone(), rows.clone(), options)?;
+        let loader = Loader::of_manifest(manifest, &about.classes, rows.clone(), &about.preprocessing, options)?;
         let progress = terminal.progress("studies", rows.len());
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");
@@ -120,14 +118,14 @@ impl Job {
         let mut cases = Vec::new();
         for patient in shown {
             let PatientRow { patient: name, truth, .. } = &patients[patient];
-            let case = predict::case(model, name, &studies.read(judged[patient].study)?, true)?;
+            let case = predict::case(model, name, &manifest.rows[judged[patient].study].read()?, true)?;
             cases.push(Case { truth: Some(*truth), ..case });
             progress.set(cases.len(), "");
         }
         progress.finish(format_args!("{} made", cases.len()));
 
         let history = Epoch::read_all(&folder.file(RunFolder::METRICS))?;
-        let evaluation = Evaluation {
+        Ok(Evaluation {
             title: format!("Evaluation of {}", super::scan::name(folder.path())),
             model: predict::card(model, &folder.file(RunFolder::MODEL))?,
             evaluated_on: format!("{} {what}", predict::describe(manifest, rows.len())),
@@ -136,8 +134,7 @@ impl Job {
             history: history.iter().map(Into::into).collect(),
             configuration: text(&folder.file(RunFolder::CONFIG))?,
             scan: None,
-        };
-        Ok((evaluation, studies))
+        })
     }
 }
 

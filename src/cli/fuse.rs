@@ -3,7 +3,7 @@
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
 use crate::data::picture;
-use crate::data::views::{self, Preprocessing};
+use crate::data::views;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 

@@ -35,7 +35,7 @@ pub struct Train {
 
 impl Train {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let settings = Settings::resolve(self.config.as_deref(), self.settings.table())?;
+        let settings = Settings::resolve(self.config.as_deref(), self.settings.table()?)?;
         train(terminal, &self.manifest, &settings, &self.output, self.force)?;
         terminal.line(self.output.join(RunFolder::MODEL).display())
     }

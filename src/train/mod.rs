@@ -8,11 +8,9 @@ mod memory;
 mod record;
 mod run;
 mod settings;
-mod studies;
 
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use record::Epoch;
 pub use run::{Event, run};
 pub use settings::{ScheduleName, Settings};
-pub use studies::Studies;

@@ -1,6 +1,6 @@
 //! The loop: epochs of steps, a measurement on the test studies, and the folder brought up to date after each epoch.
 
-use super::{Epoch, RunFolder, Settings, Studies};
+use super::{Epoch, RunFolder, Settings};
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::{Split, split};
@@ -99,8 +99,7 @@ impl<'a> Session<'a> {
         let mut model = Model::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone(), settings.seed)?;
         model.set_trained_on(predict::describe(manifest, split.train.len()));
 
-        let studies = Studies::new(manifest, &manifest.classes, input_size, preprocessing)?;
-        let (training, test) = loaders(studies, &split, settings)?;
+        let (training, test) = loaders(manifest, &split, settings)?;
         if training.studies() < 2 {
             return Err(Error::file(&manifest.path, "leaves fewer than two studies for training", "add studies"));
         }
@@ -171,7 +170,7 @@ impl<'a> Session<'a> {
 }
 
 /// Loaders of both sides. The cache is shared out by their studies.
-fn loaders(studies: Studies, split: &Split, settings: &Settings) -> Result<(Loader, Loader)> {
+fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<(Loader, Loader)> {
     let (size, all) = (settings.input_size.array(), split.train.len() + split.test.len());
     let cache = |side: &[usize]| (settings.cache_mb << 20) / all * side.len();
     let training = LoaderOptions {
@@ -185,7 +184,10 @@ fn loaders(studies: Studies, split: &Split, settings: &Settings) -> Result<(Load
         cache_bytes: cache(&split.test),
         ..LoaderOptions::evaluation(size, settings.batch)
     };
-    Ok((Loader::new(studies.clone(), split.train.clone(), training)?, Loader::new(studies, split.test.clone(), test)?))
+    let loader = |side: &[usize], options| {
+        Loader::of_manifest(manifest, &manifest.classes, side.to_vec(), &settings.preprocessing, options)
+    };
+    Ok((loader(&split.train, training)?, loader(&split.test, test)?))
 }
 
 /// What an interrupted run leaves behind, in words.
