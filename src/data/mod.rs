@@ -6,6 +6,8 @@ pub mod loader;
 pub mod manifest;
 pub mod phantom;
 pub mod picture;
+mod random;
+pub mod raster;
 pub mod split;
 pub mod study;
 pub mod views;

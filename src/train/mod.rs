@@ -1,1 +1,5 @@
 //! The training loop and the run's record.
+
+mod step;
+
+pub use step::{Step, Trainer};
