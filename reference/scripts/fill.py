@@ -49,8 +49,17 @@ def parameter(name: str, shape) -> np.ndarray:
     elif name.endswith("weight"):  # batch norm
         centre, scale = 1.0, 0.25
     else:
-        centre, scale = 0.0, 0.125
+        centre, scale = 0.5, 0.25
     return fill(name, shape, centre, scale)
+
+
+def images(name: str, shape) -> np.ndarray:
+    """Network inputs, (N, 1, rows, columns): a grid of 8x8 grey patches, each image its own and brighter than the last, plus noise."""
+    n, _, rows, columns = shape
+    patches = fill(name + ".patches", (n, 1, 8, 8), 0.0, 3.0).astype(np.float64)
+    patches = patches[:, :, np.arange(rows) * 8 // rows][:, :, :, np.arange(columns) * 8 // columns]
+    brightness = np.arange(1, n + 1).reshape(n, 1, 1, 1)
+    return (brightness * (patches + fill(name, shape))).astype(np.float32)
 
 
 def sample_indices(length: int) -> np.ndarray:

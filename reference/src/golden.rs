@@ -51,9 +51,21 @@ pub fn parameter(name: &str, shape: &[usize]) -> Vec<f32> {
         _ if name.ends_with("running_var") => (1.0, 0.5),
         _ if name.ends_with("running_mean") => (0.0, 0.25),
         _ if name.ends_with("weight") => (1.0, 0.25), // batch norm
-        _ => (0.0, 0.125),
+        _ => (0.5, 0.25),
     };
     fill(name, shape.iter().product(), centre, scale)
+}
+
+/// Network inputs, (batch, rows, columns): a grid of 8x8 grey patches, each image its own and brighter than the last, plus noise.
+pub fn images(name: &str, batch: usize, rows: usize, columns: usize) -> Vec<f32> {
+    let patches = fill(&format!("{name}.patches"), batch * 64, 0.0, 3.0);
+    let noise = fill(name, batch * rows * columns, 0.0, 1.0).into_iter().enumerate();
+    let image = noise.map(|(i, noise)| {
+        let (n, row, column) = (i / (rows * columns), i / columns % rows, i % columns);
+        let patch = patches[n * 64 + row * 8 / rows * 8 + column * 8 / columns];
+        ((n + 1) as f64 * (f64::from(patch) + f64::from(noise))) as f32
+    });
+    image.collect()
 }
 
 /// The indices of the [`SAMPLES`] values kept of a tensor of `len`.
