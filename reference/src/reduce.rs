@@ -9,14 +9,27 @@ pub struct ReduceShape {
     pub channels: usize,
 }
 
+/// One input value.
+pub(crate) struct Place {
+    /// Its flat place.
+    pub x: usize,
+    /// The flat place in a (batch, channels) array.
+    pub vector: usize,
+    /// The flat place in a (batch, pixels) array.
+    pub pixel: usize,
+    /// The pixel within its image.
+    pub p: usize,
+    /// The channel.
+    pub c: usize,
+}
+
 impl ReduceShape {
-    /// Calls `visit(x, n * channels + c, n * pixels + p, p, c)` for each input value, `x` its flat place.
-    pub(crate) fn each(&self, mut visit: impl FnMut(usize, usize, usize, usize, usize)) {
+    pub(crate) fn each(&self, mut visit: impl FnMut(Place)) {
         for n in 0..self.batch {
             for p in 0..self.pixels {
                 for c in 0..self.channels {
-                    let pixel = n * self.pixels + p;
-                    visit(pixel * self.channels + c, n * self.channels + c, pixel, p, c);
+                    let (pixel, vector) = (n * self.pixels + p, n * self.channels + c);
+                    visit(Place { x: pixel * self.channels + c, vector, pixel, p, c });
                 }
             }
         }
@@ -30,14 +43,14 @@ impl ReduceShape {
 /// `y[n, c] = sum over p of x[n, p, c] / pixels`
 pub fn global_average(shape: ReduceShape, input: &[f64]) -> Vec<f64> {
     let mut output = vec![0.0; shape.batch * shape.channels];
-    shape.each(|x, vector, ..| output[vector] += input[x] / shape.pixels as f64);
+    shape.each(|Place { x, vector, .. }| output[vector] += input[x] / shape.pixels as f64);
     output
 }
 
 /// `grad_x[n, p, c] = g[n, c] / pixels`
 pub fn global_average_backward(shape: ReduceShape, grad_output: &[f64]) -> Vec<f64> {
     let mut grad_input = vec![0.0; shape.len()];
-    shape.each(|x, vector, ..| grad_input[x] = grad_output[vector] / shape.pixels as f64);
+    shape.each(|Place { x, vector, .. }| grad_input[x] = grad_output[vector] / shape.pixels as f64);
     grad_input
 }
 
@@ -45,7 +58,7 @@ pub fn global_average_backward(shape: ReduceShape, grad_output: &[f64]) -> Vec<f
 pub fn global_max(shape: ReduceShape, input: &[f64]) -> (Vec<f64>, Vec<u32>) {
     let mut output = vec![f64::NEG_INFINITY; shape.batch * shape.channels];
     let mut argmax = vec![0; output.len()];
-    shape.each(|x, vector, _, p, _| {
+    shape.each(|Place { x, vector, p, .. }| {
         if input[x] > output[vector] || input[x].is_nan() {
             (output[vector], argmax[vector]) = (input[x], p as u32);
         }
@@ -56,6 +69,6 @@ pub fn global_max(shape: ReduceShape, input: &[f64]) -> (Vec<f64>, Vec<u32>) {
 /// The winning pixel gets the gradient.
 pub fn global_max_backward(shape: ReduceShape, argmax: &[u32], grad_output: &[f64]) -> Vec<f64> {
     let mut grad_input = vec![0.0; shape.len()];
-    shape.each(|x, vector, _, p, _| grad_input[x] = if argmax[vector] == p as u32 { grad_output[vector] } else { 0.0 });
+    shape.each(|Place { x, vector, p, .. }| grad_input[x] = if argmax[vector] == p as u32 { grad_output[vector] } else { 0.0 });
     grad_input
 }

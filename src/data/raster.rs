@@ -208,6 +208,56 @@ impl Raster {
             Text::with_text_style(text, Point::new(x as i32, y as i32), style, layout).draw(self);
     }
 
+    /// Smooth text of any size: capitals are 0.72 `size` high, their middle at `y`. The large font's pixels are interpolated and
+    /// sharpened again, so that edges are round. `bold` thickens; `upright` false turns it to read upwards.
+    pub fn lettering(
+        &mut self,
+        [x, y]: [f32; 2],
+        text: &str,
+        size: f32,
+        anchor: Anchor,
+        color: Color,
+        bold: bool,
+        upright: bool,
+    ) {
+        const CAPITALS: [f32; 2] = [3.0, 16.0]; // rows of FONT_10X20 that capitals fill
+        let scale = 0.72 * size / (CAPITALS[1] - CAPITALS[0]);
+        let (length, count) = (Font::Large.width(text) as f32, text.chars().count());
+        let mut mask = Raster::new(22, 10 * count + 2, [0; 3]); // one pixel of margin
+        mask.text(1, 1, text, Font::Large, Anchor::Left, [255; 3]);
+        let ink = |row: i64, column: i64| match row < 0 || column < 0 {
+            true => 0.0,
+            false => f32::from(mask.get(row as usize, column as usize).map_or(0, |rgb| rgb[0])) / 255.0,
+        };
+        let start = match anchor {
+            Anchor::Left => 0.0,
+            Anchor::Center => -length * scale / 2.0,
+            Anchor::Right => -length * scale,
+        };
+        let middle = (CAPITALS[0] + CAPITALS[1]) / 2.0 * scale;
+        let threshold = if bold { 0.3 } else { 0.5 };
+        for down in 0..(20.0 * scale).ceil() as i64 {
+            for right in 0..(length * scale).ceil() as i64 {
+                // The mask's point under this pixel's centre, pixel centres at whole numbers.
+                let (row, column) = ((down as f32 + 0.5) / scale + 0.5, (right as f32 + 0.5) / scale + 0.5);
+                let (top, left) = (row.floor(), column.floor());
+                let (weights_down, weights_right) = (cubic(row - top), cubic(column - left));
+                let mut value = 0.0;
+                for (i, weight_down) in weights_down.iter().enumerate() {
+                    for (j, weight_right) in weights_right.iter().enumerate() {
+                        value += weight_down * weight_right * ink(top as i64 + i as i64 - 1, left as i64 + j as i64 - 1);
+                    }
+                }
+                let alpha = ((value - threshold) * 1.6 * scale.max(1.0) + 0.5).clamp(0.0, 1.0);
+                if alpha > 0.0 {
+                    let (dx, dy) = (start + right as f32, down as f32 - middle);
+                    let (px, py) = if upright { (x + dx, y + dy) } else { (x + dy, y - dx) };
+                    self.blend(py.round() as i64, px.round() as i64, color, alpha);
+                }
+            }
+        }
+    }
+
     /// A copy of `rows` x `columns`, each pixel the mean of the area that it covers (or the nearest, where it grows).
     pub fn resized(&self, rows: usize, columns: usize) -> Raster {
         let mut raster = Raster::new(rows, columns, [0; 3]);
@@ -245,6 +295,12 @@ impl Raster {
             .expect("a raster holds rows x columns pixels and memory takes them");
         bytes
     }
+}
+
+/// Weights of the four samples about a point `t` after the second: the cubic B-spline, which never rings.
+fn cubic(t: f32) -> [f32; 4] {
+    let u = 1.0 - t;
+    [u * u * u, 4.0 - 6.0 * t * t + 3.0 * t * t * t, 4.0 - 6.0 * u * u + 3.0 * u * u * u, t * t * t].map(|weight| weight / 6.0)
 }
 
 /// The count at the upper end of the window: the `window` quantile of the positive pixels, or 1 where none is.

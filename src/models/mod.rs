@@ -2,9 +2,13 @@
 
 mod metadata;
 mod residual;
+#[cfg(test)]
+mod tests;
+mod trainer;
 
 pub use metadata::{FORMAT_VERSION, Metadata};
 pub use residual::{MIN_SIDE, Residual, VARIANTS, Variant};
+pub use trainer::{Step, Trainer};
 
 use crate::autograd::{Gradients, Mode, Node, Op, ParameterId, Parameters, Tape, Var};
 use crate::data::Image;
@@ -13,6 +17,7 @@ use crate::nn::Builder;
 use crate::tensor::archive::{self, Archive};
 use crate::tensor::{Context, Shape};
 use crate::{Error, Result};
+use osteon_kernels::conv::ConvShape;
 use osteon_kernels::softmax;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -122,7 +127,21 @@ impl Model {
     ///
     /// # Errors
     /// Tensors that are missing, left over, misshapen, of another type than float32, or not finite.
-    pub fn import(weights: impl AsRef<Path>, metadata: Metadata) -> Result<Self> {
+    pub fn import(
+        weights: impl AsRef<Path>,
+        architecture: &str,
+        classes: &[String],
+        input_size: [usize; 2],
+        preprocessing: Preprocessing,
+    ) -> Result<Self> {
+        Model::import_as(weights, Metadata::new(architecture, classes, input_size, preprocessing))
+    }
+
+    /// As [`import`](Self::import), with every setting of the network.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import).
+    pub fn import_as(weights: impl AsRef<Path>, metadata: Metadata) -> Result<Self> {
         Model::from_archive(&Archive::read(weights)?, metadata)
     }
 
@@ -339,6 +358,20 @@ impl Model {
             parameters: node.inputs().iter().map(|&input| trained(&nodes[input])).sum(),
         });
         Ok(layers.collect())
+    }
+
+    /// The convolutions of a forward pass on `batch` images of the model's input size: layer and shape.
+    ///
+    /// # Errors
+    /// An input size that is too small.
+    pub fn convolutions(&self, batch: usize) -> Result<Vec<(String, ConvShape)>> {
+        let [rows, columns] = self.metadata.input_size;
+        let nodes = self.plan([batch, rows, columns])?;
+        let convolution = |node: &Node| match node.op {
+            Op::Conv(shape) => Some((node.layer.to_string(), shape)),
+            _ => None,
+        };
+        Ok(nodes.iter().filter_map(convolution).collect())
     }
 
     /// Number of trained parameters.

@@ -1,14 +1,14 @@
 //! Adam, and how its learning rate goes from step to step.
 
 use crate::autograd::{Gradients, Parameters};
-use osteon_kernels::adam::{self, AdamStep};
+use osteon_kernels::adam::{self as kernel, AdamStep};
 use osteon_kernels::simd::Isa;
 use serde::{Deserialize, Serialize};
 
-/// Adam's constants.
+/// Adam (Kingma and Ba 2015): its constants.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct AdamSettings {
+pub struct Adam {
     /// Decay of the first moment.
     pub beta1: f32,
     /// Decay of the second moment.
@@ -19,29 +19,28 @@ pub struct AdamSettings {
     pub weight_decay: f32,
 }
 
-impl Default for AdamSettings {
+impl Default for Adam {
     fn default() -> Self {
-        AdamSettings { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+        Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
     }
 }
 
-/// Adam (Kingma and Ba 2015) and its moments.
+/// What Adam remembers from step to step.
 #[derive(Clone, Debug)]
-pub struct Adam {
-    settings: AdamSettings,
+pub struct Moments {
     step: u64,
     /// First and second moment of every parameter; empty for what is not trained.
     moments: Vec<[Vec<f32>; 2]>,
 }
 
-impl Adam {
+impl Moments {
     /// Before the first step.
-    pub fn new(settings: AdamSettings, parameters: &Parameters) -> Self {
+    pub fn new(parameters: &Parameters) -> Self {
         let moments = parameters.iter().map(|(_, parameter)| {
             let len = if parameter.is_trained() { parameter.value.shape().len() } else { 0 };
             [vec![0.0; len], vec![0.0; len]]
         });
-        Adam { settings, step: 0, moments: moments.collect() }
+        Moments { step: 0, moments: moments.collect() }
     }
 
     /// Steps taken.
@@ -50,14 +49,14 @@ impl Adam {
     }
 
     /// Moves every parameter that has a gradient.
-    pub fn update(&mut self, isa: Isa, parameters: &mut Parameters, gradients: &Gradients, learning_rate: f32) {
+    pub fn step(&mut self, isa: Isa, adam: &Adam, parameters: &mut Parameters, gradients: &Gradients, learning_rate: f32) {
         self.step += 1;
-        let AdamSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
+        let Adam { beta1, beta2, epsilon, weight_decay } = *adam;
         let settings = AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, step: self.step };
         for id in parameters.trained() {
             if let Some(gradient) = gradients.get(id) {
                 let [first, second] = &mut self.moments[id.index()];
-                adam::step(isa, &settings, gradient, parameters.values_mut(id), first, second);
+                kernel::step(isa, &settings, gradient, parameters.values_mut(id), first, second);
             }
         }
     }

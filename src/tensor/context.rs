@@ -2,6 +2,7 @@
 
 use osteon_kernels::simd::Isa;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// An instruction set and a pool of buffers. Every buffer of a forward or backward pass is taken here and given back, so a
 /// step that repeats the one before it finds each buffer it needs.
@@ -19,9 +20,17 @@ pub struct Context {
 /// for ever, where a looser fit could lend a large buffer to a small request and find it missing later.
 type Shelf<T> = HashMap<usize, Vec<Vec<T>>>;
 
+static ISA: OnceLock<Isa> = OnceLock::new();
+
+/// Chooses the instruction set of every [`Context`] that is made by default, for the whole program; the first call decides.
+/// Without it, that is the fastest of this machine.
+pub fn use_isa(isa: Isa) {
+    ISA.get_or_init(|| isa);
+}
+
 impl Default for Context {
     fn default() -> Self {
-        Context::new(Isa::detect())
+        Context::new(*ISA.get_or_init(Isa::detect))
     }
 }
 

@@ -5,7 +5,7 @@
 pub mod archive;
 mod context;
 
-pub use context::Context;
+pub use context::{Context, use_isa};
 
 use std::fmt;
 use std::ops::Deref;

@@ -1,5 +1,20 @@
-//! The training loop and the run's record.
+//! Training: what it is told ([`Settings`]), its loop ([`run`]), and what it leaves behind ([`RunFolder`], [`Epoch`]).
+//!
+//! The model that a run keeps is the last epoch's. Keeping the one that tests best would choose it by the test studies, and
+//! their score would no longer be that of patients never seen.
 
-mod step;
+mod folder;
+mod measure;
+mod memory;
+mod record;
+mod run;
+mod settings;
+mod split;
 
-pub use step::{Step, Trainer};
+pub use folder::RunFolder;
+pub use measure::{Prediction, measure};
+pub use memory::peak_bytes;
+pub use record::Epoch;
+pub use run::{Event, run};
+pub use settings::{ScheduleName, Settings};
+pub use split::{Part, SplitRow, read_split};

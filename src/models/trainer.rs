@@ -1,7 +1,7 @@
 //! One training step: forward, loss, backward, Adam, running statistics.
 
-use crate::models::{Differentiated, Model};
-use crate::optim::{Adam, AdamSettings};
+use super::{Differentiated, Model};
+use crate::optim::{Adam, Moments};
 use crate::tensor::Context;
 use crate::{Error, Result};
 
@@ -10,6 +10,7 @@ use crate::{Error, Result};
 pub struct Trainer {
     model: Model,
     adam: Adam,
+    moments: Moments,
     context: Context,
 }
 
@@ -26,9 +27,9 @@ pub struct Step {
 
 impl Trainer {
     /// Starts with this model.
-    pub fn new(model: Model, settings: AdamSettings) -> Self {
-        let adam = Adam::new(settings, model.parameters());
-        Trainer { model, adam, context: Context::default() }
+    pub fn new(model: Model, adam: Adam) -> Self {
+        let moments = Moments::new(model.parameters());
+        Trainer { model, adam, moments, context: Context::default() }
     }
 
     /// One step on images (batch, rows, columns) of the model's input size and their labels.
@@ -41,10 +42,10 @@ impl Trainer {
         let Differentiated { loss, correct, gradients, statistics } = pass;
         let gradient_norm = gradients.norm();
         if !loss.is_finite() || !gradient_norm.is_finite() {
-            let problem = format!("training diverged in step {}: its loss is {loss}", self.adam.steps() + 1);
+            let problem = format!("training diverged in step {}: its loss is {loss}", self.moments.steps() + 1);
             return Err(Error::setting(problem, "choose a smaller learning rate, or a warm-up"));
         }
-        self.adam.update(self.context.isa, self.model.parameters_mut(), &gradients, learning_rate);
+        self.moments.step(self.context.isa, &self.adam, self.model.parameters_mut(), &gradients, learning_rate);
         gradients.recycle(&mut self.context);
         for (id, values) in statistics {
             self.model.parameters_mut().values_mut(id).copy_from_slice(&values);

@@ -1,0 +1,37 @@
+//! `osteon phantom`: synthetic patients.
+
+use super::terminal::Terminal;
+use crate::data::phantom::{self, PhantomOptions};
+use crate::Result;
+use std::path::PathBuf;
+
+/// Make synthetic bone scans: two-frame DICOM files, a manifest, and the truth.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  osteon phantom --studies 1000 --seed 7 --output phantoms")]
+pub struct Phantom {
+    /// Number of patients, one study each.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    studies: usize,
+    /// Seed: the same seed makes the same patients.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Folder for the files.
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+}
+
+impl Phantom {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let options = PhantomOptions { studies: self.studies, seed: self.seed, ..PhantomOptions::default() };
+        let manifest = write(terminal, &options, &self.output)?;
+        terminal.line(manifest.display())
+    }
+}
+
+/// Writes phantoms under a progress bar and returns the manifest's path.
+pub fn write(terminal: &Terminal, options: &PhantomOptions, output: &std::path::Path) -> Result<PathBuf> {
+    let progress = terminal.progress("phantoms", options.studies);
+    let manifest = phantom::write(options, output, &|done| progress.set(done, ""))?;
+    progress.finish(format_args!("{} patients", options.studies));
+    Ok(manifest)
+}
