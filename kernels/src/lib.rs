@@ -12,6 +12,7 @@ pub mod gemm;
 pub mod linear;
 pub mod norm;
 pub mod par;
+pub mod peak;
 pub mod pool;
 pub mod reduce;
 pub mod simd;

@@ -41,6 +41,33 @@ struct Correlation {
     plane_columns: usize, // and the plane's width
 }
 
+/// A convolution's weights as a correlation reads them: in place (forward), or rotated by half a turn, every stride-th one, with
+/// input and output channels exchanged (a phase of backward-data).
+struct Weights<'a> {
+    shape: ConvShape,
+    values: &'a [f32],
+    phase: Option<[usize; 2]>,
+}
+
+impl Weights<'_> {
+    /// Copies, for the channels from `channels[0]` on, `width` out channels from `channels[1]` on to rows of NR values.
+    fn copy(&self, [row, column]: [usize; 2], [channel, out_channel]: [usize; 2], width: usize, target: &mut [f32]) {
+        let (inputs, outputs) = (self.shape.in_channels, self.shape.out_channels);
+        let matrix = &self.values[(row * self.shape.kernel[1] + column) * inputs * outputs..][..inputs * outputs];
+        if self.phase.is_none() {
+            for (target, source) in target.chunks_exact_mut(NR).zip(matrix.chunks_exact(outputs).skip(channel)) {
+                target[..width].copy_from_slice(&source[out_channel..out_channel + width]);
+            }
+        } else {
+            for (k, source) in matrix.chunks_exact(outputs).skip(out_channel).take(width).enumerate() {
+                for (target, value) in target[k..].iter_mut().step_by(NR).zip(&source[channel..]) {
+                    *target = *value;
+                }
+            }
+        }
+    }
+}
+
 /// A part of the sum: `segments` kernel rows from `kernel_row` on, of each the values `first..first + length`.
 struct Block {
     kernel_row: usize,
@@ -128,8 +155,8 @@ impl Correlation {
         })
     }
 
-    /// Packs weights as (blocks, panels, segments, length, NR); `weight(row, column, channel, out_channel)` reads one.
-    fn pack(&self, packed: &mut [f32], weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync) {
+    /// Packs weights as (blocks, panels, segments, length, NR).
+    fn pack(&self, weights: &Weights, packed: &mut [f32]) {
         let columns = self.out_channels.next_multiple_of(NR);
         let mut rest = packed;
         for block in self.blocks() {
@@ -137,16 +164,36 @@ impl Correlation {
             let (part, after) = rest.split_at_mut(depth * columns);
             rest = after;
             par::chunks_mut(part, depth * NR, |panel, part| {
-                for (p, values) in part.chunks_exact_mut(NR).enumerate() {
-                    let row = block.kernel_row + p / block.length;
-                    let (column, channel) =
-                        ((block.first + p % block.length) / self.channels, (block.first + p % block.length) % self.channels);
-                    let width = NR.min(self.out_channels - panel * NR);
-                    for (k, value) in values.iter_mut().enumerate() {
-                        *value = if k < width { weight(row, column, channel, panel * NR + k) } else { 0.0 };
+                let out_channel = panel * NR;
+                let width = NR.min(self.out_channels - out_channel);
+                for (segment, part) in part.chunks_exact_mut(block.length * NR).enumerate() {
+                    let mut value = block.first;
+                    let mut rest = part;
+                    while !rest.is_empty() {
+                        // As many channels of one kernel position as this piece of the run has.
+                        let (column, channel) = (value / self.channels, value % self.channels);
+                        let count = (self.channels - channel).min(rest.len() / NR);
+                        let (part, after) = rest.split_at_mut(count * NR);
+                        let position = self.weights_position(weights, block.kernel_row + segment, column);
+                        if width < NR {
+                            part.fill(0.0);
+                        }
+                        weights.copy(position, [channel, out_channel], width, part);
+                        (value, rest) = (value + count, after);
                     }
                 }
             });
+        }
+    }
+
+    /// Kernel row and column of the convolution that this correlation's are.
+    fn weights_position(&self, weights: &Weights, row: usize, column: usize) -> [usize; 2] {
+        match weights.phase {
+            None => [row, column],
+            Some(phase) => {
+                let last = [0, 1].map(|axis| phase[axis] + (self.kernel[axis] - 1) * self.step[axis]);
+                [last[0] - row * self.step[0], last[1] - column * self.step[1]]
+            }
         }
     }
 
@@ -249,10 +296,7 @@ pub(super) fn packed_len(shape: ConvShape) -> usize {
 }
 
 pub(super) fn pack(_isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
-    let [_, kernel_columns] = shape.kernel;
-    Correlation::forward(shape).pack(packed, |row, column, channel, out_channel| {
-        weights[((row * kernel_columns + column) * shape.in_channels + channel) * shape.out_channels + out_channel]
-    });
+    Correlation::forward(shape).pack(&Weights { shape, values: weights, phase: None }, packed);
 }
 
 pub(super) fn forward_scratch_len(shape: ConvShape) -> usize {
@@ -310,16 +354,11 @@ pub(super) fn backward_data(
     let packed_len: usize = Correlation::backward_data(shape).map(|(phase, _)| phase.packed_len()).sum();
     let padded_len = Correlation::backward_data(shape).map(|(phase, _)| phase.padded_len(band)).max().unwrap_or(0);
     let (packed, scratch) = scratch.split_at_mut(packed_len);
-    let [_, kernel_columns] = shape.kernel;
     let mut rest = &mut *packed;
     for (correlation, phase) in Correlation::backward_data(shape) {
         let (part, after) = rest.split_at_mut(correlation.packed_len());
         rest = after;
-        let [last_row, last_column] = [0, 1].map(|axis| phase[axis] + (correlation.kernel[axis].max(1) - 1) * shape.stride[axis]);
-        correlation.pack(part, |row, column, out_channel, channel| {
-            let (row, column) = (last_row - row * shape.stride[0], last_column - column * shape.stride[1]);
-            weights[((row * kernel_columns + column) * shape.in_channels + channel) * shape.out_channels + out_channel]
-        });
+        correlation.pack(&Weights { shape, values: weights, phase: Some(phase) }, part);
     }
     let packed = &*packed;
     let line = shape.columns * shape.in_channels;

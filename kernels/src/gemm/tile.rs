@@ -22,7 +22,7 @@ pub(crate) struct Strip<'a> {
     pub segment: usize,
 }
 
-/// `C[i][0..width] (+)= sum over s, p of A[i][s][p] * b[s * length + p][0..NR]` for the rows whose offset into `c` is given.
+/// `C[i][0..width] (+)= sum over s, p of A[i][s][p] * b[s * length + p][0..NR]` for the first rows, whose offset into `c` is given.
 ///
 /// Sums run in the order of s and p, one accumulator an element; `add` continues the sum that `c` holds.
 #[inline(always)]
@@ -60,23 +60,23 @@ pub(crate) fn tile<S: Simd>(
             }
         }
     }
+    // Through memory: were `sums` indexed by a variable below, the compiler would keep it in memory inside the loops above.
+    let mut done = [[0.0; NR]; MR];
     for i in 0..MR {
-        let Some(offset) = rows[i] else { continue };
+        simd.store(sums[i][0], &mut done[i]);
+        simd.store(sums[i][1], &mut done[i][LANES..]);
+    }
+    for (offset, done) in rows.iter().zip(&done) {
+        let Some(offset) = *offset else { break };
         let c = &mut c[offset..offset + width];
         if width == NR {
-            let [mut low, mut high] = sums[i];
-            if add {
-                low = simd.add(simd.load(c), low);
-                high = simd.add(simd.load(&c[LANES..]), high);
+            for (c, done) in c.chunks_exact_mut(LANES).zip(done.chunks_exact(LANES)) {
+                let sum = simd.load(done);
+                simd.store(if add { simd.add(simd.load(c), sum) } else { sum }, c);
             }
-            simd.store(low, c);
-            simd.store(high, &mut c[LANES..]);
         } else {
-            let mut row = [0.0; NR];
-            simd.store(sums[i][0], &mut row);
-            simd.store(sums[i][1], &mut row[LANES..]);
-            for (c, sum) in c.iter_mut().zip(row) {
-                *c = if add { *c + sum } else { sum };
+            for (c, sum) in c.iter_mut().zip(done) {
+                *c = if add { *c + sum } else { *sum };
             }
         }
     }
