@@ -3,6 +3,8 @@
 
 use crate::par;
 use crate::simd::{self, Body, Isa, LANES, Simd};
+use std::iter::StepBy;
+use std::ops::Range;
 
 /// Values that one call of a body gets: 32768 * 4 = 128 KB, so that a chunk and its output stay in a core's L2 cache, and a
 /// chunk is work enough to be worth handing to another thread.
@@ -18,6 +20,13 @@ pub(crate) const VECTORS: usize = 4;
 
 /// Channels in [`VECTORS`].
 pub(crate) const BLOCK: usize = VECTORS * LANES;
+
+/// Where the blocks of a pixel's channels start: those of [`VECTORS`] vectors, then those of one, the last perhaps not full.
+#[inline(always)]
+pub(crate) fn blocks(channels: usize) -> (StepBy<Range<usize>>, StepBy<Range<usize>>) {
+    let whole = channels - channels % BLOCK;
+    ((0..whole).step_by(BLOCK), (whole..channels).step_by(LANES))
+}
 
 /// What is done with eight channels of a pixel: `inputs` from `N` arrays of pixels, `vectors` from `M` vectors of channels.
 pub(crate) trait PixelMap<const N: usize, const M: usize>: Copy + Sync {
@@ -52,47 +61,67 @@ fn map<F: PixelMap<N, 0>, const N: usize>(isa: Isa, function: F, inputs: [&[f32]
     });
 }
 
-struct MapChunk<'a, F, const N: usize, const M: usize> {
-    function: F,
-    channels: usize,
-    inputs: [&'a [f32]; N],
-    vectors: [&'a [f32]; M],
-    output: &'a mut [f32],
+/// [`map_pixels`] of one chunk.
+pub(crate) struct MapChunk<'a, F, const N: usize, const M: usize> {
+    pub function: F,
+    pub channels: usize,
+    pub inputs: [&'a [f32]; N],
+    pub vectors: [&'a [f32]; M],
+    pub output: &'a mut [f32],
 }
 
 impl<F: PixelMap<N, M>, const N: usize, const M: usize> Body for MapChunk<'_, F, N, M> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let MapChunk { function, channels, inputs, vectors, output } = self;
-        let zero = simd.splat(0.0);
-        for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
+        let (large, small) = blocks(self.channels);
+        for (pixel, output) in self.output.chunks_exact_mut(self.channels).enumerate() {
             let mut rows = [&[][..]; N];
-            for (row, input) in rows.iter_mut().zip(inputs) {
-                *row = &input[pixel * channels..][..channels];
+            for (row, input) in rows.iter_mut().zip(&self.inputs) {
+                *row = &input[pixel * self.channels..][..self.channels];
             }
-            for c in (0..channels).step_by(BLOCK) {
-                let mut x = [[zero; VECTORS]; N];
-                for (x, row) in x.iter_mut().zip(rows) {
-                    *x = simd.load_block(&row[c..], 0.0);
-                }
-                let mut v = [[zero; VECTORS]; M];
-                for (v, vector) in v.iter_mut().zip(vectors) {
-                    *v = simd.load_block(&vector[c..], 0.0);
-                }
-                let mut y = [zero; VECTORS];
-                for i in 0..VECTORS {
-                    y[i] = function.apply(simd, each(simd, &x, i), each(simd, &v, i));
-                }
-                simd.store_block(y, &mut output[c..]);
+            for c in large.clone() {
+                map_block::<S, F, N, M, VECTORS>(simd, self.function, c, &rows, &self.vectors, output);
+            }
+            for c in small.clone() {
+                map_block::<S, F, N, M, 1>(simd, self.function, c, &rows, &self.vectors, output);
             }
         }
     }
 }
 
+/// The channels of one pixel from `c` on, `V` vectors.
+#[inline(always)]
+fn map_block<S: Simd, F: PixelMap<N, M>, const N: usize, const M: usize, const V: usize>(
+    simd: S,
+    function: F,
+    c: usize,
+    rows: &[&[f32]; N],
+    vectors: &[&[f32]; M],
+    output: &mut [f32],
+) {
+    let x = load_blocks::<S, N, V>(simd, rows, c);
+    let v = load_blocks::<S, M, V>(simd, vectors, c);
+    let mut y = [simd.splat(0.0); V];
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = function.apply(simd, each(simd, &x, i), each(simd, &v, i));
+    }
+    simd.store_block(y, &mut output[c..]);
+}
+
+/// `V` vectors from place `c` of each row.
+#[inline(always)]
+fn load_blocks<S: Simd, const N: usize, const V: usize>(simd: S, rows: &[&[f32]; N], c: usize) -> [[S::F32; V]; N] {
+    let mut blocks = [[simd.splat(0.0); V]; N];
+    for (block, row) in blocks.iter_mut().zip(rows) {
+        *block = simd.load_block(&row[c..], 0.0);
+    }
+    blocks
+}
+
 /// Vector `i` of each block.
 #[inline(always)]
-fn each<S: Simd, const N: usize>(simd: S, blocks: &[[S::F32; VECTORS]; N], i: usize) -> [S::F32; N] {
+fn each<S: Simd, const N: usize, const V: usize>(simd: S, blocks: &[[S::F32; V]; N], i: usize) -> [S::F32; N] {
     let mut vectors = [simd.splat(0.0); N];
     for (vector, block) in vectors.iter_mut().zip(blocks) {
         *vector = block[i];
@@ -120,34 +149,50 @@ pub(crate) fn add_pixels<S: Simd, F: PixelSums<N, M, K>, const N: usize, const M
     vectors: [&[f32]; M],      // each (channels)
     mut sums: [&mut [f32]; K], // each (channels)
 ) {
-    let zero = simd.splat(0.0);
+    let (large, small) = blocks(channels);
     let pixels = inputs[0].len() / channels;
     for first in (0..pixels).step_by(PIXELS) {
-        let last = pixels.min(first + PIXELS);
-        for c in (0..channels).step_by(BLOCK) {
-            let mut v = [[zero; VECTORS]; M];
-            for (v, vector) in v.iter_mut().zip(vectors) {
-                *v = simd.load_block(&vector[c..], 0.0);
-            }
-            let mut sum = [[zero; K]; VECTORS];
-            for pixel in first..last {
-                let mut x = [[zero; VECTORS]; N];
-                for (x, input) in x.iter_mut().zip(inputs) {
-                    *x = simd.load_block(&input[pixel * channels + c..(pixel + 1) * channels], 0.0);
-                }
-                for i in 0..VECTORS {
-                    sum[i] = function.add(simd, each(simd, &x, i), each(simd, &v, i), sum[i]);
-                }
-            }
-            for (k, total) in sums.iter_mut().enumerate() {
-                let total = &mut total[c..];
-                let mut block = simd.load_block::<VECTORS>(total, 0.0);
-                for i in 0..VECTORS {
-                    block[i] = simd.add(block[i], sum[i][k]);
-                }
-                simd.store_block(block, total);
-            }
+        let group = first..pixels.min(first + PIXELS);
+        for c in large.clone() {
+            add_block::<S, F, N, M, K, VECTORS>(simd, function, channels, c, group.clone(), &inputs, &vectors, &mut sums);
         }
+        for c in small.clone() {
+            add_block::<S, F, N, M, K, 1>(simd, function, channels, c, group.clone(), &inputs, &vectors, &mut sums);
+        }
+    }
+}
+
+/// The channels from `c` on, `V` vectors, of a group of pixels.
+#[inline(always)]
+fn add_block<S: Simd, F: PixelSums<N, M, K>, const N: usize, const M: usize, const K: usize, const V: usize>(
+    simd: S,
+    function: F,
+    channels: usize,
+    c: usize,
+    group: Range<usize>,
+    inputs: &[&[f32]; N],
+    vectors: &[&[f32]; M],
+    sums: &mut [&mut [f32]; K],
+) {
+    let v = load_blocks::<S, M, V>(simd, vectors, c);
+    let mut group_sums = [[simd.splat(0.0); K]; V];
+    for pixel in group {
+        let mut rows = [&[][..]; N];
+        for (row, input) in rows.iter_mut().zip(inputs) {
+            *row = &input[pixel * channels..][..channels];
+        }
+        let x = load_blocks::<S, N, V>(simd, &rows, c);
+        for (i, sum) in group_sums.iter_mut().enumerate() {
+            *sum = function.add(simd, each(simd, &x, i), each(simd, &v, i), *sum);
+        }
+    }
+    for (k, total) in sums.iter_mut().enumerate() {
+        let total = &mut total[c..];
+        let mut block = simd.load_block::<V>(total, 0.0);
+        for (block, sum) in block.iter_mut().zip(&group_sums) {
+            *block = simd.add(*block, sum[k]);
+        }
+        simd.store_block(block, total);
     }
 }
 
@@ -208,12 +253,8 @@ impl Body for AddAssign<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for (target, b) in self.target.chunks_mut(BLOCK).zip(self.b.chunks(BLOCK)) {
-            let (mut sum, b) = (simd.load_block::<VECTORS>(target, 0.0), simd.load_block::<VECTORS>(b, 0.0));
-            for i in 0..VECTORS {
-                sum[i] = simd.add(sum[i], b[i]);
-            }
-            simd.store_block(sum, target);
+        for (target, b) in self.target.chunks_mut(LANES).zip(self.b.chunks(LANES)) {
+            simd.store_part(simd.add(simd.load_part(target, 0.0), simd.load_part(b, 0.0)), target);
         }
     }
 }

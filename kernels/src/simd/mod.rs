@@ -85,68 +85,59 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
         slice.copy_from_slice(&self.to_array(vector)[..slice.len()]);
     }
-    /// The first `V` vectors of `slice`; where it ends earlier, the lanes beyond are `fill`. Kernels take the channels of a pixel
-    /// in such blocks: sums stay in registers, and one comparison of lengths serves `V` vectors.
+    /// The first `V` vectors of `slice`; a single vector as by [`load_part`](Simd::load_part).
     #[inline(always)]
     fn load_block<const V: usize>(self, slice: &[f32], fill: f32) -> [Self::F32; V] {
         let mut block = [self.splat(fill); V];
-        if slice.len() >= V * LANES {
-            let slice = &slice[..V * LANES];
-            for i in 0..V {
-                block[i] = self.load(&slice[i * LANES..]);
-            }
+        if V == 1 {
+            block[0] = self.load_part(slice, fill);
         } else {
-            for (vector, part) in block.iter_mut().zip(slice.chunks(LANES)) {
-                *vector = self.load_part(part, fill);
+            let slice = &slice[..V * LANES];
+            for (i, vector) in block.iter_mut().enumerate() {
+                *vector = self.load(&slice[i * LANES..]);
             }
         }
         block
     }
-    /// The inverse of [`load_block`](Simd::load_block): writes what fits.
+    /// The inverse of [`load_block`](Simd::load_block).
     #[inline(always)]
     fn store_block<const V: usize>(self, block: [Self::F32; V], slice: &mut [f32]) {
-        if slice.len() >= V * LANES {
-            let slice = &mut slice[..V * LANES];
-            for i in 0..V {
-                self.store(block[i], &mut slice[i * LANES..]);
-            }
+        if V == 1 {
+            self.store_part(block[0], slice);
         } else {
-            for (vector, part) in block.into_iter().zip(slice.chunks_mut(LANES)) {
-                self.store_part(vector, part);
+            let slice = &mut slice[..V * LANES];
+            for (i, vector) in block.iter().enumerate() {
+                self.store(*vector, &mut slice[i * LANES..]);
             }
         }
     }
-    /// As [`load_block`](Simd::load_block) for bits; the lanes beyond the slice are 0.
+    /// As [`load_block`](Simd::load_block) for bits; lanes beyond the slice are 0.
     #[inline(always)]
     fn load_bits_block<const V: usize>(self, slice: &[u32]) -> [Self::F32; V] {
         let mut block = [self.splat_bits(0); V];
-        if slice.len() >= V * LANES {
-            let slice = &slice[..V * LANES];
-            for i in 0..V {
-                block[i] = self.load_bits(&slice[i * LANES..]);
-            }
+        if V == 1 && slice.len() < LANES {
+            let mut lanes = [0; LANES];
+            lanes[..slice.len()].copy_from_slice(slice);
+            block[0] = self.load_bits(&lanes);
         } else {
-            for (vector, part) in block.iter_mut().zip(slice.chunks(LANES)) {
-                let mut lanes = [0; LANES];
-                lanes[..part.len()].copy_from_slice(part);
-                *vector = self.load_bits(&lanes);
+            let slice = &slice[..V * LANES];
+            for (i, vector) in block.iter_mut().enumerate() {
+                *vector = self.load_bits(&slice[i * LANES..]);
             }
         }
         block
     }
-    /// As [`store_block`](Simd::store_block) for bits.
+    /// The inverse of [`load_bits_block`](Simd::load_bits_block).
     #[inline(always)]
     fn store_bits_block<const V: usize>(self, block: [Self::F32; V], slice: &mut [u32]) {
-        if slice.len() >= V * LANES {
-            let slice = &mut slice[..V * LANES];
-            for i in 0..V {
-                self.store_bits(block[i], &mut slice[i * LANES..]);
-            }
+        if V == 1 && slice.len() < LANES {
+            let mut lanes = [0; LANES];
+            self.store_bits(block[0], &mut lanes);
+            slice.copy_from_slice(&lanes[..slice.len()]);
         } else {
-            for (vector, part) in block.into_iter().zip(slice.chunks_mut(LANES)) {
-                let mut lanes = [0; LANES];
-                self.store_bits(vector, &mut lanes);
-                part.copy_from_slice(&lanes[..part.len()]);
+            let slice = &mut slice[..V * LANES];
+            for (i, vector) in block.iter().enumerate() {
+                self.store_bits(*vector, &mut slice[i * LANES..]);
             }
         }
     }
