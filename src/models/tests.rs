@@ -154,7 +154,8 @@ fn damaged_weights_are_refused() {
     let archive = Archive::read(&path).unwrap();
     let damaged = folder.path().join("damaged");
     type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-    let damages: [(&str, &dyn Fn(&mut Tensors)); 6] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&mut Tensors));
+    let damages: [Damage; 6] = [
         ("no tensor `fc.bias`", &|t| drop(t.remove("fc.bias"))),
         ("`extra` too many", &|t| drop(t.insert("extra".into(), (vec![1], vec![0.0])))),
         ("[1, 64, 7, 7]", &|t| t.get_mut("conv1.weight").unwrap().0 = vec![1, 64, 7, 7]),
@@ -183,7 +184,12 @@ fn damaged_files_are_refused() {
         let header = String::from_utf8_lossy(&bytes[8..end]).replacen(from, to, 1);
         let mut header = header.into_bytes();
         header.resize(header.len().next_multiple_of(8), b' ');
-        [&(header.len() as u64).to_le_bytes()[..], &header, &bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..]].concat()
+        [
+            &(header.len() as u64).to_le_bytes()[..],
+            &header,
+            &bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..],
+        ]
+        .concat()
     };
     let cases = [
         (bytes[..bytes.len() - 1].to_vec(), "whole safetensors"),
