@@ -5,7 +5,9 @@
 
 use super::Image;
 use super::augment::{self, Augmentation, Draw};
+use super::manifest::{Manifest, Row};
 use super::random::{Purpose, shuffle, stream};
+use super::views::{self, Preprocessing};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -23,6 +25,25 @@ pub trait Source: Send + Sync {
 
     /// The study's class.
     fn label(&self, study: usize) -> u32;
+}
+
+/// The studies of a manifest: read, fused, resized and normalised.
+struct Listing {
+    rows: Vec<Row>,
+    labels: Vec<u32>,
+    input_size: [usize; 2],
+    preprocessing: Preprocessing,
+}
+
+impl Source for Listing {
+    fn input(&self, study: usize) -> Result<Image> {
+        let fused = views::fuse(&self.rows[study].read()?, &self.preprocessing)?;
+        Ok(views::network_input(&fused.image, self.input_size, &self.preprocessing))
+    }
+
+    fn label(&self, study: usize) -> u32 {
+        self.labels[study]
+    }
 }
 
 /// How a loader works.
@@ -121,6 +142,27 @@ impl Loader {
         let cache = times.iter().map(|_| OnceLock::new()).collect();
         let shared = Shared { source: Box::new(source), studies, options, cache, cached_bytes: AtomicUsize::new(0) };
         Ok(Loader { shared: Arc::new(shared) })
+    }
+
+    /// A loader of a manifest's rows `studies`, labelled by their index in `classes`.
+    ///
+    /// # Errors
+    /// As [`Loader::new`]; a label that `classes` lacks; preprocessing out of range; a row that the manifest lacks.
+    pub fn of_manifest(
+        manifest: &Manifest,
+        classes: &[String],
+        studies: Vec<usize>,
+        preprocessing: &Preprocessing,
+        options: LoaderOptions,
+    ) -> Result<Self> {
+        preprocessing.check()?;
+        if let Some(unknown) = studies.iter().find(|study| **study >= manifest.rows.len()) {
+            let problem = format!("has {} studies, but number {} is wanted", manifest.rows.len(), unknown + 1);
+            return Err(Error::file(&manifest.path, problem, "split it again"));
+        }
+        let (rows, labels) = (manifest.rows.clone(), manifest.labels(classes)?);
+        let source = Listing { rows, labels, input_size: options.input_size, preprocessing: preprocessing.clone() };
+        Loader::new(source, studies, options)
     }
 
     /// Number of batches in an epoch.

@@ -2,11 +2,14 @@
 //! archive is one text file away.
 //!
 //! A cell is the path of a DICOM file or a picture, relative to the manifest; `scan.dcm#1` is the first frame of a file.
-//! `posterior` may be empty. Reading checks the table and that the files are there; what is in them is [`super::study`]'s.
+//! `posterior` may be empty: then the study is one view, or a file of both whose view codes tell them apart. Reading checks the
+//! table and that the files are there; what is in them is [`super::study`]'s.
 
+use super::Study;
+use super::study::{self, Cell};
 use crate::{Error, Result, files};
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// The classes of the paper, in its order; a manifest's other labels follow in alphabetical order.
 pub const PAPER_CLASSES: [&str; 3] = ["NoMet", "ADMet", "nADMet"];
@@ -19,18 +22,26 @@ const HEADER: &str = "patient,anterior,posterior,label";
 pub struct Row {
     /// Who: studies of one patient are never on both sides of a split.
     pub patient: String,
-    /// The anterior view, or a file that holds both; may end in `#` and a frame's number from 1.
-    pub anterior: PathBuf,
+    /// The anterior view, or a file that holds both.
+    pub anterior: Cell,
     /// The posterior view.
-    pub posterior: Option<PathBuf>,
+    pub posterior: Option<Cell>,
     /// The class.
     pub label: String,
 }
 
 impl Row {
-    /// The one or two cells that have a path, anterior first.
-    pub fn paths(&self) -> Vec<PathBuf> {
-        [Some(self.anterior.clone()), self.posterior.clone()].into_iter().flatten().collect()
+    /// Reads its scans.
+    ///
+    /// # Errors
+    /// As [`study::read_manifest_row`].
+    pub fn read(&self) -> Result<Study> {
+        study::read_manifest_row(&self.anterior, self.posterior.as_ref())
+    }
+
+    /// Its one or two cells, anterior first.
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        std::iter::once(&self.anterior).chain(&self.posterior)
     }
 }
 
@@ -89,21 +100,21 @@ impl Manifest {
                     return Err(Error::file(path, format!("line {line} has an empty {name}"), remedy));
                 }
             }
-            rows.push(Row {
-                patient: patient.to_owned(),
-                anterior: folder.join(anterior),
-                posterior: (!posterior.is_empty()).then(|| folder.join(posterior)),
-                label: label.to_owned(),
-            });
-            lines.push(line);
-        }
-        for (row, line) in rows.iter().zip(&lines) {
-            for file in row.paths() {
-                if !scan_file(&file).0.exists() {
-                    let problem = format!("line {line} names {}, which does not exist", file.display());
+            let scan = |cell: &str| -> Result<Cell> {
+                let Ok(scan) = cell.parse::<Cell>() else {
+                    let problem = format!("line {line} names `{cell}`, but no file has such a frame");
+                    return Err(Error::file(path, problem, "count frames from 1, as in file.dcm#1"));
+                };
+                let scan = scan.within(folder);
+                if !scan.path.exists() {
+                    let problem = format!("line {line} names {}, which does not exist", scan.path.display());
                     return Err(Error::file(path, problem, "correct the path; it is relative to the manifest"));
                 }
-            }
+                Ok(scan)
+            };
+            let posterior = (!posterior.is_empty()).then(|| scan(posterior)).transpose()?;
+            rows.push(Row { patient: patient.to_owned(), anterior: scan(anterior)?, posterior, label: label.to_owned() });
+            lines.push(line);
         }
         Manifest::checked(path, rows, |row| format!("line {}", lines[row]))
     }
@@ -155,25 +166,18 @@ impl Manifest {
     /// The operating system's.
     pub fn write(&self) -> Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        let cell = |file: &Path| file.strip_prefix(folder).unwrap_or(file).to_string_lossy().replace('\\', "/");
+        let cell = |cell: &Cell| {
+            let path = cell.path.strip_prefix(folder).unwrap_or(&cell.path).to_owned();
+            Cell { path, frame: cell.frame }.to_string()
+        };
         let mut table = csv::Writer::from_writer(Vec::new());
         let mut write = |cells: [&str; 4]| table.write_record(cells).expect("four cells each, written to memory");
         write(COLUMNS);
         for row in &self.rows {
-            let posterior = row.posterior.as_deref().map(cell).unwrap_or_default();
+            let posterior = row.posterior.as_ref().map(cell).unwrap_or_default();
             write([&row.patient, &cell(&row.anterior), &posterior, &row.label]);
         }
         files::write(&self.path, &table.into_inner().expect("written to memory"))
-    }
-}
-
-/// A cell's file and frame: `scan.dcm#2` is frame 2 of `scan.dcm`, unless a file has that very name.
-pub fn scan_file(cell: &Path) -> (PathBuf, Option<u32>) {
-    let name = cell.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let frame = name.rsplit_once('#').and_then(|(stem, frame)| Some((stem, frame.parse::<u32>().ok()?)));
-    match frame {
-        Some((stem, frame)) if !stem.is_empty() && !cell.exists() => (cell.with_file_name(stem), Some(frame)),
-        _ => (cell.to_owned(), None),
     }
 }
 
@@ -200,29 +204,30 @@ fn columns(path: &Path, header: &csv::StringRecord) -> Result<[usize; 4]> {
 
 /// A scan that is listed twice would be trained on and tested with, or count double, or contradict itself.
 fn refuse_repeated_scans(path: &Path, rows: &[Row], place: impl Fn(usize) -> String) -> Result<()> {
-    let mut seen: HashMap<PathBuf, Vec<(Option<u32>, usize)>> = HashMap::new();
+    let mut seen: HashMap<PathBuf, Vec<(Option<usize>, usize)>> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
-        for cell in row.paths() {
-            let (file, frame) = scan_file(&cell);
-            let file = file.components().filter(|part| *part != Component::CurDir).collect();
-            let others = seen.entry(file).or_default();
+        // A whole file named for both views is one scan, in which the view codes tell them apart.
+        let whole = row.anterior.frame.is_none() && row.posterior.as_ref() == Some(&row.anterior);
+        for cell in row.cells().take(if whole { 1 } else { 2 }) {
+            // By components, `./a` is `a`.
+            let others = seen.entry(cell.path.components().collect()).or_default();
             // A whole file is all of its frames.
-            let clash = |other: &Option<u32>| other.is_none() || frame.is_none() || *other == frame;
+            let clash = |other: &Option<usize>| other.is_none() || cell.frame.is_none() || *other == cell.frame;
             if let Some(&(_, before)) = others.iter().find(|(other, _)| clash(other)) {
                 let other = &rows[before];
-                let how = if before == at {
-                    format!("{} has {} as both views", place(at), cell.display())
+                let problem = if before == at {
+                    format!("{} has {cell} as both views", place(at))
                 } else {
                     let under = match (row.patient == other.patient, row.label == other.label) {
-                        (false, _) => format!(" under another patient, {} and {}", other.patient, row.patient),
+                        (false, _) => format!(" under two patients, {} and {}", other.patient, row.patient),
                         (true, false) => format!(" under two labels, {} and {}", other.label, row.label),
                         (true, true) => String::new(),
                     };
-                    format!("{} and {} list the scan {}{under}", place(before), place(at), cell.display())
+                    format!("{} and {} list the scan {cell}{under}", place(before), place(at))
                 };
-                return Err(Error::file(path, how, "list each scan once"));
+                return Err(Error::file(path, problem, "list each scan once"));
             }
-            others.push((frame, at));
+            others.push((cell.frame, at));
         }
     }
     Ok(())
@@ -253,7 +258,7 @@ mod tests {
     /// A folder with a manifest of `text` and the files that it may name.
     fn folder(text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["a.png", "b.png", "c.png", "d.png", "e.png", "two.dcm", "odd#7"] {
+        for name in ["a.png", "b.png", "c.png", "d.png", "e.png", "two.dcm"] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let path = folder.path().join("manifest.csv");
@@ -275,12 +280,12 @@ mod tests {
         assert_eq!(manifest.labels(&manifest.classes).unwrap(), [2, 0, 1]);
         let expected = Row {
             patient: "p2".into(),
-            anterior: folder.path().join("two.dcm#1"),
-            posterior: Some(folder.path().join("two.dcm#2")),
+            anterior: Cell { path: folder.path().join("two.dcm"), frame: Some(1) },
+            posterior: Some(Cell { path: folder.path().join("two.dcm"), frame: Some(2) }),
             label: "NoMet".into(),
         };
         assert_eq!(manifest.rows[1], expected);
-        assert_eq!(manifest.rows[2].paths(), [folder.path().join("c.png")]);
+        assert_eq!(manifest.rows[2].cells().count(), 1);
     }
 
     #[test]
@@ -292,7 +297,7 @@ mod tests {
             manifest
                 .rows
                 .iter()
-                .map(|row| (row.patient.clone(), row.anterior.file_name().unwrap().to_owned(), row.label.clone()))
+                .map(|row| (row.patient.clone(), row.anterior.path.file_name().unwrap().to_owned(), row.label.clone()))
                 .collect()
         };
         assert_eq!(rows(&plain), rows(&excel));
@@ -328,10 +333,12 @@ mod tests {
                 "patient 1 is ADMet in line 2 and nADMet in line 4",
             ),
             (format!("{OK}1,a.png,,NoMet\n1,./a.png,,ADMet\n"), "a.png under two labels, NoMet and ADMet"),
-            (format!("{OK}1,a.png,b.png,NoMet\n2,c.png,b.png,NoMet\n"), "b.png under another patient, 1 and 2"),
+            (format!("{OK}1,a.png,b.png,NoMet\n2,c.png,b.png,NoMet\n"), "b.png under two patients, 1 and 2"),
             (format!("{OK}1,a.png,,NoMet\n1,a.png,,NoMet\n"), "line 2 and line 3 list the scan "),
             (format!("{OK}1,a.png,a.png,NoMet\n"), "as both views"),
-            (format!("{OK}1,two.dcm#1,two.dcm#1,NoMet\n"), "as both views"),
+            (format!("{OK}1,two.dcm#1,two.dcm#1,NoMet\n"), "two.dcm#1 as both views"),
+            (format!("{OK}1,two.dcm#1,two.dcm,NoMet\n"), "as both views"),
+            (format!("{OK}1,two.dcm#0,,NoMet\n"), "line 2 names `two.dcm#0`"),
             (format!("{OK}1,two.dcm,,NoMet\n1,two.dcm#2,,NoMet\n"), "list the scan "),
         ];
         for (text, problem) in cases {
@@ -349,17 +356,10 @@ mod tests {
     }
 
     #[test]
-    fn a_course_of_disease_is_no_contradiction() {
+    fn what_may_be_is_no_error() {
         assert!(read("patient,anterior,posterior,label\n1,a.png,,NoMet\n1,b.png,,ADMet\n1,c.png,,ADMet\n").is_ok());
+        assert!(read("patient,anterior,posterior,label\n1,two.dcm,two.dcm,NoMet\n").is_ok());
         assert!(read("patient,anterior,posterior,label\n1,a.png,,normal\n1,b.png,,abnormal\n").is_ok());
-    }
-
-    #[test]
-    fn a_file_may_have_a_hash_in_its_name() {
-        let (folder, _) = folder("");
-        assert_eq!(scan_file(&folder.path().join("odd#7")), (folder.path().join("odd#7"), None));
-        assert_eq!(scan_file(&folder.path().join("two.dcm#2")), (folder.path().join("two.dcm"), Some(2)));
-        assert_eq!(scan_file(Path::new("x/y#z")), (PathBuf::from("x/y#z"), None));
     }
 
     proptest! {
@@ -372,7 +372,7 @@ mod tests {
             for (at, name) in names.iter().enumerate() {
                 let files = [format!("a {at},\"é.png"), format!("b{at}.png")].map(|file| folder.path().join(file));
                 files.iter().for_each(|file| fs::write(file, "").unwrap());
-                let [anterior, other] = files;
+                let [anterior, other] = files.map(|path| Cell { path, frame: None });
                 let posterior = posterior.then_some(other);
                 rows.push(Row { patient: name.trim().to_owned(), anterior, posterior, label: "NoMet".into() });
             }

@@ -157,7 +157,7 @@ mod tests {
     fn manifest(studies: &[(usize, usize)]) -> Manifest {
         let row = |(at, &(patient, class)): (usize, &(usize, usize))| Row {
             patient: format!("p{patient:03}"),
-            anterior: format!("{at}.png").into(),
+            anterior: format!("{at}.png").parse().unwrap(),
             posterior: None,
             label: ["NoMet", "ADMet", "nADMet"][class].to_owned(),
         };

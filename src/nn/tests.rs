@@ -96,7 +96,9 @@ fn check(mode: Mode, shape: [usize; 4], parameters: &mut Parameters, forward: im
 
 #[test]
 fn gradients_of_blocks() {
-    for (placement, shortcut) in [(Placement::Inside, true), (Placement::Outside, true), (Placement::None, true), (Placement::Inside, false)] {
+    for (placement, shortcut) in
+        [(Placement::Inside, true), (Placement::Outside, true), (Placement::None, true), (Placement::Inside, false)]
+    {
         for (channels, stride) in [([8, 8], 1), ([4, 12], 2)] {
             for mode in [Mode::Training, Mode::Frozen] {
                 let mut builder = Builder::seeded(3);
@@ -137,7 +139,9 @@ fn names_of_a_block() {
     Block::new(&mut builder, "b", [4, 16], 2, SETTINGS);
     let parameters = builder.finish();
     let names: Vec<&str> = parameters.iter().map(|(_, parameter)| &*parameter.name).collect();
-    for name in ["b.downsample.0.weight", "b.downsample.1.running_var", "b.attention.channel.fc1.bias", "b.attention.spatial.bn.weight"] {
+    for name in
+        ["b.downsample.0.weight", "b.downsample.1.running_var", "b.attention.channel.fc1.bias", "b.attention.spatial.bn.weight"]
+    {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
 }
