@@ -5,6 +5,7 @@ pub mod attention;
 pub mod conv;
 pub mod elementwise;
 pub mod gemm;
+pub mod golden;
 pub mod linear;
 pub mod norm;
 pub mod pool;

@@ -13,11 +13,11 @@ pub use parameters::{Kind, Parameter, ParameterId, Parameters};
 use crate::tensor::{Context, Shape};
 use crate::{Error, Result};
 use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::elementwise;
 use osteon_kernels::linear::LinearShape;
 use osteon_kernels::norm::{self, NormShape};
 use osteon_kernels::pool::PoolShape;
 use osteon_kernels::reduce::ReduceShape;
-use osteon_kernels::elementwise;
 use std::fmt;
 use std::sync::Arc;
 
@@ -284,7 +284,11 @@ impl Tape<'_> {
     pub fn backward(&mut self, output: Var, seed: &[f32]) -> Result<Gradients> {
         let len = self.shape(&output).len();
         if seed.len() != len || !matches!(self.mode, Mode::Training | Mode::Frozen) {
-            return Err(self.misfit(format!("a seed of {} values for an output of {len} on a tape for {:?}", seed.len(), self.mode)));
+            return Err(self.misfit(format!(
+                "a seed of {} values for an output of {len} on a tape for {:?}",
+                seed.len(),
+                self.mode
+            )));
         }
         let mut gradients = Gradients { of: Vec::new() };
         gradients.of.resize_with(self.parameters.iter().len(), || None);
@@ -452,7 +456,11 @@ impl Tape<'_> {
     /// That a value has this shape.
     fn expect(&self, what: &str, var: &Var, expected: impl Into<Shape>) -> Result<()> {
         let (shape, expected) = (self.shape(var), expected.into());
-        if shape == expected { Ok(()) } else { Err(self.misfit(format!("{what} of shape {shape} where {expected} was expected"))) }
+        if shape == expected {
+            Ok(())
+        } else {
+            Err(self.misfit(format!("{what} of shape {shape} where {expected} was expected")))
+        }
     }
 
     /// Convolution without bias: x (batch, rows, columns, in), weight (kernel rows, kernel columns, in, out).
@@ -472,7 +480,14 @@ impl Tape<'_> {
 
     /// Batch normalisation of x (batch, rows, columns, channels): over the batch in training, which also moves the running
     /// statistics by `momentum`, over the running statistics otherwise. `gamma`, `beta` and the two statistics are (channels).
-    pub fn batch_norm(&mut self, x: Var, affine: [ParameterId; 2], running: [ParameterId; 2], epsilon: f32, momentum: f32) -> Result<Var> {
+    pub fn batch_norm(
+        &mut self,
+        x: Var,
+        affine: [ParameterId; 2],
+        running: [ParameterId; 2],
+        epsilon: f32,
+        momentum: f32,
+    ) -> Result<Var> {
         let [batch, rows, columns, channels] = self.sizes("an input", &x)?;
         let [gamma, beta, mean, variance] = [affine[0], affine[1], running[0], running[1]].map(|id| self.parameter(id));
         for var in [&gamma, &beta, &mean, &variance] {

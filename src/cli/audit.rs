@@ -13,7 +13,9 @@ pub enum Audit {
     Forward(Files),
     /// Training mode, forward and backward: reads `input` and `labels` (N, i64), writes `loss`, `grad.NAME` for every
     /// parameter, and the updated running statistics.
-    #[command(after_help = "Example:\n  osteon audit gradients --model M.safetensors --input X.safetensors --output Y.safetensors")]
+    #[command(
+        after_help = "Example:\n  osteon audit gradients --model M.safetensors --input X.safetensors --output Y.safetensors"
+    )]
     Gradients(Files),
 }
 

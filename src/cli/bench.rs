@@ -5,10 +5,11 @@ use crate::data::Size;
 use crate::data::views::Preprocessing;
 use crate::models::{Model, Trainer};
 use crate::optim::Adam;
+use crate::tensor::Context;
 use crate::{Error, Result};
 use osteon_kernels::conv::{self, ConvShape};
-use osteon_kernels::peak;
 use osteon_kernels::simd::Isa;
+use osteon_kernels::{par, peak};
 use serde::Serialize;
 use std::hint::black_box;
 use std::time::Instant;
@@ -77,7 +78,7 @@ struct Pass {
 impl Bench {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let (batch, rounds) = (usize::from(self.batch), usize::from(self.rounds));
-        let isa = Isa::detect();
+        let isa = Context::default().isa;
         let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
         let model = Model::new(&self.architecture, &classes, self.size.array(), Preprocessing::default(), 1)?;
         let peak = peak::measure(isa, 10);
@@ -98,7 +99,11 @@ impl Bench {
         let forward = median(rounds, || note(model.logits(&images, batch).map(|logits| drop(black_box(logits)))));
         progress.set(convolutions.len() + 1, "training step");
         let mut trainer = Trainer::new(model, Adam::default());
-        let step = median(rounds, || note(trainer.step(&images, &labels, 1e-4).map(|step| drop(black_box(step)))));
+        let step = median(rounds, || {
+            note(trainer.step(&images, &labels, 1e-4).map(|step| {
+                black_box(step);
+            }))
+        });
         if let Some(error) = failed {
             return Err(error);
         }
@@ -106,7 +111,7 @@ impl Bench {
 
         let figures = Figures {
             isa: isa.name(),
-            threads: threads(),
+            threads: par::workers(),
             architecture: self.architecture.clone(),
             size: self.size,
             batch,
@@ -128,7 +133,8 @@ impl Bench {
 impl Figures {
     fn print(&self, terminal: &Terminal) -> Result<()> {
         let (isa, threads, peak) = (self.isa, self.threads, self.peak_gflops);
-        terminal.line(format_args!("{isa}, threads: {threads}, FMA peak {peak:.1} GFLOP/s, medians of {} rounds", self.rounds))?;
+        terminal
+            .line(format_args!("{isa}, threads: {threads}, FMA peak {peak:.1} GFLOP/s, medians of {} rounds", self.rounds))?;
         terminal.line(format_args!("{} at {}, batch {}", self.architecture, self.size, self.batch))?;
         terminal.line("")?;
         let head = ["layer", "count", "shape", "pass", "algorithm", "ms", "GFLOP/s", "of peak"];

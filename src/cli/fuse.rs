@@ -2,8 +2,8 @@
 
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
-use crate::data::views::{self, Preprocessing};
 use crate::data::picture;
+use crate::data::views;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 ///
 /// Writes the fused picture (16-bit PNG) and, beside it, a figure of both views with the critical points drawn.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  osteon fuse scan.dcm --output fused.png\n  osteon fuse front.png,back.png --views anterior,posterior \\
-      --output fused.png")]
+#[command(
+    after_help = "Example:\n  osteon fuse scan.dcm --output fused.png\n  osteon fuse front.png,back.png --views anterior,posterior \\
+      --output fused.png"
+)]
 pub struct Fuse {
     /// The study: a two-frame DICOM file, a folder, or two files as A,B.
     scan: PathBuf,
@@ -32,7 +34,8 @@ impl Fuse {
         }
         let fused = views::fuse(&self.options.read(&self.scan)?, &self.preprocessing.resolve()?)?;
         let figure = figure_path(&self.output);
-        picture::write_gray16(&self.output, &fused.image)?;
+        let counts: Vec<u16> = fused.image.pixels.iter().map(|count| count.round().clamp(0.0, 65535.0) as u16).collect();
+        picture::write_gray16(&self.output, fused.image.rows, fused.image.columns, &counts)?;
         crate::files::write(&figure, &views::figure(&fused).png())?;
         terminal.line(self.output.display())?;
         terminal.line(figure.display())

@@ -1,7 +1,6 @@
 //! The command line: the only room that reads arguments or prints. A file a command; results go to standard output,
 //! progress and errors to standard error.
 
-mod audit;
 mod bench;
 mod demo;
 mod evaluate;
@@ -15,6 +14,7 @@ mod settings;
 mod terminal;
 mod train;
 
+use crate::tensor::use_isa;
 use crate::{Error, Result};
 use clap::{Parser, Subcommand};
 use osteon_kernels::{par::Pool, simd::Isa};
@@ -54,8 +54,6 @@ enum Command {
     Predict(predict::Predict),
     #[command(subcommand)]
     Model(model::Model),
-    #[command(subcommand)]
-    Audit(audit::Audit),
     Bench(bench::Bench),
 }
 
@@ -69,7 +67,6 @@ impl Command {
             Command::Evaluate(command) => command.run(terminal),
             Command::Predict(command) => command.run(terminal),
             Command::Model(command) => command.run(terminal),
-            Command::Audit(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),
         }
     }
@@ -103,10 +100,9 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<()> {
             Error::setting(format!("--isa {name} is not an instruction set of this machine"), format!("give {names}"))
         })?,
     };
-    let _ = isa;
-    let pool = Pool::new(arguments.machine.threads).map_err(|error| {
-        Error::setting(format!("--threads {}: {error}", arguments.machine.threads), "give fewer threads")
-    })?;
+    use_isa(isa);
+    let pool = Pool::new(arguments.machine.threads)
+        .map_err(|error| Error::setting(format!("--threads {}: {error}", arguments.machine.threads), "give fewer threads"))?;
     pool.run(|| arguments.command.run(terminal))
 }
 

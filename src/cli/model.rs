@@ -4,9 +4,9 @@ use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
 use crate::data::Size;
 use crate::models::Model as Network;
-use crate::{Error, Result};
+use crate::{Result, predict};
 use clap::Subcommand;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Make, import or show a model file.
 #[derive(Subcommand)]
@@ -72,4 +72,32 @@ impl Model {
             Model::Info { model } => info(terminal, &Network::load(model)?),
         }
     }
+}
+
+fn save(terminal: &Terminal, model: &Network, output: &Path) -> Result<()> {
+    model.save(output)?;
+    terminal.line(output.display())
+}
+
+fn info(terminal: &Terminal, model: &Network) -> Result<()> {
+    let about = model.metadata();
+    let preprocessing = predict::preprocessing(about);
+    let trained_on = if about.trained_on.is_empty() { "nothing yet" } else { &about.trained_on };
+    for (name, value) in [
+        ("architecture", about.architecture.clone()),
+        ("classes", about.classes.join(", ")),
+        ("input size", Size::from(about.input_size).to_string()),
+        ("preprocessing", preprocessing),
+        ("trained on", trained_on.to_owned()),
+        ("format version", about.format_version.to_string()),
+        ("parameters", model.parameter_count().to_string()),
+    ] {
+        terminal.line(format_args!("{name:<16}{value}"))?;
+    }
+    terminal.line("")?;
+    for (_, parameter) in model.parameters().iter() {
+        let kind = if parameter.is_trained() { "" } else { "  (running statistic)" };
+        terminal.line(format_args!("{:<48}{}{kind}", parameter.name, parameter.file_shape()))?;
+    }
+    Ok(())
 }

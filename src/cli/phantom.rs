@@ -2,8 +2,8 @@
 
 use super::terminal::Terminal;
 use crate::data::phantom::{self, PhantomOptions};
-use crate::Result;
-use std::path::PathBuf;
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
 
 /// Make synthetic bone scans: two-frame DICOM files, a manifest, and the truth.
 #[derive(clap::Args)]
@@ -18,18 +18,24 @@ pub struct Phantom {
     /// Folder for the files.
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
+    /// Write over phantoms that are in the folder.
+    #[arg(long)]
+    force: bool,
 }
 
 impl Phantom {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let options = PhantomOptions { studies: self.studies, seed: self.seed, ..PhantomOptions::default() };
-        let manifest = write(terminal, &options, &self.output)?;
+        let manifest = write(terminal, &options, &self.output, self.force)?;
         terminal.line(manifest.display())
     }
 }
 
 /// Writes phantoms under a progress bar and returns the manifest's path.
-pub fn write(terminal: &Terminal, options: &PhantomOptions, output: &std::path::Path) -> Result<PathBuf> {
+pub fn write(terminal: &Terminal, options: &PhantomOptions, output: &Path, force: bool) -> Result<PathBuf> {
+    if !force && output.join("manifest.csv").exists() {
+        return Err(Error::file(output, "has a manifest in it", "choose another output folder, or write over it with --force"));
+    }
     let progress = terminal.progress("phantoms", options.studies);
     let manifest = phantom::write(options, output, &|done| progress.set(done, ""))?;
     progress.finish(format_args!("{} patients", options.studies));

@@ -82,12 +82,17 @@ impl Progress {
         }
     }
 
+    /// Prints something while the bar is out of the way.
+    pub fn hidden<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
     /// A line that stays, above the bar.
     pub fn note(&self, text: impl Display) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.print(text)),
-            None => self.print(text),
-        }
+        self.hidden(|| self.print(text));
     }
 
     /// The work is over: removes the bar and leaves one line.

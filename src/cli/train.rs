@@ -3,9 +3,9 @@
 use super::interrupt;
 use super::settings::SettingFlags;
 use super::terminal::{Progress, Terminal};
+use crate::Result;
 use crate::data::manifest::Manifest;
 use crate::train::{self, Epoch, Event, RunFolder, Settings};
-use crate::Result;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ pub struct Train {
 
 impl Train {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let settings = Settings::resolve(self.config.as_deref(), self.settings.table())?;
+        let settings = Settings::resolve(self.config.as_deref(), self.settings.table()?)?;
         train(terminal, &self.manifest, &settings, &self.output, self.force)?;
         terminal.line(self.output.join(RunFolder::MODEL).display())
     }
@@ -58,6 +58,7 @@ pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: 
                     progress.set(done, format_args!("epoch {epoch}, loss {loss:.4}"));
                 }
             }
+            Event::Test { .. } => {}
             Event::Epoch(epoch) => {
                 if let Some(progress) = &progress {
                     progress.note(epoch_line(epoch, settings.epochs));

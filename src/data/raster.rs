@@ -159,34 +159,40 @@ impl Raster {
 
     /// A smooth line through all `points`; joints do not darken. Points that are not finite break the line.
     pub fn polyline(&mut self, points: &[[f32; 2]], width: f32, color: Color) {
-        // Every segment's coverage first, its maximum where they meet, then one blend.
-        let mut coverage = vec![0f32; self.rows * self.columns];
         let half = width / 2.0;
-        for pair in points.windows(2) {
-            let ([x0, y0], [x1, y1]) = (pair[0], pair[1]);
-            if ![x0, y0, x1, y1].iter().all(|value| value.is_finite()) {
-                continue;
-            }
-            let bounds = |a: f32, b: f32, limit: usize| {
-                let low = (a.min(b) - half - 1.0).max(0.0) as usize;
-                let high = (a.max(b) + half + 2.0).clamp(0.0, limit as f32) as usize;
-                low..high
-            };
+        let reach = |values: [f32; 2], limit: usize| {
+            let low = (values[0].min(values[1]) - half - 1.0).max(0.0) as usize;
+            let high = (values[0].max(values[1]) + half + 2.0).clamp(0.0, limit as f32) as usize;
+            low.min(limit)..high
+        };
+        let segments =
+            || points.windows(2).map(|pair| [pair[0], pair[1]]).filter(|pair| pair.as_flattened().iter().all(|v| v.is_finite()));
+        let reaches = |[from, to]: [[f32; 2]; 2]| (reach([from[1], to[1]], self.rows), reach([from[0], to[0]], self.columns));
+        // Every segment's coverage first, its maximum where they meet, then one blend; all within the line's bounds.
+        let (mut rows, mut columns) = (self.rows..0, self.columns..0);
+        for (down, right) in segments().map(reaches) {
+            rows = rows.start.min(down.start)..rows.end.max(down.end);
+            columns = columns.start.min(right.start)..columns.end.max(right.end);
+        }
+        let mut coverage = vec![0f32; rows.len() * columns.len()];
+        for segment in segments() {
+            let [[x0, y0], [x1, y1]] = segment;
             let (dx, dy) = (x1 - x0, y1 - y0);
             let length_squared = dx * dx + dy * dy;
-            for row in bounds(y0, y1, self.rows) {
-                for column in bounds(x0, x1, self.columns) {
+            let (down, right) = reaches(segment);
+            for row in down {
+                for column in right.clone() {
                     let (px, py) = (column as f32 - x0, row as f32 - y0);
                     let along = if length_squared > 0.0 { ((px * dx + py * dy) / length_squared).clamp(0.0, 1.0) } else { 0.0 };
                     let distance = (px - along * dx).hypot(py - along * dy);
-                    let covered = (half + 0.5 - distance).clamp(0.0, 1.0);
-                    let cell = &mut coverage[row * self.columns + column];
-                    *cell = cell.max(covered);
+                    let cell = &mut coverage[(row - rows.start) * columns.len() + column - columns.start];
+                    *cell = cell.max((half + 0.5 - distance).clamp(0.0, 1.0));
                 }
             }
         }
         for (at, &alpha) in coverage.iter().enumerate().filter(|(_, alpha)| **alpha > 0.0) {
-            self.blend((at / self.columns) as i64, (at % self.columns) as i64, color, alpha);
+            let (row, column) = (rows.start + at / columns.len(), columns.start + at % columns.len());
+            self.blend(row as i64, column as i64, color, alpha);
         }
     }
 
@@ -222,6 +228,8 @@ impl Raster {
     ) {
         const CAPITALS: [f32; 2] = [3.0, 16.0]; // rows of FONT_10X20 that capitals fill
         let scale = 0.72 * size / (CAPITALS[1] - CAPITALS[0]);
+        // The fonts have Latin-1 alone.
+        let text = &text.replace(['\u{2212}', '\u{2013}'], "-").replace('\u{2026}', "...").replace('\u{202F}', "\u{A0}");
         let (length, count) = (Font::Large.width(text) as f32, text.chars().count());
         let mut mask = Raster::new(22, 10 * count + 2, [0; 3]); // one pixel of margin
         mask.text(1, 1, text, Font::Large, Anchor::Left, [255; 3]);
@@ -369,6 +377,29 @@ mod tests {
         raster.line([100.0, 20.0], [150.0, 20.0], 3.0, [0; 3]);
         assert!(marks(&raster) - text >= 3 * 150, "{}", marks(&raster) - text);
         assert_eq!(raster.get(20, 120), Some([0; 3]));
+    }
+
+    #[test]
+    fn lettering_keeps_its_size_and_anchor() {
+        let bounds = |size: f32, anchor: Anchor, upright: bool| {
+            let mut raster = Raster::new(200, 200, [255; 3]);
+            raster.lettering([100.0, 100.0], "HIH", size, anchor, [0; 3], false, upright);
+            let dark: Vec<(usize, usize)> = (0..200)
+                .flat_map(|row| (0..200).map(move |column| (row, column)))
+                .filter(|&(row, column)| raster.get(row, column).is_some_and(|rgb| rgb[0] < 128))
+                .collect();
+            let rows = dark.iter().map(|at| at.0);
+            let columns = dark.iter().map(|at| at.1);
+            [rows.clone().min(), rows.max(), columns.clone().min(), columns.max()].map(|edge| edge.expect("some ink"))
+        };
+        for size in [18.0, 24.0, 40.0] {
+            let [top, bottom, left, right] = bounds(size, Anchor::Center, true);
+            assert!((0.6..0.85).contains(&((bottom - top) as f32 / size)), "capitals of {size}: rows {top} to {bottom}");
+            assert!((top + bottom).abs_diff(200) <= 4 && (left + right).abs_diff(200) <= 6, "{top} {bottom} {left} {right}");
+            assert!(bounds(size, Anchor::Left, true)[2] >= 99 && bounds(size, Anchor::Right, true)[3] <= 101);
+            let [top, bottom, left, right] = bounds(size, Anchor::Center, false);
+            assert!(bottom - top > right - left, "it reads upwards");
+        }
     }
 
     #[test]

@@ -64,7 +64,11 @@ impl Metadata {
             (distinct.len() == self.classes.len(), "the list of classes", "name every class once"),
             (self.classes.iter().all(|class| !class.trim().is_empty()), "the list of classes", "give every class a name"),
             ((1..=512).contains(&self.attention.reduction), "the attention's reduction", "choose one from 1 to 512"),
-            (self.attention.kernel % 2 == 1 && self.attention.kernel <= 31, "the attention's kernel", "choose an odd side up to 31"),
+            (
+                self.attention.kernel % 2 == 1 && self.attention.kernel <= 31,
+                "the attention's kernel",
+                "choose an odd side up to 31",
+            ),
             (self.norm.epsilon > 0.0 && self.norm.epsilon < 1.0, "batch normalisation's epsilon", "choose one between 0 and 1"),
             ((0.0..=1.0).contains(&self.norm.momentum), "batch normalisation's momentum", "choose one from 0 to 1"),
         ];

@@ -2,6 +2,8 @@
 
 mod metadata;
 mod residual;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use metadata::{FORMAT_VERSION, Metadata};
@@ -116,8 +118,9 @@ impl Model {
     /// A file that is not a model of this program, or whose weights are not those of its architecture.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let archive = Archive::read(path)?;
-        let metadata = Metadata::from_text(archive.metadata())
-            .map_err(|problem| Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`"))?;
+        let metadata = Metadata::from_text(archive.metadata()).map_err(|problem| {
+            Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
+        })?;
         Model::from_archive(&archive, metadata)
     }
 
@@ -150,7 +153,8 @@ impl Model {
             other => other,
         })?;
         let refuse = |problem: String| {
-            let remedy = format!("give the weights of `{architecture}` with these classes; `osteon model info` lists their names");
+            let remedy =
+                format!("give the weights of `{architecture}` with these classes; `osteon model info` lists their names");
             Err(Error::file(archive.path(), problem, remedy))
         };
         let mut extra: BTreeSet<&str> = archive.names().filter(|name| !name.ends_with("num_batches_tracked")).collect();
@@ -309,7 +313,13 @@ impl Model {
     ///
     /// # Errors
     /// Images or labels that do not fit.
-    pub fn differentiate(&self, context: &mut Context, images: &[f32], shape: [usize; 3], labels: &[u32]) -> Result<Differentiated> {
+    pub fn differentiate(
+        &self,
+        context: &mut Context,
+        images: &[f32],
+        shape: [usize; 3],
+        labels: &[u32],
+    ) -> Result<Differentiated> {
         check_images(images, shape)?;
         let [batch, rows, columns] = shape;
         let mut tape = Tape::new(Mode::Training, &self.parameters, context);

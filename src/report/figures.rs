@@ -164,7 +164,7 @@ pub fn roc(evaluation: &Evaluation, scores: &Scores) -> Figure {
     }
     let said = |auc: Option<f64>| auc.map_or("undefined".to_owned(), |auc| format!("{auc:.3}"));
     let spoken = curves.iter().map(|(name, _, _, auc, _)| format!("{name}: AUC {}.", said(*auc))).collect::<Vec<_>>().join(" ");
-    let mut figure = Figure::new(440.0, 432.0, format!("Receiver operating characteristic. {spoken}"))
+    let mut figure = Figure::new(452.0, 432.0, format!("Receiver operating characteristic. {spoken}"))
         .framed(format!("Receiver operating characteristic · {} studies", scores.studies), evaluation.caveat());
     let axes = Axes { left: 62.0, top: 12.0, width: 364.0, height: 364.0, x: [0.0, 1.0], y: [0.0, 1.0] };
     axes.draw(&mut figure, &SHARES, &SHARES, ["1 − specificity", "Sensitivity"]);
@@ -191,7 +191,7 @@ pub fn reliability(evaluation: &Evaluation) -> Option<Figure> {
     let ranked = metrics::metastatic_ranking(&evaluation.model.classes, &truths, &probabilities)?;
     let bins = metrics::reliability(&ranked, 10);
     let brier = metrics::brier(&ranked)?;
-    let mut figure = Figure::new(440.0, 432.0, format!("Calibration of the probability of metastasis: Brier score {brier:.3}."))
+    let mut figure = Figure::new(452.0, 432.0, format!("Calibration of the probability of metastasis: Brier score {brier:.3}."))
         .framed("Calibration: probability of metastasis", evaluation.caveat());
     let axes = Axes { left: 62.0, top: 12.0, width: 364.0, height: 364.0, x: [0.0, 1.0], y: [0.0, 1.0] };
     axes.draw(&mut figure, &SHARES, &SHARES, ["Predicted probability of metastasis", "Observed share"]);
@@ -219,7 +219,7 @@ pub fn distribution(evaluation: &Evaluation) -> Option<Figure> {
     }
     let tallest = counts.iter().flatten().copied().max().unwrap_or(1).max(1);
     let (left, top, width, row_height) = (92.0, 12.0, 334.0, 364.0 / classes.len() as f32);
-    let mut figure = Figure::new(440.0, 432.0, "Histograms of the predicted probability of metastasis, one a true class.")
+    let mut figure = Figure::new(452.0, 432.0, "Histograms of the predicted probability of metastasis, one a true class.")
         .framed("Predicted probability of metastasis by true class", evaluation.caveat());
     let axes = Axes { left, top, width, height: 364.0, x: [0.0, 1.0], y: [0.0, 1.0] };
     axes.draw(&mut figure, &SHARES, &[], ["Predicted probability of metastasis", ""]);
@@ -239,24 +239,35 @@ pub fn distribution(evaluation: &Evaluation) -> Option<Figure> {
     Some(figure)
 }
 
-/// Loss on the left, accuracy and AUC on the right, over the epochs. `note` stands beneath.
+/// One curve over the epochs.
+struct Curve {
+    name: &'static str,
+    ink: Ink,
+    measure: fn(&EpochRow) -> Option<f64>,
+}
+
+const LOSSES: [Curve; 2] = [
+    Curve { name: "training", ink: Ink::Series(4), measure: |row| Some(row.train_loss) },
+    Curve { name: "held out", ink: Ink::Series(1), measure: |row| row.test_loss },
+];
+
+const SHARES_RIGHT: [Curve; 4] = [
+    Curve { name: "training", ink: Ink::Series(4), measure: |row| row.train_accuracy },
+    Curve { name: "held out", ink: Ink::Series(1), measure: |row| row.test_accuracy },
+    Curve { name: "held-out F1", ink: Ink::Series(0), measure: |row| row.test_f1 },
+    Curve { name: "held-out AUC", ink: Ink::Series(2), measure: |row| row.test_auc },
+];
+
+/// Loss on the left; accuracy, F1 and AUC, as far as measured, on the right; over the epochs. `note` stands beneath.
 pub fn curves(history: &[EpochRow], note: &str) -> Figure {
-    type Measure = fn(&EpochRow) -> Option<f64>;
-    const LOSS: [(&str, Ink, Measure); 2] =
-        [("training", Ink::Series(4), |row| Some(row.train_loss)), ("held out", Ink::Series(1), |row| row.test_loss)];
-    const SHARE: [(&str, Ink, Measure); 3] = [
-        ("training", Ink::Series(4), |row| row.train_accuracy),
-        ("held out", Ink::Series(1), |row| row.test_accuracy),
-        ("held-out AUC", Ink::Series(2), |row| row.test_auc),
-    ];
-    let last = |measure: Measure| history.iter().rev().find_map(measure);
+    let last = |curve: &Curve| history.iter().rev().find_map(curve.measure);
     let spoken = format!(
         "Training curves over {} epochs. Last training loss {}, last held-out accuracy {}.",
         history.len(),
-        last(LOSS[0].2).map_or("none".to_owned(), |loss| format!("{loss:.3}")),
-        percent(last(SHARE[1].2)),
+        last(&LOSSES[0]).map_or("none".to_owned(), |loss| format!("{loss:.3}")),
+        percent(last(&SHARES_RIGHT[1])),
     );
-    let mut figure = Figure::new(920.0, 372.0, spoken).framed("Training", note);
+    let mut figure = Figure::new(936.0, 372.0, spoken).framed("Training", note);
     let epochs = match (history.iter().map(|row| row.epoch).min(), history.iter().map(|row| row.epoch).max()) {
         (Some(first), Some(last)) if first < last => [first as f64, last as f64],
         (Some(only), _) => [only as f64 - 1.0, only as f64 + 1.0],
@@ -266,26 +277,28 @@ pub fn curves(history: &[EpochRow], note: &str) -> Figure {
     epoch_ticks.retain(|tick| tick.fract() == 0.0);
 
     // A first epoch that explodes must not flatten the rest: twice the 90th percentile is the ceiling.
-    let mut losses: Vec<f64> = history.iter().flat_map(|row| LOSS.map(|(.., measure)| measure(row))).flatten().collect();
+    let mut losses: Vec<f64> = history.iter().flat_map(|row| LOSSES.map(|curve| (curve.measure)(row))).flatten().collect();
     losses.retain(|loss| loss.is_finite());
     losses.sort_unstable_by(f64::total_cmp);
     let ceiling = match losses.as_slice() {
         [] => 1.0,
         sorted => sorted[sorted.len() - 1].min(2.0 * sorted[(sorted.len() - 1) * 9 / 10]).max(1e-6) * 1.05,
     };
-    let panels: [(f32, &str, [f64; 2], &[(&str, Ink, Measure)]); 2] =
-        [(62.0, "Loss (cross-entropy)", [0.0, ceiling], &LOSS), (528.0, "Accuracy", [0.0, 1.0], &SHARE)];
-    for (left, name, range, lines) in panels {
+    let panels = [
+        (62.0, "Loss (cross-entropy)", [0.0, ceiling], LOSSES.as_slice()),
+        (536.0, "Accuracy", [0.0, 1.0], SHARES_RIGHT.as_slice()),
+    ];
+    for (left, name, range, curves) in panels {
         let axes = Axes { left, top: 40.0, width: 378.0, height: 280.0, x: epochs, y: range };
         axes.draw(&mut figure, &epoch_ticks, &ticks(range, 5), ["Epoch", name]);
         let mut shown = 0.0;
-        for &(line, ink, measure) in lines {
+        for &Curve { name, ink, measure } in curves {
             let measured: Vec<[f32; 2]> =
                 history.iter().filter_map(|row| measure(row).map(|value| axes.point(row.epoch as f64, value))).collect();
             let Some(&end) = measured.last() else { continue };
             figure.polyline(vec![[left + shown, 18.0], [left + shown + 18.0, 18.0]], 3.0, ink);
-            figure.text(left + shown + 25.0, 18.0, line, 12.0, Anchor::Left, Ink::Text);
-            shown += 50.0 + 7.5 * line.len() as f32;
+            figure.text(left + shown + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
+            shown += 42.0 + 6.6 * name.len() as f32;
             if measured.len() <= 40 {
                 measured.iter().filter(|point| point[1].is_finite()).for_each(|&point| figure.disc(point, 2.25, ink));
             }

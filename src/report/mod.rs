@@ -88,6 +88,8 @@ pub struct EpochRow {
     pub test_loss: Option<f64>,
     /// Their accuracy.
     pub test_accuracy: Option<f64>,
+    /// Their macro F1.
+    pub test_f1: Option<f64>,
     /// Their macro AUC, one against rest.
     pub test_auc: Option<f64>,
 }
@@ -318,6 +320,7 @@ mod tests {
                     train_accuracy: Some(0.9 - 0.5 * (-t / 9.0).exp()),
                     test_loss: Some(1.1 * (-t / 14.0).exp() + 0.25 + 0.05 * (t * 1.7).sin()),
                     test_accuracy: Some(0.82 - 0.45 * (-t / 8.0).exp() + 0.02 * (t * 2.3).sin()),
+                    test_f1: None,
                     test_auc: Some(0.91 - 0.4 * (-t / 6.0).exp()),
                 }
             })
@@ -341,5 +344,72 @@ mod tests {
             configuration: "learning_rate = 0.01\nbatch = 32\n".to_owned(),
             scan: None,
         }
+    }
+
+    #[test]
+    fn an_evaluation_fills_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let evaluation = example(3);
+        let (scores, page) = write_evaluation(&evaluation, folder.path().join("a/b")).unwrap();
+        let read = |name: &str| files::read(folder.path().join("a/b").join(name)).unwrap();
+        assert!(page.ends_with("report.html") && read("report.html").starts_with(b"<!doctype html>"));
+        for name in ["confusion", "roc"] {
+            assert!(image::load_from_memory(&read(&format!("{name}.png"))).is_ok());
+            assert!(read(&format!("{name}.svg")).starts_with(b"<svg xmlns="));
+        }
+        let json: serde_json::Value = serde_json::from_slice(&read("scores.json")).unwrap();
+        assert_eq!(json["accuracy"], serde_json::json!(scores.accuracy));
+        assert_eq!(json["model"]["sha256"], serde_json::json!(evaluation.model.sha256));
+        assert!(json["caveat"].as_str().unwrap().contains("phantoms"));
+        assert!(json["macro"]["f1"].is_f64() && json["metastatic"]["auc"].is_f64() && json["classes"][2]["recall"].is_f64());
+
+        let csv = read("patients.csv");
+        let mut reader = csv::Reader::from_reader(csv.as_slice());
+        let heads = reader.headers().unwrap().clone();
+        assert_eq!(
+            heads.iter().collect::<Vec<_>>(),
+            ["patient", "truth", "predicted", "correct", "p(NoMet)", "p(ADMet)", "p(nADMet)"]
+        );
+        let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+        assert_eq!(rows.len(), evaluation.patients.len());
+        let right = rows.iter().filter(|row| &row[3] == "yes").count();
+        assert_eq!(right as f64 / rows.len() as f64, scores.accuracy.unwrap());
+        // Probabilities survive the file to the last bit.
+        assert_eq!(rows[7][5].parse::<f32>().unwrap(), evaluation.patients[7].probabilities[1]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut evaluation = example(3);
+        evaluation.patients[3].probabilities.pop();
+        assert!(write_evaluation(&evaluation, folder.path().join("new")).is_err());
+        let mut prediction = Prediction { scans: example(3).cases, model: example(3).model, ..Prediction::default() };
+        prediction.scans[0].probabilities.pop();
+        assert!(write_prediction(&prediction, folder.path().join("new")).is_err());
+        assert!(!folder.path().join("new").exists());
+    }
+
+    #[test]
+    fn the_pick_shows_errors_first_and_every_class() {
+        let sure = |truth: usize, class: usize, p: f32| {
+            let mut probabilities = vec![(1.0 - p) / 2.0; 3];
+            probabilities[class] = p;
+            PatientRow { patient: String::new(), truth, probabilities }
+        };
+        let patients = [sure(0, 0, 0.9), sure(1, 0, 0.6), sure(2, 2, 0.8), sure(2, 1, 0.95), sure(0, 0, 0.99), sure(1, 1, 0.7)];
+        assert_eq!(pick_cases(&patients, 9), [3, 1, 4, 5, 2, 0]);
+        assert_eq!(pick_cases(&patients, 3), [3, 1, 4]);
+        assert_eq!(pick_cases(&patients, 0), [0usize; 0]);
+        assert_eq!(pick_cases(&[], 5), [0usize; 0]);
+        let all_wrong: Vec<PatientRow> = (0..9).map(|_| sure(0, 1, 0.9)).collect();
+        assert_eq!(pick_cases(&all_wrong, 6).len(), 6);
+    }
+
+    #[test]
+    fn the_caveat_names_what_was_simulated() {
+        assert_eq!(caveat(&[("trained", "clinic"), ("evaluated", "clinic")]), DISCLAIMER);
+        assert!(caveat(&[("trained", "200 Phantoms"), ("evaluated", "clinic")]).starts_with("Trained on phantoms (simulated"));
+        assert!(caveat(&[("trained", "clinic"), ("evaluated", "phantom set")]).starts_with("Evaluated on phantoms"));
     }
 }

@@ -12,14 +12,20 @@ use std::fmt::Write;
 const GALLERY_ROWS: usize = 640;
 const SINGLE_ROWS: usize = 1024;
 
+const TRAINED_ON_PHANTOMS: &str = "model trained on phantoms";
+
 /// The page of an evaluation, a whole HTML file.
 pub fn evaluation_page(evaluation: &Evaluation, scores: &Scores) -> String {
     let model = &evaluation.model;
-    let simulated = is_phantom(&model.trained_on) || is_phantom(&evaluation.evaluated_on);
+    let tag = match (is_phantom(&evaluation.evaluated_on), is_phantom(&model.trained_on)) {
+        (true, _) => "phantoms, not patients",
+        (false, true) => TRAINED_ON_PHANTOMS,
+        (false, false) => "",
+    };
     let mut body = header(
         &evaluation.title,
         &evaluation.caveat(),
-        simulated,
+        tag,
         &[
             ("studies", scores.studies.to_string()),
             ("evaluated on", evaluation.evaluated_on.clone()),
@@ -28,23 +34,23 @@ pub fn evaluation_page(evaluation: &Evaluation, scores: &Scores) -> String {
     );
     body.push_str("<main>\n");
     if let Some(scan) = &evaluation.scan {
-        let inner = scan_article(scan, model, 0, simulated);
-        body.push_str(&section("scan", "One scan, classified", simulated, &inner));
+        let inner = scan_article(scan, model, 0);
+        body.push_str(&section("scan", "One scan, classified", tag, &inner));
     }
-    body.push_str(&section("scores", "Scores", simulated, &headline(scores)));
-    body.push_str(&section("classes", "Class by class", simulated, &classes(evaluation, scores)));
+    body.push_str(&section("scores", "Scores", tag, &headline(scores)));
+    body.push_str(&section("classes", "Class by class", tag, &classes(evaluation, scores)));
     if let Some(inner) = metastatic(evaluation, scores) {
-        body.push_str(&section("metastatic", "Metastatic against not", simulated, &inner));
+        body.push_str(&section("metastatic", "Metastatic against not", tag, &inner));
     }
     if !evaluation.cases.is_empty() {
-        body.push_str(&section("cases", "Cases", simulated, &gallery(evaluation)));
+        body.push_str(&section("cases", "Cases", tag, &gallery(evaluation)));
     }
     if !evaluation.history.is_empty() {
         let curves = figures::curves(&evaluation.history, "").inline();
-        body.push_str(&section("training", "Training", simulated, &format!("<figure class=\"panel\">{curves}</figure>\n")));
+        body.push_str(&section("training", "Training", tag, &format!("<figure class=\"panel\">{curves}</figure>\n")));
     }
-    body.push_str(&section("patients", "Patients", simulated, &patients(evaluation)));
-    body.push_str(&section("model", "Model and configuration", false, &provenance(model, &evaluation.configuration)));
+    body.push_str(&section("patients", "Patients", tag, &patients(evaluation)));
+    body.push_str(&section("model", "Model and configuration", "", &provenance(model, &evaluation.configuration)));
     body.push_str("</main>");
     page(&evaluation.title, &evaluation.caveat(), &body)
 }
@@ -52,27 +58,27 @@ pub fn evaluation_page(evaluation: &Evaluation, scores: &Scores) -> String {
 /// The page of a prediction, a whole HTML file.
 pub fn prediction_page(prediction: &Prediction) -> String {
     let model = &prediction.model;
-    let simulated = is_phantom(&model.trained_on);
+    let tag = if is_phantom(&model.trained_on) { TRAINED_ON_PHANTOMS } else { "" };
     let mut body = header(
         &prediction.title,
         &prediction.caveat(),
-        simulated,
+        tag,
         &[("scans", prediction.scans.len().to_string()), ("model", model.name.clone())],
     );
     body.push_str("<main>\n");
     for (index, scan) in prediction.scans.iter().enumerate() {
-        let inner = scan_article(scan, model, index, simulated);
-        body.push_str(&section(&format!("scan{index}"), &scan.name, simulated, &inner));
+        let inner = scan_article(scan, model, index);
+        body.push_str(&section(&format!("scan{index}"), &scan.name, tag, &inner));
     }
     if prediction.scans.is_empty() {
         body.push_str("<p>No scan was given.</p>\n");
     }
-    body.push_str(&section("model", "Model", false, &provenance(model, "")));
+    body.push_str(&section("model", "Model", "", &provenance(model, "")));
     body.push_str("</main>");
     page(&prediction.title, &prediction.caveat(), &body)
 }
 
-fn header(title: &str, caveat: &str, simulated: bool, facts: &[(&str, String)]) -> String {
+fn header(title: &str, caveat: &str, tag: &str, facts: &[(&str, String)]) -> String {
     let mut html = format!(
         "<header>\n<p class=\"brand\"><svg viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"10.5\"/>\
          <path d=\"M12 3.5v17M8 7.2c1.2-1 6.800-1 8 0M7 10.600c1.500-1.100 8.500-1.100 10 0M7.300 14c1.400-1 8-1 9.400 0M9 17.500c1-.7 \
@@ -82,13 +88,14 @@ fn header(title: &str, caveat: &str, simulated: bool, facts: &[(&str, String)]) 
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
         let _ = write!(html, "<li><span>{name}</span> <bdi>{}</bdi></li>", escape(value));
     }
-    let kind = if simulated { "caveat simulated" } else { "caveat" };
+    let kind = if tag.is_empty() { "caveat" } else { "caveat simulated" };
     let _ = write!(html, "</ul>\n<p class=\"{kind}\" role=\"note\">{}</p>\n</header>\n", escape(caveat));
     html
 }
 
-fn section(id: &str, heading: &str, simulated: bool, inner: &str) -> String {
-    let tag = if simulated { " <span class=\"tag\">phantoms, not patients</span>" } else { "" };
+/// A part of the page. `tag` stands beside its heading wherever scores follow that do not speak of patients.
+fn section(id: &str, heading: &str, tag: &str, inner: &str) -> String {
+    let tag = if tag.is_empty() { String::new() } else { format!(" <span class=\"tag\">{tag}</span>") };
     format!(
         "<section aria-labelledby=\"h-{id}\">\n<h2 id=\"h-{id}\"><bdi>{}</bdi>{tag}</h2>\n{inner}</section>\n",
         escape(heading)
@@ -107,31 +114,40 @@ fn interval(interval: Option<[f64; 2]>) -> String {
     interval.map_or(String::new(), |[low, high]| format!("95 % interval {:.1} to {:.1}", 100.0 * low, 100.0 * high))
 }
 
-/// The figures that one reads first.
+/// The figures that one reads first: a row of tiles for the classes, a row for metastatic against not.
 fn headline(scores: &Scores) -> String {
-    let mut tiles = vec![
-        (format!("Accuracy, {} classes", scores.classes.len()), percent(scores.accuracy), interval(scores.accuracy_interval)),
-        ("Macro F1".to_owned(), percent(scores.mean.f1), "mean of the classes".to_owned()),
-        (
-            "Macro AUC".to_owned(),
-            scores.mean.auc.map_or("–".to_owned(), |auc| format!("{auc:.3}")),
-            "one against rest".to_owned(),
-        ),
-    ];
+    let three = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let of_classes = format!("of {} classes", scores.classes.len());
+    let mut rows = vec![(
+        format!("{} classes", scores.classes.len()),
+        [
+            ("Accuracy", percent(scores.accuracy), interval(scores.accuracy_interval)),
+            ("Macro recall", percent(scores.mean.recall), format!("mean {of_classes}")),
+            ("Macro F1", percent(scores.mean.f1), format!("mean {of_classes}")),
+            ("Macro AUC", three(scores.mean.auc), "one against rest".to_owned()),
+        ],
+    )];
     if let Some(metastatic) = &scores.metastatic {
         let positives = metastatic.scores.support;
         let negatives = scores.studies as u64 - positives;
-        tiles.extend([
-            ("Accuracy, metastatic or not".to_owned(), percent(metastatic.accuracy), interval(metastatic.accuracy_interval)),
-            ("Sensitivity".to_owned(), percent(metastatic.scores.recall), format!("of {positives} with metastasis")),
-            ("Specificity".to_owned(), percent(metastatic.scores.specificity), format!("of {negatives} without")),
-        ]);
+        rows.push((
+            "Metastatic or not".to_owned(),
+            [
+                ("Accuracy", percent(metastatic.accuracy), interval(metastatic.accuracy_interval)),
+                ("Sensitivity", percent(metastatic.scores.recall), format!("of {positives} with metastasis")),
+                ("Specificity", percent(metastatic.scores.specificity), format!("of {negatives} without")),
+                ("AUC", three(metastatic.auc), "ranking, whatever the threshold".to_owned()),
+            ],
+        ));
     }
-    let mut html = "<div class=\"tiles\">\n".to_owned();
-    for (name, value, about) in tiles {
-        let _ = writeln!(html, "<div class=\"tile\"><h3>{name}</h3><p class=\"value\">{value}</p><p>{about}</p></div>");
+    let mut html = String::new();
+    for (name, tiles) in rows {
+        let _ = writeln!(html, "<h3 class=\"row\">{name}</h3>\n<div class=\"tiles\">");
+        for (name, value, about) in tiles {
+            let _ = writeln!(html, "<div class=\"tile\"><h4>{name}</h4><p class=\"value\">{value}</p><p>{about}</p></div>");
+        }
+        html.push_str("</div>\n");
     }
-    html.push_str("</div>\n");
     if !scores.notes.is_empty() {
         html.push_str("<ul class=\"notes\">");
         for note in &scores.notes {
@@ -204,10 +220,10 @@ fn metastatic(evaluation: &Evaluation, scores: &Scores) -> Option<String> {
         metastatic.confusion[0][1],
     );
     if let (Some(distribution), Some(reliability)) = (figures::distribution(evaluation), figures::reliability(evaluation)) {
-        let _ = write!(
+        let _ = writeln!(
             html,
             "<div class=\"pair\"><figure class=\"panel\"><figcaption>Probability of metastasis by true class</figcaption>{}</figure>\
-             <figure class=\"panel\"><figcaption>Calibration</figcaption>{}</figure></div>\n",
+             <figure class=\"panel\"><figcaption>Calibration</figcaption>{}</figure></div>",
             distribution.inline(),
             reliability.inline()
         );
@@ -247,7 +263,7 @@ fn gallery(evaluation: &Evaluation) -> String {
 const KEY: &str = "<span class=\"key\">attention <i></i> little to much</span>";
 
 /// One scan, large.
-fn scan_article(case: &Case, model: &ModelCard, index: usize, simulated: bool) -> String {
+fn scan_article(case: &Case, model: &ModelCard, index: usize) -> String {
     let mut html = format!(
         "<article class=\"scan panel\">{}<div class=\"about\">{}{}",
         scan_picture(case, &format!("scan{index}-picture"), SINGLE_ROWS),
@@ -258,7 +274,7 @@ fn scan_article(case: &Case, model: &ModelCard, index: usize, simulated: bool) -
         let p = metrics::metastatic_probability(&case.probabilities, negative);
         let _ = write!(html, "<p>Any metastasis: <strong>{:.1} %</strong></p>", 100.0 * p);
     }
-    if simulated {
+    if is_phantom(&model.trained_on) {
         html.push_str(
             "<p class=\"small\">The network has seen simulated patients only: on a real scan its probabilities mean nothing.</p>",
         );
@@ -270,9 +286,9 @@ fn scan_article(case: &Case, model: &ModelCard, index: usize, simulated: bool) -
     }
     let _ = write!(
         html,
-        "<dt>Preprocessing</dt><dd>{}</dd></dl>\n<p class=\"small\">Left: both views, fused, black where uptake is high. {}</p></div></article>\n",
+        "<dt>Preprocessing</dt><dd>{}</dd></dl>\n<p class=\"small\">Black is high uptake.{}</p></div></article>\n",
         escape(&model.preprocessing),
-        if case.heat.is_some() { format!("Right: where the network looked for its answer. {KEY}") } else { String::new() }
+        if case.heat.is_some() { format!(" Right: where the network looked for its answer. {KEY}") } else { String::new() }
     );
     html
 }
@@ -289,8 +305,11 @@ fn scan_picture(case: &Case, id: &str, most_rows: usize) -> String {
     let seen = if case.heat.is_some() { "; beside it where the network looked" } else { "" };
     let total = if case.heat.is_some() { 2 * width + gap } else { width };
     let mut svg = format!(
-        "<svg class=\"film\" viewBox=\"0 0 {total} {height}\" role=\"img\" aria-label=\"Fused bone scan of {}{seen}\">\
+        "<svg class=\"film\" width=\"{}\" height=\"{}\" viewBox=\"0 0 {total} {height}\" role=\"img\" aria-label=\"Fused bone scan of {}{seen}\">\
          <image id=\"{id}\" href=\"{}\" width=\"{width}\" height=\"{height}\"/>",
+        // Larger than any page: the style sheet bounds it and keeps the proportions.
+        total * 2048 / height,
+        2048,
         escape(&case.name),
         data_uri(&raster.png())
     );
@@ -315,11 +334,9 @@ fn verdict(case: &Case, model: &ModelCard) -> String {
     let predicted = metrics::predicted(&case.probabilities);
     match case.truth {
         Some(truth) if truth == predicted => {
-            format!("<p class=\"verdict right\"><strong>{}</strong> is right</p>", name(predicted))
+            format!("<p class=\"verdict right\"><strong>{} ✓</strong> correct</p>", name(predicted))
         }
-        Some(truth) => {
-            format!("<p class=\"verdict wrong\"><strong>{}</strong> is wrong: truth {}</p>", name(predicted), name(truth))
-        }
+        Some(truth) => format!("<p class=\"verdict wrong\"><strong>{} ✗</strong> truth: {}</p>", name(predicted), name(truth)),
         None => format!("<p class=\"verdict\"><strong>{}</strong></p>", name(predicted)),
     }
 }
@@ -355,8 +372,7 @@ fn patients(evaluation: &Evaluation) -> String {
         let class = if numeric { " class=\"n\"" } else { "" };
         let _ = write!(html, "<th scope=\"col\"{class} aria-sort=\"none\"><button type=\"button\">{name}</button></th>");
     };
-    ["Patient", "Truth", "Predicted", ""].iter().take(3).for_each(|name| column(&mut html, name, false));
-    column(&mut html, "Right", false);
+    ["Patient", "Truth", "Predicted", "Right"].iter().for_each(|name| column(&mut html, name, false));
     classes.iter().for_each(|class| column(&mut html, &format!("p({})", escape(class)), true));
     html.push_str("</tr></thead>\n<tbody>\n");
     for row in &evaluation.patients {
@@ -411,10 +427,148 @@ fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push('\u{202F}');
         }
         grouped.push(digit);
     }
     grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::example;
+
+    const HOSTILE: &str = "\"><script>alert('x')</script><img src=x onerror=alert(1)>{}&\u{202E}";
+
+    /// Everything that a browser could fetch stands in one of these.
+    fn assert_self_contained(html: &str) {
+        for address in ["http://", "https://", "url(", "@import", "<link", "<iframe", "srcset", "fetch("] {
+            assert!(!html.contains(address), "{address}");
+        }
+        for attribute in [" src=\"", " href=\""] {
+            for value in html.split(attribute).skip(1) {
+                assert!(value.starts_with("data:image/png;base64,") || value.starts_with('#'), "{attribute}{:.40}", value);
+            }
+        }
+    }
+
+    /// Opened and closed elements match: nothing hostile or forgotten broke the page.
+    fn assert_balanced(html: &str) {
+        let body = &html[html.find("<body>").unwrap()..html.find("<script>").unwrap()];
+        for element in
+            ["section", "article", "div", "table", "tr", "td", "th", "dl", "ul", "li", "svg", "figure", "p", "span", "bdi", "h2"]
+        {
+            let opened = body.matches(&format!("<{element}>")).count() + body.matches(&format!("<{element} ")).count();
+            assert_eq!(opened, body.matches(&format!("</{element}>")).count(), "{element}");
+        }
+    }
+
+    fn prediction() -> Prediction {
+        let evaluation = example(3);
+        let mut scans = evaluation.cases;
+        scans.iter_mut().for_each(|scan| scan.truth = None);
+        scans[1].heat = None;
+        Prediction { title: "Prediction".to_owned(), model: evaluation.model, scans }
+    }
+
+    #[test]
+    fn pages_fetch_nothing() {
+        let mut evaluation = example(3);
+        evaluation.scan = Some(evaluation.cases[0].clone());
+        for html in [evaluation_page(&evaluation, &evaluation.scores().unwrap()), prediction_page(&prediction())] {
+            assert_self_contained(&html);
+            assert_balanced(&html);
+            assert!(html.contains("default-src 'none'"));
+            let pictures = html.split("data:image/png;base64,").skip(1).count();
+            assert!(pictures >= 15, "{pictures}");
+        }
+    }
+
+    #[test]
+    fn names_from_files_cannot_become_html() {
+        let mut evaluation = example(3);
+        let hostile = || HOSTILE.to_owned();
+        evaluation.title = hostile();
+        evaluation.evaluated_on = hostile();
+        evaluation.configuration = format!("</pre>{HOSTILE}");
+        evaluation.model.classes = vec!["NoMet".to_owned(), hostile(), hostile()];
+        let model = &mut evaluation.model;
+        for field in
+            [&mut model.name, &mut model.architecture, &mut model.preprocessing, &mut model.trained_on, &mut model.sha256]
+        {
+            *field = hostile();
+        }
+        evaluation.patients.iter_mut().for_each(|row| row.patient = hostile());
+        for case in &mut evaluation.cases {
+            case.name = hostile();
+            case.facts = vec![(hostile(), hostile())];
+        }
+        evaluation.scan = evaluation.cases.first().cloned();
+        let scores = evaluation.scores().unwrap();
+        let prediction = Prediction { title: hostile(), model: evaluation.model.clone(), scans: evaluation.cases.clone() };
+        for html in [evaluation_page(&evaluation, &scores), prediction_page(&prediction)] {
+            assert!(!html.contains("<script>alert") && !html.contains("<img") && !html.contains('\u{202E}'));
+            assert_eq!(html.matches("<script").count(), 1);
+            assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)"));
+            assert_self_contained(&html);
+            assert_balanced(&html);
+        }
+        for svg in [figures::confusion(&evaluation, &scores).svg(), figures::roc(&evaluation, &scores).svg()] {
+            assert!(!svg.contains("<script") && !svg.contains("<img"));
+        }
+    }
+
+    #[test]
+    fn scores_of_phantoms_say_so_everywhere() {
+        let mut evaluation = example(3);
+        let parts = |html: &str| html.matches("<section").count();
+        let tags = |html: &str, tag: &str| html.matches(&format!("<span class=\"tag\">{tag}</span>")).count();
+        let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
+        assert_eq!(tags(&html, "phantoms, not patients"), parts(&html) - 1, "every part but the model's");
+        assert!(
+            html.contains("Trained and evaluated on phantoms (simulated patients). Research software, not a medical device.")
+        );
+        evaluation.evaluated_on = "the archive".to_owned();
+        let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
+        assert_eq!(tags(&html, TRAINED_ON_PHANTOMS), parts(&html) - 1);
+        evaluation.model.trained_on = "another archive".to_owned();
+        let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
+        assert!(!html.contains("<span class=\"tag\">") && !html.contains("phantom") && html.contains(super::super::DISCLAIMER));
+        assert!(prediction_page(&prediction()).contains("Trained on phantoms (simulated patients)."));
+    }
+
+    #[test]
+    fn the_misclassified_come_first() {
+        let mut evaluation = example(3);
+        evaluation.cases.reverse();
+        let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
+        let cards: Vec<bool> = html.split("<article class=\"card panel").skip(1).map(|card| card.starts_with(" wrong")).collect();
+        assert_eq!(cards.len(), 8);
+        assert!(cards[0] && !cards[7] && cards.is_sorted_by(|a, b| a >= b), "{cards:?}");
+    }
+
+    #[test]
+    fn edges() {
+        // No study at all, one class alone, a perfect score, classes that do not merge, one that a study's picture lacks.
+        let mut none = example(3);
+        (none.patients, none.cases, none.history) = (Vec::new(), Vec::new(), Vec::new());
+        let mut one = example(3);
+        one.patients.retain(|row| row.truth == 1);
+        let mut perfect = example(2);
+        perfect.patients.iter_mut().for_each(|row| row.truth = metrics::predicted(&row.probabilities));
+        let mut other = example(3);
+        other.model.classes[0] = "benign".to_owned();
+        let mut blank = example(3);
+        blank.cases[0].fused = crate::data::Image::zeros(0, 0);
+        for evaluation in [none, one, perfect, other, blank] {
+            let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
+            assert_self_contained(&html);
+            assert_balanced(&html);
+            assert!(!html.contains("NaN") && !html.contains("inf "));
+        }
+        let empty = Prediction::default();
+        assert!(prediction_page(&empty).contains("No scan was given."));
+    }
 }

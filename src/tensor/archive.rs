@@ -27,7 +27,11 @@ impl Archive {
         let path = path.as_ref().to_owned();
         let bytes = files::read(&path)?;
         let (header_len, header) = SafeTensors::read_metadata(&bytes).map_err(|error| {
-            Error::file(&path, format!("is not a whole safetensors file ({error})"), "give one, or copy it again if it was cut off")
+            Error::file(
+                &path,
+                format!("is not a whole safetensors file ({error})"),
+                "give one, or copy it again if it was cut off",
+            )
         })?;
         let start = header_len + size_of::<u64>();
         let tensors = header.tensors().into_iter().map(|(name, info)| {

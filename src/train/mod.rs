@@ -4,17 +4,13 @@
 //! their score would no longer be that of patients never seen.
 
 mod folder;
-mod measure;
 mod memory;
 mod record;
 mod run;
 mod settings;
-mod split;
 
 pub use folder::RunFolder;
-pub use measure::{Prediction, measure};
 pub use memory::peak_bytes;
 pub use record::Epoch;
 pub use run::{Event, run};
 pub use settings::{ScheduleName, Settings};
-pub use split::{Part, SplitRow, read_split};

@@ -1,15 +1,17 @@
 //! What a training run is told: a TOML file, the same names as flags, and the paper's values where neither says.
 
 use crate::data::{Size, augment::Augmentation, views::Preprocessing};
-use crate::optim::Schedule;
+use crate::optim::{Adam, Decay, Schedule};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Every setting of a training run. The defaults are the paper's (PAPER.md names those that it leaves open).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// The manifest of the studies. On the command line it is an argument, and the argument wins.
+    pub manifest: PathBuf,
     /// The network: a name that [`Model::new`](crate::models::Model::new) knows.
     pub architecture: String,
     /// The network's input, rows x columns.
@@ -69,6 +71,7 @@ pub enum ScheduleName {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            manifest: PathBuf::new(),
             architecture: "inrac".into(),
             input_size: Size { rows: 1024, columns: 256 },
             epochs: 300,
@@ -94,6 +97,8 @@ impl Default for Settings {
     }
 }
 
+const REMEDY: &str = "see `osteon train --help`";
+
 impl Settings {
     /// The settings of a TOML file, if there is one, with `overrides` on top: a table of the same keys.
     ///
@@ -108,10 +113,17 @@ impl Settings {
             from_table(table.clone()).and_then(|settings| settings.check()).map_err(at_fault)?;
         }
         merge(&mut table, overrides);
-        let at_fault = |problem: String| Error::setting(problem, "see `osteon train --help`");
-        let settings = from_table(table).map_err(at_fault)?;
-        settings.check().map_err(at_fault)?;
+        let settings = from_table(table).map_err(|problem| Error::setting(problem, REMEDY))?;
+        settings.validate()?;
         Ok(settings)
+    }
+
+    /// Refuses values that make no sense.
+    ///
+    /// # Errors
+    /// One sentence about the first of them.
+    pub fn validate(&self) -> Result<()> {
+        self.check().map_err(|problem| Error::setting(problem, REMEDY))
     }
 
     /// As TOML that [`Settings::resolve`] reads back to the same values.
@@ -121,7 +133,17 @@ impl Settings {
 
     /// The learning-rate schedule.
     pub fn schedule(&self) -> Schedule {
-        todo!()
+        let decay = match self.schedule {
+            ScheduleName::Constant => Decay::Constant,
+            ScheduleName::Cosine => Decay::Cosine,
+            ScheduleName::Step => Decay::Step { epochs: self.step_epochs, factor: self.step_factor },
+        };
+        Schedule { learning_rate: self.learning_rate, warm_up_epochs: self.warm_up_epochs, decay }
+    }
+
+    /// Adam's constants.
+    pub fn adam(&self) -> Adam {
+        Adam { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon, weight_decay: self.weight_decay }
     }
 
     /// What is wrong with the values, if anything.
