@@ -50,12 +50,63 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `yes` where `a > b`, else `no`.
     fn select_gt(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// `yes` where `a > b` or `a` is NaN, else `no`: a running maximum that keeps NaN.
+    fn select_gt_or_nan(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// `yes` where `a` and `b` have equal bits, else `no`. For lanes that carry indices.
+    fn select_same_bits(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// First lane where `a == b`, or [`LANES`].
+    fn first_equal(self, a: Self::F32, b: Self::F32) -> usize;
+    /// All lanes the bits of `value`: an index, which may be loaded, stored, selected and compared by its bits, no more.
+    fn splat_bits(self, value: u32) -> Self::F32;
+    /// The first eight values of `slice`, as bits.
+    fn load_bits(self, slice: &[u32]) -> Self::F32;
+    /// Overwrites the first eight values of `slice` with the lanes' bits.
+    fn store_bits(self, vector: Self::F32, slice: &mut [u32]);
     /// Rounds to the nearest integer, ties to even.
     fn round(self, a: Self::F32) -> Self::F32;
     /// `2^a` for integral `a` in -126..=127.
     fn exp2_integral(self, a: Self::F32) -> Self::F32;
     /// The lanes as an array.
     fn to_array(self, a: Self::F32) -> [f32; LANES];
+
+    /// As [`load`](Simd::load); where `slice` is shorter than a vector, the lanes beyond it are `fill`.
+    #[inline(always)]
+    fn load_part(self, slice: &[f32], fill: f32) -> Self::F32 {
+        if slice.len() >= LANES {
+            return self.load(slice);
+        }
+        let mut lanes = [fill; LANES];
+        lanes[..slice.len()].copy_from_slice(slice);
+        self.load(&lanes)
+    }
+    /// As [`store`](Simd::store); where `slice` is shorter than a vector, only the lanes that fit.
+    #[inline(always)]
+    fn store_part(self, vector: Self::F32, slice: &mut [f32]) {
+        if slice.len() >= LANES {
+            return self.store(vector, slice);
+        }
+        slice.copy_from_slice(&self.to_array(vector)[..slice.len()]);
+    }
+    /// As [`load_part`](Simd::load_part) for bits; the lanes beyond the slice are 0.
+    #[inline(always)]
+    fn load_bits_part(self, slice: &[u32]) -> Self::F32 {
+        if slice.len() >= LANES {
+            return self.load_bits(slice);
+        }
+        let mut lanes = [0; LANES];
+        lanes[..slice.len()].copy_from_slice(slice);
+        self.load_bits(&lanes)
+    }
+    /// As [`store_part`](Simd::store_part) for bits.
+    #[inline(always)]
+    fn store_bits_part(self, vector: Self::F32, slice: &mut [u32]) {
+        if slice.len() >= LANES {
+            return self.store_bits(vector, slice);
+        }
+        let mut lanes = [0; LANES];
+        self.store_bits(vector, &mut lanes);
+        slice.copy_from_slice(&lanes[..slice.len()]);
+    }
 
     /// Sum of the lanes in a fixed order: ((0+4)+(2+6)) + ((1+5)+(3+7)).
     #[inline(always)]
@@ -142,14 +193,15 @@ impl std::fmt::Debug for Isa {
 /// `exp` relative error, claimed and tested against f64 over the whole range.
 pub const MAX_EXP_ERROR: f64 = 3e-7;
 
-/// `e^x`, 0 below -87.3 and clamped to `e^88.3` above.
+/// `e^x`, 0 below -87.3 and clamped to `e^88.3` above; NaN stays NaN.
 ///
 /// Range reduction `x = n ln 2 + r`, |r| <= ln 2 / 2, then a Taylor polynomial of degree 7 in `r` (Muller, Elementary
 /// Functions, ch. 9): the first dropped term is (ln 2 / 2)^8 / 8! = 5e-9.
 #[inline(always)]
 pub fn exp<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     let low = simd.splat(-87.3);
-    let clamped = simd.min(simd.max(x, low), simd.splat(88.3));
+    // `x` stands second in both, so NaN passes through.
+    let clamped = simd.min(simd.splat(88.3), simd.max(low, x));
     let n = simd.round(simd.mul(clamped, simd.splat(std::f32::consts::LOG2_E)));
     // ln 2 in two parts: the first has 9 trailing zero bits, so n * LN2_HIGH is exact.
     let r = simd.mul_add(n, simd.splat(-0.693_359_4), clamped);
@@ -204,6 +256,8 @@ mod tests {
             isa.run(ExpOf(&x, &mut y));
             assert_eq!(&y[..4], &[0.0, 0.0, 0.0, 1.0], "{isa:?}");
             assert!(y[4].is_finite() && y[4] > 1e38);
+            isa.run(ExpOf(&[f32::NAN; LANES], &mut y));
+            assert!(y.iter().all(|y| y.is_nan()), "{isa:?}");
         }
     }
 }

@@ -1,0 +1,171 @@
+//! Operations on each value by itself: ReLU, sum, sigmoid. Also the one loop that they and the channel-wise kernels share,
+//! [`map_pixels`].
+
+use crate::par;
+use crate::simd::{self, Body, Isa, LANES, Simd};
+
+/// Values that one call of a body gets: 32768 * 4 = 128 KB, so that a chunk and its output stay in a core's L2 cache, and a
+/// chunk is work enough to be worth handing to another thread.
+pub(crate) const CHUNK: usize = 1 << 15;
+
+/// Pixels in a chunk of [`CHUNK`] values.
+pub(crate) fn chunk_pixels(channels: usize) -> usize {
+    (CHUNK / channels.max(1)).max(1)
+}
+
+/// What is done with eight channels of a pixel: `inputs` from `N` arrays of pixels, `vectors` from `M` vectors of channels.
+pub(crate) trait PixelMap<const N: usize, const M: usize>: Copy + Sync {
+    /// The output's eight channels. Mark the implementation `#[inline(always)]`.
+    fn apply<S: Simd>(self, simd: S, inputs: [S::F32; N], vectors: [S::F32; M]) -> S::F32;
+}
+
+/// `output[p][c] = f(inputs[..][p][c], vectors[..][c])` over all pixels, in fixed chunks on all workers.
+pub(crate) fn map_pixels<F: PixelMap<N, M>, const N: usize, const M: usize>(
+    isa: Isa,
+    function: F,
+    channels: usize,
+    inputs: [&[f32]; N],  // each (pixels, channels)
+    vectors: [&[f32]; M], // each (channels)
+    output: &mut [f32],   // (pixels, channels)
+) {
+    assert!(inputs.iter().all(|input| input.len() == output.len()), "inputs and output of unequal lengths");
+    assert!(vectors.iter().all(|vector| vector.len() == channels), "a vector is not as long as a pixel");
+    let chunk = chunk_pixels(channels) * channels.max(1);
+    par::chunks_mut(output, chunk, |i, output| {
+        let inputs = inputs.map(|input| &input[i * chunk..][..output.len()]);
+        isa.run(MapChunk { function, channels, inputs, vectors, output });
+    });
+}
+
+/// [`map_pixels`] without vectors.
+fn map<F: PixelMap<N, 0>, const N: usize>(isa: Isa, function: F, inputs: [&[f32]; N], output: &mut [f32]) {
+    assert!(inputs.iter().all(|input| input.len() == output.len()), "inputs and output of unequal lengths");
+    par::chunks_mut(output, CHUNK, |i, output| {
+        let inputs = inputs.map(|input| &input[i * CHUNK..][..output.len()]);
+        isa.run(MapChunk { function, channels: output.len(), inputs, vectors: [], output });
+    });
+}
+
+struct MapChunk<'a, F, const N: usize, const M: usize> {
+    function: F,
+    channels: usize,
+    inputs: [&'a [f32]; N],
+    vectors: [&'a [f32]; M],
+    output: &'a mut [f32],
+}
+
+impl<F: PixelMap<N, M>, const N: usize, const M: usize> Body for MapChunk<'_, F, N, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let zero = simd.splat(0.0);
+        for (pixel, output) in self.output.chunks_exact_mut(self.channels).enumerate() {
+            let mut rows = [&[][..]; N];
+            for (row, input) in rows.iter_mut().zip(self.inputs) {
+                *row = &input[pixel * self.channels..][..self.channels];
+            }
+            for (i, output) in output.chunks_mut(LANES).enumerate() {
+                let mut inputs = [zero; N];
+                for (x, row) in inputs.iter_mut().zip(rows) {
+                    *x = simd.load_part(&row[i * LANES..], 0.0);
+                }
+                let mut vectors = [zero; M];
+                for (v, vector) in vectors.iter_mut().zip(self.vectors) {
+                    *v = simd.load_part(&vector[i * LANES..], 0.0);
+                }
+                simd.store_part(self.function.apply(simd, inputs, vectors), output);
+            }
+        }
+    }
+}
+
+/// `output = max(input, 0)`; NaN stays NaN.
+pub fn relu(isa: Isa, input: &[f32], output: &mut [f32]) {
+    map(isa, Relu, [input], output);
+}
+
+#[derive(Clone, Copy)]
+struct Relu;
+impl PixelMap<1, 0> for Relu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [x]: [S::F32; 1], []: [S::F32; 0]) -> S::F32 {
+        simd.max(simd.splat(0.0), x)
+    }
+}
+
+/// `grad_input = grad_output` where the forward's `output` is above 0, else 0.
+pub fn relu_backward(isa: Isa, output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
+    map(isa, ReluBackward, [output, grad_output], grad_input);
+}
+
+#[derive(Clone, Copy)]
+struct ReluBackward;
+impl PixelMap<2, 0> for ReluBackward {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [y, grad]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
+        let zero = simd.splat(0.0);
+        simd.select_gt(y, zero, grad, zero)
+    }
+}
+
+/// `output = a + b`. Its backward passes the gradient on unchanged to both.
+pub fn add(isa: Isa, a: &[f32], b: &[f32], output: &mut [f32]) {
+    map(isa, Add, [a, b], output);
+}
+
+#[derive(Clone, Copy)]
+struct Add;
+impl PixelMap<2, 0> for Add {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [a, b]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
+        simd.add(a, b)
+    }
+}
+
+/// `target += b`.
+pub fn add_assign(isa: Isa, target: &mut [f32], b: &[f32]) {
+    assert_eq!(target.len(), b.len(), "inputs of unequal lengths");
+    par::chunks_mut(target, CHUNK, |i, target| isa.run(AddAssign { b: &b[i * CHUNK..][..target.len()], target }));
+}
+
+struct AddAssign<'a> {
+    target: &'a mut [f32],
+    b: &'a [f32],
+}
+impl Body for AddAssign<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (target, b) in self.target.chunks_mut(LANES).zip(self.b.chunks(LANES)) {
+            simd.store_part(simd.add(simd.load_part(target, 0.0), simd.load_part(b, 0.0)), target);
+        }
+    }
+}
+
+/// `output = 1 / (1 + e^-input)`.
+pub fn sigmoid(isa: Isa, input: &[f32], output: &mut [f32]) {
+    map(isa, Sigmoid, [input], output);
+}
+
+#[derive(Clone, Copy)]
+struct Sigmoid;
+impl PixelMap<1, 0> for Sigmoid {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [x]: [S::F32; 1], []: [S::F32; 0]) -> S::F32 {
+        simd::sigmoid(simd, x)
+    }
+}
+
+/// `grad_input = grad_output * output * (1 - output)`, `output` being the forward's.
+pub fn sigmoid_backward(isa: Isa, output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
+    map(isa, SigmoidBackward, [output, grad_output], grad_input);
+}
+
+#[derive(Clone, Copy)]
+struct SigmoidBackward;
+impl PixelMap<2, 0> for SigmoidBackward {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [y, grad]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
+        simd.mul(grad, simd.mul(y, simd.sub(simd.splat(1.0), y)))
+    }
+}

@@ -1,1 +1,0 @@
-//! DICOM files to frames of counts, and which view each frame is.

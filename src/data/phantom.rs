@@ -1,1 +1,0 @@
-//! Synthetic whole-body bone scans.
