@@ -91,8 +91,9 @@ fn every_block_is_pytorchs() -> Result<()> {
         let x = to_nhwc(&goldens.input(&format!("{case}.input"), nchw.iter().product()), nchw);
         for isa in Isa::all() {
             let mut context = Context::new(isa);
-            let mut compare =
-                |name: &str, values: &[f32]| ledger.compare(isa, &case, MAX_BLOCK_ERROR, &goldens, &format!("{case}.{name}"), values);
+            let mut compare = |name: &str, values: &[f32]| {
+                ledger.compare(isa, &case, MAX_BLOCK_ERROR, &goldens, &format!("{case}.{name}"), values)
+            };
             let run = |tape: &mut Tape| -> Result<(Var, Var, [usize; 4])> {
                 let x = tape.input([batch, rows, columns, channels], &x, true)?;
                 let again = tape.share(&x);

@@ -142,7 +142,17 @@ fn batch_norm(case: &mut Case) {
 
     let [mut mean, mut inv_std, mut variance] = [(); 3].map(|()| blank(channels));
     norm::forward_training(
-        isa, shape, 1e-5, &input, &gamma, &beta, &mut output, &mut mean, &mut inv_std, &mut variance, &mut scratch,
+        isa,
+        shape,
+        1e-5,
+        &input,
+        &gamma,
+        &beta,
+        &mut output,
+        &mut mean,
+        &mut inv_std,
+        &mut variance,
+        &mut scratch,
     );
     case.check("output", &to_nchw(&output, nchw));
     norm::update_running(0.1, shape.pixels, &mean, &variance, &mut running_mean, &mut running_var);
@@ -151,7 +161,17 @@ fn batch_norm(case: &mut Case) {
 
     let (mut grad_input, mut grad_gamma, mut grad_beta) = (blank(shape.len()), blank(channels), blank(channels));
     norm::backward(
-        isa, shape, &input, &grad_output, &gamma, &mean, &inv_std, &mut grad_input, &mut grad_gamma, &mut grad_beta, &mut scratch,
+        isa,
+        shape,
+        &input,
+        &grad_output,
+        &gamma,
+        &mean,
+        &inv_std,
+        &mut grad_input,
+        &mut grad_gamma,
+        &mut grad_beta,
+        &mut scratch,
     );
     case.check("grad_input", &to_nchw(&grad_input, nchw));
     case.check("grad_weight", &grad_gamma);
