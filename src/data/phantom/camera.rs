@@ -379,6 +379,13 @@ impl Exposure {
         })
     }
 
+    /// Expected counts a reference pixel in both views where a point of the body is seen.
+    #[cfg(test)]
+    pub fn at(&self, point: Point) -> [f32; 2] {
+        let (row, column) = self.field.pixel(point);
+        [0, 1].map(|view| self.views[view][row.round() as usize * self.field.columns + column.round() as usize])
+    }
+
     /// Takes a trace of the posterior view from the anterior's orientation to the detector's.
     pub fn mirror(&self, trace: &mut Trace) {
         let columns = self.field.columns as u32;
@@ -396,8 +403,8 @@ const VISIBLE_EXCESS: f32 = 4.0;
 
 /// Standard deviation of the collimator's blur behind `depth` centimetres of tissue and a gap to the table or the skin.
 fn detector_sigma(depth: f32) -> f32 {
-    const AT_SKIN_CM: f32 = 0.62;
-    const PER_CM: f32 = 0.036;
+    const AT_SKIN_CM: f32 = 0.70;
+    const PER_CM: f32 = 0.042;
     (AT_SKIN_CM + PER_CM * depth) / FWHM
 }
 

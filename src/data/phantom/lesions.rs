@@ -161,14 +161,15 @@ fn place(
             }
         }
         Shape::Ring => {
-            let radius = grow * random.between(1.3, 2.2);
+            let radius = grow * random.between(1.2, 1.9);
             let gap = random.between(0.0, 2.0 * PI);
-            blobs.push(Blob { at: centre, sigma: 0.7 * radius, weight: -0.6 });
+            blobs.push(Blob { at: centre, sigma: 0.6 * radius, weight: -0.35 });
             for k in 0..10 {
                 let angle = gap + k as f32 * PI / 5.0;
                 let at = [centre[0] + radius * angle.cos(), centre[1] + radius * angle.sin(), centre[2]];
-                // The rim is not closed all around.
-                blobs.push(Blob { at, sigma: 0.5, weight: if k < 2 { 0.3 } else { random.between(0.7, 1.0) } });
+                // The rim is uneven and not closed all around.
+                let weight = if k < 2 { 0.2 } else { random.between(0.3, 1.0) };
+                blobs.push(Blob { at: jitter(at, 0.15 * radius, random), sigma: random.between(0.45, 0.65), weight });
             }
         }
     }
