@@ -133,7 +133,7 @@ impl Patient {
             bladder: random.factor(1.0, 0.7),
             bladder_size: random.factor(1.0, 0.2),
             injection: injected,
-            counts: random.factor(3.1e6, 0.2).clamp(1.6e6, 4.4e6),
+            counts: random.factor(2.7e6, 0.22).clamp(1.6e6, 4.3e6),
         }
     }
 
