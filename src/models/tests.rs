@@ -183,7 +183,12 @@ fn damaged_files_are_refused() {
         let header = String::from_utf8_lossy(&bytes[8..end]).replacen(from, to, 1);
         let mut header = header.into_bytes();
         header.resize(header.len().next_multiple_of(8), b' ');
-        [&(header.len() as u64).to_le_bytes()[..], &header, &bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..]].concat()
+        [
+            &(header.len() as u64).to_le_bytes()[..],
+            &header,
+            &bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..],
+        ]
+        .concat()
     };
     let cases = [
         (bytes[..bytes.len() - 1].to_vec(), "whole safetensors"),
