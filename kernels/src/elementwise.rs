@@ -1,5 +1,5 @@
-//! Operations on each value by itself: ReLU, sum, sigmoid. Also the one loop that they and the channel-wise kernels share,
-//! [`map_pixels`].
+//! Operations on each value by itself: ReLU, sum, sigmoid. Also the loops that they share with the
+//! channel-wise kernels: [`map_pixels`] and [`add_pixels`].
 
 use crate::par;
 use crate::simd::{self, Body, Isa, LANES, Simd};
@@ -12,6 +12,12 @@ pub(crate) const CHUNK: usize = 1 << 15;
 pub(crate) fn chunk_pixels(channels: usize) -> usize {
     (CHUNK / channels.max(1)).max(1)
 }
+
+/// Vectors of channels that a body works on at once: with them, two sums each and their operands, the 16 registers are full.
+pub(crate) const VECTORS: usize = 4;
+
+/// Channels in [`VECTORS`].
+pub(crate) const BLOCK: usize = VECTORS * LANES;
 
 /// What is done with eight channels of a pixel: `inputs` from `N` arrays of pixels, `vectors` from `M` vectors of channels.
 pub(crate) trait PixelMap<const N: usize, const M: usize>: Copy + Sync {
@@ -58,22 +64,88 @@ impl<F: PixelMap<N, M>, const N: usize, const M: usize> Body for MapChunk<'_, F,
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let MapChunk { function, channels, inputs, vectors, output } = self;
         let zero = simd.splat(0.0);
-        for (pixel, output) in self.output.chunks_exact_mut(self.channels).enumerate() {
+        for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
             let mut rows = [&[][..]; N];
-            for (row, input) in rows.iter_mut().zip(self.inputs) {
-                *row = &input[pixel * self.channels..][..self.channels];
+            for (row, input) in rows.iter_mut().zip(inputs) {
+                *row = &input[pixel * channels..][..channels];
             }
-            for (i, output) in output.chunks_mut(LANES).enumerate() {
-                let mut inputs = [zero; N];
-                for (x, row) in inputs.iter_mut().zip(rows) {
-                    *x = simd.load_part(&row[i * LANES..], 0.0);
+            for c in (0..channels).step_by(BLOCK) {
+                let mut x = [[zero; VECTORS]; N];
+                for (x, row) in x.iter_mut().zip(rows) {
+                    *x = simd.load_block(&row[c..], 0.0);
                 }
-                let mut vectors = [zero; M];
-                for (v, vector) in vectors.iter_mut().zip(self.vectors) {
-                    *v = simd.load_part(&vector[i * LANES..], 0.0);
+                let mut v = [[zero; VECTORS]; M];
+                for (v, vector) in v.iter_mut().zip(vectors) {
+                    *v = simd.load_block(&vector[c..], 0.0);
                 }
-                simd.store_part(self.function.apply(simd, inputs, vectors), output);
+                let mut y = [zero; VECTORS];
+                for i in 0..VECTORS {
+                    y[i] = function.apply(simd, each(simd, &x, i), each(simd, &v, i));
+                }
+                simd.store_block(y, &mut output[c..]);
+            }
+        }
+    }
+}
+
+/// Vector `i` of each block.
+#[inline(always)]
+fn each<S: Simd, const N: usize>(simd: S, blocks: &[[S::F32; VECTORS]; N], i: usize) -> [S::F32; N] {
+    let mut vectors = [simd.splat(0.0); N];
+    for (vector, block) in vectors.iter_mut().zip(blocks) {
+        *vector = block[i];
+    }
+    vectors
+}
+
+/// Terms of `K` sums over pixels, for eight channels: `inputs` from `N` arrays of pixels, `vectors` from `M` vectors of channels.
+pub(crate) trait PixelSums<const N: usize, const M: usize, const K: usize>: Copy {
+    /// The sums with this pixel's terms added. Mark the implementation `#[inline(always)]`.
+    fn add<S: Simd>(self, simd: S, inputs: [S::F32; N], vectors: [S::F32; M], sums: [S::F32; K]) -> [S::F32; K];
+}
+
+/// Pixels whose terms are summed in registers before the sums in memory take them: few enough that the pixels are read nearly
+/// in the order of memory, enough that the sums' own traffic hardly counts.
+const PIXELS: usize = 16;
+
+/// `sums[..][c] += sum over p of the terms of (inputs[..][p][c], vectors[..][c])`.
+#[inline(always)]
+pub(crate) fn add_pixels<S: Simd, F: PixelSums<N, M, K>, const N: usize, const M: usize, const K: usize>(
+    simd: S,
+    function: F,
+    channels: usize,
+    inputs: [&[f32]; N],       // each (pixels, channels)
+    vectors: [&[f32]; M],      // each (channels)
+    mut sums: [&mut [f32]; K], // each (channels)
+) {
+    let zero = simd.splat(0.0);
+    let pixels = inputs[0].len() / channels;
+    for first in (0..pixels).step_by(PIXELS) {
+        let last = pixels.min(first + PIXELS);
+        for c in (0..channels).step_by(BLOCK) {
+            let mut v = [[zero; VECTORS]; M];
+            for (v, vector) in v.iter_mut().zip(vectors) {
+                *v = simd.load_block(&vector[c..], 0.0);
+            }
+            let mut sum = [[zero; K]; VECTORS];
+            for pixel in first..last {
+                let mut x = [[zero; VECTORS]; N];
+                for (x, input) in x.iter_mut().zip(inputs) {
+                    *x = simd.load_block(&input[pixel * channels + c..(pixel + 1) * channels], 0.0);
+                }
+                for i in 0..VECTORS {
+                    sum[i] = function.add(simd, each(simd, &x, i), each(simd, &v, i), sum[i]);
+                }
+            }
+            for (k, total) in sums.iter_mut().enumerate() {
+                let total = &mut total[c..];
+                let mut block = simd.load_block::<VECTORS>(total, 0.0);
+                for i in 0..VECTORS {
+                    block[i] = simd.add(block[i], sum[i][k]);
+                }
+                simd.store_block(block, total);
             }
         }
     }
@@ -136,8 +208,12 @@ impl Body for AddAssign<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for (target, b) in self.target.chunks_mut(LANES).zip(self.b.chunks(LANES)) {
-            simd.store_part(simd.add(simd.load_part(target, 0.0), simd.load_part(b, 0.0)), target);
+        for (target, b) in self.target.chunks_mut(BLOCK).zip(self.b.chunks(BLOCK)) {
+            let (mut sum, b) = (simd.load_block::<VECTORS>(target, 0.0), simd.load_block::<VECTORS>(b, 0.0));
+            for i in 0..VECTORS {
+                sum[i] = simd.add(sum[i], b[i]);
+            }
+            simd.store_block(sum, target);
         }
     }
 }

@@ -112,32 +112,16 @@ impl Body for Moments<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Moments { channels, input, mean, squares } = self;
         let pixels = input.len() / channels;
-        let inverse_count = simd.splat(1.0 / pixels as f32);
-        let pilot_count = pixels.min(PILOT_PIXELS);
-        let pilot_inverse_count = simd.splat(1.0 / pilot_count as f32);
-        for c in (0..channels).step_by(LANES) {
-            let mut sum = simd.splat(0.0);
-            for p in 0..pilot_count {
-                sum = simd.add(sum, simd.load_part(&input[p * channels..][c..channels], 0.0));
-            }
-            simd.store_part(simd.mul(sum, pilot_inverse_count), &mut mean[c..]);
+        let first = pixels.min(PILOT_PIXELS);
+        let pilot = &mut *mean;
+        pilot.fill(0.0);
+        add_pixels(simd, Values, channels, [&input[..first * channels]], [], [&mut *pilot]);
+        for pilot in &mut *pilot {
+            *pilot /= first as f32;
         }
-        // Sums of differences and of their squares, channel block by channel block so that they stay in registers.
-        for c in (0..channels).step_by(LANES) {
-            let pilot = simd.load_part(&mean[c..], 0.0);
-            let mut sum = [simd.splat(0.0); 2];
-            let mut square = [simd.splat(0.0); 2];
-            for p in 0..pixels {
-                let difference = simd.sub(simd.load_part(&input[p * channels..][c..channels], 0.0), pilot);
-                sum[p % 2] = simd.add(sum[p % 2], difference);
-                square[p % 2] = simd.mul_add(difference, difference, square[p % 2]);
-            }
-            let sum = simd.add(sum[0], sum[1]);
-            let square = simd.add(square[0], square[1]);
-            let offset = simd.mul(sum, inverse_count);
-            simd.store_part(simd.add(pilot, offset), &mut mean[c..]);
-            simd.store_part(simd.sub(square, simd.mul(sum, offset)), &mut squares[c..]);
-        }
+        let mut sums = [0.0; MOMENT_CHANNELS];
+        // The sums of differences need a place; the stack has it for some channels at a time.
+        squares.fill(0.0);
     }
 }
 

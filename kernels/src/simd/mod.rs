@@ -54,8 +54,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn select_gt_or_nan(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
     /// `yes` where `a` and `b` have equal bits, else `no`. For lanes that carry indices.
     fn select_same_bits(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
-    /// First lane where `a == b`, or [`LANES`].
-    fn first_equal(self, a: Self::F32, b: Self::F32) -> usize;
     /// All lanes the bits of `value`: an index, which may be loaded, stored, selected and compared by its bits, no more.
     fn splat_bits(self, value: u32) -> Self::F32;
     /// The first eight values of `slice`, as bits.
@@ -87,25 +85,70 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
         slice.copy_from_slice(&self.to_array(vector)[..slice.len()]);
     }
-    /// As [`load_part`](Simd::load_part) for bits; the lanes beyond the slice are 0.
+    /// The first `V` vectors of `slice`; where it ends earlier, the lanes beyond are `fill`. Kernels take the channels of a pixel
+    /// in such blocks: sums stay in registers, and one comparison of lengths serves `V` vectors.
     #[inline(always)]
-    fn load_bits_part(self, slice: &[u32]) -> Self::F32 {
-        if slice.len() >= LANES {
-            return self.load_bits(slice);
+    fn load_block<const V: usize>(self, slice: &[f32], fill: f32) -> [Self::F32; V] {
+        let mut block = [self.splat(fill); V];
+        if slice.len() >= V * LANES {
+            let slice = &slice[..V * LANES];
+            for i in 0..V {
+                block[i] = self.load(&slice[i * LANES..]);
+            }
+        } else {
+            for (vector, part) in block.iter_mut().zip(slice.chunks(LANES)) {
+                *vector = self.load_part(part, fill);
+            }
         }
-        let mut lanes = [0; LANES];
-        lanes[..slice.len()].copy_from_slice(slice);
-        self.load_bits(&lanes)
+        block
     }
-    /// As [`store_part`](Simd::store_part) for bits.
+    /// The inverse of [`load_block`](Simd::load_block): writes what fits.
     #[inline(always)]
-    fn store_bits_part(self, vector: Self::F32, slice: &mut [u32]) {
-        if slice.len() >= LANES {
-            return self.store_bits(vector, slice);
+    fn store_block<const V: usize>(self, block: [Self::F32; V], slice: &mut [f32]) {
+        if slice.len() >= V * LANES {
+            let slice = &mut slice[..V * LANES];
+            for i in 0..V {
+                self.store(block[i], &mut slice[i * LANES..]);
+            }
+        } else {
+            for (vector, part) in block.into_iter().zip(slice.chunks_mut(LANES)) {
+                self.store_part(vector, part);
+            }
         }
-        let mut lanes = [0; LANES];
-        self.store_bits(vector, &mut lanes);
-        slice.copy_from_slice(&lanes[..slice.len()]);
+    }
+    /// As [`load_block`](Simd::load_block) for bits; the lanes beyond the slice are 0.
+    #[inline(always)]
+    fn load_bits_block<const V: usize>(self, slice: &[u32]) -> [Self::F32; V] {
+        let mut block = [self.splat_bits(0); V];
+        if slice.len() >= V * LANES {
+            let slice = &slice[..V * LANES];
+            for i in 0..V {
+                block[i] = self.load_bits(&slice[i * LANES..]);
+            }
+        } else {
+            for (vector, part) in block.iter_mut().zip(slice.chunks(LANES)) {
+                let mut lanes = [0; LANES];
+                lanes[..part.len()].copy_from_slice(part);
+                *vector = self.load_bits(&lanes);
+            }
+        }
+        block
+    }
+    /// As [`store_block`](Simd::store_block) for bits.
+    #[inline(always)]
+    fn store_bits_block<const V: usize>(self, block: [Self::F32; V], slice: &mut [u32]) {
+        if slice.len() >= V * LANES {
+            let slice = &mut slice[..V * LANES];
+            for i in 0..V {
+                self.store_bits(block[i], &mut slice[i * LANES..]);
+            }
+        } else {
+            for (vector, part) in block.into_iter().zip(slice.chunks_mut(LANES)) {
+                let mut lanes = [0; LANES];
+                self.store_bits(vector, &mut lanes);
+                part.copy_from_slice(&lanes[..part.len()]);
+            }
+        }
     }
 
     /// Sum of the lanes in a fixed order: ((0+4)+(2+6)) + ((1+5)+(3+7)).
@@ -113,6 +156,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sum(self, a: Self::F32) -> f32 {
         let l = self.to_array(a);
         ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+    }
+
+    /// Smallest lane.
+    #[inline(always)]
+    fn min_lane(self, a: Self::F32) -> f32 {
+        let l = self.to_array(a);
+        l.into_iter().fold(l[0], |m, x| if x < m { x } else { m })
     }
 
     /// Largest lane.
