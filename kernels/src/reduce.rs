@@ -51,11 +51,9 @@ pub fn global_average(
     output: &mut [f32], // (batch, channels)
 ) {
     shape.check(&[input.len()], &[output.len()]);
-    par::chunks_mut(output, shape.channels, |n, output| {
+    par::bands_mut(output, shape.channels, BLOCK, |n, i, output| {
         let input = &input[n * shape.image_len()..][..shape.image_len()];
-        par::chunks_mut(output, BLOCK, |i, output| {
-            isa.run(Average { shape, first: i * BLOCK, input, output });
-        });
+        isa.run(Average { shape, first: i * BLOCK, input, output });
     });
 }
 
