@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 /// Writes `bytes` to `path`. On any failure what stood there before is unchanged.
@@ -29,4 +29,21 @@ pub fn create_folder(path: impl AsRef<Path>) -> Result<()> {
 /// Reads a whole file.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     fs::read(&path).map_err(|error| Error::io(path, "read", &error))
+}
+
+/// Reads a whole file of at most `limit` bytes. Anything but a file, and a larger one, is an error before anything is read.
+pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    let unreadable = |error| Error::io(path, "read", &error);
+    let about = fs::metadata(path).map_err(unreadable)?;
+    if !about.is_file() {
+        return Err(Error::file(path, "it is not a file", "give the path of a file"));
+    }
+    let too_large = || Error::file(path, format!("it has more than {} MB", limit >> 20), "give a planar scan, which is smaller");
+    if about.len() > limit {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(about.len() as usize);
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
 }

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod optim;
+pub mod predict;
 pub mod report;
 pub mod tensor;
 pub mod train;

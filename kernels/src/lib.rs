@@ -4,5 +4,16 @@
 //! allocates nothing, and gives the same bits for any number of threads. Activations are NHWC. The first argument of each
 //! kernel is the instruction set, an [`Isa`](simd::Isa): each body is written once against the trait [`Simd`](simd::Simd).
 
+pub mod adam;
+pub mod attention;
+pub mod conv;
+pub mod elementwise;
+pub mod gemm;
+pub mod linear;
+pub mod norm;
 pub mod par;
+pub mod peak;
+pub mod pool;
+pub mod reduce;
 pub mod simd;
+pub mod softmax;

@@ -2,6 +2,7 @@
 //! its own piece of the output or its own row of partial sums; so the result is the same bits for any number of threads.
 
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// A pool of worker threads. Everything inside [`Pool::run`] uses these workers.
 pub struct Pool(rayon::ThreadPool);
@@ -63,4 +64,55 @@ pub fn chunks_mut2<T: Send, U: Send>(
     assert_eq!(first.len().div_ceil(first_chunk), second.len().div_ceil(second_chunk), "outputs split into unequal counts");
     let parts = first.par_chunks_mut(first_chunk).zip(second.par_chunks_mut(second_chunk));
     parts.with_max_len(1).enumerate().for_each(|(i, (a, b))| work(i, a, b));
+}
+
+/// As [`chunks_mut`] for three outputs of one length.
+pub fn chunks_mut3<T: Send>(outputs: [&mut [T]; 3], chunk: usize, work: impl Fn(usize, [&mut [T]; 3]) + Sync + Send) {
+    let [a, b, c] = outputs;
+    assert!(a.len() == b.len() && b.len() == c.len(), "outputs of unequal lengths");
+    let parts = a.par_chunks_mut(chunk).zip(b.par_chunks_mut(chunk)).zip(c.par_chunks_mut(chunk));
+    parts.with_max_len(1).enumerate().for_each(|(i, ((a, b), c))| work(i, [a, b, c]));
+}
+
+/// As [`chunks_mut`] for each of the equal images in `output`: `work(image, band, part)`, where no part crosses two images.
+pub fn bands_mut<T: Send>(output: &mut [T], image: usize, band: usize, work: impl Fn(usize, usize, &mut [T]) + Sync + Send) {
+    output.par_chunks_mut(image).with_max_len(1).enumerate().for_each(|(n, image)| {
+        image.par_chunks_mut(band).with_max_len(1).enumerate().for_each(|(i, part)| work(n, i, part));
+    });
+}
+
+/// Number of workers that may run parts at once: as many scratch areas are needed.
+pub fn workers() -> usize {
+    rayon::current_num_threads()
+}
+
+/// One scratch area for each worker, cut from one slice.
+pub(crate) struct WorkerScratch<'a> {
+    start: *mut f32,
+    length: usize,
+    areas: usize,
+    slice: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: `with` hands each worker only its own area.
+unsafe impl Sync for WorkerScratch<'_> {}
+
+impl<'a> WorkerScratch<'a> {
+    /// Areas of `length` values, as many as fit into `scratch`; asserts that every worker has one.
+    pub fn new(scratch: &'a mut [f32], length: usize) -> Self {
+        assert!(scratch.len() >= workers() * length, "scratch was measured in another thread pool");
+        let areas = scratch.len().checked_div(length).unwrap_or(usize::MAX);
+        WorkerScratch { start: scratch.as_mut_ptr(), length, areas, slice: PhantomData }
+    }
+
+    /// Calls `work` with this worker's area. `work` must not wait for other tasks: while it waited, the worker could take up
+    /// a task that uses the same area.
+    pub fn with<T>(&self, work: impl FnOnce(&mut [f32]) -> T) -> T {
+        // A single part runs on the calling thread, which need not be a worker: then no worker runs.
+        let worker = rayon::current_thread_index().unwrap_or(0);
+        assert!(worker < self.areas);
+        // SAFETY: the area lies inside the slice that `new` borrowed; a worker runs one task at a time, and no task of this
+        // crate waits for others, so no second reference to this area exists.
+        work(unsafe { std::slice::from_raw_parts_mut(self.start.add(worker * self.length), self.length) })
+    }
 }

@@ -1,1 +1,620 @@
-//! The tape: one `Op` enum, one record an operation, one backward match.
+//! The tape: operations run as they are called, and are recorded where a gradient will be asked for.
+//!
+//! A [`Var`] is an index into the tape. It cannot be copied: an operation consumes its inputs, and [`Tape::share`] says that a
+//! value is used once more. So the tape knows when a value is dead, and gives its buffer back at once: in inference always, in
+//! training where no backward pass reads it. The tape is also the audit log: printing it prints the network.
+
+mod op;
+mod parameters;
+
+pub use op::{Op, Saved};
+pub use parameters::{Kind, Parameter, ParameterId, Parameters};
+
+use crate::tensor::{Context, Shape};
+use crate::{Error, Result};
+use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::elementwise;
+use osteon_kernels::linear::LinearShape;
+use osteon_kernels::norm::{self, NormShape};
+use osteon_kernels::pool::PoolShape;
+use osteon_kernels::reduce::ReduceShape;
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of a layer, such as `layer1.0.conv1`.
+pub type Name = Arc<str>;
+
+/// What a tape is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything is recorded; batch norm uses the batch's own statistics and moves the running ones.
+    Training,
+    /// Nothing is recorded; batch norm uses the running statistics.
+    Inference,
+    /// Recorded, with the running statistics: gradients of a network as it predicts.
+    Frozen,
+    /// Recorded but not computed: shapes alone.
+    Plan,
+}
+
+/// A value on a tape, to be used once.
+#[derive(Debug)]
+#[must_use = "a value that nothing uses keeps its buffer"]
+pub struct Var(usize);
+
+/// One recorded operation.
+#[derive(Clone, PartialEq)]
+pub struct Node {
+    /// What was done.
+    pub op: Op,
+    /// The layer that did it.
+    pub layer: Name,
+    /// The shape of the result.
+    pub shape: Shape,
+    inputs: [usize; MAX_INPUTS],
+    arity: usize,
+}
+
+/// Inputs of batch normalisation: x, gamma, beta, running mean, running variance.
+const MAX_INPUTS: usize = 5;
+
+impl Node {
+    /// Indices on the tape of the operation's inputs.
+    pub fn inputs(&self) -> &[usize] {
+        &self.inputs[..self.arity]
+    }
+}
+
+/// What the tape holds of one value.
+struct Slot {
+    shape: Shape,
+    value: Value,
+    saved: Saved,
+    /// Vars that point here.
+    uses: usize,
+    /// Whether some backward pass reads the value.
+    reread: bool,
+    wants_gradient: bool,
+    gradient: Option<Vec<f32>>,
+}
+
+enum Value {
+    Owned(Vec<f32>),
+    Parameter(ParameterId),
+    /// Dead, or never computed.
+    Gone,
+}
+
+/// Records operations of layers on parameters, with buffers from a context.
+pub struct Tape<'a> {
+    parameters: &'a Parameters,
+    context: &'a mut Context,
+    mode: Mode,
+    layer: Name,
+    nodes: Vec<Node>,
+    slots: Vec<Slot>,
+    /// Slots that inference may use again.
+    vacant: Vec<usize>,
+    statistics: Vec<(ParameterId, Vec<f32>)>,
+}
+
+// What every value goes through, from its leaf or operation to its release.
+impl<'a> Tape<'a> {
+    /// An empty tape.
+    pub fn new(mode: Mode, parameters: &'a Parameters, context: &'a mut Context) -> Self {
+        let (nodes, slots, vacant, statistics) = Default::default();
+        Tape { parameters, context, mode, layer: Name::from("input"), nodes, slots, vacant, statistics }
+    }
+
+    /// Names the layer whose operations follow.
+    pub fn enter(&mut self, layer: &Name) {
+        self.layer = layer.clone();
+    }
+
+    /// The operations so far; none in inference.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Where its buffers come from and go.
+    pub fn context(&mut self) -> &mut Context {
+        self.context
+    }
+
+    /// What the tape is for.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// A tensor from outside. With `wants_gradient`, [`gradient`](Self::gradient) has its gradient after the backward pass.
+    pub fn input(&mut self, shape: impl Into<Shape>, values: &[f32], wants_gradient: bool) -> Result<Var> {
+        let shape = shape.into();
+        if self.mode == Mode::Plan {
+            return Ok(self.push(Op::Input, &[], shape, Value::Gone, Saved::default(), wants_gradient));
+        }
+        if values.len() != shape.len() {
+            return Err(self.misfit(format!("{} values for the shape {shape}", values.len())));
+        }
+        let mut buffer = self.context.take(values.len());
+        buffer.copy_from_slice(values);
+        Ok(self.push(Op::Input, &[], shape, Value::Owned(buffer), Saved::default(), wants_gradient))
+    }
+
+    /// A parameter of the network.
+    pub fn parameter(&mut self, id: ParameterId) -> Var {
+        let parameter = self.parameters.get(id);
+        let (shape, trained) = (parameter.value.shape(), parameter.is_trained());
+        self.push(Op::Parameter(id), &[], shape, Value::Parameter(id), Saved::default(), trained)
+    }
+
+    /// The same value, to be used once more.
+    pub fn share(&mut self, var: &Var) -> Var {
+        self.slots[var.0].uses += 1;
+        Var(var.0)
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, var: &Var) -> Shape {
+        self.slots[var.0].shape
+    }
+
+    /// A value. Empty where the tape is a plan.
+    pub fn value(&self, var: &Var) -> &[f32] {
+        self.value_at(var.0)
+    }
+
+    fn value_at(&self, index: usize) -> &[f32] {
+        match &self.slots[index].value {
+            Value::Owned(buffer) => buffer,
+            Value::Parameter(id) => self.parameters.get(*id).value.values(),
+            Value::Gone => &[],
+        }
+    }
+
+    /// Runs an operation whose shapes have been checked, records it, and lets go of its inputs.
+    fn apply<const N: usize>(&mut self, op: Op, inputs: [Var; N], shape: impl Into<Shape>, labels: &[u32]) -> Var {
+        let shape = shape.into();
+        let (mut value, mut saved) = (Value::Gone, Saved::default());
+        if self.mode != Mode::Plan {
+            let (floats, indices) = op.saved_len(shape.len());
+            saved = Saved { floats: self.context.take(floats), indices: self.context.take_indices(indices) };
+            saved.indices[..labels.len()].copy_from_slice(labels);
+            let output = self.run(&op, &inputs, shape.len(), &mut saved);
+            value = Value::Owned(output);
+        }
+        let wants_gradient = inputs[..op.differentiates()].iter().any(|var| self.slots[var.0].wants_gradient);
+        let (rereads_inputs, rereads_output) = op.rereads();
+        for var in &inputs {
+            self.slots[var.0].reread |= wants_gradient && rereads_inputs && self.records();
+        }
+        let output = self.push(op, &inputs, shape, value, saved, wants_gradient);
+        self.slots[output.0].reread = wants_gradient && rereads_output;
+        inputs.into_iter().for_each(|var| self.release(var));
+        output
+    }
+
+    fn run(&mut self, op: &Op, inputs: &[Var], output_len: usize, saved: &mut Saved) -> Vec<f32> {
+        let isa = self.context.isa;
+        let mut output = self.context.take(output_len);
+        let scratch_len = op.forward_scratch_len();
+        let mut scratch = self.context.take_scratch(scratch_len);
+        // Weights change with every training step; in inference their packed form is kept beside them.
+        let (mut fresh, mut kept) = (Vec::new(), None);
+        if let Op::Conv(shape) = *op {
+            match self.slots[inputs[1].0].value {
+                Value::Parameter(id) if !self.records() => kept = Some(self.parameters.packed(id, shape, isa)),
+                _ => {
+                    fresh = self.context.take(conv::packed_len(shape));
+                    conv::pack(isa, shape, self.value(&inputs[1]), &mut fresh);
+                }
+            }
+        }
+        let mut values: [&[f32]; MAX_INPUTS] = [&[]; MAX_INPUTS];
+        for (value, var) in values.iter_mut().zip(inputs) {
+            *value = self.value(var);
+        }
+        if let Op::Conv(_) = op {
+            values[1] = kept.as_deref().unwrap_or(&fresh);
+        }
+        op.forward(isa, &values[..inputs.len()], &mut output, saved, &mut scratch[..scratch_len]);
+        self.context.give_scratch(scratch);
+        self.context.give(fresh);
+        output
+    }
+
+    fn records(&self) -> bool {
+        self.mode != Mode::Inference
+    }
+
+    fn push(&mut self, op: Op, inputs: &[Var], shape: Shape, value: Value, saved: Saved, wants_gradient: bool) -> Var {
+        let wants_gradient = wants_gradient && self.records();
+        let mut slot = Slot { shape, value, saved, uses: 1, reread: false, wants_gradient, gradient: None };
+        if !wants_gradient {
+            self.recycle(std::mem::take(&mut slot.saved));
+        }
+        if self.records() {
+            let mut indices = [0; MAX_INPUTS];
+            for (index, var) in indices.iter_mut().zip(inputs) {
+                *index = var.0;
+            }
+            self.nodes.push(Node { op, layer: self.layer.clone(), shape, inputs: indices, arity: inputs.len() });
+        } else if let Some(index) = self.vacant.pop() {
+            self.slots[index] = slot;
+            return Var(index);
+        }
+        self.slots.push(slot);
+        Var(self.slots.len() - 1)
+    }
+
+    /// Ends a use of a value. After the last one its buffer goes back, unless a backward pass reads it.
+    pub fn release(&mut self, var: Var) {
+        let slot = &mut self.slots[var.0];
+        slot.uses -= 1;
+        if slot.uses == 0 && !slot.reread {
+            self.free_value(var.0);
+            if !self.records() {
+                self.vacant.push(var.0);
+            }
+        }
+    }
+
+    fn free_value(&mut self, index: usize) {
+        if let Value::Owned(buffer) = std::mem::replace(&mut self.slots[index].value, Value::Gone) {
+            self.context.give(buffer);
+        }
+    }
+
+    fn recycle(&mut self, saved: Saved) {
+        self.context.give(saved.floats);
+        self.context.give_indices(saved.indices);
+    }
+
+    fn misfit(&self, problem: impl Into<String>) -> Error {
+        Error::shape(&*self.layer, problem)
+    }
+}
+
+// Backward.
+impl Tape<'_> {
+    /// Walks back from `output`, whose gradient is `seed`, and gives the gradient of every parameter that took part. Each
+    /// value and gradient is released as soon as nothing earlier needs it.
+    ///
+    /// # Errors
+    /// A seed whose length is not the output's, and a tape that has not recorded.
+    pub fn backward(&mut self, output: Var, seed: &[f32]) -> Result<Gradients> {
+        let len = self.shape(&output).len();
+        if seed.len() != len || !matches!(self.mode, Mode::Training | Mode::Frozen) {
+            return Err(self.misfit(format!(
+                "a seed of {} values for an output of {len} on a tape for {:?}",
+                seed.len(),
+                self.mode
+            )));
+        }
+        let mut gradients = Gradients { of: Vec::new() };
+        gradients.of.resize_with(self.parameters.iter().len(), || None);
+        let mut gradient = self.context.take(len);
+        gradient.copy_from_slice(seed);
+        let last = output.0;
+        self.slots[last].gradient = Some(gradient);
+        self.release(output);
+        for index in (0..=last).rev() {
+            let Some(gradient) = self.slots[index].gradient.take() else { continue };
+            match self.nodes[index].op {
+                Op::Input => self.slots[index].gradient = Some(gradient),
+                Op::Parameter(id) => accumulate(self.context, &mut gradients.of[id.0], gradient),
+                // The sum's gradient is both inputs' gradient: one gets a copy, one the buffer itself.
+                Op::Add => {
+                    let [a, b] = [self.nodes[index].inputs[0], self.nodes[index].inputs[1]];
+                    let mut copy = self.context.take(gradient.len());
+                    copy.copy_from_slice(&gradient);
+                    self.hand(a, copy);
+                    self.hand(b, gradient);
+                }
+                op => self.step_back(index, op, gradient),
+            }
+            let saved = std::mem::take(&mut self.slots[index].saved);
+            self.recycle(saved);
+            self.free_unless_held(index);
+        }
+        Ok(gradients)
+    }
+
+    /// From the gradient of node `index` to those of its inputs.
+    fn step_back(&mut self, index: usize, op: Op, gradient: Vec<f32>) {
+        if !op.rereads().1 {
+            self.free_unless_held(index); // so that a gradient below may have the buffer
+        }
+        let node = self.nodes[index].clone();
+        let inputs = &node.inputs()[..op.differentiates()];
+        let mut grads: [Vec<f32>; 3] = Default::default();
+        for (grad, &input) in grads.iter_mut().zip(inputs) {
+            let slot = &self.slots[input];
+            if slot.wants_gradient || !matches!(op, Op::Conv(_)) {
+                *grad = self.context.take(slot.shape.len());
+            }
+        }
+        let scratch_len = op.backward_scratch_len();
+        let mut scratch = self.context.take_scratch(scratch_len);
+        let mut values: [&[f32]; 3] = [&[]; 3];
+        for (value, &input) in values.iter_mut().zip(inputs) {
+            *value = self.value_at(input);
+        }
+        let [a, b, c] = &mut grads;
+        let mut slices: [&mut [f32]; 3] = [a, b, c];
+        let (values, slices) = (&values[..inputs.len()], &mut slices[..inputs.len()]);
+        let saved = &self.slots[index].saved;
+        op.backward(self.context.isa, (values, self.value_at(index)), saved, &gradient, slices, &mut scratch[..scratch_len]);
+        self.context.give_scratch(scratch);
+        self.context.give(gradient);
+        for (grad, &input) in grads.into_iter().zip(inputs) {
+            self.hand(input, grad);
+        }
+    }
+
+    /// Adds a gradient to that of a value.
+    fn hand(&mut self, index: usize, gradient: Vec<f32>) {
+        let slot = &mut self.slots[index];
+        if slot.wants_gradient {
+            accumulate(self.context, &mut slot.gradient, gradient);
+        } else {
+            self.context.give(gradient);
+        }
+    }
+
+    fn free_unless_held(&mut self, index: usize) {
+        if self.slots[index].uses == 0 {
+            self.free_value(index);
+        }
+    }
+
+    /// After the backward pass, the gradient of an input that wanted it.
+    pub fn gradient(&self, input: &Var) -> Option<&[f32]> {
+        self.slots[input.0].gradient.as_deref()
+    }
+
+    /// The running statistics as this tape's batch moves them.
+    pub fn take_statistics(&mut self) -> Vec<(ParameterId, Vec<f32>)> {
+        std::mem::take(&mut self.statistics)
+    }
+}
+
+fn accumulate(context: &mut Context, sum: &mut Option<Vec<f32>>, gradient: Vec<f32>) {
+    match sum {
+        None => *sum = Some(gradient),
+        Some(sum) => {
+            elementwise::add_assign(context.isa, sum, &gradient);
+            context.give(gradient);
+        }
+    }
+}
+
+impl Drop for Tape<'_> {
+    fn drop(&mut self) {
+        for slot in std::mem::take(&mut self.slots) {
+            if let Value::Owned(buffer) = slot.value {
+                self.context.give(buffer);
+            }
+            self.recycle(slot.saved);
+            self.context.give(slot.gradient.unwrap_or_default());
+        }
+        for (_, buffer) in std::mem::take(&mut self.statistics) {
+            self.context.give(buffer);
+        }
+    }
+}
+
+impl fmt::Debug for Tape<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, node) in self.nodes.iter().enumerate() {
+            writeln!(f, "{index:4} {:40} {:22} {:?} -> {}", node.layer, node.op.name(), node.inputs(), node.shape)?;
+        }
+        Ok(())
+    }
+}
+
+/// The gradients of a network's parameters, by [`ParameterId`].
+#[derive(Debug)]
+pub struct Gradients {
+    of: Vec<Option<Vec<f32>>>,
+}
+
+impl Gradients {
+    /// The gradient of one, in its parameter's memory order; none where the parameter took no part.
+    pub fn get(&self, id: ParameterId) -> Option<&[f32]> {
+        self.of[id.0].as_deref()
+    }
+
+    /// The l2 norm of all of them together.
+    pub fn norm(&self) -> f64 {
+        // Sixteen running sums, so that the loop is not one chain of additions.
+        let square = |gradient: &Vec<f32>| {
+            let mut sums = [0.0f64; 16];
+            for chunk in gradient.chunks(sums.len()) {
+                for (sum, &x) in sums.iter_mut().zip(chunk) {
+                    *sum += f64::from(x) * f64::from(x);
+                }
+            }
+            sums.iter().sum::<f64>()
+        };
+        self.of.iter().flatten().map(square).sum::<f64>().sqrt()
+    }
+
+    /// Gives the buffers back.
+    pub fn recycle(self, context: &mut Context) {
+        self.of.into_iter().flatten().for_each(|gradient| context.give(gradient));
+    }
+}
+
+// The operations: each checks its shapes, here and nowhere else.
+impl Tape<'_> {
+    /// The sizes of a value that must have `N` dimensions.
+    fn sizes<const N: usize>(&self, what: &str, var: &Var) -> Result<[usize; N]> {
+        let shape = self.shape(var);
+        shape[..].try_into().map_err(|_| self.misfit(format!("{what} of shape {shape} where {N} dimensions were expected")))
+    }
+
+    /// That a value has this shape.
+    fn expect(&self, what: &str, var: &Var, expected: impl Into<Shape>) -> Result<()> {
+        let (shape, expected) = (self.shape(var), expected.into());
+        if shape == expected {
+            Ok(())
+        } else {
+            Err(self.misfit(format!("{what} of shape {shape} where {expected} was expected")))
+        }
+    }
+
+    /// Convolution without bias: x (batch, rows, columns, in), weight (kernel rows, kernel columns, in, out).
+    pub fn conv(&mut self, x: Var, weight: Var, stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
+        let [batch, rows, columns, in_channels] = self.sizes("an input", &x)?;
+        let [kernel_rows, kernel_columns, expected_channels, out_channels] = self.sizes("a weight", &weight)?;
+        let kernel = [kernel_rows, kernel_columns];
+        if in_channels != expected_channels {
+            return Err(self.misfit(format!("an input of {in_channels} channels where {expected_channels} were expected")));
+        }
+        let shape = ConvShape { batch, rows, columns, in_channels, out_channels, kernel, stride, padding };
+        if stride.contains(&0) || shape.output_len() == 0 {
+            return Err(self.misfit(format!("no room for a {kernel_rows}x{kernel_columns} kernel in {rows}x{columns} pixels")));
+        }
+        Ok(self.apply(Op::Conv(shape), [x, weight], [batch, shape.out_rows(), shape.out_columns(), out_channels], &[]))
+    }
+
+    /// Batch normalisation of x (batch, rows, columns, channels): over the batch in training, which also moves the running
+    /// statistics by `momentum`, over the running statistics otherwise. `gamma`, `beta` and the two statistics are (channels).
+    pub fn batch_norm(
+        &mut self,
+        x: Var,
+        affine: [ParameterId; 2],
+        running: [ParameterId; 2],
+        epsilon: f32,
+        momentum: f32,
+    ) -> Result<Var> {
+        let [batch, rows, columns, channels] = self.sizes("an input", &x)?;
+        let [gamma, beta, mean, variance] = [affine[0], affine[1], running[0], running[1]].map(|id| self.parameter(id));
+        for var in [&gamma, &beta, &mean, &variance] {
+            self.expect("a parameter", var, [channels])?;
+        }
+        let shape = NormShape { pixels: batch * rows * columns, channels };
+        let inputs = [x, gamma, beta, mean, variance];
+        if self.mode != Mode::Training {
+            return Ok(self.apply(Op::FrozenNorm(shape, epsilon), inputs, [batch, rows, columns, channels], &[]));
+        }
+        if shape.pixels < 2 {
+            return Err(self.misfit("a batch of one pixel a channel has no variance to train with"));
+        }
+        let output = self.apply(Op::BatchNorm(shape, epsilon), inputs, [batch, rows, columns, channels], &[]);
+        let [mut mean, mut variance] = running.map(|id| {
+            let mut moved = self.context.take(channels);
+            moved.copy_from_slice(self.parameters.get(id).value.values());
+            moved
+        });
+        let batch = &self.slots[output.0].saved.floats;
+        norm::update_running(momentum, shape.pixels, &batch[..channels], &batch[2 * channels..], &mut mean, &mut variance);
+        self.statistics.extend([(running[0], mean), (running[1], variance)]);
+        Ok(output)
+    }
+
+    /// `max(x, 0)`
+    pub fn relu(&mut self, x: Var) -> Var {
+        let shape = self.shape(&x);
+        self.apply(Op::Relu, [x], shape, &[])
+    }
+
+    /// `1 / (1 + e^-x)`
+    pub fn sigmoid(&mut self, x: Var) -> Var {
+        let shape = self.shape(&x);
+        self.apply(Op::Sigmoid, [x], shape, &[])
+    }
+
+    /// `a + b`, of one shape.
+    pub fn add(&mut self, a: Var, b: Var) -> Result<Var> {
+        let shape = self.shape(&a);
+        self.expect("a second term", &b, shape)?;
+        Ok(self.apply(Op::Add, [a, b], shape, &[]))
+    }
+
+    /// Maximum of windows of x (batch, rows, columns, channels).
+    pub fn max_pool(&mut self, x: Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
+        let shape = self.pool_shape(&x, kernel, stride, padding)?;
+        Ok(self.apply(Op::MaxPool(shape), [x], [shape.batch, shape.out_rows(), shape.out_columns(), shape.channels], &[]))
+    }
+
+    /// Mean of windows of x (batch, rows, columns, channels); padding counts as zeros.
+    pub fn average_pool(&mut self, x: Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
+        let shape = self.pool_shape(&x, kernel, stride, padding)?;
+        Ok(self.apply(Op::AveragePool(shape), [x], [shape.batch, shape.out_rows(), shape.out_columns(), shape.channels], &[]))
+    }
+
+    fn pool_shape(&self, x: &Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<PoolShape> {
+        let [batch, rows, columns, channels] = self.sizes("an input", x)?;
+        for (side, size) in [rows, columns].into_iter().enumerate() {
+            let [kernel, stride, padding] = [kernel[side], stride[side], padding[side]];
+            if kernel == 0 || stride == 0 || 2 * padding > kernel || size + 2 * padding < kernel {
+                let problem = format!("no pool of kernel {kernel}, stride {stride} and padding {padding} on {size} pixels");
+                return Err(self.misfit(problem));
+            }
+        }
+        Ok(PoolShape { batch, rows, columns, channels, kernel, stride, padding })
+    }
+
+    fn reduce_shape(&self, x: &Var) -> Result<ReduceShape> {
+        let [batch, rows, columns, channels] = self.sizes("an input", x)?;
+        Ok(ReduceShape { batch, pixels: rows * columns, channels })
+    }
+
+    /// Mean over the pixels of x (batch, rows, columns, channels): (batch, channels).
+    pub fn global_average(&mut self, x: Var) -> Result<Var> {
+        let shape = self.reduce_shape(&x)?;
+        Ok(self.apply(Op::GlobalAverage(shape), [x], [shape.batch, shape.channels], &[]))
+    }
+
+    /// Maximum over the pixels of x (batch, rows, columns, channels): (batch, channels).
+    pub fn global_max(&mut self, x: Var) -> Result<Var> {
+        let shape = self.reduce_shape(&x)?;
+        Ok(self.apply(Op::GlobalMax(shape), [x], [shape.batch, shape.channels], &[]))
+    }
+
+    /// Mean and maximum over the channels of x (batch, rows, columns, channels): (batch, rows, columns, 2).
+    pub fn channel_stats(&mut self, x: Var) -> Result<Var> {
+        let [batch, rows, columns, _] = self.sizes("an input", &x)?;
+        let shape = self.reduce_shape(&x)?;
+        Ok(self.apply(Op::ChannelStats(shape), [x], [batch, rows, columns, 2], &[]))
+    }
+
+    /// x (batch, rows, columns, channels) times `factor` (batch, channels).
+    pub fn scale_channels(&mut self, x: Var, factor: Var) -> Result<Var> {
+        let shape = self.reduce_shape(&x)?;
+        self.expect("a factor", &factor, [shape.batch, shape.channels])?;
+        let output = self.shape(&x);
+        Ok(self.apply(Op::ScaleChannels(shape), [x, factor], output, &[]))
+    }
+
+    /// x (batch, rows, columns, channels) times `factor` (batch, rows, columns, 1).
+    pub fn scale_pixels(&mut self, x: Var, factor: Var) -> Result<Var> {
+        let [batch, rows, columns, _] = self.sizes("an input", &x)?;
+        self.expect("a factor", &factor, [batch, rows, columns, 1])?;
+        let (shape, output) = (self.reduce_shape(&x)?, self.shape(&x));
+        Ok(self.apply(Op::ScalePixels(shape), [x, factor], output, &[]))
+    }
+
+    /// `x W^T + b`: x (batch, in), weight (out, in), bias (out).
+    pub fn linear(&mut self, x: Var, weight: Var, bias: Var) -> Result<Var> {
+        let [batch, in_features] = self.sizes("an input", &x)?;
+        let [out_features, expected] = self.sizes("a weight", &weight)?;
+        self.expect("an input", &x, [batch, expected])?;
+        self.expect("a bias", &bias, [out_features])?;
+        let shape = LinearShape { batch, in_features, out_features };
+        Ok(self.apply(Op::Linear(shape), [x, weight, bias], [batch, out_features], &[]))
+    }
+
+    /// Mean over the batch of `-log softmax(logits)[label]`: logits (batch, classes), a scalar.
+    pub fn cross_entropy(&mut self, logits: Var, labels: &[u32]) -> Result<Var> {
+        let [batch, classes] = self.sizes("an input", &logits)?;
+        if labels.len() != batch {
+            return Err(self.misfit(format!("{} labels for {batch} images", labels.len())));
+        }
+        if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
+            return Err(self.misfit(format!("the label {label} where there are {classes} classes")));
+        }
+        Ok(self.apply(Op::CrossEntropy { batch, classes }, [logits], [], labels))
+    }
+}

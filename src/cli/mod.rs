@@ -1,6 +1,136 @@
-//! The command line: the only room that reads arguments or prints.
+//! The command line: the only room that reads arguments or prints. A file a command; results go to standard output,
+//! progress and errors to standard error.
 
-/// Runs the command line. Exit codes: 0 done, 1 failed, 2 usage.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod audit;
+mod bench;
+mod demo;
+mod evaluate;
+mod fuse;
+mod interrupt;
+mod model;
+mod phantom;
+mod predict;
+mod scan;
+mod settings;
+mod terminal;
+mod train;
+
+use crate::tensor::use_isa;
+use crate::{Error, Result};
+use clap::{Parser, Subcommand};
+use osteon_kernels::{par::Pool, simd::Isa};
+use std::process::ExitCode;
+use terminal::Terminal;
+
+/// Reads whole-body bone scans and says whether they show metastasis of lung cancer, and of which kind.
+///
+/// Research software, not a medical device.
+#[derive(Parser)]
+#[command(name = "osteon", version, propagate_version = true, args_override_self = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// What every command may be told about the machine.
+#[derive(clap::Args)]
+struct Machine {
+    /// Worker threads; 0 takes every core. The results are the same bits for any number.
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", help_heading = "Machine")]
+    threads: usize,
+    /// Instruction set: avx2+fma or portable; without it the fastest that this machine has.
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Machine")]
+    isa: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Phantom(phantom::Phantom),
+    Fuse(fuse::Fuse),
+    Train(train::Train),
+    Evaluate(evaluate::Evaluate),
+    Predict(predict::Predict),
+    #[command(subcommand)]
+    Model(model::Model),
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    Bench(bench::Bench),
+}
+
+impl Command {
+    fn run(&self, terminal: &Terminal) -> Result<()> {
+        match self {
+            Command::Demo(command) => command.run(terminal),
+            Command::Phantom(command) => command.run(terminal),
+            Command::Fuse(command) => command.run(terminal),
+            Command::Train(command) => command.run(terminal),
+            Command::Evaluate(command) => command.run(terminal),
+            Command::Predict(command) => command.run(terminal),
+            Command::Model(command) => command.run(terminal),
+            Command::Audit(command) => command.run(terminal),
+            Command::Bench(command) => command.run(terminal),
+        }
+    }
+}
+
+/// Runs the command line. Exit codes: 0 done, 1 failed or interrupted, 2 usage.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // The help or the usage error; a standard output that is gone cannot be told so.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let terminal = Terminal::new();
+    match run(&arguments, &terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal.error(&error);
+            ExitCode::from(if matches!(error, Error::Setting { .. }) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(arguments: &Arguments, terminal: &Terminal) -> Result<()> {
+    let isa = match &arguments.machine.isa {
+        None => Isa::detect(),
+        Some(name) => Isa::named(name).ok_or_else(|| {
+            let names = Isa::all().iter().map(|isa| isa.name()).collect::<Vec<_>>().join(" or ");
+            Error::setting(format!("--isa {name} is not an instruction set of this machine"), format!("give {names}"))
+        })?,
+    };
+    use_isa(isa);
+    let pool = Pool::new(arguments.machine.threads)
+        .map_err(|error| Error::setting(format!("--threads {}: {error}", arguments.machine.threads), "give fewer threads"))?;
+    pool.run(|| arguments.command.run(terminal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_is_well_formed_and_has_an_example() {
+        fn walk(command: &clap::Command, path: &str) {
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+                let path = format!("{path} {}", inner.get_name());
+                if inner.has_subcommands() {
+                    walk(inner, &path);
+                    continue;
+                }
+                let help = inner.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example") && help.contains(&path), "`{path} --help` has no example of itself: {help}");
+                assert!(inner.get_about().is_some(), "`{path}` has no description");
+            }
+        }
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        walk(&command, "osteon");
+    }
 }

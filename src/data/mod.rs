@@ -6,10 +6,14 @@ pub mod loader;
 pub mod manifest;
 pub mod phantom;
 pub mod picture;
+mod random;
+pub mod raster;
+pub mod size;
 pub mod split;
 pub mod study;
 pub mod views;
 
+pub use size::Size;
 use std::path::PathBuf;
 
 /// One planar view or fused picture: row-major counts, `rows` x `columns`, row 0 at the head.

@@ -1,1 +1,283 @@
-//! Training and test patients: by patient, stratified by class, seeded.
+//! Training and test patients: by patient, stratified by class, seeded (paper: Experimental setup; 70:30, and no patient on
+//! both sides).
+
+use super::manifest::Manifest;
+use super::random::{Purpose, shuffle, stream};
+use crate::{Error, Result, files};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// The share of patients for training in the paper.
+pub const PAPER_TRAIN_SHARE: f64 = 0.7;
+
+/// Rows of a manifest, each on one side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Rows to train with, in the manifest's order.
+    pub train: Vec<usize>,
+    /// Rows to test with, in the manifest's order.
+    pub test: Vec<usize>,
+}
+
+/// Divides a manifest's patients. Each class gives `train_share` of its patients, to the nearest patient, and where it has two
+/// or more at least one to either side. A patient with scans of several classes counts as the last of them in the manifest's
+/// order, the metastatic one. The order of rows does not matter.
+///
+/// # Errors
+/// A share that is not between 0 and 1; a manifest whose patients cannot fill both sides.
+pub fn split(manifest: &Manifest, train_share: f64, seed: u64) -> Result<Split> {
+    if !(train_share > 0.0 && train_share < 1.0) {
+        return Err(Error::setting(
+            format!("the share for training is {train_share}"),
+            "choose one between 0 and 1, such as 0.7",
+        ));
+    }
+    let labels = manifest.labels(&manifest.classes)?;
+    let mut class_of: BTreeMap<&str, u32> = BTreeMap::new();
+    for (row, label) in manifest.rows.iter().zip(labels) {
+        class_of.entry(&row.patient).and_modify(|class| *class = label.max(*class)).or_insert(label);
+    }
+
+    let mut trains: HashMap<&str, bool> = HashMap::new();
+    // Rounding errors are carried from class to class, so that the whole comes out at the share too.
+    let mut owed = 0.0;
+    for class in 0..manifest.classes.len() as u32 {
+        let mut patients: Vec<&str> = class_of.iter().filter(|(_, of)| **of == class).map(|(patient, _)| *patient).collect();
+        shuffle(&mut stream(Purpose::Split, seed, class.into(), 0), &mut patients);
+        let wanted = patients.len() as f64 * train_share + owed;
+        let (least, most) = if patients.len() > 1 { (1, patients.len() - 1) } else { (0, patients.len()) };
+        let count = (wanted.round().max(0.0) as usize).clamp(least, most);
+        owed = (wanted - count as f64).clamp(-0.5, 0.5);
+        trains.extend(patients.iter().enumerate().map(|(at, patient)| (*patient, at < count)));
+    }
+    let on_side =
+        |train: bool| (0..manifest.rows.len()).filter(|&row| trains[manifest.rows[row].patient.as_str()] == train).collect();
+    let split = Split { train: on_side(true), test: on_side(false) };
+    if split.train.is_empty() || split.test.is_empty() {
+        let problem = format!("has too few patients ({}) for a training and a test side", class_of.len());
+        return Err(Error::file(&manifest.path, problem, "add patients, or choose another share"));
+    }
+    split.check(manifest)?;
+    Ok(split)
+}
+
+impl Split {
+    /// Refuses a split that could flatter a test: a patient or a row on both sides, a row that the manifest lacks.
+    ///
+    /// # Errors
+    /// One sentence naming the first such patient or row.
+    pub fn check(&self, manifest: &Manifest) -> Result<()> {
+        let mut side_of: HashMap<&str, bool> = HashMap::new();
+        let mut seen = vec![false; manifest.rows.len()];
+        let sides = self.train.iter().map(|row| (*row, true)).chain(self.test.iter().map(|row| (*row, false)));
+        for (row, train) in sides {
+            let fail = |problem: String| Err(Error::file(&manifest.path, problem, "split it again"));
+            let Some(study) = manifest.rows.get(row) else {
+                return fail(format!("has {} studies but the split names number {}", manifest.rows.len(), row + 1));
+            };
+            if *side_of.entry(&study.patient).or_insert(train) != train {
+                return fail(format!("the split has patient {} on both sides", study.patient));
+            }
+            if std::mem::replace(&mut seen[row], true) {
+                return fail(format!("the split has study {} of patient {} twice", row + 1, study.patient));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `patient,side` with a line a patient, so that an evaluation tests exactly those that training did not see.
+    ///
+    /// # Errors
+    /// As [`Split::check`]; the operating system's.
+    pub fn write(&self, path: impl AsRef<Path>, manifest: &Manifest) -> Result<()> {
+        self.check(manifest)?;
+        let mut side_of: BTreeMap<&str, &str> = BTreeMap::new();
+        for (side, rows) in [("train", &self.train), ("test", &self.test)] {
+            side_of.extend(rows.iter().map(|&row| (manifest.rows[row].patient.as_str(), side)));
+        }
+        let mut table = csv::Writer::from_writer(Vec::new());
+        let mut write = |cells: [&str; 2]| table.write_record(cells).expect("two cells each, written to memory");
+        write(["patient", "side"]);
+        side_of.iter().for_each(|(patient, side)| write([patient, side]));
+        files::write(path, &table.into_inner().expect("written to memory"))
+    }
+
+    /// Reads what [`Split::write`] wrote, for the same patients.
+    ///
+    /// # Errors
+    /// One sentence naming file and patient: not such a table, a patient on both sides, a patient of the manifest without a
+    /// side, a patient that the manifest lacks.
+    pub fn read(path: impl AsRef<Path>, manifest: &Manifest) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = files::read(path)?;
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(&bytes[..]);
+        let fail = |problem: String, remedy: &str| Err(Error::file(path, problem, remedy));
+        let header = reader.headers().map(|header| header.iter().collect::<Vec<_>>() == ["patient", "side"]);
+        if !matches!(header, Ok(true)) {
+            return fail("is no split".into(), "give a CSV file with the columns patient,side");
+        }
+        let mut side_of: BTreeMap<String, bool> = BTreeMap::new();
+        for record in reader.records() {
+            let Ok(record) = record else { return fail("is not CSV".into(), "give the split.csv of a run") };
+            let (patient, side) = (&record[0], &record[1]);
+            if !["train", "test"].contains(&side) {
+                return fail(format!("patient {patient} is on the side `{side}`"), "write train or test");
+            }
+            if side_of.insert(patient.to_owned(), side == "train").is_some_and(|other| other != (side == "train")) {
+                return fail(format!("patient {patient} is on both sides"), "keep one of the two lines");
+            }
+        }
+        let mut split = Split { train: Vec::new(), test: Vec::new() };
+        for (at, row) in manifest.rows.iter().enumerate() {
+            match side_of.get(&row.patient) {
+                Some(true) => split.train.push(at),
+                Some(false) => split.test.push(at),
+                None => {
+                    let problem = format!("lacks patient {} of {}", row.patient, manifest.path.display());
+                    return fail(problem, "evaluate with the manifest that the run was trained on");
+                }
+            }
+        }
+        let patients: std::collections::HashSet<&str> = manifest.rows.iter().map(|row| row.patient.as_str()).collect();
+        if let Some(unknown) = side_of.keys().find(|patient| !patients.contains(patient.as_str())) {
+            let problem = format!("names patient {unknown}, who is not in {}", manifest.path.display());
+            return fail(problem, "evaluate with the manifest that the run was trained on");
+        }
+        Ok(split)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::Row;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A manifest of studies given as (patient, class).
+    fn manifest(studies: &[(usize, usize)]) -> Manifest {
+        let row = |(at, &(patient, class)): (usize, &(usize, usize))| Row {
+            patient: format!("p{patient:03}"),
+            anterior: format!("{at}.png").parse().unwrap(),
+            posterior: None,
+            label: ["NoMet", "ADMet", "nADMet"][class].to_owned(),
+        };
+        Manifest::new("manifest.csv", studies.iter().enumerate().map(row).collect()).unwrap()
+    }
+
+    fn patients<'a>(manifest: &'a Manifest, rows: &[usize]) -> Vec<&'a str> {
+        let mut patients: Vec<&str> = rows.iter().map(|&row| manifest.rows[row].patient.as_str()).collect();
+        patients.sort_unstable();
+        patients.dedup();
+        patients
+    }
+
+    #[test]
+    fn the_papers_share_in_every_class() {
+        // 226 NoMet, 237 ADMet, 160 nADMet: the paper's D1.
+        let studies: Vec<_> = (0..623)
+            .map(|at| {
+                (
+                    at,
+                    if at < 226 {
+                        0
+                    } else if at < 463 {
+                        1
+                    } else {
+                        2
+                    },
+                )
+            })
+            .collect();
+        let manifest = manifest(&studies);
+        let split = split(&manifest, PAPER_TRAIN_SHARE, 1).unwrap();
+        assert_eq!((split.train.len(), split.test.len()), (436, 187));
+        for (class, count) in [("NoMet", 226.0), ("ADMet", 237.0), ("nADMet", 160.0)] {
+            let train = split.train.iter().filter(|&&row| manifest.rows[row].label == class).count() as f64;
+            assert!((train - 0.7 * count).abs() <= 1.0, "{class}: {train} of {count}");
+        }
+    }
+
+    #[test]
+    fn seeds_differ_and_row_order_does_not_matter() {
+        let studies: Vec<_> = (0..60).map(|at| (at, at % 3)).collect();
+        let forward = manifest(&studies);
+        let mut rows = forward.rows.clone();
+        rows.reverse();
+        let backward = Manifest::new("manifest.csv", rows).unwrap();
+        let one = split(&forward, 0.7, 1).unwrap();
+        assert_eq!(one, split(&forward, 0.7, 1).unwrap());
+        assert_ne!(one, split(&forward, 0.7, 2).unwrap());
+        assert_eq!(patients(&forward, &one.test), patients(&backward, &split(&backward, 0.7, 1).unwrap().test));
+    }
+
+    #[test]
+    fn a_patient_on_both_sides_is_an_error() {
+        let manifest = manifest(&[(1, 0), (2, 0), (1, 0), (3, 1)]);
+        let message = |train: &[usize], test: &[usize]| {
+            let split = Split { train: train.to_vec(), test: test.to_vec() };
+            split.check(&manifest).map_err(|error| error.to_string())
+        };
+        assert!(message(&[0, 2], &[1, 3]).is_ok());
+        assert!(message(&[0, 1], &[2, 3]).unwrap_err().contains("patient p001 on both sides"));
+        assert!(message(&[0, 0], &[1]).unwrap_err().contains("study 1 of patient p001 twice"));
+        assert!(message(&[0, 4], &[1]).unwrap_err().contains("has 4 studies but the split names number 5"));
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_an_error() {
+        let studies = manifest(&[(1, 0), (2, 1), (3, 2), (4, 2)]);
+        for share in [0.0, 1.0, -1.0, f64::NAN] {
+            assert!(split(&studies, share, 0).unwrap_err().to_string().contains("the share for training"));
+        }
+        let message = split(&manifest(&[(1, 0), (1, 0)]), 0.7, 0).unwrap_err().to_string();
+        assert!(message.contains("too few patients (1)"), "{message}");
+    }
+
+    #[test]
+    fn a_written_split_is_read_and_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("split.csv");
+        let studies: Vec<_> = (0..40).map(|at| (at / 2, at / 2 % 3)).collect();
+        let manifest = manifest(&studies);
+        let split = split(&manifest, 0.7, 3).unwrap();
+        split.write(&path, &manifest).unwrap();
+        assert_eq!(Split::read(&path, &manifest).unwrap(), split);
+
+        let text = std::fs::read_to_string(&path).unwrap();
+        let cases = [
+            ("patient,age\n".to_owned(), "is no split"),
+            (text.replace("p003,", "p777,"), "lacks patient p003"),
+            (format!("{text}zoe,test\n"), "names patient zoe"),
+            (format!("{text}p000,train\np000,test\n"), "patient p000 is on both sides"),
+            (format!("{text}p000,left\n"), "on the side `left`"),
+            (format!("{text}p000\n"), "is not CSV"),
+        ];
+        for (text, problem) in cases {
+            std::fs::write(&path, text).unwrap();
+            let message = Split::read(&path, &manifest).unwrap_err().to_string();
+            assert!(message.starts_with(&path.display().to_string()) && message.contains(problem), "{problem} not in: {message}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_on_one_side_and_no_patient_on_two(
+            studies in prop::collection::vec((0usize..40, 0usize..2), 2..120), share in 0.05f64..0.95, seed: u64,
+        ) {
+            // Patients of NoMet may turn ADMet.
+            let manifest = manifest(&studies);
+            let count = patients(&manifest, &(0..studies.len()).collect::<Vec<_>>()).len();
+            match split(&manifest, share, seed) {
+                Err(_) => prop_assert!(count < 4, "{count} patients"),
+                Ok(split) => {
+                    let mut rows = [split.train.clone(), split.test.clone()].concat();
+                    rows.sort_unstable();
+                    prop_assert_eq!(rows, (0..studies.len()).collect::<Vec<_>>());
+                    prop_assert!(split.check(&manifest).is_ok());
+                    let train = patients(&manifest, &split.train).len() as f64;
+                    prop_assert!((train - share * count as f64).abs() <= 2.0, "{train} of {count}");
+                }
+            }
+        }
+    }
+}

@@ -1,1 +1,414 @@
-//! Network families, and the model file.
+//! Networks by name, and the model: a network, its parameters, and what its file says about them.
+
+mod metadata;
+mod residual;
+#[cfg(test)]
+mod tests;
+mod trainer;
+
+pub use metadata::{FORMAT_VERSION, Metadata};
+pub use residual::{MIN_SIDE, Residual, VARIANTS, Variant};
+pub use trainer::{Step, Trainer};
+
+use crate::autograd::{Gradients, Mode, Node, Op, ParameterId, Parameters, Tape, Var};
+use crate::data::Image;
+use crate::data::views::Preprocessing;
+use crate::nn::Builder;
+use crate::tensor::archive::{self, Archive};
+use crate::tensor::{Context, Shape};
+use crate::{Error, Result};
+use osteon_kernels::conv::ConvShape;
+use osteon_kernels::softmax;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// What the tape runs: an image's features, and the logits that follow from them.
+pub trait Network: fmt::Debug + Send + Sync {
+    /// From images (batch, rows, columns, 1) to the last feature maps (batch, rows, columns, channels).
+    fn features(&self, tape: &mut Tape, x: Var) -> Result<Var>;
+    /// From these to logits (batch, classes).
+    fn head(&self, tape: &mut Tape, features: Var) -> Result<Var>;
+}
+
+/// The names that [`Model::new`] knows.
+pub fn architectures() -> Vec<&'static str> {
+    VARIANTS.iter().map(|variant| variant.name).collect()
+}
+
+/// Images that one inference pass takes together: so many as have these pixels, since more only cost memory.
+const PIXELS_A_PASS: usize = 8 * 1024 * 256;
+
+/// Bytes of buffers that a model keeps for its next inference.
+const KEPT_BYTES: usize = 1 << 30;
+
+/// A network with its parameters.
+#[derive(Debug)]
+pub struct Model {
+    metadata: Metadata,
+    network: Box<dyn Network>,
+    parameters: Parameters,
+    /// Buffers of finished inference passes; a pass takes one out, so passes on several threads do not wait for each other.
+    contexts: Mutex<Vec<Context>>,
+}
+
+/// What one forward and backward pass in training mode gives.
+#[derive(Debug)]
+pub struct Differentiated {
+    /// Mean cross-entropy.
+    pub loss: f32,
+    /// Images whose largest logit is their label's.
+    pub correct: usize,
+    /// Of the loss, by every trained parameter.
+    pub gradients: Gradients,
+    /// The running statistics after this batch. The model's own have not changed.
+    pub statistics: Vec<(ParameterId, Vec<f32>)>,
+}
+
+/// One operation of a network, as `model info` and `bench` list it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// The layer's name.
+    pub name: String,
+    /// What it does.
+    pub op: Op,
+    /// The shape of its result.
+    pub output: Shape,
+    /// Trained parameters that it uses.
+    pub parameters: usize,
+}
+
+impl Model {
+    /// A network with initial weights drawn from `seed`: He normal (fan out) for convolutions, PyTorch's defaults elsewhere.
+    ///
+    /// # Errors
+    /// An unknown architecture; classes or sizes that no network can have.
+    pub fn new(
+        architecture: &str,
+        classes: &[String],
+        input_size: [usize; 2],
+        preprocessing: Preprocessing,
+        seed: u64,
+    ) -> Result<Self> {
+        Model::initialised(Metadata::new(architecture, classes, input_size, preprocessing), seed)
+    }
+
+    /// As [`new`](Self::new), with every setting of the network.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn initialised(metadata: Metadata, seed: u64) -> Result<Self> {
+        Model::build(metadata, Builder::seeded(seed))
+    }
+
+    fn build(metadata: Metadata, mut builder: Builder) -> Result<Self> {
+        metadata.check()?;
+        let Some(variant) = VARIANTS.iter().find(|variant| variant.name == metadata.architecture) else {
+            let problem = format!("there is no architecture `{}`", metadata.architecture);
+            return Err(Error::setting(problem, format!("choose one of {}", architectures().join(", "))));
+        };
+        let network = Box::new(Residual::new(&mut builder, *variant, &metadata));
+        Ok(Model { metadata, network, parameters: builder.finish(), contexts: Mutex::default() })
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// A file that is not a model of this program, or whose weights are not those of its architecture.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let archive = Archive::read(path)?;
+        let metadata = Metadata::from_text(archive.metadata()).map_err(|problem| {
+            Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
+        })?;
+        Model::from_archive(&archive, metadata)
+    }
+
+    /// Takes PyTorch's weights, in torchvision's names and shapes. Counters of batches (`num_batches_tracked`) are passed over.
+    ///
+    /// # Errors
+    /// Tensors that are missing, left over, misshapen, of another type than float32, or not finite.
+    pub fn import(
+        weights: impl AsRef<Path>,
+        architecture: &str,
+        classes: &[String],
+        input_size: [usize; 2],
+        preprocessing: Preprocessing,
+    ) -> Result<Self> {
+        Model::import_as(weights, Metadata::new(architecture, classes, input_size, preprocessing))
+    }
+
+    /// As [`import`](Self::import), with every setting of the network.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import).
+    pub fn import_as(weights: impl AsRef<Path>, metadata: Metadata) -> Result<Self> {
+        Model::from_archive(&Archive::read(weights)?, metadata)
+    }
+
+    fn from_archive(archive: &Archive, metadata: Metadata) -> Result<Self> {
+        let architecture = metadata.architecture.clone();
+        let mut model = Model::build(metadata, Builder::zeros()).map_err(|error| match error {
+            Error::Setting { problem, remedy } => Error::file(archive.path(), problem, remedy),
+            other => other,
+        })?;
+        let refuse = |problem: String| {
+            let remedy =
+                format!("give the weights of `{architecture}` with these classes; `osteon model info` lists their names");
+            Err(Error::file(archive.path(), problem, remedy))
+        };
+        let mut extra: BTreeSet<&str> = archive.names().filter(|name| !name.ends_with("num_batches_tracked")).collect();
+        let ids: Vec<ParameterId> = model.parameters.iter().map(|(id, _)| id).collect();
+        let missing = ids.iter().map(|&id| &*model.parameters.get(id).name).find(|name| !extra.contains(name));
+        if let Some(name) = missing {
+            return refuse(format!("has no tensor `{name}`"));
+        }
+        for id in ids {
+            let parameter = model.parameters.get(id);
+            extra.remove(&*parameter.name);
+            let (shape, values) = archive.floats(&parameter.name)?;
+            let expected = parameter.file_shape();
+            if shape != &*expected {
+                return refuse(format!("`{}` has shape {shape:?} where {:?} was expected", parameter.name, &*expected));
+            }
+            if parameter.name.ends_with("running_var") && values.iter().any(|&variance| variance < 0.0) {
+                return refuse(format!("`{}` holds a negative variance", parameter.name));
+            }
+            let values = parameter.from_file(&values);
+            model.parameters.values_mut(id).copy_from_slice(&values);
+        }
+        match extra.first() {
+            Some(name) => refuse(format!("has a tensor `{name}` too many")),
+            None => Ok(model),
+        }
+    }
+
+    /// Writes a model file: safetensors with PyTorch's shapes and torchvision's names. The same model is the same bytes.
+    ///
+    /// # Errors
+    /// A file that cannot be written; what stood there before is unchanged.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let tensors = self.parameters.iter().map(|(_, parameter)| {
+            let values = parameter.to_file(parameter.value.values());
+            (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
+        });
+        archive::write(path, &self.metadata.to_text(), &tensors.collect::<BTreeMap<_, _>>())
+    }
+
+    /// What its file says about it.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Says what the model was trained on.
+    pub fn set_trained_on(&mut self, text: impl Into<String>) {
+        self.metadata.trained_on = text.into();
+    }
+
+    /// Its parameters and running statistics.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Its parameters, to change.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// Runs the network on a tape: images (batch, rows, columns, 1) to logits (batch, classes).
+    ///
+    /// # Errors
+    /// Images of another shape, or too small.
+    pub fn forward(&self, tape: &mut Tape, images: Var) -> Result<Var> {
+        let features = self.network.features(tape, images)?;
+        self.network.head(tape, features)
+    }
+
+    /// Logits (batch, classes) of images of the model's input size, (batch, rows, columns).
+    ///
+    /// # Errors
+    /// A number of values that is not `batch` images.
+    pub fn logits(&self, images: &[f32], batch: usize) -> Result<Vec<f32>> {
+        let [rows, columns] = self.metadata.input_size;
+        self.logits_of(images, [batch, rows, columns])
+    }
+
+    /// Logits (batch, classes) of images (batch, rows, columns) of any size from 32x32.
+    ///
+    /// # Errors
+    /// A number of values that is not the shape's, or images that are too small.
+    pub fn logits_of(&self, images: &[f32], [batch, rows, columns]: [usize; 3]) -> Result<Vec<f32>> {
+        let pixels = check_images(images, [batch, rows, columns])?;
+        let mut logits = Vec::with_capacity(batch * self.metadata.classes.len());
+        for images in images.chunks((PIXELS_A_PASS / pixels).max(1) * pixels) {
+            self.with_context(|context| {
+                let mut tape = Tape::new(Mode::Inference, &self.parameters, context);
+                let x = tape.input([images.len() / pixels, rows, columns, 1], images, false)?;
+                let output = self.forward(&mut tape, x)?;
+                logits.extend_from_slice(tape.value(&output));
+                Ok(())
+            })?;
+        }
+        Ok(logits)
+    }
+
+    /// Probabilities of the classes for each image of the model's input size, (batch, rows, columns).
+    ///
+    /// # Errors
+    /// A number of values that is not `batch` images.
+    pub fn probabilities(&self, images: &[f32], batch: usize) -> Result<Vec<Vec<f32>>> {
+        Ok(self.softmax(&self.logits(images, batch)?))
+    }
+
+    /// The probabilities that logits (batch, classes) mean.
+    pub fn softmax(&self, logits: &[f32]) -> Vec<Vec<f32>> {
+        let classes = self.metadata.classes.len();
+        let mut probabilities = vec![0.0; logits.len()];
+        self.with_context(|context| softmax::softmax(context.isa, logits.len() / classes, classes, logits, &mut probabilities));
+        probabilities.chunks(classes).map(<[f32]>::to_vec).collect()
+    }
+
+    /// Where the network looked for evidence of `class` in one image of the model's input size: Grad-CAM (Selvaraju et al.
+    /// 2017) of the last stage, from 0 to 1, a pixel for each of its pixels.
+    ///
+    /// # Errors
+    /// An image of another size, or a class that the model does not have.
+    pub fn explain(&self, image: &[f32], class: usize) -> Result<Image> {
+        let [rows, columns] = self.metadata.input_size;
+        check_images(image, [1, rows, columns])?;
+        let classes = self.metadata.classes.len();
+        if class >= classes {
+            return Err(Error::setting(format!("there is no class {class}"), format!("choose one below {classes}")));
+        }
+        self.with_context(|context| {
+            let mut tape = Tape::new(Mode::Inference, &self.parameters, context);
+            let x = tape.input([1, rows, columns, 1], image, false)?;
+            let features = self.network.features(&mut tape, x)?;
+            let (shape, maps) = (tape.shape(&features), tape.value(&features).to_vec());
+            drop(tape);
+            // Only the head is differentiated.
+            let mut tape = Tape::new(Mode::Frozen, &self.parameters, context);
+            let features = tape.input(shape, &maps, true)?;
+            let again = tape.share(&features);
+            let logits = self.network.head(&mut tape, again)?;
+            let seed: Vec<f32> = (0..classes).map(|other| f32::from(other == class)).collect();
+            let gradients = tape.backward(logits, &seed)?;
+            let gradient = tape.gradient(&features).unwrap_or_default();
+            let channels = shape[3];
+            let mut importance = vec![0.0; channels]; // mean of the gradient over pixels
+            for pixel in gradient.chunks(channels) {
+                importance.iter_mut().zip(pixel).for_each(|(sum, gradient)| *sum += gradient);
+            }
+            let weighed = |pixel: &[f32]| pixel.iter().zip(&importance).map(|(map, weight)| map * weight).sum::<f32>().max(0.0);
+            let mut pixels: Vec<f32> = maps.chunks(channels).map(weighed).collect();
+            let largest = pixels.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+            pixels.iter_mut().for_each(|pixel| *pixel /= largest);
+            drop(tape);
+            gradients.recycle(context);
+            Ok(Image { rows: shape[1], columns: shape[2], pixels })
+        })
+    }
+
+    /// Forward and backward in training mode: images (batch, rows, columns), one label each. Changes nothing in the model.
+    ///
+    /// # Errors
+    /// Images or labels that do not fit.
+    pub fn differentiate(
+        &self,
+        context: &mut Context,
+        images: &[f32],
+        shape: [usize; 3],
+        labels: &[u32],
+    ) -> Result<Differentiated> {
+        check_images(images, shape)?;
+        let [batch, rows, columns] = shape;
+        let mut tape = Tape::new(Mode::Training, &self.parameters, context);
+        let x = tape.input([batch, rows, columns, 1], images, false)?;
+        let logits = self.forward(&mut tape, x)?;
+        let shared = tape.share(&logits);
+        let loss = tape.cross_entropy(shared, labels)?;
+        let rows = tape.value(&logits).chunks(self.metadata.classes.len());
+        let correct = rows.zip(labels).filter(|(row, label)| largest(row) == **label as usize).count();
+        tape.release(logits);
+        let value = tape.value(&loss)[0];
+        let gradients = tape.backward(loss, &[1.0])?;
+        Ok(Differentiated { loss: value, correct, gradients, statistics: tape.take_statistics() })
+    }
+
+    /// The recorded operations of a forward pass on images (batch, rows, columns), without computing it.
+    ///
+    /// # Errors
+    /// Images that are too small.
+    pub fn plan(&self, [batch, rows, columns]: [usize; 3]) -> Result<Vec<Node>> {
+        let mut context = Context::default();
+        let mut tape = Tape::new(Mode::Plan, &self.parameters, &mut context);
+        let x = tape.input([batch, rows, columns, 1], &[], false)?;
+        let logits = self.forward(&mut tape, x)?;
+        tape.release(logits);
+        Ok(tape.nodes().to_vec())
+    }
+
+    /// The operations for one image of `size`, first to last.
+    ///
+    /// # Errors
+    /// A size that is too small.
+    pub fn layers(&self, [rows, columns]: [usize; 2]) -> Result<Vec<Layer>> {
+        let nodes = self.plan([1, rows, columns])?;
+        let trained = |node: &Node| match node.op {
+            Op::Parameter(id) if self.parameters.get(id).is_trained() => node.shape.len(),
+            _ => 0,
+        };
+        let operations = nodes.iter().filter(|node| !matches!(node.op, Op::Input | Op::Parameter(_)));
+        let layers = operations.map(|node| Layer {
+            name: node.layer.to_string(),
+            op: node.op,
+            output: node.shape,
+            parameters: node.inputs().iter().map(|&input| trained(&nodes[input])).sum(),
+        });
+        Ok(layers.collect())
+    }
+
+    /// The convolutions of a forward pass on `batch` images of the model's input size: layer and shape.
+    ///
+    /// # Errors
+    /// An input size that is too small.
+    pub fn convolutions(&self, batch: usize) -> Result<Vec<(String, ConvShape)>> {
+        let [rows, columns] = self.metadata.input_size;
+        let nodes = self.plan([batch, rows, columns])?;
+        let convolution = |node: &Node| match node.op {
+            Op::Conv(shape) => Some((node.layer.to_string(), shape)),
+            _ => None,
+        };
+        Ok(nodes.iter().filter_map(convolution).collect())
+    }
+
+    /// Number of trained parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.iter().filter(|(_, parameter)| parameter.is_trained()).map(|(_, p)| p.value.shape().len()).sum()
+    }
+
+    fn with_context<T>(&self, work: impl FnOnce(&mut Context) -> T) -> T {
+        let contexts = || self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut context = contexts().pop().unwrap_or_default();
+        let result = work(&mut context);
+        if context.free_bytes() > KEPT_BYTES {
+            context.clear();
+        }
+        contexts().push(context);
+        result
+    }
+}
+
+/// Index of the largest value, the first of equals.
+fn largest(row: &[f32]) -> usize {
+    (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+}
+
+/// Checks the number of values, and gives the pixels of an image.
+fn check_images(images: &[f32], [batch, rows, columns]: [usize; 3]) -> Result<usize> {
+    let pixels = rows.saturating_mul(columns);
+    if batch == 0 || pixels == 0 || images.len() != batch.saturating_mul(pixels) {
+        return Err(Error::shape("input", format!("{} values for {batch} images of {rows}x{columns} pixels", images.len())));
+    }
+    Ok(pixels)
+}

@@ -1,1 +1,145 @@
-//! Adam and learning-rate schedules.
+//! Adam, and how its learning rate goes from step to step.
+
+use crate::autograd::{Gradients, Parameters};
+use osteon_kernels::adam::{self as kernel, AdamStep};
+use osteon_kernels::simd::Isa;
+use serde::{Deserialize, Serialize};
+
+/// Adam (Kingma and Ba 2015): its constants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adam {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// L2 penalty, added to the gradient.
+    pub weight_decay: f32,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+/// What Adam remembers from step to step.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    step: u64,
+    /// First and second moment of every parameter; empty for what is not trained.
+    moments: Vec<[Vec<f32>; 2]>,
+}
+
+impl Moments {
+    /// Before the first step.
+    pub fn new(parameters: &Parameters) -> Self {
+        let moments = parameters.iter().map(|(_, parameter)| {
+            let len = if parameter.is_trained() { parameter.value.shape().len() } else { 0 };
+            [vec![0.0; len], vec![0.0; len]]
+        });
+        Moments { step: 0, moments: moments.collect() }
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Moves every parameter that has a gradient.
+    pub fn step(&mut self, isa: Isa, adam: &Adam, parameters: &mut Parameters, gradients: &Gradients, learning_rate: f32) {
+        self.step += 1;
+        let Adam { beta1, beta2, epsilon, weight_decay } = *adam;
+        let settings = AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, step: self.step };
+        for id in parameters.trained() {
+            if let Some(gradient) = gradients.get(id) {
+                let [first, second] = &mut self.moments[id.index()];
+                kernel::step(isa, &settings, gradient, parameters.values_mut(id), first, second);
+            }
+        }
+    }
+}
+
+/// The learning rate of each step: a climb from zero, then a decay.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The rate after the climb.
+    pub learning_rate: f32,
+    /// Epochs of the climb.
+    pub warm_up_epochs: f32,
+    /// What follows it.
+    pub decay: Decay,
+}
+
+/// How the learning rate falls.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Not at all.
+    Constant,
+    /// To zero along half a cosine.
+    Cosine,
+    /// By a factor after every so many epochs.
+    Step {
+        /// Epochs between the steps.
+        epochs: usize,
+        /// What each multiplies the rate by.
+        factor: f32,
+    },
+}
+
+impl Schedule {
+    /// The same rate throughout.
+    pub fn constant(learning_rate: f32) -> Self {
+        Schedule { learning_rate, warm_up_epochs: 0.0, decay: Decay::Constant }
+    }
+
+    /// The rate of step `step` (from 0) of `total_steps`.
+    pub fn learning_rate(&self, step: u64, total_steps: u64, steps_per_epoch: u64) -> f32 {
+        let (step, total, epoch) = (step as f64, total_steps as f64, steps_per_epoch as f64);
+        let climb = f64::from(self.warm_up_epochs) * epoch;
+        let share = if step < climb {
+            (step + 1.0) / (climb + 1.0)
+        } else {
+            match self.decay {
+                Decay::Constant => 1.0,
+                Decay::Cosine => {
+                    let done = ((step - climb) / (total - climb).max(1.0)).min(1.0);
+                    0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+                }
+                Decay::Step { epochs, factor } => {
+                    let steps_taken = (step / (epoch * epochs as f64).max(1.0)).floor();
+                    f64::from(factor).powf(steps_taken)
+                }
+            }
+        };
+        (f64::from(self.learning_rate) * share) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_climb_then_decay() {
+        let rate = |decay, step| Schedule { learning_rate: 2.0, warm_up_epochs: 1.0, decay }.learning_rate(step, 110, 10);
+        assert_eq!(rate(Decay::Constant, 0), 2.0 / 11.0);
+        assert_eq!(rate(Decay::Constant, 9), 20.0 / 11.0);
+        assert_eq!(rate(Decay::Constant, 109), 2.0);
+        assert_eq!(rate(Decay::Cosine, 10), 2.0);
+        assert!((rate(Decay::Cosine, 60) - 1.0).abs() < 1e-6);
+        assert!(rate(Decay::Cosine, 109) < 1e-3);
+        let step = Decay::Step { epochs: 3, factor: 0.1 };
+        assert_eq!(rate(step, 29), 2.0);
+        assert_eq!(rate(step, 30), 0.2);
+        assert!((rate(step, 65) - 0.02).abs() < 1e-7);
+    }
+
+    #[test]
+    fn a_constant_rate_is_the_rate() {
+        assert_eq!(Schedule::constant(0.01).learning_rate(5, 10, 1), 0.01);
+    }
+}

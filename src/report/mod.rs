@@ -1,1 +1,415 @@
 //! Scores, curves and pictures to PNG, SVG and HTML.
+//!
+//! The caller fills an [`Evaluation`] or a [`Prediction`]; [`write_evaluation`] and [`write_prediction`] put everything that a
+//! reader needs into a folder. The pages are single files: every picture inside, nothing fetched. Whatever comes from a file
+//! (patient names, paths, settings) is escaped; where phantoms were learnt from or judged, the page says so beside the scores.
+
+mod figure;
+mod figures;
+mod heat;
+mod html;
+mod pages;
+
+pub use figure::Figure;
+pub use figures::{confusion, curves, distribution, reliability, roc};
+pub use heat::overlay;
+pub use pages::{evaluation_page, prediction_page};
+
+use crate::data::Image;
+use crate::metrics::{self, Scores};
+use crate::{Error, Result, files};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Stands on every page and picture.
+pub const DISCLAIMER: &str = "Research software, not a medical device.";
+
+/// What a reader must know of the network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ModelCard {
+    /// Its file, as the user named it.
+    pub name: String,
+    /// The network family: `inrac`.
+    pub architecture: String,
+    /// The classes, in the order of the probabilities.
+    pub classes: Vec<String>,
+    /// Rows and columns of its input.
+    pub input_size: [usize; 2],
+    /// How views become its input, in words.
+    pub preprocessing: String,
+    /// What it was trained on. A text with "phantom" in it makes the page say that scores are of simulated patients.
+    pub trained_on: String,
+    /// SHA-256 of the model file, in hexadecimal.
+    pub sha256: String,
+    /// The number of trained parameters.
+    pub parameters: usize,
+}
+
+/// One evaluated study.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PatientRow {
+    /// The patient, as the manifest has it.
+    pub patient: String,
+    /// The true class.
+    pub truth: usize,
+    /// One a class.
+    pub probabilities: Vec<f32>,
+}
+
+/// One study to show.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// Patient or file name.
+    pub name: String,
+    /// The true class, where it is known.
+    pub truth: Option<usize>,
+    /// One a class.
+    pub probabilities: Vec<f32>,
+    /// The fused picture in counts, before normalisation.
+    pub fused: Image,
+    /// Where the network looked for the class it predicted, 0..=1, of any resolution over the same field.
+    pub heat: Option<Image>,
+    /// What else to say of it, as (name, value): views, alignment, the like.
+    pub facts: Vec<(String, String)>,
+}
+
+/// One epoch of training, as `metrics.csv` has it. `None` where it was not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// From 1.
+    pub epoch: usize,
+    /// Its last learning rate.
+    pub learning_rate: f64,
+    /// Mean cross-entropy of the training batches.
+    pub train_loss: f64,
+    /// Accuracy on the training batches, as they were seen.
+    pub train_accuracy: Option<f64>,
+    /// Mean cross-entropy of the held-out studies.
+    pub test_loss: Option<f64>,
+    /// Their accuracy.
+    pub test_accuracy: Option<f64>,
+    /// Their macro F1.
+    pub test_f1: Option<f64>,
+    /// Their macro AUC, one against rest.
+    pub test_auc: Option<f64>,
+}
+
+/// What `evaluate` found; `demo` adds `history` and `scan`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// The page's heading.
+    pub title: String,
+    /// The network.
+    pub model: ModelCard,
+    /// What it was evaluated on, in words; "phantom" works as in [`ModelCard::trained_on`].
+    pub evaluated_on: String,
+    /// Every study.
+    pub patients: Vec<PatientRow>,
+    /// Those to show (see [`pick_cases`]); shown misclassified first.
+    pub cases: Vec<Case>,
+    /// Training's epochs; may be empty.
+    pub history: Vec<EpochRow>,
+    /// The resolved configuration as text; may be empty.
+    pub configuration: String,
+    /// One more scan that was classified, shown on top.
+    pub scan: Option<Case>,
+}
+
+/// What `predict` found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prediction {
+    /// The page's heading.
+    pub title: String,
+    /// The network.
+    pub model: ModelCard,
+    /// The studies, in the order given.
+    pub scans: Vec<Case>,
+}
+
+impl Evaluation {
+    /// The scores of its patients.
+    ///
+    /// # Errors
+    /// As [`Scores::new`].
+    pub fn scores(&self) -> Result<Scores> {
+        let truths: Vec<usize> = self.patients.iter().map(|row| row.truth).collect();
+        let probabilities: Vec<Vec<f32>> = self.patients.iter().map(|row| row.probabilities.clone()).collect();
+        Scores::new(&self.model.classes, &truths, &probabilities)
+    }
+
+    /// What must be said wherever a score stands.
+    pub fn caveat(&self) -> String {
+        caveat(&[("trained", &self.model.trained_on), ("evaluated", &self.evaluated_on)])
+    }
+}
+
+impl Prediction {
+    /// What must be said wherever a probability stands.
+    pub fn caveat(&self) -> String {
+        caveat(&[("trained", &self.model.trained_on)])
+    }
+}
+
+/// "Trained and evaluated on phantoms (simulated patients). Research software, not a medical device."
+fn caveat(uses: &[(&str, &str)]) -> String {
+    let simulated: Vec<&str> = uses.iter().filter(|(_, on)| is_phantom(on)).map(|(verb, _)| *verb).collect();
+    match simulated.as_slice() {
+        [] => DISCLAIMER.to_owned(),
+        verbs => {
+            let verbs = verbs.join(" and ");
+            let verbs = verbs[..1].to_uppercase() + &verbs[1..];
+            format!("{verbs} on phantoms (simulated patients). {DISCLAIMER}")
+        }
+    }
+}
+
+fn is_phantom(on: &str) -> bool {
+    on.to_ascii_lowercase().contains("phantom")
+}
+
+/// Which of the patients to show, at most `limit`: the wrong ones first, the surest first; then of each class in turn the rightly
+/// classified, the surest first. The order that the page keeps.
+pub fn pick_cases(patients: &[PatientRow], limit: usize) -> Vec<usize> {
+    let sureness = |index: &usize| patients[*index].probabilities.iter().copied().fold(0f32, f32::max);
+    let surest_first = |a: &usize, b: &usize| sureness(b).total_cmp(&sureness(a)).then(a.cmp(b));
+    let right = |index: &usize| metrics::predicted(&patients[*index].probabilities) == patients[*index].truth;
+    let (mut correct, mut picked): (Vec<usize>, Vec<usize>) = (0..patients.len()).partition(right);
+    picked.sort_by(surest_first);
+    correct.sort_by(surest_first);
+    // At least a third of the places show what goes right, where there are so many.
+    picked.truncate(limit - (limit / 3).min(correct.len()));
+    let classes = correct.iter().map(|&index| patients[index].truth + 1).max().unwrap_or(0);
+    let mut queues: Vec<_> =
+        (0..classes).map(|class| correct.iter().copied().filter(move |&index| patients[index].truth == class)).collect();
+    while picked.len() < limit {
+        let before = picked.len();
+        for queue in &mut queues {
+            picked.extend(queue.next().filter(|_| picked.len() < limit));
+        }
+        if picked.len() == before {
+            break;
+        }
+    }
+    picked
+}
+
+/// Writes `scores.json`, `patients.csv`, `confusion.{png,svg}`, `roc.{png,svg}` and `report.html` into `folder`, which is made
+/// where it is missing. Gives the scores and the page's path.
+///
+/// # Errors
+/// Where the patients do not fit the classes or the folder cannot be written.
+pub fn write_evaluation(evaluation: &Evaluation, folder: impl AsRef<Path>) -> Result<(Scores, PathBuf)> {
+    let folder = folder.as_ref();
+    let scores = evaluation.scores()?;
+    files::create_folder(folder)?;
+    files::write(folder.join("scores.json"), &scores_json(evaluation, &scores, folder)?)?;
+    files::write(folder.join("patients.csv"), &patients_csv(evaluation, folder)?)?;
+    for (name, figure) in [("confusion", confusion(evaluation, &scores)), ("roc", roc(evaluation, &scores))] {
+        files::write(folder.join(format!("{name}.png")), &figure.png())?;
+        files::write(folder.join(format!("{name}.svg")), figure.svg().as_bytes())?;
+    }
+    let page = folder.join("report.html");
+    files::write(&page, evaluation_page(evaluation, &scores).as_bytes())?;
+    Ok((scores, page))
+}
+
+/// Writes `report.html` into `folder`, which is made where it is missing, and gives its path.
+///
+/// # Errors
+/// Where a scan's probabilities do not fit the classes or the folder cannot be written.
+pub fn write_prediction(prediction: &Prediction, folder: impl AsRef<Path>) -> Result<PathBuf> {
+    let folder = folder.as_ref();
+    let classes = prediction.model.classes.len();
+    if let Some(scan) = prediction.scans.iter().find(|scan| scan.probabilities.len() != classes) {
+        let problem = format!("{} has {} probabilities for {classes} classes", scan.name, scan.probabilities.len());
+        return Err(Error::setting(problem, "give one probability a class"));
+    }
+    files::create_folder(folder)?;
+    let page = folder.join("report.html");
+    files::write(&page, prediction_page(prediction).as_bytes())?;
+    Ok(page)
+}
+
+/// The scores, and beside them what they are of.
+fn scores_json(evaluation: &Evaluation, scores: &Scores, folder: &Path) -> Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct File<'a> {
+        caveat: String,
+        evaluated_on: &'a str,
+        model: &'a ModelCard,
+        #[serde(flatten)]
+        scores: &'a Scores,
+    }
+    let file = File { caveat: evaluation.caveat(), evaluated_on: &evaluation.evaluated_on, model: &evaluation.model, scores };
+    let mut bytes = serde_json::to_vec_pretty(&file)
+        .map_err(|error| Error::file(folder, format!("scores cannot be written as JSON ({error})"), "report this"))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// `patient,truth,predicted,correct,p(CLASS)...`, a row a study.
+fn patients_csv(evaluation: &Evaluation, folder: &Path) -> Result<Vec<u8>> {
+    let classes = &evaluation.model.classes;
+    let failed = |error: String| Error::file(folder, format!("patients.csv cannot be composed ({error})"), "report this");
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let heads = ["patient", "truth", "predicted", "correct"].map(str::to_owned);
+    let heads = heads.into_iter().chain(classes.iter().map(|class| format!("p({class})")));
+    writer.write_record(heads).map_err(|error| failed(error.to_string()))?;
+    for row in &evaluation.patients {
+        let predicted = metrics::predicted(&row.probabilities);
+        let about = [
+            row.patient.clone(),
+            classes[row.truth].clone(),
+            classes[predicted].clone(),
+            if row.truth == predicted { "yes" } else { "no" }.to_owned(),
+        ];
+        let record = about.into_iter().chain(row.probabilities.iter().map(f32::to_string));
+        writer.write_record(record).map_err(|error| failed(error.to_string()))?;
+    }
+    writer.into_inner().map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bone-scan-like picture: a bright trunk with a hot spot.
+    fn picture(seed: usize) -> Image {
+        let mut image = Image::zeros(256, 64);
+        for (index, pixel) in image.pixels.iter_mut().enumerate() {
+            let (row, column) = (index / 64, index % 64);
+            let body = (row > 16 && row < 240 && column.abs_diff(32) < 12) as usize;
+            let spot = (row.abs_diff(60 + 9 * seed) < 4 && column.abs_diff(30) < 4) as usize;
+            *pixel = (body * (20 + (index * 7919) % 23) + spot * 200) as f32;
+        }
+        image
+    }
+
+    /// A page's worth of invented studies of 2 or 3 classes.
+    pub(super) fn example(classes: usize) -> Evaluation {
+        let names = if classes == 2 { vec!["NoMet", "Met"] } else { vec!["NoMet", "ADMet", "nADMet"] };
+        let patients: Vec<PatientRow> = (0..60)
+            .map(|index| {
+                let truth = index % classes;
+                let noise = |class: usize| ((index * 31 + class * 17 + 7) % 29) as f32 / 29.0;
+                let scores: Vec<f32> =
+                    (0..classes).map(|class| (2.2 * noise(class) + if class == truth { 1.6 } else { 0.0 }).exp()).collect();
+                let sum: f32 = scores.iter().sum();
+                let probabilities = scores.iter().map(|score| score / sum).collect();
+                PatientRow { patient: format!("P{index:04}"), truth, probabilities }
+            })
+            .collect();
+        let cases = pick_cases(&patients, 8)
+            .into_iter()
+            .map(|index| Case {
+                name: patients[index].patient.clone(),
+                truth: Some(patients[index].truth),
+                probabilities: patients[index].probabilities.clone(),
+                fused: picture(index % 12),
+                heat: Some(Image { rows: 8, columns: 2, pixels: (0..16).map(|at| (at % 7) as f32 / 6.0).collect() }),
+                facts: vec![("Views".to_owned(), "anterior + posterior".to_owned())],
+            })
+            .collect();
+        let history = (1..=30)
+            .map(|epoch| {
+                let t = epoch as f64;
+                EpochRow {
+                    epoch,
+                    learning_rate: 0.01,
+                    train_loss: 1.1 * (-t / 12.0).exp() + 0.1,
+                    train_accuracy: Some(0.9 - 0.5 * (-t / 9.0).exp()),
+                    test_loss: Some(1.1 * (-t / 14.0).exp() + 0.25 + 0.05 * (t * 1.7).sin()),
+                    test_accuracy: Some(0.82 - 0.45 * (-t / 8.0).exp() + 0.02 * (t * 2.3).sin()),
+                    test_f1: None,
+                    test_auc: Some(0.91 - 0.4 * (-t / 6.0).exp()),
+                }
+            })
+            .collect();
+        Evaluation {
+            title: "Evaluation".to_owned(),
+            model: ModelCard {
+                name: "run/model.safetensors".to_owned(),
+                architecture: "inrac".to_owned(),
+                classes: names.into_iter().map(str::to_owned).collect(),
+                input_size: [256, 64],
+                preprocessing: "both views, aligned by translation and scale".to_owned(),
+                trained_on: "140 phantoms".to_owned(),
+                sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
+                parameters: 15_100_000,
+            },
+            evaluated_on: "60 phantoms never trained on".to_owned(),
+            patients,
+            cases,
+            history,
+            configuration: "learning_rate = 0.01\nbatch = 32\n".to_owned(),
+            scan: None,
+        }
+    }
+
+    #[test]
+    fn an_evaluation_fills_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let evaluation = example(3);
+        let (scores, page) = write_evaluation(&evaluation, folder.path().join("a/b")).unwrap();
+        let read = |name: &str| files::read(folder.path().join("a/b").join(name)).unwrap();
+        assert!(page.ends_with("report.html") && read("report.html").starts_with(b"<!doctype html>"));
+        for name in ["confusion", "roc"] {
+            assert!(image::load_from_memory(&read(&format!("{name}.png"))).is_ok());
+            assert!(read(&format!("{name}.svg")).starts_with(b"<svg xmlns="));
+        }
+        let json: serde_json::Value = serde_json::from_slice(&read("scores.json")).unwrap();
+        assert_eq!(json["accuracy"], serde_json::json!(scores.accuracy));
+        assert_eq!(json["model"]["sha256"], serde_json::json!(evaluation.model.sha256));
+        assert!(json["caveat"].as_str().unwrap().contains("phantoms"));
+        assert!(json["macro"]["f1"].is_f64() && json["metastatic"]["auc"].is_f64() && json["classes"][2]["recall"].is_f64());
+
+        let csv = read("patients.csv");
+        let mut reader = csv::Reader::from_reader(csv.as_slice());
+        let heads = reader.headers().unwrap().clone();
+        assert_eq!(
+            heads.iter().collect::<Vec<_>>(),
+            ["patient", "truth", "predicted", "correct", "p(NoMet)", "p(ADMet)", "p(nADMet)"]
+        );
+        let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+        assert_eq!(rows.len(), evaluation.patients.len());
+        let right = rows.iter().filter(|row| &row[3] == "yes").count();
+        assert_eq!(right as f64 / rows.len() as f64, scores.accuracy.unwrap());
+        // Probabilities survive the file to the last bit.
+        assert_eq!(rows[7][5].parse::<f32>().unwrap(), evaluation.patients[7].probabilities[1]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut evaluation = example(3);
+        evaluation.patients[3].probabilities.pop();
+        assert!(write_evaluation(&evaluation, folder.path().join("new")).is_err());
+        let mut prediction = Prediction { scans: example(3).cases, model: example(3).model, ..Prediction::default() };
+        prediction.scans[0].probabilities.pop();
+        assert!(write_prediction(&prediction, folder.path().join("new")).is_err());
+        assert!(!folder.path().join("new").exists());
+    }
+
+    #[test]
+    fn the_pick_shows_errors_first_and_every_class() {
+        let sure = |truth: usize, class: usize, p: f32| {
+            let mut probabilities = vec![(1.0 - p) / 2.0; 3];
+            probabilities[class] = p;
+            PatientRow { patient: String::new(), truth, probabilities }
+        };
+        let patients = [sure(0, 0, 0.9), sure(1, 0, 0.6), sure(2, 2, 0.8), sure(2, 1, 0.95), sure(0, 0, 0.99), sure(1, 1, 0.7)];
+        assert_eq!(pick_cases(&patients, 9), [3, 1, 4, 5, 2, 0]);
+        assert_eq!(pick_cases(&patients, 3), [3, 1, 4]);
+        assert_eq!(pick_cases(&patients, 0), [0usize; 0]);
+        assert_eq!(pick_cases(&[], 5), [0usize; 0]);
+        let all_wrong: Vec<PatientRow> = (0..9).map(|_| sure(0, 1, 0.9)).collect();
+        assert_eq!(pick_cases(&all_wrong, 6).len(), 6);
+    }
+
+    #[test]
+    fn the_caveat_names_what_was_simulated() {
+        assert_eq!(caveat(&[("trained", "clinic"), ("evaluated", "clinic")]), DISCLAIMER);
+        assert!(caveat(&[("trained", "200 Phantoms"), ("evaluated", "clinic")]).starts_with("Trained on phantoms (simulated"));
+        assert!(caveat(&[("trained", "clinic"), ("evaluated", "phantom set")]).starts_with("Evaluated on phantoms"));
+    }
+}

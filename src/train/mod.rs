@@ -1,1 +1,16 @@
-//! The training loop and the run's record.
+//! Training: what it is told ([`Settings`]), its loop ([`run`]), and what it leaves behind ([`RunFolder`], [`Epoch`]).
+//!
+//! The model that a run keeps is the last epoch's. Keeping the one that tests best would choose it by the test studies, and
+//! their score would no longer be that of patients never seen.
+
+mod folder;
+mod memory;
+mod record;
+mod run;
+mod settings;
+
+pub use folder::RunFolder;
+pub use memory::peak_bytes;
+pub use record::Epoch;
+pub use run::{Event, run};
+pub use settings::{ScheduleName, Settings};

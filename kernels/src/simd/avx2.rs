@@ -87,6 +87,35 @@ impl Simd for Avx2Fma {
         unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
     }
     #[inline(always)]
+    fn select_gt_or_nan(self, a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
+        unsafe {
+            let greater = _mm256_cmp_ps::<_CMP_GT_OQ>(a, b);
+            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+            _mm256_blendv_ps(no, yes, _mm256_or_ps(greater, nan))
+        }
+    }
+    #[inline(always)]
+    fn select_same_bits(self, a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
+        unsafe {
+            let same = _mm256_cmpeq_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
+            _mm256_blendv_ps(no, yes, _mm256_castsi256_ps(same))
+        }
+    }
+    #[inline(always)]
+    fn splat_bits(self, value: u32) -> __m256 {
+        unsafe { _mm256_castsi256_ps(_mm256_set1_epi32(value.cast_signed())) }
+    }
+    #[inline(always)]
+    fn load_bits(self, slice: &[u32]) -> __m256 {
+        let slice = &slice[..LANES];
+        unsafe { _mm256_loadu_ps(slice.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_bits(self, vector: __m256, slice: &mut [u32]) {
+        let slice = &mut slice[..LANES];
+        unsafe { _mm256_storeu_ps(slice.as_mut_ptr().cast(), vector) }
+    }
+    #[inline(always)]
     fn round(self, a: __m256) -> __m256 {
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
@@ -103,5 +132,30 @@ impl Simd for Avx2Fma {
         let mut lanes = [0.0; LANES];
         self.store(a, &mut lanes);
         lanes
+    }
+    #[inline(always)]
+    fn sum(self, a: __m256) -> f32 {
+        // The same order as the trait's.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn max_lane(self, a: __m256) -> f32 {
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn min_lane(self, a: __m256) -> f32 {
+        unsafe {
+            let four = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_min_ss(two, _mm_movehdup_ps(two)))
+        }
     }
 }

@@ -50,6 +50,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `yes` where `a > b`, else `no`.
     fn select_gt(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// `yes` where `a > b` or `a` is NaN, else `no`: a running maximum that keeps NaN.
+    fn select_gt_or_nan(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// `yes` where `a` and `b` have equal bits, else `no`. For lanes that carry indices.
+    fn select_same_bits(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// All lanes the bits of `value`: an index, which may be loaded, stored, selected and compared by its bits, no more.
+    fn splat_bits(self, value: u32) -> Self::F32;
+    /// The first eight values of `slice`, as bits.
+    fn load_bits(self, slice: &[u32]) -> Self::F32;
+    /// Overwrites the first eight values of `slice` with the lanes' bits.
+    fn store_bits(self, vector: Self::F32, slice: &mut [u32]);
     /// Rounds to the nearest integer, ties to even.
     fn round(self, a: Self::F32) -> Self::F32;
     /// `2^a` for integral `a` in -126..=127.
@@ -57,11 +67,93 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The lanes as an array.
     fn to_array(self, a: Self::F32) -> [f32; LANES];
 
+    /// As [`load`](Simd::load); where `slice` is shorter than a vector, the lanes beyond it are `fill`.
+    #[inline(always)]
+    fn load_part(self, slice: &[f32], fill: f32) -> Self::F32 {
+        if slice.len() >= LANES {
+            return self.load(slice);
+        }
+        let mut lanes = [fill; LANES];
+        lanes[..slice.len()].copy_from_slice(slice);
+        self.load(&lanes)
+    }
+    /// As [`store`](Simd::store); where `slice` is shorter than a vector, only the lanes that fit.
+    #[inline(always)]
+    fn store_part(self, vector: Self::F32, slice: &mut [f32]) {
+        if slice.len() >= LANES {
+            return self.store(vector, slice);
+        }
+        slice.copy_from_slice(&self.to_array(vector)[..slice.len()]);
+    }
+    /// The first `V` vectors of `slice`; a single vector as by [`load_part`](Simd::load_part).
+    #[inline(always)]
+    fn load_block<const V: usize>(self, slice: &[f32], fill: f32) -> [Self::F32; V] {
+        let mut block = [self.splat(fill); V];
+        if V == 1 {
+            block[0] = self.load_part(slice, fill);
+        } else {
+            let slice = &slice[..V * LANES];
+            for (i, vector) in block.iter_mut().enumerate() {
+                *vector = self.load(&slice[i * LANES..]);
+            }
+        }
+        block
+    }
+    /// The inverse of [`load_block`](Simd::load_block).
+    #[inline(always)]
+    fn store_block<const V: usize>(self, block: [Self::F32; V], slice: &mut [f32]) {
+        if V == 1 {
+            self.store_part(block[0], slice);
+        } else {
+            let slice = &mut slice[..V * LANES];
+            for (i, vector) in block.iter().enumerate() {
+                self.store(*vector, &mut slice[i * LANES..]);
+            }
+        }
+    }
+    /// As [`load_block`](Simd::load_block) for bits; lanes beyond the slice are 0.
+    #[inline(always)]
+    fn load_bits_block<const V: usize>(self, slice: &[u32]) -> [Self::F32; V] {
+        let mut block = [self.splat_bits(0); V];
+        if V == 1 && slice.len() < LANES {
+            let mut lanes = [0; LANES];
+            lanes[..slice.len()].copy_from_slice(slice);
+            block[0] = self.load_bits(&lanes);
+        } else {
+            let slice = &slice[..V * LANES];
+            for (i, vector) in block.iter_mut().enumerate() {
+                *vector = self.load_bits(&slice[i * LANES..]);
+            }
+        }
+        block
+    }
+    /// The inverse of [`load_bits_block`](Simd::load_bits_block).
+    #[inline(always)]
+    fn store_bits_block<const V: usize>(self, block: [Self::F32; V], slice: &mut [u32]) {
+        if V == 1 && slice.len() < LANES {
+            let mut lanes = [0; LANES];
+            self.store_bits(block[0], &mut lanes);
+            slice.copy_from_slice(&lanes[..slice.len()]);
+        } else {
+            let slice = &mut slice[..V * LANES];
+            for (i, vector) in block.iter().enumerate() {
+                self.store_bits(*vector, &mut slice[i * LANES..]);
+            }
+        }
+    }
+
     /// Sum of the lanes in a fixed order: ((0+4)+(2+6)) + ((1+5)+(3+7)).
     #[inline(always)]
     fn sum(self, a: Self::F32) -> f32 {
         let l = self.to_array(a);
         ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+    }
+
+    /// Smallest lane.
+    #[inline(always)]
+    fn min_lane(self, a: Self::F32) -> f32 {
+        let l = self.to_array(a);
+        l.into_iter().fold(l[0], |m, x| if x < m { x } else { m })
     }
 
     /// Largest lane.
@@ -142,14 +234,15 @@ impl std::fmt::Debug for Isa {
 /// `exp` relative error, claimed and tested against f64 over the whole range.
 pub const MAX_EXP_ERROR: f64 = 3e-7;
 
-/// `e^x`, 0 below -87.3 and clamped to `e^88.3` above.
+/// `e^x`, 0 below -87.3 and clamped to `e^88.3` above; NaN stays NaN.
 ///
 /// Range reduction `x = n ln 2 + r`, |r| <= ln 2 / 2, then a Taylor polynomial of degree 7 in `r` (Muller, Elementary
 /// Functions, ch. 9): the first dropped term is (ln 2 / 2)^8 / 8! = 5e-9.
 #[inline(always)]
 pub fn exp<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     let low = simd.splat(-87.3);
-    let clamped = simd.min(simd.max(x, low), simd.splat(88.3));
+    // `x` stands second in both, so NaN passes through.
+    let clamped = simd.min(simd.splat(88.3), simd.max(low, x));
     let n = simd.round(simd.mul(clamped, simd.splat(std::f32::consts::LOG2_E)));
     // ln 2 in two parts: the first has 9 trailing zero bits, so n * LN2_HIGH is exact.
     let r = simd.mul_add(n, simd.splat(-0.693_359_4), clamped);
@@ -204,6 +297,8 @@ mod tests {
             isa.run(ExpOf(&x, &mut y));
             assert_eq!(&y[..4], &[0.0, 0.0, 0.0, 1.0], "{isa:?}");
             assert!(y[4].is_finite() && y[4] > 1e38);
+            isa.run(ExpOf(&[f32::NAN; LANES], &mut y));
+            assert!(y.iter().all(|y| y.is_nan()), "{isa:?}");
         }
     }
 }

@@ -71,6 +71,37 @@ impl Simd for Portable {
         a.simd_gt(b).select(yes, no)
     }
     #[inline(always)]
+    fn select_gt_or_nan(self, a: f32x8, b: f32x8, yes: f32x8, no: f32x8) -> f32x8 {
+        (a.simd_gt(b) | a.simd_ne(a)).select(yes, no)
+    }
+    #[inline(always)]
+    fn select_same_bits(self, a: f32x8, b: f32x8, yes: f32x8, no: f32x8) -> f32x8 {
+        let (a, b, yes, no) = (a.to_array(), b.to_array(), yes.to_array(), no.to_array());
+        let mut lanes = [0.0; LANES];
+        for i in 0..LANES {
+            lanes[i] = if a[i].to_bits() == b[i].to_bits() { yes[i] } else { no[i] };
+        }
+        f32x8::new(lanes)
+    }
+    #[inline(always)]
+    fn splat_bits(self, value: u32) -> f32x8 {
+        f32x8::splat(f32::from_bits(value))
+    }
+    #[inline(always)]
+    fn load_bits(self, slice: &[u32]) -> f32x8 {
+        let mut lanes = [0.0; LANES];
+        for (lane, &bits) in lanes.iter_mut().zip(&slice[..LANES]) {
+            *lane = f32::from_bits(bits);
+        }
+        f32x8::new(lanes)
+    }
+    #[inline(always)]
+    fn store_bits(self, vector: f32x8, slice: &mut [u32]) {
+        for (bits, lane) in slice[..LANES].iter_mut().zip(vector.to_array()) {
+            *bits = lane.to_bits();
+        }
+    }
+    #[inline(always)]
     fn round(self, a: f32x8) -> f32x8 {
         a.round()
     }

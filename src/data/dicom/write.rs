@@ -1,6 +1,6 @@
-//! DICOM files to frames of counts, and which view each frame is.
+//! Two views to an NM Image Storage file.
 
-use super::{Image, View};
+use crate::data::{Image, View};
 use crate::{Error, Result, files};
 use dicom_core::{DataElement, PrimitiveValue, VR, dicom_value, value::DataSetSequence};
 use dicom_dictionary_std::{tags, uids};

@@ -1,0 +1,86 @@
+//! Each pass of each convolution of the 26-layer network at 1024x256, and GEMM beside `matrixmultiply`.
+//! `cargo bench -p osteon-kernels --bench conv`; throughput is in FLOP/s ("elements" are multiplications and additions).
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::gemm::{self, GemmShape};
+use osteon_kernels::simd::Isa;
+
+const BATCH: usize = 8;
+
+fn shapes() -> Vec<(&'static str, ConvShape)> {
+    let shape = |rows, columns, in_channels, out_channels, kernel: usize, stride: usize| ConvShape {
+        batch: BATCH,
+        rows,
+        columns,
+        in_channels,
+        out_channels,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: [kernel / 2; 2],
+    };
+    vec![
+        ("stem 7x7/2 1>64", shape(1024, 256, 1, 64, 7, 2)),
+        ("stage1 3x3 64", shape(256, 64, 64, 64, 3, 1)),
+        ("stage2 3x3/2 64>128", shape(256, 64, 64, 128, 3, 2)),
+        ("stage2 1x1/2 64>128", shape(256, 64, 64, 128, 1, 2)),
+        ("stage2 3x3 128", shape(128, 32, 128, 128, 3, 1)),
+        ("stage3 3x3/2 128>256", shape(128, 32, 128, 256, 3, 2)),
+        ("stage3 3x3 256", shape(64, 16, 256, 256, 3, 1)),
+        ("stage4 3x3/2 256>512", shape(64, 16, 256, 512, 3, 2)),
+        ("stage4 3x3 512", shape(32, 8, 512, 512, 3, 1)),
+        ("attention 7x7 2>1", shape(256, 64, 2, 1, 7, 1)),
+    ]
+}
+
+fn convolutions(criterion: &mut Criterion) {
+    let isa = Isa::detect();
+    for (name, shape) in shapes() {
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Elements(shape.flops())).sample_size(10);
+        let (mut input, mut weights) = (vec![0.5; shape.input_len()], vec![0.5; shape.weight_len()]);
+        let mut output = vec![0.5; shape.output_len()];
+        let mut packed = vec![0.0; conv::packed_len(shape)];
+        conv::pack(isa, shape, &weights, &mut packed);
+        let mut scratch = vec![0.0; conv::forward_scratch_len(shape)];
+        group.bench_function("forward", |b| {
+            b.iter(|| conv::forward(isa, shape, &input, &packed, &mut output, &mut scratch));
+        });
+        let mut scratch = vec![0.0; conv::backward_data_scratch_len(shape)];
+        group.bench_function("backward-data", |b| {
+            b.iter(|| conv::backward_data(isa, shape, &output, &weights, &mut input, &mut scratch));
+        });
+        let mut scratch = vec![0.0; conv::backward_weights_scratch_len(shape)];
+        group.bench_function("backward-weights", |b| {
+            b.iter(|| conv::backward_weights(isa, shape, &input, &output, &mut weights, &mut scratch));
+        });
+        group.finish();
+    }
+}
+
+fn products(criterion: &mut Criterion) {
+    let isa = Isa::detect();
+    let pool = osteon_kernels::par::Pool::new(1).expect("a thread");
+    for (m, n, k) in [(1024, 1024, 1024), (4096, 64, 576), (256, 512, 4608)] {
+        let shape = GemmShape { m, n, k, transpose_a: false, transpose_b: false };
+        let mut group = criterion.benchmark_group(format!("gemm {m}x{n}x{k}, one thread"));
+        group.throughput(Throughput::Elements(shape.flops())).sample_size(10);
+        let (a, b, mut c) = (vec![0.5; m * k], vec![0.5; k * n], vec![0.0; m * n]);
+        let mut scratch = vec![0.0; pool.run(|| gemm::scratch_len(shape))];
+        group.bench_function("osteon", |bencher| {
+            pool.run(|| bencher.iter(|| gemm::gemm(isa, shape, &a, &b, &mut c, &mut scratch)));
+        });
+        let (rows, columns) = (k as isize, n as isize);
+        group.bench_function("matrixmultiply", |bencher| {
+            // SAFETY: the pointers are of arrays of m * k, k * n and m * n values with these strides.
+            bencher.iter(|| unsafe {
+                let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+                matrixmultiply::sgemm(m, k, n, 1.0, a, rows, 1, b, columns, 1, 0.0, c, columns, 1);
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, convolutions, products);
+criterion_main!(benches);

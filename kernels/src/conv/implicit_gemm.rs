@@ -1,0 +1,632 @@
+//! Convolution as a blocked GEMM without a matrix of patches (after Dukhan, The Indirect Convolution Algorithm, 2019, and the
+//! loops of BLIS): an output pixel is a row of A, an output channel a column of B, and the sum runs over kernel rows, kernel
+//! columns and input channels.
+//!
+//! A task copies the band of the image that its output rows need, with the zeros of the padding, into its scratch. There the
+//! values under one kernel row of one output pixel lie side by side (kernel columns times channels), so the register tile
+//! reads them in place and no border needs a special case.
+//!
+//! * forward: one [`Correlation`] of the input.
+//! * backward-data: for stride s the gradient splits into s * s phases, each a stride-1 correlation of `grad_output` with every
+//!   s-th row and column of the rotated weights; nothing is multiplied by the zeros of a dilated gradient.
+//! * backward-weights: for each kernel position a product of channels by channels, summed over pixels.
+
+use super::ConvShape;
+use crate::gemm::{KC, MR, NR, Strip, tile};
+use crate::par::{self, WorkerScratch};
+use crate::simd::{Body, Isa, Simd};
+
+/// Values that the padded band of a task may hold, and its outputs: 64 K * 4 = 256 KB, half of a 512 KB L2 cache.
+const BAND: usize = 64 * 1024;
+
+/// A band is not cut below this many pixels to make more tasks: shorter ones read the weights too often.
+const MIN_BAND_PIXELS: usize = 48;
+
+/// Tasks to aim for, so that a few threads finish together.
+const TASKS: usize = 16;
+
+/// A correlation whose outputs lie on a grid of the output plane: forward, or one phase of backward-data.
+#[derive(Clone, Copy)]
+struct Correlation {
+    rows: usize, // of the source
+    columns: usize,
+    channels: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [isize; 2], // zeros above and left of the source; negative where source rows or columns are skipped
+    out: [usize; 2],     // outputs computed
+    out_channels: usize,
+    origin: [usize; 2],   // where the first output lies in the output plane,
+    step: [usize; 2],     // the distance to the next,
+    plane_columns: usize, // and the plane's width
+}
+
+/// A convolution's weights as a correlation reads them: in place (forward), or rotated by half a turn, every stride-th one, with
+/// input and output channels exchanged (a phase of backward-data).
+struct Weights<'a> {
+    shape: ConvShape,
+    values: &'a [f32],
+    phase: Option<[usize; 2]>,
+}
+
+impl Weights<'_> {
+    /// Copies, for the channels from `channels[0]` on, `width` out channels from `channels[1]` on to rows of NR values.
+    fn copy(&self, [row, column]: [usize; 2], [channel, out_channel]: [usize; 2], width: usize, target: &mut [f32]) {
+        let (inputs, outputs) = (self.shape.in_channels, self.shape.out_channels);
+        let matrix = &self.values[(row * self.shape.kernel[1] + column) * inputs * outputs..][..inputs * outputs];
+        if self.phase.is_none() {
+            for (target, source) in target.chunks_exact_mut(NR).zip(matrix.chunks_exact(outputs).skip(channel)) {
+                target[..width].copy_from_slice(&source[out_channel..out_channel + width]);
+            }
+        } else {
+            for (k, source) in matrix.chunks_exact(outputs).skip(out_channel).take(width).enumerate() {
+                for (target, value) in target[k..].iter_mut().step_by(NR).zip(&source[channel..]) {
+                    *target = *value;
+                }
+            }
+        }
+    }
+}
+
+/// A part of the sum: `segments` kernel rows from `kernel_row` on, of each the values `first..first + length`.
+struct Block {
+    kernel_row: usize,
+    segments: usize,
+    first: usize,
+    length: usize,
+    depth_before: usize, // values of all blocks before this one
+}
+
+impl Correlation {
+    fn forward(shape: ConvShape) -> Self {
+        Correlation {
+            rows: shape.rows,
+            columns: shape.columns,
+            channels: shape.in_channels,
+            kernel: shape.kernel,
+            stride: shape.stride,
+            padding: shape.padding.map(|p| p as isize),
+            out: [shape.out_rows(), shape.out_columns()],
+            out_channels: shape.out_channels,
+            origin: [0, 0],
+            step: [1, 1],
+            plane_columns: shape.out_columns(),
+        }
+    }
+
+    /// The phases of backward-data. An input row h meets kernel row r and output row o where h + padding = o * stride + r. So
+    /// the rows with (h + padding) mod stride = q, taken in order as h = origin + i * stride, meet kernel rows q + j * stride
+    /// (j below `kernel`) at o = first + i - j: a correlation with the kernel rows in reverse.
+    fn backward_data(shape: ConvShape) -> impl Iterator<Item = (Self, [usize; 2])> {
+        let size = [shape.rows, shape.columns];
+        let [row_phases, column_phases] = shape.stride;
+        let phases = (0..row_phases).flat_map(move |row| (0..column_phases).map(move |column| [row, column]));
+        phases.map(move |phase| {
+            let each = |axis: usize| {
+                let (q, stride, padding) = (phase[axis], shape.stride[axis], shape.padding[axis]);
+                let origin = (q + stride - padding % stride) % stride;
+                let kernel = shape.kernel[axis].saturating_sub(q).div_ceil(stride);
+                let first = (origin + padding - q) as isize / stride as isize;
+                (origin, kernel, kernel as isize - 1 - first, size[axis].saturating_sub(origin).div_ceil(stride))
+            };
+            let (rows, columns) = (each(0), each(1));
+            let correlation = Correlation {
+                rows: shape.out_rows(),
+                columns: shape.out_columns(),
+                channels: shape.out_channels,
+                kernel: [rows.1, columns.1],
+                stride: [1, 1],
+                padding: [rows.2, columns.2],
+                out: [rows.3, columns.3],
+                out_channels: shape.in_channels,
+                origin: [rows.0, columns.0],
+                step: shape.stride,
+                plane_columns: shape.columns,
+            };
+            (correlation, phase)
+        })
+    }
+
+    /// Values under one kernel row.
+    fn run(&self) -> usize {
+        self.kernel[1] * self.channels
+    }
+
+    /// Length of the sum.
+    fn depth(&self) -> usize {
+        self.kernel[0] * self.run()
+    }
+
+    fn packed_len(&self) -> usize {
+        self.depth() * self.out_channels.next_multiple_of(NR)
+    }
+
+    /// The sum in blocks of at most KC values: several kernel rows where they are short, pieces of one where they are long.
+    fn blocks(&self) -> impl Iterator<Item = Block> + use<> {
+        let (run, kernel_rows) = (self.run(), self.kernel[0]);
+        let pieces = run.div_ceil(KC).max(1);
+        let length = run.div_ceil(pieces).max(1);
+        let group = if pieces > 1 { 1 } else { (KC / length).clamp(1, kernel_rows.max(1)) };
+        (0..if run == 0 { 0 } else { kernel_rows }).step_by(group).flat_map(move |kernel_row| {
+            (0..run).step_by(length).map(move |first| {
+                let segments = group.min(kernel_rows - kernel_row);
+                Block { kernel_row, segments, first, length: length.min(run - first), depth_before: kernel_row * run + first }
+            })
+        })
+    }
+
+    /// Packs weights as (blocks, panels, segments, length, NR).
+    fn pack(&self, weights: &Weights, packed: &mut [f32]) {
+        let columns = self.out_channels.next_multiple_of(NR);
+        let mut rest = packed;
+        for block in self.blocks() {
+            let depth = block.segments * block.length;
+            let (part, after) = rest.split_at_mut(depth * columns);
+            rest = after;
+            par::chunks_mut(part, depth * NR, |panel, part| {
+                let out_channel = panel * NR;
+                let width = NR.min(self.out_channels - out_channel);
+                for (segment, part) in part.chunks_exact_mut(block.length * NR).enumerate() {
+                    let mut value = block.first;
+                    let mut rest = part;
+                    while !rest.is_empty() {
+                        // As many channels of one kernel position as this piece of the run has.
+                        let (column, channel) = (value / self.channels, value % self.channels);
+                        let count = (self.channels - channel).min(rest.len() / NR);
+                        let (part, after) = rest.split_at_mut(count * NR);
+                        let position = self.weights_position(weights, block.kernel_row + segment, column);
+                        if width < NR {
+                            part.fill(0.0);
+                        }
+                        weights.copy(position, [channel, out_channel], width, part);
+                        (value, rest) = (value + count, after);
+                    }
+                }
+            });
+        }
+    }
+
+    /// Kernel row and column of the convolution that this correlation's are.
+    fn weights_position(&self, weights: &Weights, row: usize, column: usize) -> [usize; 2] {
+        match weights.phase {
+            None => [row, column],
+            Some(phase) => {
+                let last = [0, 1].map(|axis| phase[axis] + (self.kernel[axis] - 1) * self.step[axis]);
+                [last[0] - row * self.step[0], last[1] - column * self.step[1]]
+            }
+        }
+    }
+
+    /// Output rows of a task.
+    fn band_rows(&self, batch: usize) -> usize {
+        let row = self.padded_columns() * self.channels * self.stride[0];
+        let fits = (BAND / row.max(1)).saturating_sub(self.kernel[0] / self.stride[0]);
+        let fits = fits.min(BAND / (self.out[1] * self.out_channels).max(1)).clamp(1, self.out[0].max(1));
+        let bands = self.out[0].div_ceil(fits).max(TASKS.div_ceil(batch.max(1)));
+        let shortest = MIN_BAND_PIXELS.div_ceil(self.out[1].max(1));
+        self.out[0].div_ceil(bands).max(shortest).clamp(1, self.out[0].max(1))
+    }
+
+    fn padded_columns(&self) -> usize {
+        self.out[1].saturating_sub(1) * self.stride[1] + self.kernel[1]
+    }
+
+    fn padded_rows(&self, out_rows: usize) -> usize {
+        out_rows.saturating_sub(1) * self.stride[0] + self.kernel[0]
+    }
+
+    fn padded_len(&self, out_rows: usize) -> usize {
+        self.padded_rows(out_rows) * self.padded_columns() * self.channels
+    }
+
+    /// Copies the source values under `out_rows` output rows from `first` on, with zeros where there is no source.
+    #[inline(always)]
+    fn copy_band(&self, source: &[f32], first: usize, out_rows: usize, padded: &mut [f32]) {
+        let width = self.padded_columns() * self.channels;
+        let line = self.columns * self.channels;
+        // Values of the padded line before the source begins; source values skipped where padding is negative.
+        let zeros = (self.padding[1].max(0) as usize * self.channels).min(width);
+        let skipped = ((-self.padding[1]).max(0) as usize * self.channels).min(line);
+        let copied = (width - zeros).min(line - skipped);
+        for (r, target) in padded[..self.padded_rows(out_rows) * width].chunks_exact_mut(width).enumerate() {
+            let row = (first * self.stride[0] + r) as isize - self.padding[0];
+            if row < 0 || row >= self.rows as isize {
+                target.fill(0.0);
+                continue;
+            }
+            target[..zeros].fill(0.0);
+            target[zeros..zeros + copied].copy_from_slice(&source[row as usize * line + skipped..][..copied]);
+            target[zeros + copied..].fill(0.0);
+        }
+    }
+}
+
+/// The outputs of one correlation in one band.
+struct Band<'a> {
+    correlation: &'a Correlation,
+    source: &'a [f32],     // (rows, columns, channels)
+    packed: &'a [f32],     // (blocks, panels, segments, length, NR)
+    padded: &'a mut [f32], // (padded rows, padded columns, channels)
+    first: usize,          // output row
+    out_rows: usize,
+    output: &'a mut [f32], // (plane rows of the band, plane_columns, out_channels)
+}
+
+impl Body for Band<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Band { correlation, source, packed, padded, first, out_rows, output } = self;
+        let c = *correlation;
+        c.copy_band(source, first, out_rows, padded);
+        let width = c.padded_columns() * c.channels;
+        let pixels = out_rows * c.out[1];
+        let columns = c.out_channels.next_multiple_of(NR);
+        for block in c.blocks() {
+            let depth = block.segments * block.length;
+            let panels = &packed[block.depth_before * columns..][..depth * columns];
+            let start = block.kernel_row * width + block.first;
+            for (panel, b) in panels.chunks_exact(depth * NR).enumerate() {
+                let panel_width = NR.min(c.out_channels - panel * NR);
+                let (mut i, mut j) = (0, 0);
+                for pixel in (0..pixels).step_by(MR) {
+                    let mut offsets = [start; MR];
+                    let mut rows = [None; MR];
+                    for m in 0..MR.min(pixels - pixel) {
+                        offsets[m] = start + i * c.stride[0] * width + j * c.stride[1] * c.channels;
+                        let place = (c.origin[0] + i * c.step[0]) * c.plane_columns + c.origin[1] + j * c.step[1];
+                        rows[m] = Some(place * c.out_channels + panel * NR);
+                        j += 1;
+                        if j == c.out[1] {
+                            (i, j) = (i + 1, 0);
+                        }
+                    }
+                    let strip =
+                        Strip { a: padded, offsets, step: 1, segments: block.segments, length: block.length, segment: width };
+                    tile(simd, &strip, b, output, rows, panel_width, block.depth_before > 0);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn packed_len(shape: ConvShape) -> usize {
+    Correlation::forward(shape).packed_len()
+}
+
+pub(super) fn pack(_isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
+    Correlation::forward(shape).pack(&Weights { shape, values: weights, phase: None }, packed);
+}
+
+pub(super) fn forward_scratch_len(shape: ConvShape) -> usize {
+    let correlation = Correlation::forward(shape);
+    par::workers() * correlation.padded_len(correlation.band_rows(shape.batch))
+}
+
+pub(super) fn forward(isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+    if output.is_empty() {
+        return;
+    }
+    let correlation = Correlation::forward(shape);
+    if correlation.depth() == 0 {
+        output.fill(0.0);
+        return;
+    }
+    let [out_rows, out_columns] = correlation.out;
+    let band = correlation.band_rows(shape.batch);
+    let line = out_columns * shape.out_channels;
+    let source_len = shape.rows * shape.columns * shape.in_channels;
+    let workers = WorkerScratch::new(scratch, correlation.padded_len(band));
+    par::bands_mut(output, out_rows * line, band * line, |image, i, output| {
+        workers.with(|padded| {
+            let source = &input[image * source_len..][..source_len];
+            let out_rows = output.len() / line;
+            isa.run(Band { correlation: &correlation, source, packed, padded, first: i * band, out_rows, output });
+        });
+    });
+}
+
+/// Input rows of a task over `stride`: as many outputs of each phase.
+fn backward_data_band(shape: ConvShape) -> usize {
+    Correlation::backward_data(shape).map(|(phase, _)| phase.band_rows(shape.batch)).min().unwrap_or(1)
+}
+
+pub(super) fn backward_data_scratch_len(shape: ConvShape) -> usize {
+    let band = backward_data_band(shape);
+    let packed: usize = Correlation::backward_data(shape).map(|(phase, _)| phase.packed_len()).sum();
+    let padded = Correlation::backward_data(shape).map(|(phase, _)| phase.padded_len(band)).max().unwrap_or(0);
+    packed + par::workers() * padded
+}
+
+pub(super) fn backward_data(
+    isa: Isa,
+    shape: ConvShape,
+    grad_output: &[f32],
+    weights: &[f32],
+    grad_input: &mut [f32],
+    scratch: &mut [f32],
+) {
+    if grad_input.is_empty() {
+        return;
+    }
+    let band = backward_data_band(shape);
+    let packed_len: usize = Correlation::backward_data(shape).map(|(phase, _)| phase.packed_len()).sum();
+    let padded_len = Correlation::backward_data(shape).map(|(phase, _)| phase.padded_len(band)).max().unwrap_or(0);
+    let (packed, scratch) = scratch.split_at_mut(packed_len);
+    let mut rest = &mut *packed;
+    for (correlation, phase) in Correlation::backward_data(shape) {
+        let (part, after) = rest.split_at_mut(correlation.packed_len());
+        rest = after;
+        correlation.pack(&Weights { shape, values: weights, phase: Some(phase) }, part);
+    }
+    let packed = &*packed;
+    let line = shape.columns * shape.in_channels;
+    let source_len = shape.out_rows() * shape.out_columns() * shape.out_channels;
+    let workers = WorkerScratch::new(scratch, padded_len);
+    let band_line = band * shape.stride[0] * line;
+    par::bands_mut(grad_input, shape.rows * line, band_line, |image, i, grad_input| {
+        workers.with(|padded| {
+            let source = &grad_output[image * source_len..][..source_len];
+            let rows = grad_input.len() / line;
+            if Correlation::backward_data(shape).any(|(phase, _)| phase.depth() == 0) {
+                grad_input.fill(0.0);
+            }
+            let mut packed = packed;
+            for (correlation, _) in Correlation::backward_data(shape) {
+                let (part, after) = packed.split_at(correlation.packed_len());
+                packed = after;
+                let out_rows = rows.saturating_sub(correlation.origin[0]).div_ceil(shape.stride[0]);
+                if correlation.depth() > 0 && out_rows > 0 && correlation.out[1] > 0 {
+                    let padded = &mut *padded;
+                    let output = &mut *grad_input;
+                    isa.run(Band { correlation: &correlation, source, packed: part, padded, first: i * band, out_rows, output });
+                }
+            }
+        });
+    });
+}
+
+/// Output channels of a task of backward-weights: 4 panels.
+const CHANNEL_BLOCK: usize = 4 * NR;
+
+/// Output pixels of a band: a panel of grad_output is 256 * 16 * 4 = 16 KB and a strip of the input little more than
+/// 256 * 6 * 4 = 6 KB, both in L1 while every kernel position uses them.
+const GRADIENT_BAND_PIXELS: usize = 256;
+
+/// How backward-weights splits its work, by the shape alone.
+struct Gradient {
+    shape: ConvShape,
+    /// Few channels fill no strip: then strips run over all of kernel rows, kernel columns and channels, and the values under
+    /// each output pixel are gathered (a matrix of patches of one band).
+    gathered: bool,
+    input: Correlation,
+    band_rows: usize,
+    bands: usize, // of an image
+    channel_blocks: usize,
+    channel_block: usize, // output channels of a task, a multiple of NR
+    pixel_chunks: usize,  // parts of the sum over images and bands; combined in order
+}
+
+impl Gradient {
+    fn new(shape: ConvShape) -> Self {
+        let band_rows = (GRADIENT_BAND_PIXELS / shape.out_columns().max(1)).clamp(1, shape.out_rows().max(1));
+        let bands = shape.out_rows().div_ceil(band_rows);
+        let channel_block = CHANNEL_BLOCK.min(shape.out_channels.next_multiple_of(NR)).max(NR);
+        let channel_blocks = shape.out_channels.div_ceil(channel_block);
+        let pixel_chunks = TASKS.div_ceil(channel_blocks.max(1)).clamp(1, (shape.batch * bands).max(1));
+        let (gathered, input) = (shape.in_channels < MR, Correlation::forward(shape));
+        Gradient { shape, gathered, input, band_rows, bands, channel_blocks, channel_block, pixel_chunks }
+    }
+
+    /// Rows of A: values that strips run over.
+    fn strip_values(&self) -> usize {
+        if self.gathered { self.input.depth() } else { self.shape.in_channels }
+    }
+
+    fn strips(&self) -> usize {
+        self.strip_values().div_ceil(MR)
+    }
+
+    /// Kernel rows and columns that the strips leave to the pixel offset.
+    fn taps(&self) -> [usize; 2] {
+        if self.gathered { [1, 1] } else { self.shape.kernel }
+    }
+
+    /// Rows and columns of pixels in a strip for `out_rows` rows of output.
+    fn strip_size(&self, out_rows: usize) -> [usize; 2] {
+        if self.gathered {
+            [out_rows, self.input.out[1]]
+        } else {
+            [self.input.padded_rows(out_rows), self.input.padded_columns()]
+        }
+    }
+
+    fn strip_len(&self) -> usize {
+        let [rows, columns] = self.strip_size(self.band_rows);
+        rows * columns * MR
+    }
+
+    fn panel_len(&self) -> usize {
+        self.band_rows * self.shape.out_columns() * NR
+    }
+
+    /// Scratch of a worker: padded band, strips, panels.
+    fn worker_len(&self) -> [usize; 3] {
+        [self.input.padded_len(self.band_rows), self.strips() * self.strip_len(), self.channel_block / NR * self.panel_len()]
+    }
+
+    /// One task's sum: (taps, strips, MR, channel_block).
+    fn partial_len(&self) -> usize {
+        let [rows, columns] = self.taps();
+        rows * columns * self.strips() * MR * self.channel_block
+    }
+
+    fn tasks(&self) -> usize {
+        self.pixel_chunks * self.channel_blocks
+    }
+}
+
+pub(super) fn backward_weights_scratch_len(shape: ConvShape) -> usize {
+    let gradient = Gradient::new(shape);
+    gradient.tasks() * gradient.partial_len() + par::workers() * gradient.worker_len().iter().sum::<usize>()
+}
+
+pub(super) fn backward_weights(
+    isa: Isa,
+    shape: ConvShape,
+    input: &[f32],
+    grad_output: &[f32],
+    grad_weights: &mut [f32],
+    scratch: &mut [f32],
+) {
+    if grad_weights.is_empty() {
+        return;
+    }
+    if grad_output.is_empty() {
+        grad_weights.fill(0.0);
+        return;
+    }
+    let gradient = Gradient::new(shape);
+    let (partials, scratch) = scratch.split_at_mut(gradient.tasks() * gradient.partial_len());
+    let workers = WorkerScratch::new(scratch, gradient.worker_len().iter().sum());
+    par::chunks_mut(partials, gradient.partial_len(), |task, partial| {
+        workers.with(|scratch| isa.run(GradientTask { gradient: &gradient, task, input, grad_output, partial, scratch }));
+    });
+    let (block, rows) = (gradient.channel_block, gradient.strips() * MR);
+    let partials = &*partials;
+    let row_len = shape.out_channels;
+    par::chunks_mut(grad_weights, row_len * 32, |chunk, values| {
+        for (i, row) in values.chunks_exact_mut(row_len).enumerate() {
+            let value = chunk * 32 + i; // (kernel row, kernel column, channel), flat
+            let place = if gradient.gathered { value } else { value / shape.in_channels * rows + value % shape.in_channels };
+            for (b, target) in row.chunks_mut(block).enumerate() {
+                for chunk in 0..gradient.pixel_chunks {
+                    let task = chunk * gradient.channel_blocks + b;
+                    let part = &partials[task * gradient.partial_len() + place * block..][..target.len()];
+                    for (target, part) in target.iter_mut().zip(part) {
+                        *target = if chunk == 0 { *part } else { *target + *part };
+                    }
+                }
+            }
+        }
+    });
+}
+
+struct GradientTask<'a> {
+    gradient: &'a Gradient,
+    task: usize,
+    input: &'a [f32],
+    grad_output: &'a [f32],
+    partial: &'a mut [f32],
+    scratch: &'a mut [f32],
+}
+
+impl Body for GradientTask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let GradientTask { gradient: g, task, input, grad_output, partial, scratch } = self;
+        let shape = g.shape;
+        let (chunk, block) = (task / g.channel_blocks, task % g.channel_blocks);
+        let first_channel = block * g.channel_block;
+        let [padded_len, strips_len, _] = g.worker_len();
+        let (padded, scratch) = scratch.split_at_mut(padded_len);
+        let (strips, panels) = scratch.split_at_mut(strips_len);
+        let (image_len, gradient_len) = (input.len() / shape.batch, grad_output.len() / shape.batch);
+        let all = shape.batch * g.bands;
+        let bands = chunk * all / g.pixel_chunks..(chunk + 1) * all / g.pixel_chunks;
+        for band in bands.clone() {
+            let (image, first) = (band / g.bands, band % g.bands * g.band_rows);
+            let out_rows = g.band_rows.min(shape.out_rows() - first);
+            g.input.copy_band(&input[image * image_len..][..image_len], first, out_rows, padded);
+            pack_strips(g, padded, out_rows, strips);
+            let pixels = out_rows * shape.out_columns();
+            let source = &grad_output[image * gradient_len..][first * shape.out_columns() * shape.out_channels..];
+            pack_panels(
+                &source[..pixels * shape.out_channels],
+                shape.out_channels,
+                first_channel,
+                &mut panels[..g.channel_block * pixels],
+            );
+
+            let [_, columns] = g.strip_size(out_rows);
+            let [tap_rows, tap_columns] = g.taps();
+            let (segment, step) =
+                if g.gathered { (columns * MR, MR) } else { (shape.stride[0] * columns * MR, shape.stride[1] * MR) };
+            for (s, a) in strips.chunks_exact(g.strip_len()).enumerate() {
+                for (panel, b) in panels[..g.channel_block * pixels].chunks_exact(pixels * NR).enumerate() {
+                    for r in 0..tap_rows {
+                        for c in 0..tap_columns {
+                            let strip = Strip {
+                                a,
+                                offsets: std::array::from_fn(|i| (r * columns + c) * MR + i),
+                                step,
+                                segments: out_rows,
+                                length: shape.out_columns(),
+                                segment,
+                            };
+                            let place = ((r * tap_columns + c) * g.strips() + s) * MR;
+                            let rows = std::array::from_fn(|i| Some((place + i) * g.channel_block + panel * NR));
+                            tile(simd, &strip, b, partial, rows, NR, band > bands.start);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Packs the padded band as (strips, pixel rows, pixel columns, MR).
+#[inline(always)]
+fn pack_strips(g: &Gradient, padded: &[f32], out_rows: usize, strips: &mut [f32]) {
+    let [rows, columns] = g.strip_size(out_rows);
+    let channels = g.shape.in_channels;
+    let width = g.input.padded_columns() * channels;
+    for (s, strip) in strips.chunks_exact_mut(g.strip_len()).enumerate() {
+        let first = s * MR;
+        let count = MR.min(g.strip_values() - first);
+        let strip = &mut strip[..rows * columns * MR];
+        if g.gathered {
+            // Value v of the patch lies v / run rows down and v % run values to the right.
+            let places: [usize; MR] = std::array::from_fn(|i| {
+                let value = (first + i).min(g.strip_values() - 1);
+                value / g.input.run() * width + value % g.input.run()
+            });
+            for (pixel, values) in strip.chunks_exact_mut(MR).enumerate() {
+                let start = pixel / columns * g.shape.stride[0] * width + pixel % columns * g.shape.stride[1] * channels;
+                for (value, place) in values.iter_mut().zip(places) {
+                    *value = padded[start + place];
+                }
+            }
+        } else if count == MR {
+            for (values, pixel) in strip.chunks_exact_mut(MR).zip(padded.chunks_exact(channels)) {
+                values.copy_from_slice(&pixel[first..first + MR]);
+            }
+        } else {
+            for (values, pixel) in strip.chunks_exact_mut(MR).zip(padded.chunks_exact(channels)) {
+                values[..count].copy_from_slice(&pixel[first..]);
+                values[count..].fill(0.0);
+            }
+        }
+    }
+}
+
+/// Packs channels from `first` on of `source` (pixels, channels) as (panels, pixels, NR), with zeros beyond the last channel.
+#[inline(always)]
+fn pack_panels(source: &[f32], channels: usize, first: usize, panels: &mut [f32]) {
+    let pixels = source.len() / channels;
+    for (p, panel) in panels.chunks_exact_mut(pixels * NR).enumerate() {
+        let first = first + p * NR;
+        let count = channels.saturating_sub(first).min(NR);
+        for (values, pixel) in panel.chunks_exact_mut(NR).zip(source.chunks_exact(channels)) {
+            if count == NR {
+                values.copy_from_slice(&pixel[first..first + NR]);
+            } else {
+                values.fill(0.0);
+                values[..count].copy_from_slice(&pixel[first.min(channels)..][..count]);
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! 2-D convolution (cross-correlation, as the field has it): shape, choice of algorithm, and its three passes.
+//!
+//! `y[n, i, j, k] = sum over r, s, c of x[n, i * stride - padding + r, j * stride - padding + s, c] * w[r, s, c, k]`
+//!
+//! Activations are (batch, rows, columns, channels), weights (kernel rows, kernel columns, in channels, out channels).
+
+mod implicit_gemm;
+
+use crate::simd::Isa;
+
+/// Everything that a convolution's cost and result depend on but its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// Images.
+    pub batch: usize,
+    /// Rows of the input.
+    pub rows: usize,
+    /// Columns of the input.
+    pub columns: usize,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Rows and columns of the kernel.
+    pub kernel: [usize; 2],
+    /// Step between outputs, in input rows and columns.
+    pub stride: [usize; 2],
+    /// Zeros at the top and bottom, and left and right.
+    pub padding: [usize; 2],
+}
+
+impl ConvShape {
+    /// Rows of the output; 0 where the kernel does not fit.
+    pub fn out_rows(&self) -> usize {
+        out_size(self.rows, self.kernel[0], self.stride[0], self.padding[0])
+    }
+
+    /// Columns of the output; 0 where the kernel does not fit.
+    pub fn out_columns(&self) -> usize {
+        out_size(self.columns, self.kernel[1], self.stride[1], self.padding[1])
+    }
+
+    /// Values in the input.
+    pub fn input_len(&self) -> usize {
+        self.batch * self.rows * self.columns * self.in_channels
+    }
+
+    /// Values in the output.
+    pub fn output_len(&self) -> usize {
+        self.batch * self.out_rows() * self.out_columns() * self.out_channels
+    }
+
+    /// Values in the weights.
+    pub fn weight_len(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.in_channels * self.out_channels
+    }
+
+    /// Multiplications and additions of a direct forward pass, padding included; either backward pass has as many.
+    pub fn flops(&self) -> u64 {
+        2 * (self.output_len() * self.kernel[0] * self.kernel[1] * self.in_channels) as u64
+    }
+}
+
+fn out_size(size: usize, kernel: usize, stride: usize, padding: usize) -> usize {
+    (size + 2 * padding).checked_sub(kernel).map_or(0, |room| room / stride + 1)
+}
+
+/// A way to compute a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Blocked GEMM whose A operand is read from a padded band of the image in place.
+    ImplicitGemm,
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Algorithm; 1] = [Algorithm::ImplicitGemm];
+
+    /// The one that the functions of this module use for `shape`.
+    pub fn choose(_shape: ConvShape) -> Algorithm {
+        Algorithm::ImplicitGemm
+    }
+
+    /// Its name, as `osteon bench` prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::ImplicitGemm => "implicit-gemm",
+        }
+    }
+}
+
+/// Length of the packed weights of [`pack`].
+pub fn packed_len(shape: ConvShape) -> usize {
+    implicit_gemm::packed_len(shape)
+}
+
+/// Lays weights out as [`forward`] reads them; depends on the weights and on nothing of `shape` but kernel and channels.
+pub fn pack(isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
+    assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
+    assert_eq!(packed.len(), packed_len(shape), "conv: length of packed weights");
+    implicit_gemm::pack(isa, shape, weights, packed);
+}
+
+/// Length of the scratch of [`forward`] in the current thread pool.
+pub fn forward_scratch_len(shape: ConvShape) -> usize {
+    implicit_gemm::forward_scratch_len(shape)
+}
+
+/// Overwrites `output` with the convolution of `input` with weights from [`pack`].
+pub fn forward(isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+    assert_eq!(input.len(), shape.input_len(), "conv: length of input");
+    assert_eq!(packed.len(), packed_len(shape), "conv: length of packed weights");
+    assert_eq!(output.len(), shape.output_len(), "conv: length of output");
+    assert!(scratch.len() >= forward_scratch_len(shape), "conv: length of scratch");
+    implicit_gemm::forward(isa, shape, input, packed, output, scratch);
+}
+
+/// Length of the scratch of [`backward_data`] in the current thread pool.
+pub fn backward_data_scratch_len(shape: ConvShape) -> usize {
+    implicit_gemm::backward_data_scratch_len(shape)
+}
+
+/// Overwrites `grad_input` with the gradient with respect to the input.
+pub fn backward_data(
+    isa: Isa,
+    shape: ConvShape,
+    grad_output: &[f32],
+    weights: &[f32],
+    grad_input: &mut [f32],
+    scratch: &mut [f32],
+) {
+    assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
+    assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
+    assert_eq!(grad_input.len(), shape.input_len(), "conv: length of grad_input");
+    assert!(scratch.len() >= backward_data_scratch_len(shape), "conv: length of scratch");
+    implicit_gemm::backward_data(isa, shape, grad_output, weights, grad_input, scratch);
+}
+
+/// Length of the scratch of [`backward_weights`] in the current thread pool.
+pub fn backward_weights_scratch_len(shape: ConvShape) -> usize {
+    implicit_gemm::backward_weights_scratch_len(shape)
+}
+
+/// Overwrites `grad_weights` with the gradient with respect to the weights, summed over batch and pixels.
+pub fn backward_weights(
+    isa: Isa,
+    shape: ConvShape,
+    input: &[f32],
+    grad_output: &[f32],
+    grad_weights: &mut [f32],
+    scratch: &mut [f32],
+) {
+    assert_eq!(input.len(), shape.input_len(), "conv: length of input");
+    assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
+    assert_eq!(grad_weights.len(), shape.weight_len(), "conv: length of grad_weights");
+    assert!(scratch.len() >= backward_weights_scratch_len(shape), "conv: length of scratch");
+    implicit_gemm::backward_weights(isa, shape, input, grad_output, grad_weights, scratch);
+}

@@ -1,0 +1,288 @@
+//! Operations on each value by itself: ReLU, sum, sigmoid. Also the loops that they share with the
+//! channel-wise kernels: [`map_pixels`] and [`add_pixels`].
+
+use crate::par;
+use crate::simd::{self, Body, Isa, LANES, Simd};
+use std::iter::StepBy;
+use std::ops::Range;
+
+/// Values that one call of a body gets: 32768 * 4 = 128 KB, so that a chunk and its output stay in a core's L2 cache, and a
+/// chunk is work enough to be worth handing to another thread.
+pub(crate) const CHUNK: usize = 1 << 15;
+
+/// Pixels in a chunk of [`CHUNK`] values.
+pub(crate) fn chunk_pixels(channels: usize) -> usize {
+    (CHUNK / channels.max(1)).max(1)
+}
+
+/// Vectors of channels that a body works on at once: with them, two sums each and their operands, the 16 registers are full.
+pub(crate) const VECTORS: usize = 4;
+
+/// Channels in [`VECTORS`].
+pub(crate) const BLOCK: usize = VECTORS * LANES;
+
+/// Where the blocks of a pixel's channels start: those of [`VECTORS`] vectors, then those of one, the last perhaps not full.
+#[inline(always)]
+pub(crate) fn blocks(channels: usize) -> (StepBy<Range<usize>>, StepBy<Range<usize>>) {
+    let whole = channels - channels % BLOCK;
+    ((0..whole).step_by(BLOCK), (whole..channels).step_by(LANES))
+}
+
+/// What is done with eight channels of a pixel: `inputs` from `N` arrays of pixels, `vectors` from `M` vectors of channels.
+pub(crate) trait PixelMap<const N: usize, const M: usize>: Copy + Sync {
+    /// The output's eight channels. Mark the implementation `#[inline(always)]`.
+    fn apply<S: Simd>(self, simd: S, inputs: [S::F32; N], vectors: [S::F32; M]) -> S::F32;
+}
+
+/// `output[p][c] = f(inputs[..][p][c], vectors[..][c])` over all pixels, in fixed chunks on all workers.
+pub(crate) fn map_pixels<F: PixelMap<N, M>, const N: usize, const M: usize>(
+    isa: Isa,
+    function: F,
+    channels: usize,
+    inputs: [&[f32]; N],  // each (pixels, channels)
+    vectors: [&[f32]; M], // each (channels)
+    output: &mut [f32],   // (pixels, channels)
+) {
+    assert!(inputs.iter().all(|input| input.len() == output.len()), "inputs and output of unequal lengths");
+    assert!(vectors.iter().all(|vector| vector.len() == channels), "a vector is not as long as a pixel");
+    let chunk = chunk_pixels(channels) * channels.max(1);
+    par::chunks_mut(output, chunk, |i, output| {
+        let inputs = inputs.map(|input| &input[i * chunk..][..output.len()]);
+        isa.run(MapChunk { function, channels, inputs, vectors, output });
+    });
+}
+
+/// [`map_pixels`] without vectors.
+fn map<F: PixelMap<N, 0>, const N: usize>(isa: Isa, function: F, inputs: [&[f32]; N], output: &mut [f32]) {
+    assert!(inputs.iter().all(|input| input.len() == output.len()), "inputs and output of unequal lengths");
+    par::chunks_mut(output, CHUNK, |i, output| {
+        let inputs = inputs.map(|input| &input[i * CHUNK..][..output.len()]);
+        isa.run(MapChunk { function, channels: output.len(), inputs, vectors: [], output });
+    });
+}
+
+/// [`map_pixels`] of one chunk.
+pub(crate) struct MapChunk<'a, F, const N: usize, const M: usize> {
+    pub function: F,
+    pub channels: usize,
+    pub inputs: [&'a [f32]; N],
+    pub vectors: [&'a [f32]; M],
+    pub output: &'a mut [f32],
+}
+
+impl<F: PixelMap<N, M>, const N: usize, const M: usize> Body for MapChunk<'_, F, N, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (large, small) = blocks(self.channels);
+        for (pixel, output) in self.output.chunks_exact_mut(self.channels).enumerate() {
+            let mut rows = [&[][..]; N];
+            for (row, input) in rows.iter_mut().zip(&self.inputs) {
+                *row = &input[pixel * self.channels..][..self.channels];
+            }
+            for c in large.clone() {
+                map_block::<S, F, N, M, VECTORS>(simd, self.function, c, &rows, &self.vectors, output);
+            }
+            for c in small.clone() {
+                map_block::<S, F, N, M, 1>(simd, self.function, c, &rows, &self.vectors, output);
+            }
+        }
+    }
+}
+
+/// The channels of one pixel from `c` on, `V` vectors.
+#[inline(always)]
+fn map_block<S: Simd, F: PixelMap<N, M>, const N: usize, const M: usize, const V: usize>(
+    simd: S,
+    function: F,
+    c: usize,
+    rows: &[&[f32]; N],
+    vectors: &[&[f32]; M],
+    output: &mut [f32],
+) {
+    let x = load_blocks::<S, N, V>(simd, rows, c);
+    let v = load_blocks::<S, M, V>(simd, vectors, c);
+    let mut y = [simd.splat(0.0); V];
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = function.apply(simd, each(simd, &x, i), each(simd, &v, i));
+    }
+    simd.store_block(y, &mut output[c..]);
+}
+
+/// `V` vectors from place `c` of each row.
+#[inline(always)]
+fn load_blocks<S: Simd, const N: usize, const V: usize>(simd: S, rows: &[&[f32]; N], c: usize) -> [[S::F32; V]; N] {
+    let mut blocks = [[simd.splat(0.0); V]; N];
+    for (block, row) in blocks.iter_mut().zip(rows) {
+        *block = simd.load_block(&row[c..], 0.0);
+    }
+    blocks
+}
+
+/// Vector `i` of each block.
+#[inline(always)]
+fn each<S: Simd, const N: usize, const V: usize>(simd: S, blocks: &[[S::F32; V]; N], i: usize) -> [S::F32; N] {
+    let mut vectors = [simd.splat(0.0); N];
+    for (vector, block) in vectors.iter_mut().zip(blocks) {
+        *vector = block[i];
+    }
+    vectors
+}
+
+/// Terms of `K` sums over pixels, for eight channels: `inputs` from `N` arrays of pixels, `vectors` from `M` vectors of channels.
+pub(crate) trait PixelSums<const N: usize, const M: usize, const K: usize>: Copy {
+    /// The sums with this pixel's terms added. Mark the implementation `#[inline(always)]`.
+    fn add<S: Simd>(self, simd: S, inputs: [S::F32; N], vectors: [S::F32; M], sums: [S::F32; K]) -> [S::F32; K];
+}
+
+/// Pixels whose terms are summed in registers before the sums in memory take them: few enough that the pixels are read nearly
+/// in the order of memory, enough that the sums' own traffic hardly counts.
+const PIXELS: usize = 16;
+
+/// `sums[..][c] += sum over p of the terms of (inputs[..][p][c], vectors[..][c])`.
+#[inline(always)]
+pub(crate) fn add_pixels<S: Simd, F: PixelSums<N, M, K>, const N: usize, const M: usize, const K: usize>(
+    simd: S,
+    function: F,
+    channels: usize,
+    inputs: [&[f32]; N],       // each (pixels, channels)
+    vectors: [&[f32]; M],      // each (channels)
+    mut sums: [&mut [f32]; K], // each (channels)
+) {
+    let (large, small) = blocks(channels);
+    let pixels = inputs[0].len() / channels;
+    for first in (0..pixels).step_by(PIXELS) {
+        let group = first..pixels.min(first + PIXELS);
+        for c in large.clone() {
+            add_block::<S, F, N, M, K, VECTORS>(simd, function, channels, c, group.clone(), &inputs, &vectors, &mut sums);
+        }
+        for c in small.clone() {
+            add_block::<S, F, N, M, K, 1>(simd, function, channels, c, group.clone(), &inputs, &vectors, &mut sums);
+        }
+    }
+}
+
+/// The channels from `c` on, `V` vectors, of a group of pixels.
+#[inline(always)]
+fn add_block<S: Simd, F: PixelSums<N, M, K>, const N: usize, const M: usize, const K: usize, const V: usize>(
+    simd: S,
+    function: F,
+    channels: usize,
+    c: usize,
+    group: Range<usize>,
+    inputs: &[&[f32]; N],
+    vectors: &[&[f32]; M],
+    sums: &mut [&mut [f32]; K],
+) {
+    let v = load_blocks::<S, M, V>(simd, vectors, c);
+    let mut group_sums = [[simd.splat(0.0); K]; V];
+    for pixel in group {
+        let mut rows = [&[][..]; N];
+        for (row, input) in rows.iter_mut().zip(inputs) {
+            *row = &input[pixel * channels..][..channels];
+        }
+        let x = load_blocks::<S, N, V>(simd, &rows, c);
+        for (i, sum) in group_sums.iter_mut().enumerate() {
+            *sum = function.add(simd, each(simd, &x, i), each(simd, &v, i), *sum);
+        }
+    }
+    for (k, total) in sums.iter_mut().enumerate() {
+        let total = &mut total[c..];
+        let mut block = simd.load_block::<V>(total, 0.0);
+        for (block, sum) in block.iter_mut().zip(&group_sums) {
+            *block = simd.add(*block, sum[k]);
+        }
+        simd.store_block(block, total);
+    }
+}
+
+/// `output = max(input, 0)`; NaN stays NaN.
+pub fn relu(isa: Isa, input: &[f32], output: &mut [f32]) {
+    map(isa, Relu, [input], output);
+}
+
+#[derive(Clone, Copy)]
+struct Relu;
+impl PixelMap<1, 0> for Relu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [x]: [S::F32; 1], []: [S::F32; 0]) -> S::F32 {
+        simd.max(simd.splat(0.0), x)
+    }
+}
+
+/// `grad_input = grad_output` where the forward's `output` is above 0, else 0.
+pub fn relu_backward(isa: Isa, output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
+    map(isa, ReluBackward, [output, grad_output], grad_input);
+}
+
+#[derive(Clone, Copy)]
+struct ReluBackward;
+impl PixelMap<2, 0> for ReluBackward {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [y, grad]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
+        let zero = simd.splat(0.0);
+        simd.select_gt(y, zero, grad, zero)
+    }
+}
+
+/// `output = a + b`. Its backward passes the gradient on unchanged to both.
+pub fn add(isa: Isa, a: &[f32], b: &[f32], output: &mut [f32]) {
+    map(isa, Add, [a, b], output);
+}
+
+#[derive(Clone, Copy)]
+struct Add;
+impl PixelMap<2, 0> for Add {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [a, b]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
+        simd.add(a, b)
+    }
+}
+
+/// `target += b`.
+pub fn add_assign(isa: Isa, target: &mut [f32], b: &[f32]) {
+    assert_eq!(target.len(), b.len(), "inputs of unequal lengths");
+    par::chunks_mut(target, CHUNK, |i, target| isa.run(AddAssign { b: &b[i * CHUNK..][..target.len()], target }));
+}
+
+struct AddAssign<'a> {
+    target: &'a mut [f32],
+    b: &'a [f32],
+}
+impl Body for AddAssign<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (target, b) in self.target.chunks_mut(LANES).zip(self.b.chunks(LANES)) {
+            simd.store_part(simd.add(simd.load_part(target, 0.0), simd.load_part(b, 0.0)), target);
+        }
+    }
+}
+
+/// `output = 1 / (1 + e^-input)`.
+pub fn sigmoid(isa: Isa, input: &[f32], output: &mut [f32]) {
+    map(isa, Sigmoid, [input], output);
+}
+
+#[derive(Clone, Copy)]
+struct Sigmoid;
+impl PixelMap<1, 0> for Sigmoid {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [x]: [S::F32; 1], []: [S::F32; 0]) -> S::F32 {
+        simd::sigmoid(simd, x)
+    }
+}
+
+/// `grad_input = grad_output * output * (1 - output)`, `output` being the forward's.
+pub fn sigmoid_backward(isa: Isa, output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
+    map(isa, SigmoidBackward, [output, grad_output], grad_input);
+}
+
+#[derive(Clone, Copy)]
+struct SigmoidBackward;
+impl PixelMap<2, 0> for SigmoidBackward {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [y, grad]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
+        simd.mul(grad, simd.mul(y, simd.sub(simd.splat(1.0), y)))
+    }
+}

@@ -1,0 +1,83 @@
+//! The register tile: the only place where multiplications of convolutions and products happen.
+
+use crate::simd::{LANES, Simd};
+
+/// Rows of a tile. 6 * 16 is 12 accumulators of 8 lanes; with two for B and one for the broadcast of A that is 15 of the 16
+/// vector registers, and 12 independent chains hide the latency of 4 cycles of two FMA pipes (at least 8 are needed).
+pub const MR: usize = 6;
+
+/// Columns of a tile: two vectors.
+pub const NR: usize = 2 * LANES;
+
+/// Where the A operand of one tile lies: row i, segment s, element p is `a[offsets[i] + s * segment + p * step]`.
+///
+/// A packed strip of a matrix has one segment and `step` MR; a convolution reads the padded image in place, a segment for each
+/// row of its kernel.
+pub(crate) struct Strip<'a> {
+    pub a: &'a [f32],
+    pub offsets: [usize; MR],
+    pub step: usize,
+    pub segments: usize,
+    pub length: usize,
+    pub segment: usize,
+}
+
+/// `C[i][0..width] (+)= sum over s, p of A[i][s][p] * b[s * length + p][0..NR]` for the first rows, whose offset into `c` is given.
+///
+/// Sums run in the order of s and p, one accumulator an element; `add` continues the sum that `c` holds.
+#[inline(always)]
+pub(crate) fn tile<S: Simd>(
+    simd: S,
+    strip: &Strip,
+    b: &[f32],
+    c: &mut [f32],
+    rows: [Option<usize>; MR],
+    width: usize,
+    add: bool,
+) {
+    let Strip { a, offsets, step, segments, length, segment } = *strip;
+    assert_eq!(b.len(), segments * length * NR);
+    let last = (segments.max(1) - 1) * segment + (length.max(1) - 1) * step;
+    assert!(offsets.iter().all(|offset| offset + last < a.len()));
+    let mut sums = [[simd.splat(0.0); 2]; MR];
+    // SAFETY: the assertions above bound every offset into `a` and `b` that the loops form.
+    unsafe {
+        let mut b = b.as_ptr();
+        let mut rows = offsets.map(|offset| a.as_ptr().add(offset));
+        for s in 0..segments {
+            for p in 0..length {
+                let b0 = simd.load_ptr(b);
+                let b1 = simd.load_ptr(b.add(LANES));
+                for i in 0..MR {
+                    let x = simd.splat(*rows[i].add(p * step));
+                    sums[i][0] = simd.mul_add(x, b0, sums[i][0]);
+                    sums[i][1] = simd.mul_add(x, b1, sums[i][1]);
+                }
+                b = b.add(NR);
+            }
+            if s + 1 < segments {
+                rows = rows.map(|row| row.add(segment));
+            }
+        }
+    }
+    // Through memory: were `sums` indexed by a variable below, the compiler would keep it in memory inside the loops above.
+    let mut done = [[0.0; NR]; MR];
+    for i in 0..MR {
+        simd.store(sums[i][0], &mut done[i]);
+        simd.store(sums[i][1], &mut done[i][LANES..]);
+    }
+    for (offset, done) in rows.iter().zip(&done) {
+        let Some(offset) = *offset else { break };
+        let c = &mut c[offset..offset + width];
+        if width == NR {
+            for (c, done) in c.chunks_exact_mut(LANES).zip(done.chunks_exact(LANES)) {
+                let sum = simd.load(done);
+                simd.store(if add { simd.add(simd.load(c), sum) } else { sum }, c);
+            }
+        } else {
+            for (c, sum) in c.iter_mut().zip(done) {
+                *c = if add { *c + sum } else { *sum };
+            }
+        }
+    }
+}

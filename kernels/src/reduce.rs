@@ -1,0 +1,207 @@
+//! Global pooling: (batch, pixels, channels) to (batch, channels), by mean or by maximum over the pixels of an image.
+
+use crate::elementwise::{BLOCK, CHUNK, PixelMap, VECTORS, blocks, map_pixels};
+use crate::par;
+use crate::simd::{Body, Isa, Simd};
+
+/// `pixels` is rows * columns of one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReduceShape {
+    /// Images.
+    pub batch: usize,
+    /// Pixels of one image.
+    pub pixels: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+}
+
+impl ReduceShape {
+    /// Values of the input.
+    pub fn len(&self) -> usize {
+        self.batch * self.pixels * self.channels
+    }
+
+    /// Whether there is nothing to reduce.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Values of one image.
+    pub(crate) fn image_len(&self) -> usize {
+        self.pixels * self.channels
+    }
+
+    /// Asserts the lengths of (batch, pixels, channels) arrays and of (batch, channels) arrays.
+    pub(crate) fn check(&self, pixels: &[usize], vectors: &[usize]) {
+        assert!(!self.is_empty(), "nothing to reduce: {self:?}");
+        assert!(self.pixels <= u32::MAX as usize && self.channels <= u32::MAX as usize, "indices exceed u32: {self:?}");
+        assert!(pixels.iter().all(|&len| len == self.len()), "an array's length is not that of {self:?}");
+        assert!(vectors.iter().all(|&len| len == self.batch * self.channels), "a vector's length is not that of {self:?}");
+    }
+}
+
+/// Pixels that are summed before they join the total, so that the total adds few terms.
+const SEGMENT: usize = 128;
+
+/// Mean over the pixels.
+pub fn global_average(
+    isa: Isa,
+    shape: ReduceShape,
+    input: &[f32],      // (batch, pixels, channels)
+    output: &mut [f32], // (batch, channels)
+) {
+    shape.check(&[input.len()], &[output.len()]);
+    par::bands_mut(output, shape.channels, BLOCK, |n, i, output| {
+        let input = &input[n * shape.image_len()..][..shape.image_len()];
+        isa.run(Average { shape, first: i * BLOCK, input, output });
+    });
+}
+
+/// The mean of some channels of one image.
+struct Average<'a> {
+    shape: ReduceShape,
+    first: usize,
+    input: &'a [f32],      // (pixels, channels)
+    output: &'a mut [f32], // the channels from `first` on, at most BLOCK
+}
+
+impl Body for Average<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let (large, small) = blocks(self.output.len());
+        for c in large {
+            self.block::<S, VECTORS>(simd, c);
+        }
+        for c in small {
+            self.block::<S, 1>(simd, c);
+        }
+    }
+}
+
+impl Average<'_> {
+    /// `V` vectors of channels from `first + c` on.
+    #[inline(always)]
+    fn block<S: Simd, const V: usize>(&mut self, simd: S, c: usize) {
+        let share = simd.splat(1.0 / self.shape.pixels as f32);
+        let mut total = [simd.splat(0.0); V];
+        for segment in self.input.chunks(SEGMENT * self.shape.channels) {
+            let mut sum = [simd.splat(0.0); V];
+            for pixel in segment.chunks_exact(self.shape.channels) {
+                let x = simd.load_block::<V>(&pixel[self.first + c..], 0.0);
+                for i in 0..V {
+                    sum[i] = simd.add(sum[i], x[i]);
+                }
+            }
+            for i in 0..V {
+                total[i] = simd.add(total[i], sum[i]);
+            }
+        }
+        for total in &mut total {
+            *total = simd.mul(*total, share);
+        }
+        simd.store_block(total, &mut self.output[c..]);
+    }
+}
+
+/// Each pixel gets an equal share.
+pub fn global_average_backward(
+    isa: Isa,
+    shape: ReduceShape,
+    grad_output: &[f32],    // (batch, channels)
+    grad_input: &mut [f32], // (batch, pixels, channels)
+) {
+    shape.check(&[grad_input.len()], &[grad_output.len()]);
+    let share = Share(1.0 / shape.pixels as f32);
+    par::chunks_mut(grad_input, shape.image_len(), |n, grad_input| {
+        let grad_output = &grad_output[n * shape.channels..][..shape.channels];
+        map_pixels(isa, share, shape.channels, [], [grad_output], grad_input);
+    });
+}
+
+#[derive(Clone, Copy)]
+struct Share(f32);
+impl PixelMap<0, 1> for Share {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, []: [S::F32; 0], [grad]: [S::F32; 1]) -> S::F32 {
+        simd.mul(grad, simd.splat(self.0))
+    }
+}
+
+/// Largest value over the pixels, and which pixel has it: the first of equal ones; NaN wins over all.
+pub fn global_max(
+    isa: Isa,
+    shape: ReduceShape,
+    input: &[f32],      // (batch, pixels, channels)
+    output: &mut [f32], // (batch, channels)
+    argmax: &mut [u32], // (batch, channels)
+) {
+    shape.check(&[input.len()], &[output.len(), argmax.len()]);
+    par::chunks_mut2((output, shape.channels), (argmax, shape.channels), |n, output, argmax| {
+        let input = &input[n * shape.image_len()..][..shape.image_len()];
+        par::chunks_mut2((output, BLOCK), (argmax, BLOCK), |i, output, argmax| {
+            isa.run(Maximum { shape, first: i * BLOCK, input, output, argmax });
+        });
+    });
+}
+
+/// The maximum of some channels of one image.
+struct Maximum<'a> {
+    shape: ReduceShape,
+    first: usize,
+    input: &'a [f32],      // (pixels, channels)
+    output: &'a mut [f32], // the channels from `first` on, at most BLOCK
+    argmax: &'a mut [u32], // as output
+}
+
+impl Body for Maximum<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let (large, small) = blocks(self.output.len());
+        for c in large {
+            self.block::<S, VECTORS>(simd, c);
+        }
+        for c in small {
+            self.block::<S, 1>(simd, c);
+        }
+    }
+}
+
+impl Maximum<'_> {
+    /// `V` vectors of channels from `first + c` on.
+    #[inline(always)]
+    fn block<S: Simd, const V: usize>(&mut self, simd: S, c: usize) {
+        let mut best = [simd.splat(f32::NEG_INFINITY); V];
+        let mut winner = [simd.splat_bits(0); V];
+        for (p, pixel) in self.input.chunks_exact(self.shape.channels).enumerate() {
+            let me = simd.splat_bits(p as u32);
+            let x = simd.load_block::<V>(&pixel[self.first + c..], f32::NEG_INFINITY);
+            for i in 0..V {
+                winner[i] = simd.select_gt_or_nan(x[i], best[i], me, winner[i]);
+                best[i] = simd.select_gt_or_nan(x[i], best[i], x[i], best[i]);
+            }
+        }
+        simd.store_block(best, &mut self.output[c..]);
+        simd.store_bits_block(winner, &mut self.argmax[c..]);
+    }
+}
+
+/// The winning pixel gets the whole gradient, the others none.
+pub fn global_max_backward(
+    _isa: Isa,
+    shape: ReduceShape,
+    argmax: &[u32],         // (batch, channels)
+    grad_output: &[f32],    // (batch, channels)
+    grad_input: &mut [f32], // (batch, pixels, channels)
+) {
+    shape.check(&[grad_input.len()], &[grad_output.len(), argmax.len()]);
+    par::chunks_mut(grad_input, CHUNK, |_, part| part.fill(0.0));
+    let images = grad_input.chunks_exact_mut(shape.image_len());
+    let vectors = argmax.chunks_exact(shape.channels).zip(grad_output.chunks_exact(shape.channels));
+    for (image, (argmax, grad)) in images.zip(vectors) {
+        for (c, (&pixel, &grad)) in argmax.iter().zip(grad).enumerate() {
+            image[pixel as usize * shape.channels + c] = grad;
+        }
+    }
+}

@@ -1,0 +1,623 @@
+//! Every kernel beside convolution against the plain f64 loops, on every instruction set, and the same bits for any number of
+//! threads.
+
+mod common;
+
+use common::{error, values, wide};
+use osteon_kernels::adam::{self, AdamStep};
+use osteon_kernels::linear::{self, LinearShape};
+use osteon_kernels::norm::{self, NormShape};
+use osteon_kernels::par::Pool;
+use osteon_kernels::pool::{self, PoolShape};
+use osteon_kernels::reduce::{self, ReduceShape};
+use osteon_kernels::simd::Isa;
+use osteon_kernels::{attention, elementwise, softmax};
+use osteon_reference as reference;
+use proptest::prelude::*;
+
+/// Relative l2 error of sums of products: f32 rounds each step to 6e-8, and the sums here are short or split.
+const MAX_SUM_ERROR: f64 = 2e-6;
+/// Relative l2 error of one value after a handful of roundings.
+const MAX_ROUNDING_ERROR: f64 = 3e-7;
+/// Relative error of a variance when the mean is 1000 times the standard deviation: the input's own rounding moves values by
+/// 6e-5 standard deviations, but both sides see the same rounded input.
+const MAX_SHIFTED_VARIANCE_ERROR: f64 = 2e-5;
+/// The same for the normalised values: the f32 mean itself is off by up to 3e-5 standard deviations.
+const MAX_SHIFTED_OUTPUT_ERROR: f64 = 1e-4;
+/// Relative l2 error of a gradient that is the rest after its own mean and slope are taken away.
+const MAX_NORM_GRADIENT_ERROR: f64 = 1e-5;
+
+/// Values on a grid of 1/4, so that many are equal.
+fn ties(len: usize, seed: u64) -> Vec<f32> {
+    values(len, seed).into_iter().map(|x| (x * 4.0).round() / 4.0).collect()
+}
+
+/// A buffer whose old content must not matter.
+fn dirty(len: usize) -> Vec<f32> {
+    vec![f32::NAN; len]
+}
+
+/// A length of `len` written by `work`.
+fn filled(len: usize, work: impl FnOnce(&mut [f32])) -> Vec<f32> {
+    let mut output = dirty(len);
+    work(&mut output);
+    output
+}
+
+/// The reference value is exact, so rounding it once must give the kernel's bits (zeros of either sign are equal).
+fn assert_exact(actual: &[f32], expected: &[f64], what: &str, isa: Isa) {
+    assert_eq!(actual.len(), expected.len(), "{what} {isa:?}");
+    for (i, (&a, &e)) in actual.iter().zip(expected).enumerate() {
+        assert!(a == e as f32, "{what} {isa:?}: [{i}] is {a}, not {e}");
+    }
+}
+
+fn assert_close(actual: &[f32], expected: &[f64], bound: f64, what: &str, isa: Isa) {
+    let error = error(actual, expected);
+    assert!(error < bound, "{what} {isa:?}: {error:e}");
+}
+
+/// For sums that may happen to be near zero: the error compared with `size`, that of a sum of as many random terms.
+fn assert_near(actual: &[f32], expected: &[f64], size: f64, bound: f64, what: &str, isa: Isa) {
+    assert_eq!(actual.len(), expected.len(), "{what} {isa:?}");
+    let worst = actual.iter().zip(expected).map(|(&a, e)| (f64::from(a) - e).abs() / size).fold(0.0, f64::max);
+    assert!(worst < bound, "{what} {isa:?}: {worst:e}");
+}
+
+// ---- batch norm ----
+
+struct Norm {
+    output: Vec<f32>,
+    mean: Vec<f32>,
+    inv_std: Vec<f32>,
+    variance: Vec<f32>,
+    inference: Vec<f32>,
+    /// input, gamma, beta
+    grads: [Vec<f32>; 3],
+}
+
+impl Norm {
+    fn run(isa: Isa, shape: NormShape, input: &[f32], gamma: &[f32], beta: &[f32], grad_output: &[f32]) -> Norm {
+        let c = shape.channels;
+        let (mut output, mut scratch) = (dirty(input.len()), dirty(norm::scratch_len(shape)));
+        let (mut mean, mut inv_std, mut variance) = (dirty(c), dirty(c), dirty(c));
+        norm::forward_training(
+            isa,
+            shape,
+            EPSILON,
+            input,
+            gamma,
+            beta,
+            &mut output,
+            &mut mean,
+            &mut inv_std,
+            &mut variance,
+            &mut scratch,
+        );
+        let mut inference = dirty(input.len());
+        scratch.fill(f32::NAN);
+        norm::forward_inference(isa, shape, EPSILON, input, gamma, beta, &mean, &variance, &mut inference, &mut scratch);
+        let mut grads = [dirty(input.len()), dirty(c), dirty(c)];
+        let [grad_input, grad_gamma, grad_beta] = &mut grads;
+        scratch.fill(f32::NAN);
+        norm::backward(isa, shape, input, grad_output, gamma, &mean, &inv_std, grad_input, grad_gamma, grad_beta, &mut scratch);
+        Norm { output, mean, inv_std, variance, inference, grads }
+    }
+}
+
+const EPSILON: f32 = 1e-5;
+/// Standard deviation of [`values`]: 1 / sqrt(3).
+const SPREAD: f64 = 0.577;
+
+fn check_norm(pixels: usize, channels: usize, seed: u64) {
+    let shape = NormShape { pixels, channels };
+    let (input, grad_output) = (values(pixels * channels, seed), values(pixels * channels, seed + 1));
+    let (gamma, beta) = (values(channels, seed + 2), values(channels, seed + 3));
+    let expected = reference::norm::forward_training(f64::from(EPSILON), &wide(&input), &wide(&gamma), &wide(&beta));
+    let backward = [&input, &grad_output, &gamma].map(|x| wide(x));
+    let grads = reference::norm::backward(&backward[0], &backward[1], &backward[2], &expected.mean, &expected.inv_std);
+    for isa in Isa::all() {
+        let actual = Norm::run(isa, shape, &input, &gamma, &beta, &grad_output);
+        let random = (pixels as f64).sqrt();
+        assert_near(&actual.mean, &expected.mean, SPREAD, MAX_ROUNDING_ERROR, "mean", isa);
+        assert_close(&actual.variance, &expected.variance, MAX_SUM_ERROR, "variance", isa);
+        assert_close(&actual.inv_std, &expected.inv_std, MAX_SUM_ERROR, "inv_std", isa);
+        assert_close(&actual.output, &expected.output, MAX_SUM_ERROR, "output", isa);
+        assert_close(&actual.inference, &expected.output, MAX_SUM_ERROR, "inference", isa);
+        assert_close(&actual.grads[0], &grads[0], MAX_NORM_GRADIENT_ERROR, "grad_input", isa);
+        assert_near(&actual.grads[1], &grads[1], random, MAX_SUM_ERROR, "grad_gamma", isa);
+        assert_near(&actual.grads[2], &grads[2], random, MAX_SUM_ERROR, "grad_beta", isa);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn norm_is_as_the_reference(pixels in 9usize..200, channels in 1usize..40, seed in 0u64..1000) {
+        check_norm(pixels, channels, seed);
+    }
+}
+
+#[test]
+fn norm_of_many_chunks() {
+    check_norm(2 * 1024 + 3, 64, 1);
+    check_norm(200, 521, 2);
+    check_norm(70_001, 1, 3);
+}
+
+#[test]
+fn norm_of_a_large_mean_does_not_cancel() {
+    let (pixels, channels) = (4099, 24);
+    let shape = NormShape { pixels, channels };
+    // The first pixels of each chunk are far from the rest, the worst case for the pilot.
+    let mut input: Vec<f32> = values(pixels * channels, 1).iter().map(|x| 577.0 + x).collect();
+    input[..40 * channels].fill(560.0);
+    let ones = vec![1.0; channels];
+    let expected = reference::norm::forward_training(f64::from(EPSILON), &wide(&input), &wide(&ones), &wide(&ones));
+    for isa in Isa::all() {
+        let actual = Norm::run(isa, shape, &input, &ones, &ones, &input);
+        assert_close(&actual.variance, &expected.variance, MAX_SHIFTED_VARIANCE_ERROR, "variance", isa);
+        assert_close(&actual.output, &expected.output, MAX_SHIFTED_OUTPUT_ERROR, "output", isa);
+    }
+}
+
+#[test]
+fn norm_of_a_constant_is_beta() {
+    let shape = NormShape { pixels: 1000, channels: 3 };
+    let input = vec![123.456; 3000];
+    for isa in Isa::all() {
+        let actual = Norm::run(isa, shape, &input, &[1.0; 3], &[0.5; 3], &input);
+        assert!(actual.variance.iter().all(|&v| v < 1e-9), "{isa:?} {:?}", actual.variance);
+        assert!(actual.output.iter().all(|&y| (y - 0.5).abs() < 1e-2), "{isa:?}");
+    }
+}
+
+#[test]
+fn running_averages_move_as_the_reference() {
+    let [mean, variance] = [values(9, 1), values(9, 2).iter().map(|x| x.abs()).collect()];
+    let (mut running_mean, mut running_var) = (values(9, 3), vec![1.0; 9]);
+    let expected = reference::norm::update_running(
+        f64::from(0.1_f32),
+        7,
+        &wide(&mean),
+        &wide(&variance),
+        &wide(&running_mean),
+        &wide(&running_var),
+    );
+    norm::update_running(0.1, 7, &mean, &variance, &mut running_mean, &mut running_var);
+    assert!(error(&running_mean, &expected[0]) < MAX_ROUNDING_ERROR);
+    assert!(error(&running_var, &expected[1]) < MAX_ROUNDING_ERROR);
+}
+
+// ---- elementwise ----
+
+proptest! {
+    #[test]
+    fn elementwise_is_as_the_reference(len in 1usize..100, seed in 0u64..1000) {
+        check_elementwise(len, seed);
+    }
+}
+
+#[test]
+fn elementwise_of_many_chunks() {
+    check_elementwise(3 * 32768 + 5, 1);
+}
+
+fn check_elementwise(len: usize, seed: u64) {
+    let (a, b) = (ties(len, seed), values(len, seed + 1));
+    let scaled: Vec<f32> = b.iter().map(|x| x * 30.0).collect();
+    let (wide_a, wide_b) = (wide(&a), wide(&b));
+    for isa in Isa::all() {
+        let relu = filled(len, |y| elementwise::relu(isa, &a, y));
+        assert_exact(&relu, &reference::elementwise::relu(&wide_a), "relu", isa);
+        let grad = filled(len, |y| elementwise::relu_backward(isa, &relu, &b, y));
+        assert_exact(&grad, &reference::elementwise::relu_backward(&wide(&relu), &wide_b), "relu_backward", isa);
+        let sum = reference::elementwise::add(&wide_a, &wide_b);
+        assert_exact(&filled(len, |y| elementwise::add(isa, &a, &b, y)), &sum, "add", isa);
+        let mut target = a.clone();
+        elementwise::add_assign(isa, &mut target, &b);
+        assert_exact(&target, &sum, "add_assign", isa);
+        let sigmoid = filled(len, |y| elementwise::sigmoid(isa, &scaled, y));
+        let expected = reference::elementwise::sigmoid(&wide(&scaled));
+        assert_close(&sigmoid, &expected, MAX_ROUNDING_ERROR, "sigmoid", isa);
+        let grad = filled(len, |y| elementwise::sigmoid_backward(isa, &sigmoid, &a, y));
+        let expected = reference::elementwise::sigmoid_backward(&wide(&sigmoid), &wide_a);
+        assert_close(&grad, &expected, MAX_ROUNDING_ERROR, "sigmoid_backward", isa);
+    }
+}
+
+#[test]
+fn not_a_number_stays() {
+    let input = [f32::NAN, 1.0, -1.0];
+    for isa in Isa::all() {
+        assert!(filled(3, |y| elementwise::relu(isa, &input, y))[0].is_nan(), "{isa:?}");
+        assert!(filled(3, |y| elementwise::sigmoid(isa, &input, y))[0].is_nan(), "{isa:?}");
+        assert!(filled(3, |y| softmax::softmax(isa, 1, 3, &input, y)).iter().all(|p| p.is_nan()), "{isa:?}");
+        let shape = ReduceShape { batch: 1, pixels: 1, channels: 3 };
+        let (stats, argmax) = channel_stats(isa, shape, &[1.0, f32::NAN, 2.0]);
+        assert!(stats.iter().all(|y| y.is_nan()) && argmax == [1], "{isa:?}");
+        // An infinity of each sign makes the mean NaN, not the maximum.
+        let (stats, argmax) = channel_stats(isa, shape, &[1.0, f32::NEG_INFINITY, f32::INFINITY]);
+        assert!(stats[0].is_nan() && stats[1] == f32::INFINITY && argmax == [2], "{isa:?}");
+        let shape = ReduceShape { batch: 1, pixels: 3, channels: 1 };
+        let (maximum, argmax) = global_max(isa, shape, &[1.0, f32::NAN, 2.0]);
+        assert!(maximum[0].is_nan() && argmax == [1], "{isa:?}");
+        let shape = PoolShape { batch: 1, rows: 1, columns: 3, channels: 1, kernel: [1, 3], stride: [1, 1], padding: [0, 0] };
+        let (maximum, argmax) = max_pool(isa, shape, &[1.0, f32::NAN, 2.0]);
+        assert!(maximum[0].is_nan() && argmax == [1], "{isa:?}");
+    }
+}
+
+// ---- pools ----
+
+fn max_pool(isa: Isa, shape: PoolShape, input: &[f32]) -> (Vec<f32>, Vec<u32>) {
+    let (mut output, mut argmax) = (dirty(shape.output_len()), vec![u32::MAX; shape.output_len()]);
+    pool::max_pool(isa, shape, input, &mut output, &mut argmax);
+    (output, argmax)
+}
+
+fn check_pool(shape: PoolShape, seed: u64) {
+    let PoolShape { batch, rows, columns, channels, kernel, stride, padding } = shape;
+    let plain = reference::pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding };
+    assert_eq!([shape.out_rows(), shape.out_columns()], plain.out());
+    let (input, grad_output) = (ties(shape.input_len(), seed), values(shape.output_len(), seed + 1));
+    let (maximum, winners) = reference::pool::max_pool(plain, &wide(&input));
+    let max_grad = reference::pool::max_pool_backward(plain, &winners, &wide(&grad_output));
+    let average = reference::pool::average_pool(plain, &wide(&input));
+    let average_grad = reference::pool::average_pool_backward(plain, &wide(&grad_output));
+    for isa in Isa::all() {
+        let (output, argmax) = max_pool(isa, shape, &input);
+        assert_exact(&output, &maximum, "max_pool", isa);
+        assert_eq!(argmax, winners, "{isa:?} {shape:?}");
+        let grad = filled(input.len(), |x| pool::max_pool_backward(isa, shape, &argmax, &grad_output, x));
+        assert_close(&grad, &max_grad, MAX_SUM_ERROR, "max_pool_backward", isa);
+        let output = filled(grad_output.len(), |y| pool::average_pool(isa, shape, &input, y));
+        assert_close(&output, &average, MAX_SUM_ERROR, "average_pool", isa);
+        let grad = filled(input.len(), |x| pool::average_pool_backward(isa, shape, &grad_output, x));
+        assert_close(&grad, &average_grad, MAX_SUM_ERROR, "average_pool_backward", isa);
+    }
+}
+
+fn pools() -> impl Strategy<Value = PoolShape> {
+    let kernel = (1usize..5, 1usize..5);
+    let shape = (1usize..3, 4usize..14, 4usize..14, 1usize..20, kernel, (1usize..4, 1usize..4), (0usize..4, 0usize..4));
+    shape.prop_map(|(batch, rows, columns, channels, kernel, stride, padding)| PoolShape {
+        batch,
+        rows,
+        columns,
+        channels,
+        kernel: [kernel.0, kernel.1],
+        stride: [stride.0, stride.1],
+        padding: [padding.0 % kernel.0, padding.1 % kernel.1],
+    })
+}
+
+proptest! {
+    #[test]
+    fn pools_are_as_the_reference(shape in pools(), seed in 0u64..1000) {
+        check_pool(shape, seed);
+    }
+}
+
+#[test]
+fn pools_of_the_networks() {
+    let shape = |kernel, stride, padding| PoolShape {
+        batch: 2,
+        rows: 32,
+        columns: 16,
+        channels: 64,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: [padding; 2],
+    };
+    check_pool(shape(3, 2, 1), 1); // the residual networks' and Inception's
+    check_pool(shape(2, 2, 0), 2); // VGG's
+    check_pool(shape(3, 1, 1), 3); // inside an inception block
+}
+
+// ---- global pools and attention ----
+
+fn global_max(isa: Isa, shape: ReduceShape, input: &[f32]) -> (Vec<f32>, Vec<u32>) {
+    let len = shape.batch * shape.channels;
+    let (mut output, mut argmax) = (dirty(len), vec![u32::MAX; len]);
+    reduce::global_max(isa, shape, input, &mut output, &mut argmax);
+    (output, argmax)
+}
+
+fn channel_stats(isa: Isa, shape: ReduceShape, input: &[f32]) -> (Vec<f32>, Vec<u32>) {
+    let pixels = shape.batch * shape.pixels;
+    let (mut output, mut argmax) = (dirty(2 * pixels), vec![u32::MAX; pixels]);
+    attention::channel_stats(isa, shape, input, &mut output, &mut argmax);
+    (output, argmax)
+}
+
+fn check_reductions(shape: ReduceShape, seed: u64) {
+    let ReduceShape { batch, pixels, channels } = shape;
+    let plain = reference::reduce::ReduceShape { batch, pixels, channels };
+    let input = ties(shape.len(), seed);
+    let (grad_vectors, grad_maps) = (values(batch * channels, seed + 1), values(2 * batch * pixels, seed + 2));
+    let wide_input = wide(&input);
+    let average = reference::reduce::global_average(plain, &wide_input);
+    let average_grad = reference::reduce::global_average_backward(plain, &wide(&grad_vectors));
+    let (maximum, winners) = reference::reduce::global_max(plain, &wide_input);
+    let max_grad = reference::reduce::global_max_backward(plain, &winners, &wide(&grad_vectors));
+    let (stats, best) = reference::attention::channel_stats(plain, &wide_input);
+    let stats_grad = reference::attention::channel_stats_backward(plain, &best, &wide(&grad_maps));
+    for isa in Isa::all() {
+        let output = filled(average.len(), |y| reduce::global_average(isa, shape, &input, y));
+        assert_close(&output, &average, MAX_SUM_ERROR, "global_average", isa);
+        let grad = filled(input.len(), |x| reduce::global_average_backward(isa, shape, &grad_vectors, x));
+        assert_close(&grad, &average_grad, MAX_ROUNDING_ERROR, "global_average_backward", isa);
+        let (output, argmax) = global_max(isa, shape, &input);
+        assert_exact(&output, &maximum, "global_max", isa);
+        assert_eq!(argmax, winners, "{isa:?} {shape:?}");
+        let grad = filled(input.len(), |x| reduce::global_max_backward(isa, shape, &argmax, &grad_vectors, x));
+        assert_exact(&grad, &max_grad, "global_max_backward", isa);
+        let (output, argmax) = channel_stats(isa, shape, &input);
+        assert_close(&output, &stats, MAX_SUM_ERROR, "channel_stats", isa);
+        assert_eq!(argmax, best, "{isa:?} {shape:?}");
+        let grad = filled(input.len(), |x| attention::channel_stats_backward(isa, shape, &argmax, &grad_maps, x));
+        assert_close(&grad, &stats_grad, MAX_ROUNDING_ERROR, "channel_stats_backward", isa);
+    }
+}
+
+fn check_scales(shape: ReduceShape, seed: u64) {
+    let ReduceShape { batch, pixels, channels } = shape;
+    let plain = reference::reduce::ReduceShape { batch, pixels, channels };
+    let (input, grad_output) = (values(shape.len(), seed), values(shape.len(), seed + 1));
+    let (vectors, maps) = (values(batch * channels, seed + 2), values(batch * pixels, seed + 3));
+    let (wide_input, wide_grad) = (wide(&input), wide(&grad_output));
+    let by_channel = reference::attention::scale_channels(plain, &wide_input, &wide(&vectors));
+    let by_channel_grads = reference::attention::scale_channels_backward(plain, &wide_input, &wide(&vectors), &wide_grad);
+    let by_pixel = reference::attention::scale_pixels(plain, &wide_input, &wide(&maps));
+    let by_pixel_grads = reference::attention::scale_pixels_backward(plain, &wide_input, &wide(&maps), &wide_grad);
+    for isa in Isa::all() {
+        let output = filled(input.len(), |y| attention::scale_channels(isa, shape, &input, &vectors, y));
+        assert_exact(&output, &by_channel, "scale_channels", isa);
+        let [mut x, mut factor] = [dirty(input.len()), dirty(vectors.len())];
+        attention::scale_channels_backward(isa, shape, &input, &vectors, &grad_output, &mut x, &mut factor);
+        assert_exact(&x, &by_channel_grads[0], "scale_channels_backward, input", isa);
+        assert_close(&factor, &by_channel_grads[1], MAX_SUM_ERROR, "scale_channels_backward, factor", isa);
+        let output = filled(input.len(), |y| attention::scale_pixels(isa, shape, &input, &maps, y));
+        assert_exact(&output, &by_pixel, "scale_pixels", isa);
+        let [mut x, mut factor] = [dirty(input.len()), dirty(maps.len())];
+        attention::scale_pixels_backward(isa, shape, &input, &maps, &grad_output, &mut x, &mut factor);
+        assert_exact(&x, &by_pixel_grads[0], "scale_pixels_backward, input", isa);
+        assert_close(&factor, &by_pixel_grads[1], MAX_SUM_ERROR, "scale_pixels_backward, factor", isa);
+    }
+}
+
+fn reductions() -> impl Strategy<Value = ReduceShape> {
+    let shape = (1usize..4, 1usize..150, 1usize..80);
+    shape.prop_map(|(batch, pixels, channels)| ReduceShape { batch, pixels, channels })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn reductions_are_as_the_reference(shape in reductions(), seed in 0u64..1000) {
+        check_reductions(shape, seed);
+    }
+
+    #[test]
+    fn scales_are_as_the_reference(shape in reductions(), seed in 0u64..1000) {
+        check_scales(shape, seed);
+    }
+}
+
+#[test]
+fn reductions_and_scales_of_many_chunks() {
+    for (pixels, channels) in [(1030, 64), (515, 128), (259, 256), (131, 512), (67, 528), (40_000, 1)] {
+        let shape = ReduceShape { batch: 2, pixels, channels };
+        check_reductions(shape, 1);
+        check_scales(shape, 2);
+    }
+}
+
+#[test]
+fn maxima_of_negative_values() {
+    let shape = ReduceShape { batch: 2, pixels: 37, channels: 5 };
+    let plain = reference::reduce::ReduceShape { batch: 2, pixels: 37, channels: 5 };
+    let input: Vec<f32> = values(shape.len(), 1).iter().map(|x| x - 2.0).collect();
+    let expected = reference::attention::channel_stats(plain, &wide(&input));
+    for isa in Isa::all() {
+        // The lanes beyond the fifth channel must not win with their zeros.
+        let (stats, argmax) = channel_stats(isa, shape, &input);
+        assert_close(&stats, &expected.0, MAX_SUM_ERROR, "channel_stats", isa);
+        assert_eq!(argmax, expected.1);
+        assert_exact(
+            &global_max(isa, shape, &input).0,
+            &reference::reduce::global_max(plain, &wide(&input)).0,
+            "global_max",
+            isa,
+        );
+    }
+}
+
+// ---- linear ----
+
+struct Linear {
+    output: Vec<f32>,
+    /// input, weight, bias
+    grads: [Vec<f32>; 3],
+}
+
+impl Linear {
+    fn run(isa: Isa, shape: LinearShape, seed: u64) -> (Linear, [Vec<f32>; 4]) {
+        let LinearShape { batch, in_features, out_features } = shape;
+        let (input, weight) = (values(batch * in_features, seed), values(out_features * in_features, seed + 1));
+        let (bias, grad) = (values(out_features, seed + 2), values(batch * out_features, seed + 3));
+        let output = filled(grad.len(), |y| linear::forward(isa, shape, &input, &weight, &bias, y));
+        let mut grads = [dirty(input.len()), dirty(weight.len()), dirty(bias.len())];
+        let [grad_input, grad_weight, grad_bias] = &mut grads;
+        linear::backward(isa, shape, &input, &weight, &grad, grad_input, grad_weight, grad_bias);
+        (Linear { output, grads }, [input, weight, bias, grad])
+    }
+}
+
+fn check_linear(shape: LinearShape, seed: u64) {
+    for isa in Isa::all() {
+        let (actual, arguments) = Linear::run(isa, shape, seed);
+        let [input, weight, bias, grad] = arguments.map(|x| wide(&x));
+        let output = reference::linear::forward(shape.in_features, &input, &weight, &bias);
+        assert_close(&actual.output, &output, MAX_SUM_ERROR, "linear", isa);
+        let grads = reference::linear::backward(shape.in_features, &input, &weight, &grad);
+        for (actual, (expected, what)) in actual.grads.iter().zip(grads.iter().zip(["grad_input", "grad_weight", "grad_bias"])) {
+            assert_close(actual, expected, MAX_SUM_ERROR, what, isa);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn linear_is_as_the_reference(batch in 1usize..12, in_features in 1usize..90, out_features in 1usize..20, seed in 0u64..1000) {
+        check_linear(LinearShape { batch, in_features, out_features }, seed);
+    }
+}
+
+#[test]
+fn linear_of_several_tasks() {
+    check_linear(LinearShape { batch: 9, in_features: 777, out_features: 131 }, 1);
+}
+
+// ---- softmax ----
+
+proptest! {
+    #[test]
+    fn softmax_is_as_the_reference(batch in 1usize..6, classes in 1usize..20, scale in 0.1f32..60.0, seed in 0u64..1000) {
+        let logits: Vec<f32> = values(batch * classes, seed).iter().map(|x| x * scale).collect();
+        let labels: Vec<u32> = (0..batch).map(|n| ((n as u64 + seed) % classes as u64) as u32).collect();
+        let expected = reference::softmax::softmax(classes, &wide(&logits));
+        let loss = reference::softmax::cross_entropy(classes, &wide(&logits), &labels);
+        let grad = reference::softmax::cross_entropy_backward(classes, &expected, &labels, 0.7);
+        for isa in Isa::all() {
+            let plain = filled(logits.len(), |p| softmax::softmax(isa, batch, classes, &logits, p));
+            assert_close(&plain, &expected, MAX_SUM_ERROR, "softmax", isa);
+            let mut probabilities = dirty(logits.len());
+            let actual = softmax::cross_entropy(isa, batch, classes, &logits, &labels, &mut probabilities);
+            assert_eq!(plain, probabilities);
+            assert!((f64::from(actual) - loss).abs() < MAX_SUM_ERROR * loss.max(1.0), "{isa:?}: {actual} {loss}");
+            let actual = filled(logits.len(), |g| {
+                softmax::cross_entropy_backward(batch, classes, &probabilities, &labels, 0.7, g);
+            });
+            let worst = actual.iter().zip(&grad).map(|(&a, e)| (f64::from(a) - e).abs()).fold(0.0, f64::max);
+            assert!(worst < MAX_ROUNDING_ERROR, "{isa:?}: {worst:e}");
+        }
+    }
+}
+
+#[test]
+fn the_loss_of_a_hopeless_label_is_finite() {
+    for isa in Isa::all() {
+        let loss = softmax::cross_entropy(isa, 1, 2, &[500.0, -500.0], &[1], &mut [0.0; 2]);
+        assert_eq!(loss, 1000.0, "{isa:?}");
+    }
+}
+
+// ---- Adam ----
+
+fn adam_steps(isa: Isa, len: usize, weight_decay: f32, seed: u64) -> [Vec<f32>; 3] {
+    let (mut parameter, mut first, mut second) = (values(len, seed), vec![0.0; len], vec![0.0; len]);
+    for step in 1..=3 {
+        let adam = AdamStep { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, step };
+        adam::step(isa, &adam, &values(len, seed + step), &mut parameter, &mut first, &mut second);
+    }
+    [parameter, first, second]
+}
+
+fn check_adam(len: usize, weight_decay: f32, seed: u64) {
+    let mut expected = [wide(&values(len, seed)), vec![0.0; len], vec![0.0; len]];
+    for step in 1..=3 {
+        let adam = reference::adam::AdamStep {
+            learning_rate: f64::from(0.01_f32),
+            beta1: f64::from(0.9_f32),
+            beta2: f64::from(0.999_f32),
+            epsilon: 1e-8,
+            weight_decay: f64::from(weight_decay),
+            step,
+        };
+        let gradient = wide(&values(len, seed + step));
+        expected = reference::adam::step(&adam, &gradient, &expected[0], &expected[1], &expected[2]);
+    }
+    for isa in Isa::all() {
+        for (actual, expected) in adam_steps(isa, len, weight_decay, seed).iter().zip(&expected) {
+            assert_close(actual, expected, MAX_SUM_ERROR, "adam", isa);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn adam_is_as_the_reference(len in 1usize..60, weight_decay in 0f32..0.1, seed in 0u64..1000) {
+        check_adam(len, weight_decay, seed);
+    }
+}
+
+#[test]
+fn adam_of_many_chunks() {
+    check_adam(100_003, 0.0, 1);
+}
+
+// ---- threads ----
+
+/// Every kernel's outputs at sizes of several chunks.
+fn everything(isa: Isa) -> Vec<Vec<f32>> {
+    let mut all = Vec::new();
+    for channels in [64, 13] {
+        let shape = ReduceShape { batch: 3, pixels: 1500, channels };
+        let (input, grad) = (values(shape.len(), 1), values(shape.len(), 2));
+        let (vectors, maps) = (values(3 * channels, 3), values(2 * 3 * 1500, 4));
+        let bits = |argmax: Vec<u32>| argmax.into_iter().map(f32::from_bits).collect::<Vec<_>>();
+        let mut map = |work: &dyn Fn(&mut [f32])| all.push(filled(shape.len(), work));
+        map(&|y| elementwise::relu(isa, &input, y));
+        map(&|y| elementwise::relu_backward(isa, &input, &grad, y));
+        map(&|y| elementwise::add(isa, &input, &grad, y));
+        map(&|y| elementwise::sigmoid(isa, &input, y));
+        map(&|y| elementwise::sigmoid_backward(isa, &input, &grad, y));
+        map(&|y| reduce::global_average_backward(isa, shape, &vectors, y));
+        map(&|y| attention::scale_channels(isa, shape, &input, &vectors, y));
+        map(&|y| attention::scale_pixels(isa, shape, &input, &maps[..maps.len() / 2], y));
+        all.push(filled(vectors.len(), |y| reduce::global_average(isa, shape, &input, y)));
+        let (maximum, argmax) = global_max(isa, shape, &input);
+        all.push(filled(shape.len(), |x| reduce::global_max_backward(isa, shape, &argmax, &vectors, x)));
+        all.extend([maximum, bits(argmax)]);
+        let (stats, argmax) = channel_stats(isa, shape, &input);
+        all.push(filled(shape.len(), |x| attention::channel_stats_backward(isa, shape, &argmax, &maps, x)));
+        all.extend([stats, bits(argmax)]);
+        let [mut x, mut factor] = [dirty(input.len()), dirty(vectors.len())];
+        attention::scale_channels_backward(isa, shape, &input, &vectors, &grad, &mut x, &mut factor);
+        all.extend([x, factor]);
+        let [mut x, mut factor] = [dirty(input.len()), dirty(maps.len() / 2)];
+        attention::scale_pixels_backward(isa, shape, &input, &maps[..maps.len() / 2], &grad, &mut x, &mut factor);
+        all.extend([x, factor]);
+        let shape = NormShape { pixels: 4500, channels };
+        let (gamma, beta) = (values(channels, 5), values(channels, 6));
+        let norm = Norm::run(isa, shape, &input, &gamma, &beta, &grad);
+        all.extend([norm.output, norm.mean, norm.inv_std, norm.variance, norm.inference]);
+        all.extend(norm.grads);
+        let shape = PoolShape { batch: 3, rows: 50, columns: 30, channels, kernel: [3; 2], stride: [2; 2], padding: [1; 2] };
+        let (maximum, argmax) = max_pool(isa, shape, &input);
+        all.push(filled(input.len(), |x| pool::max_pool_backward(isa, shape, &argmax, &maximum, x)));
+        all.push(filled(input.len(), |x| pool::average_pool_backward(isa, shape, &maximum, x)));
+        all.push(filled(maximum.len(), |y| pool::average_pool(isa, shape, &input, y)));
+        all.extend([maximum, bits(argmax)]);
+    }
+    let (linear, _) = Linear::run(isa, LinearShape { batch: 9, in_features: 300, out_features: 70 }, 1);
+    all.push(linear.output);
+    all.extend(linear.grads);
+    all.extend(adam_steps(isa, 50_000, 0.01, 1));
+    all
+}
+
+#[test]
+fn the_same_bits_for_any_number_of_threads() {
+    for isa in Isa::all() {
+        let runs = [1, 2, 3].map(|threads| Pool::new(threads).expect("threads").run(|| everything(isa)));
+        for (i, one) in runs[0].iter().enumerate() {
+            for other in &runs[1..] {
+                let same = one.iter().zip(&other[i]).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same && one.len() == other[i].len(), "{isa:?}: output {i} differs");
+            }
+        }
+    }
+}

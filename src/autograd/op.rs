@@ -1,0 +1,240 @@
+//! Every operation of the tape: what it computes, and beneath it how its gradient flows back.
+//!
+//! Inputs and outputs are slices whose lengths the tape has checked; here operations only meet their kernels.
+
+use super::ParameterId;
+use osteon_kernels::attention;
+use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::elementwise;
+use osteon_kernels::linear::{self, LinearShape};
+use osteon_kernels::norm::{self, NormShape};
+use osteon_kernels::pool::{self, PoolShape};
+use osteon_kernels::reduce::{self, ReduceShape};
+use osteon_kernels::simd::Isa;
+use osteon_kernels::softmax;
+
+/// An operation and its sizes. The comment lists its inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    /// A tensor from outside.
+    Input,
+    /// A parameter of the network.
+    Parameter(ParameterId),
+    /// x, weight
+    Conv(ConvShape),
+    /// x, gamma, beta, running mean, running variance; over the batch's own statistics.
+    BatchNorm(NormShape, f32),
+    /// The same inputs; over the running statistics.
+    FrozenNorm(NormShape, f32),
+    /// x
+    Relu,
+    /// x
+    Sigmoid,
+    /// a, b
+    Add,
+    /// x
+    MaxPool(PoolShape),
+    /// x
+    AveragePool(PoolShape),
+    /// x
+    GlobalAverage(ReduceShape),
+    /// x
+    GlobalMax(ReduceShape),
+    /// x; mean and maximum over channels.
+    ChannelStats(ReduceShape),
+    /// x, a factor for each image and channel
+    ScaleChannels(ReduceShape),
+    /// x, a factor for each pixel
+    ScalePixels(ReduceShape),
+    /// x, weight, bias
+    Linear(LinearShape),
+    /// logits (batch, classes); the labels are in [`Saved::indices`]. The mean over the batch.
+    CrossEntropy {
+        /// Images.
+        batch: usize,
+        /// Logits an image.
+        classes: usize,
+    },
+}
+
+/// What a forward pass remembers for its backward pass beside inputs and output.
+#[derive(Debug, Default)]
+pub struct Saved {
+    /// Batch norm: mean, 1/std and variance of each channel. Frozen norm: the factor of each channel. Cross-entropy:
+    /// probabilities.
+    pub floats: Vec<f32>,
+    /// Maxima: where they were. Cross-entropy: labels.
+    pub indices: Vec<u32>,
+}
+
+impl Op {
+    /// Its name, as a trace shows it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Parameter(_) => "parameter",
+            Op::Conv(_) => "conv",
+            Op::BatchNorm(..) => "batch norm",
+            Op::FrozenNorm(..) => "batch norm, running statistics",
+            Op::Relu => "relu",
+            Op::Sigmoid => "sigmoid",
+            Op::Add => "add",
+            Op::MaxPool(_) => "max pool",
+            Op::AveragePool(_) => "average pool",
+            Op::GlobalAverage(_) => "global average",
+            Op::GlobalMax(_) => "global max",
+            Op::ChannelStats(_) => "channel mean and max",
+            Op::ScaleChannels(_) => "scale channels",
+            Op::ScalePixels(_) => "scale pixels",
+            Op::Linear(_) => "linear",
+            Op::CrossEntropy { .. } => "cross-entropy",
+        }
+    }
+
+    /// Floating-point operations of the forward pass that are multiplications with weights: convolutions and linear layers.
+    pub fn flops(&self) -> u64 {
+        match self {
+            Op::Conv(shape) => shape.flops(),
+            Op::Linear(s) => 2 * (s.batch * s.in_features * s.out_features) as u64,
+            _ => 0,
+        }
+    }
+
+    /// How many of the inputs, from the first, can have a gradient.
+    pub(super) fn differentiates(&self) -> usize {
+        match self {
+            Op::Input | Op::Parameter(_) => 0,
+            Op::Conv(_) | Op::Add | Op::ScaleChannels(_) | Op::ScalePixels(_) => 2,
+            Op::BatchNorm(..) | Op::Linear(_) => 3,
+            _ => 1,
+        }
+    }
+
+    /// Whether the backward pass reads the values of the inputs, and of the output.
+    pub(super) fn rereads(&self) -> (bool, bool) {
+        match self {
+            Op::Conv(_) | Op::BatchNorm(..) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::Linear(_) => (true, false),
+            Op::Relu | Op::Sigmoid => (false, true),
+            _ => (false, false),
+        }
+    }
+
+    /// Lengths of the buffers of [`Saved`].
+    pub(super) fn saved_len(&self, output: usize) -> (usize, usize) {
+        match *self {
+            Op::BatchNorm(s, _) => (3 * s.channels, 0),
+            Op::FrozenNorm(s, _) => (s.channels, 0),
+            Op::MaxPool(_) | Op::GlobalMax(_) => (0, output),
+            Op::ChannelStats(s) => (0, s.batch * s.pixels),
+            Op::CrossEntropy { batch, classes } => (batch * classes, batch),
+            _ => (0, 0),
+        }
+    }
+
+    /// Length of the scratch of forward.
+    pub(super) fn forward_scratch_len(&self) -> usize {
+        match *self {
+            Op::Conv(s) => conv::forward_scratch_len(s),
+            Op::BatchNorm(s, _) | Op::FrozenNorm(s, _) => norm::scratch_len(s),
+            _ => 0,
+        }
+    }
+
+    /// Length of the scratch of backward.
+    pub(super) fn backward_scratch_len(&self) -> usize {
+        match *self {
+            Op::Conv(s) => conv::backward_data_scratch_len(s).max(conv::backward_weights_scratch_len(s)),
+            Op::BatchNorm(s, _) => norm::scratch_len(s),
+            _ => 0,
+        }
+    }
+
+    /// Overwrites `output`. A convolution's second input is its *packed* weight.
+    pub(super) fn forward(&self, isa: Isa, inputs: &[&[f32]], output: &mut [f32], saved: &mut Saved, scratch: &mut [f32]) {
+        match *self {
+            Op::Input | Op::Parameter(_) => unreachable!("a leaf has its value"),
+            Op::Conv(s) => conv::forward(isa, s, inputs[0], inputs[1], output, scratch),
+            Op::BatchNorm(s, epsilon) => {
+                let (mean, rest) = saved.floats.split_at_mut(s.channels);
+                let (inv_std, variance) = rest.split_at_mut(s.channels);
+                let [x, gamma, beta] = [inputs[0], inputs[1], inputs[2]];
+                norm::forward_training(isa, s, epsilon, x, gamma, beta, output, mean, inv_std, variance, scratch);
+            }
+            Op::FrozenNorm(s, epsilon) => {
+                let [x, gamma, beta, mean, variance] = [inputs[0], inputs[1], inputs[2], inputs[3], inputs[4]];
+                norm::forward_inference(isa, s, epsilon, x, gamma, beta, mean, variance, output, scratch);
+                for ((factor, gamma), variance) in saved.floats.iter_mut().zip(gamma).zip(variance) {
+                    *factor = gamma / (variance + epsilon).sqrt();
+                }
+            }
+            Op::Relu => elementwise::relu(isa, inputs[0], output),
+            Op::Sigmoid => elementwise::sigmoid(isa, inputs[0], output),
+            Op::Add => elementwise::add(isa, inputs[0], inputs[1], output),
+            Op::MaxPool(s) => pool::max_pool(isa, s, inputs[0], output, &mut saved.indices),
+            Op::AveragePool(s) => pool::average_pool(isa, s, inputs[0], output),
+            Op::GlobalAverage(s) => reduce::global_average(isa, s, inputs[0], output),
+            Op::GlobalMax(s) => reduce::global_max(isa, s, inputs[0], output, &mut saved.indices),
+            Op::ChannelStats(s) => attention::channel_stats(isa, s, inputs[0], output, &mut saved.indices),
+            Op::ScaleChannels(s) => attention::scale_channels(isa, s, inputs[0], inputs[1], output),
+            Op::ScalePixels(s) => attention::scale_pixels(isa, s, inputs[0], inputs[1], output),
+            Op::Linear(s) => linear::forward(isa, s, inputs[0], inputs[1], inputs[2], output),
+            Op::CrossEntropy { batch, classes } => {
+                let Saved { floats: probabilities, indices: labels } = saved;
+                output[0] = softmax::cross_entropy(isa, batch, classes, inputs[0], labels, probabilities);
+            }
+        }
+    }
+
+    /// Overwrites `grads`, the gradients of the inputs, from `grad`, that of the output. Values that
+    /// [`rereads`](Self::rereads) does not ask for are empty slices. A convolution skips a gradient that is empty.
+    pub(super) fn backward(
+        &self,
+        isa: Isa,
+        (inputs, output): (&[&[f32]], &[f32]),
+        saved: &Saved,
+        grad: &[f32],
+        grads: &mut [&mut [f32]],
+        scratch: &mut [f32],
+    ) {
+        match (*self, grads) {
+            (Op::Conv(s), [x, weight]) => {
+                if !x.is_empty() {
+                    conv::backward_data(isa, s, grad, inputs[1], x, scratch);
+                }
+                if !weight.is_empty() {
+                    conv::backward_weights(isa, s, inputs[0], grad, weight, scratch);
+                }
+            }
+            (Op::BatchNorm(s, _), [x, gamma, beta]) => {
+                let (mean, rest) = saved.floats.split_at(s.channels);
+                let inv_std = &rest[..s.channels];
+                norm::backward(isa, s, inputs[0], grad, inputs[1], mean, inv_std, x, gamma, beta, scratch);
+            }
+            // Only the input's gradient: what is frozen does not learn. It is a factor a channel, of one image of all pixels.
+            (Op::FrozenNorm(s, _), [x]) => {
+                let shape = ReduceShape { batch: 1, pixels: s.pixels, channels: s.channels };
+                attention::scale_channels(isa, shape, grad, &saved.floats, x);
+            }
+            (Op::Relu, [x]) => elementwise::relu_backward(isa, output, grad, x),
+            (Op::Sigmoid, [x]) => elementwise::sigmoid_backward(isa, output, grad, x),
+            (Op::Add, [a, b]) => {
+                a.copy_from_slice(grad);
+                b.copy_from_slice(grad);
+            }
+            (Op::MaxPool(s), [x]) => pool::max_pool_backward(isa, s, &saved.indices, grad, x),
+            (Op::AveragePool(s), [x]) => pool::average_pool_backward(isa, s, grad, x),
+            (Op::GlobalAverage(s), [x]) => reduce::global_average_backward(isa, s, grad, x),
+            (Op::GlobalMax(s), [x]) => reduce::global_max_backward(isa, s, &saved.indices, grad, x),
+            (Op::ChannelStats(s), [x]) => attention::channel_stats_backward(isa, s, &saved.indices, grad, x),
+            (Op::ScaleChannels(s), [x, factor]) => {
+                attention::scale_channels_backward(isa, s, inputs[0], inputs[1], grad, x, factor);
+            }
+            (Op::ScalePixels(s), [x, factor]) => attention::scale_pixels_backward(isa, s, inputs[0], inputs[1], grad, x, factor),
+            (Op::Linear(s), [x, weight, bias]) => linear::backward(isa, s, inputs[0], inputs[1], grad, x, weight, bias),
+            (Op::CrossEntropy { batch, classes }, [logits]) => {
+                softmax::cross_entropy_backward(batch, classes, &saved.floats, &saved.indices, grad[0], logits);
+            }
+            (op, grads) => unreachable!("{} with {} gradients", op.name(), grads.len()),
+        }
+    }
+}

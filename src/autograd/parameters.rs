@@ -1,0 +1,144 @@
+//! What a network has learnt: named tensors, trained by gradients or followed by running averages.
+
+use crate::tensor::{Shape, Tensor};
+use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::simd::Isa;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Index of a parameter in its [`Parameters`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ParameterId(pub(crate) usize);
+
+impl ParameterId {
+    /// The index, by which other lists (gradients, moments) go too.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// What a parameter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Weights of a convolution: trained; (kernel rows, kernel columns, in channels, out channels) in memory, PyTorch's
+    /// (out, in, rows, columns) in files.
+    Convolution,
+    /// Trained; the same shape in memory and in files.
+    Plain,
+    /// A running statistic of batch normalisation: not trained.
+    Statistic,
+}
+
+/// A named tensor of a network.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its name in a model file, such as `layer1.0.conv1.weight`.
+    pub name: String,
+    /// What it is for.
+    pub kind: Kind,
+    /// Its values, as the kernels want them.
+    pub value: Tensor,
+}
+
+impl Parameter {
+    /// Whether gradients change it.
+    pub fn is_trained(&self) -> bool {
+        self.kind != Kind::Statistic
+    }
+
+    /// Its shape in a model file: PyTorch's.
+    pub fn file_shape(&self) -> Shape {
+        let shape = self.value.shape();
+        match self.kind {
+            Kind::Convolution => [shape[3], shape[2], shape[0], shape[1]].into(),
+            Kind::Plain | Kind::Statistic => shape,
+        }
+    }
+
+    /// Values in this parameter's memory order (its own, or its gradient's) in the order of a model file.
+    pub fn to_file(&self, values: &[f32]) -> Vec<f32> {
+        let mut file = vec![0.0; values.len()];
+        self.for_each_position(|in_memory, in_file| file[in_file] = values[in_memory]);
+        file
+    }
+
+    /// The inverse of [`to_file`](Self::to_file).
+    pub fn from_file(&self, values: &[f32]) -> Vec<f32> {
+        let mut memory = vec![0.0; values.len()];
+        self.for_each_position(|in_memory, in_file| memory[in_memory] = values[in_file]);
+        memory
+    }
+
+    /// Calls `visit(position in memory, position in a file)` for every value.
+    fn for_each_position(&self, mut visit: impl FnMut(usize, usize)) {
+        let shape = self.value.shape();
+        let (pixels, inputs, outputs) = match self.kind {
+            Kind::Convolution => (shape[0] * shape[1], shape[2], shape[3]),
+            Kind::Plain | Kind::Statistic => (shape.len(), 1, 1),
+        };
+        for pixel in 0..pixels {
+            for input in 0..inputs {
+                for output in 0..outputs {
+                    visit((pixel * inputs + input) * outputs + output, (output * inputs + input) * pixels + pixel);
+                }
+            }
+        }
+    }
+}
+
+/// The parameters of one network, in the order its layers were built.
+#[derive(Debug, Default)]
+pub struct Parameters {
+    all: Vec<Parameter>,
+    packed: Mutex<Packed>,
+}
+
+/// Packed weights of convolutions, by parameter and shape.
+type Packed = HashMap<(ParameterId, ConvShape), Arc<Vec<f32>>>;
+
+impl Parameters {
+    /// None yet.
+    pub fn new() -> Self {
+        Parameters::default()
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, name: impl Into<String>, kind: Kind, value: Tensor) -> ParameterId {
+        self.all.push(Parameter { name: name.into(), kind, value });
+        ParameterId(self.all.len() - 1)
+    }
+
+    /// The parameter `id`.
+    pub fn get(&self, id: ParameterId) -> &Parameter {
+        &self.all[id.0]
+    }
+
+    /// The values of `id`, to change.
+    pub fn values_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        self.packed.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.all[id.0].value.values_mut()
+    }
+
+    /// All of them with their ids.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ParameterId, &Parameter)> {
+        self.all.iter().enumerate().map(|(i, parameter)| (ParameterId(i), parameter))
+    }
+
+    /// The ids of those that gradients change.
+    pub fn trained(&self) -> Vec<ParameterId> {
+        self.iter().filter(|(_, parameter)| parameter.is_trained()).map(|(id, _)| id).collect()
+    }
+
+    /// The weights of a convolution as [`conv::forward`] reads them, packed once and kept until values change.
+    pub(crate) fn packed(&self, id: ParameterId, shape: ConvShape, isa: Isa) -> Arc<Vec<f32>> {
+        let key = (id, ConvShape { batch: 1, ..shape });
+        // A poisoned lock only means that another thread panicked while it held finished entries.
+        let cache = || self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(packed) = cache().get(&key) {
+            return packed.clone();
+        }
+        let mut packed = vec![0.0; conv::packed_len(shape)];
+        conv::pack(isa, shape, self.get(id).value.values(), &mut packed);
+        cache().entry(key).or_insert(Arc::new(packed)).clone()
+    }
+}

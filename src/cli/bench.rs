@@ -1,0 +1,247 @@
+//! `osteon bench`: how fast this machine runs the network, convolution by convolution and as a whole.
+
+use super::terminal::Terminal;
+use crate::data::Size;
+use crate::data::views::Preprocessing;
+use crate::models::{Model, Trainer};
+use crate::optim::Adam;
+use crate::tensor::Context;
+use crate::{Error, Result};
+use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::simd::Isa;
+use osteon_kernels::{par, peak};
+use serde::Serialize;
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Measure the network's convolutions, its forward pass and its training step on this machine.
+///
+/// Every figure is the median of several rounds. The FMA peak is measured in the same run, by the same threads, in registers.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  osteon bench --threads 2 --batch 8 --size 1024x256")]
+pub struct Bench {
+    /// Images a batch.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=1024))]
+    batch: u16,
+    /// The network's input, rows x columns.
+    #[arg(long, value_name = "ROWSxCOLUMNS", default_value = "1024x256")]
+    size: Size,
+    /// The network.
+    #[arg(long, value_name = "NAME", default_value = "inrac")]
+    architecture: String,
+    /// Rounds of which the median is taken.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// All figures of a run.
+#[derive(Serialize)]
+struct Figures {
+    isa: &'static str,
+    threads: usize,
+    architecture: String,
+    size: Size,
+    batch: usize,
+    rounds: usize,
+    peak_gflops: f64,
+    convolutions: Vec<Convolution>,
+    forward_seconds_per_image: f64,
+    training_step_seconds_per_image: f64,
+    peak_memory_bytes: Option<u64>,
+}
+
+/// A convolution's shape and how long its three kernels take.
+#[derive(Serialize)]
+struct Convolution {
+    /// The first layer that has this shape.
+    layer: String,
+    /// Layers that have it.
+    count: usize,
+    shape: String,
+    flops: u64,
+    passes: Vec<Pass>,
+}
+
+/// One of a convolution's kernels.
+#[derive(Serialize)]
+struct Pass {
+    name: &'static str,
+    algorithm: String,
+    milliseconds: f64,
+    gflops: f64,
+    share_of_peak: f64,
+}
+
+impl Bench {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let (batch, rounds) = (usize::from(self.batch), usize::from(self.rounds));
+        let isa = Context::default().isa;
+        let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
+        let model = Model::new(&self.architecture, &classes, self.size.array(), Preprocessing::default(), 1)?;
+        let peak = peak::measure(isa, 10);
+
+        let layers = distinct(model.convolutions(batch)?);
+        let progress = terminal.progress("measuring", layers.len() + 2);
+        let mut convolutions = Vec::new();
+        for (i, (layer, count, shape)) in layers.into_iter().enumerate() {
+            progress.set(i, &layer);
+            convolutions.push(Convolution::measure(isa, layer, count, shape, rounds, peak));
+        }
+
+        progress.set(convolutions.len(), "forward");
+        let images: Vec<f32> = values(batch * self.size.pixels());
+        let labels: Vec<u32> = (0..batch as u32).map(|i| i % classes.len() as u32).collect();
+        let mut failed = None;
+        let mut note = |result: Result<()>| failed = failed.take().or(result.err());
+        let forward = median(rounds, || note(model.logits(&images, batch).map(|logits| drop(black_box(logits)))));
+        progress.set(convolutions.len() + 1, "training step");
+        let mut trainer = Trainer::new(model, Adam::default());
+        let step = median(rounds, || {
+            note(trainer.step(&images, &labels, 1e-4).map(|step| {
+                black_box(step);
+            }))
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        progress.finish("done");
+
+        let figures = Figures {
+            isa: isa.name(),
+            threads: par::workers(),
+            architecture: self.architecture.clone(),
+            size: self.size,
+            batch,
+            rounds,
+            peak_gflops: peak / 1e9,
+            convolutions,
+            forward_seconds_per_image: forward / batch as f64,
+            training_step_seconds_per_image: step / batch as f64,
+            peak_memory_bytes: crate::train::peak_bytes(),
+        };
+        if self.json {
+            let text = serde_json::to_string_pretty(&figures).map_err(|error| Error::setting(error.to_string(), "report it"))?;
+            return terminal.line(text);
+        }
+        figures.print(terminal)
+    }
+}
+
+impl Figures {
+    fn print(&self, terminal: &Terminal) -> Result<()> {
+        let (isa, threads, peak) = (self.isa, self.threads, self.peak_gflops);
+        terminal
+            .line(format_args!("{isa}, threads: {threads}, FMA peak {peak:.1} GFLOP/s, medians of {} rounds", self.rounds))?;
+        terminal.line(format_args!("{} at {}, batch {}", self.architecture, self.size, self.batch))?;
+        terminal.line("")?;
+        let head = ["layer", "count", "shape", "pass", "algorithm", "ms", "GFLOP/s", "of peak"];
+        terminal.line(format_args!(
+            "{:<28} {:>5}  {:<36} {:<16} {:<12} {:>9} {:>9} {:>8}",
+            head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]
+        ))?;
+        for convolution in &self.convolutions {
+            let mut left = (convolution.layer.as_str(), convolution.count.to_string(), convolution.shape.as_str());
+            for pass in &convolution.passes {
+                terminal.line(format_args!(
+                    "{:<28} {:>5}  {:<36} {:<16} {:<12} {:>9.2} {:>9.1} {:>7.0}%",
+                    left.0,
+                    left.1,
+                    left.2,
+                    pass.name,
+                    pass.algorithm,
+                    pass.milliseconds,
+                    pass.gflops,
+                    100.0 * pass.share_of_peak
+                ))?;
+                left = ("", String::new(), "");
+            }
+        }
+        terminal.line("")?;
+        let (forward, step) = (self.forward_seconds_per_image, self.training_step_seconds_per_image);
+        terminal.line(format_args!("forward        {forward:.4} s an image"))?;
+        terminal.line(format_args!("training step  {step:.4} s an image"))?;
+        if let Some(bytes) = self.peak_memory_bytes {
+            terminal.line(format_args!("peak memory    {} MB", bytes >> 20))?;
+        }
+        Ok(())
+    }
+}
+
+impl Convolution {
+    fn measure(isa: Isa, layer: String, count: usize, shape: ConvShape, rounds: usize, peak: f64) -> Self {
+        let (input, weights) = (values(shape.input_len()), values(shape.weight_len()));
+        let grad_output = values(shape.output_len());
+        let mut packed = vec![0.0; conv::packed_len(shape)];
+        conv::pack(isa, shape, &weights, &mut packed);
+        let scratch_len = conv::forward_scratch_len(shape)
+            .max(conv::backward_data_scratch_len(shape))
+            .max(conv::backward_weights_scratch_len(shape));
+        let mut scratch = vec![0.0; scratch_len];
+
+        let mut target = vec![0.0; shape.output_len()];
+        let forward = median(rounds, || conv::forward(isa, shape, &input, &packed, &mut target, &mut scratch));
+        target.resize(shape.input_len(), 0.0);
+        let data = median(rounds, || {
+            conv::backward_data(isa, shape, &grad_output, &weights, &mut target[..shape.input_len()], &mut scratch);
+        });
+        target.resize(shape.weight_len(), 0.0);
+        let weight = median(rounds, || {
+            conv::backward_weights(isa, shape, &input, &grad_output, &mut target[..shape.weight_len()], &mut scratch);
+        });
+
+        let pass = |name, seconds: f64| {
+            let flops = shape.flops() as f64 / seconds;
+            let algorithm = "implicit GEMM".to_owned();
+            Pass { name, algorithm, milliseconds: 1e3 * seconds, gflops: flops / 1e9, share_of_peak: flops / peak }
+        };
+        Convolution {
+            layer,
+            count,
+            shape: describe(&shape),
+            flops: shape.flops(),
+            passes: vec![pass("forward", forward), pass("backward data", data), pass("backward weights", weight)],
+        }
+    }
+}
+
+/// `3x3/2 64>128 at 256x64`: kernel, stride, channels in and out, input.
+fn describe(shape: &ConvShape) -> String {
+    let [rows, columns] = shape.kernel;
+    let stride = if shape.stride == [1, 1] { String::new() } else { format!("/{}", shape.stride[0]) };
+    let (inputs, outputs) = (shape.in_channels, shape.out_channels);
+    format!("{rows}x{columns}{stride} {inputs}>{outputs} at {}x{}", shape.rows, shape.columns)
+}
+
+/// Each shape once, in the order of first appearance: the first layer with it, how many have it.
+fn distinct(layers: Vec<(String, ConvShape)>) -> Vec<(String, usize, ConvShape)> {
+    let mut distinct: Vec<(String, usize, ConvShape)> = Vec::new();
+    for (layer, shape) in layers {
+        match distinct.iter_mut().find(|(_, _, known)| *known == shape) {
+            Some((_, count, _)) => *count += 1,
+            None => distinct.push((layer, 1, shape)),
+        }
+    }
+    distinct
+}
+
+/// Values like activations: of either sign and about one, the same in every run.
+fn values(len: usize) -> Vec<f32> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+/// The median time of `rounds` calls in seconds, after one that warms caches and buffers.
+fn median(rounds: usize, mut work: impl FnMut()) -> f64 {
+    work();
+    let mut seconds: Vec<f64> = (0..rounds)
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[rounds / 2]
+}

@@ -1,0 +1,88 @@
+//! `osteon demo`: everything once, from synthetic patients to a page with pictures, in a few minutes.
+
+use super::evaluate::{self, Job};
+use super::terminal::Terminal;
+use super::{phantom, predict as lines, train};
+use crate::data::Size;
+use crate::data::phantom::PhantomOptions;
+use crate::report::{self, Case};
+use crate::train::{RunFolder, ScheduleName, Settings};
+use crate::{Result, predict};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Show everything in a few minutes: make synthetic patients, train a network on some, evaluate it on the others, classify
+/// one scan, and write a page with pictures.
+///
+/// The network is the paper's, the pictures are smaller and the epochs fewer than the paper's.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  osteon demo\n  osteon demo --seed 2 --output demo-2")]
+pub struct Demo {
+    /// Folder for everything that the demo makes.
+    #[arg(long, value_name = "FOLDER", default_value = "osteon-demo")]
+    output: PathBuf,
+    /// Seed of patients, split and network.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Synthetic patients [default: 400].
+    #[arg(long, value_name = "N")]
+    studies: Option<usize>,
+    /// Passes over the training patients [default: 12].
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// The network's input, rows x columns [default: 256x64].
+    #[arg(long, value_name = "ROWSxCOLUMNS")]
+    size: Option<Size>,
+    /// A few seconds instead of minutes: few patients, tiny pictures; the scores mean nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Replace what an earlier demo left in the folder.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Demo {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let start = Instant::now();
+        let (studies, epochs, size) = if self.quick { (24, 2, [64, 32]) } else { (400, 12, [256, 64]) };
+        let settings = Settings {
+            input_size: self.size.unwrap_or(size.into()),
+            epochs: self.epochs.unwrap_or(epochs),
+            batch: 8,
+            learning_rate: 1e-3,
+            schedule: ScheduleName::Cosine,
+            warm_up_epochs: 1.0,
+            seed: self.seed,
+            split_seed: self.seed,
+            ..Settings::default()
+        };
+        settings.validate()?;
+        let run = self.output.join("run");
+        // Before minutes of work, not after them.
+        RunFolder::create(&run, self.force)?;
+
+        terminal.note("Synthetic patients");
+        let options = PhantomOptions { studies: self.studies.unwrap_or(studies), seed: self.seed, ..PhantomOptions::default() };
+        let manifest = phantom::write(terminal, &options, &self.output.join("phantoms"), self.force)?;
+
+        terminal.note(format_args!("\nTraining the 26-layer network at {}", settings.input_size));
+        train::train(terminal, &manifest, &settings, &run, true)?;
+
+        terminal.note("\nEvaluation on patients that it has not seen");
+        let job = Job::test(&run)?;
+        let mut evaluation = job.evaluate(terminal)?;
+        let unseen = job.rows[0];
+        let row = &job.manifest.rows[unseen];
+        let scan = predict::case(&job.model, &row.patient, &row.read()?, true)?;
+        let scan = Case { truth: evaluation.patients.first().map(|patient| patient.truth), ..scan };
+        let line = lines::line(&row.anterior.path, &evaluation.model.classes, &scan);
+        evaluation.title = "Osteon: a demonstration on synthetic patients".to_owned();
+        evaluation.scan = Some(scan);
+        let (scores, page) = report::write_evaluation(&evaluation, &self.output)?;
+
+        evaluate::print(terminal, &evaluation, &scores)?;
+        terminal.line(line)?;
+        terminal.note(format_args!("\nAll in {:.0} s. The page with pictures:", start.elapsed().as_secs_f64()));
+        terminal.line(page.display())
+    }
+}

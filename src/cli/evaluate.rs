@@ -1,0 +1,175 @@
+//! `osteon evaluate`: a run's network on studies that it has not seen.
+
+use super::terminal::Terminal;
+use crate::data::loader::{Loader, LoaderOptions};
+use crate::data::manifest::Manifest;
+use crate::data::split::Split;
+use crate::metrics::Scores;
+use crate::models::Model;
+use crate::predict;
+use crate::report::{self, Case, Evaluation, PatientRow};
+use crate::train::{Epoch, RunFolder, Settings};
+use crate::{Error, Result, files};
+use clap::ValueEnum;
+use std::path::{Path, PathBuf};
+
+/// Studies that a page shows with pictures.
+const SHOWN: usize = 12;
+
+/// Evaluate a run on its test patients: scores, a row a study, pictures, and a page.
+///
+/// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  osteon evaluate runs/first\n  osteon evaluate runs/first --manifest elsewhere.csv --split all --output elsewhere"
+)]
+pub struct Evaluate {
+    /// The folder that `osteon train` wrote.
+    run: PathBuf,
+    /// Another manifest: where the run's studies are now, or (with --split all) other studies.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Which studies.
+    #[arg(long, value_enum, default_value_t = Side::Test)]
+    split: Side,
+    /// Folder for the results [default: the run's].
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+}
+
+/// The side of a run's split.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Side {
+    /// Patients that the network has not seen.
+    Test,
+    /// Patients that it was trained with.
+    Train,
+    /// Every study of the manifest.
+    All,
+}
+
+impl Evaluate {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let job = Job::open(&self.run, self.manifest.as_deref(), self.split)?;
+        let evaluation = job.evaluate(terminal)?;
+        let (scores, page) = report::write_evaluation(&evaluation, self.output.as_deref().unwrap_or(&self.run))?;
+        print(terminal, &evaluation, &scores)?;
+        terminal.line(page.display())
+    }
+}
+
+/// A run and the studies to evaluate it on.
+pub struct Job {
+    folder: RunFolder,
+    settings: Settings,
+    /// The run's manifest, or another.
+    pub manifest: Manifest,
+    /// Rows of the manifest.
+    pub rows: Vec<usize>,
+    /// The run's network.
+    pub model: Model,
+    what: &'static str,
+}
+
+impl Job {
+    /// The test patients of a run.
+    pub fn test(run: &Path) -> Result<Self> {
+        Job::open(run, None, Side::Test)
+    }
+
+    fn open(run: &Path, manifest: Option<&Path>, side: Side) -> Result<Self> {
+        let folder = RunFolder::open(run)?;
+        let model = Model::load(folder.file(RunFolder::MODEL))?;
+        let settings = Settings::resolve(Some(&folder.file(RunFolder::CONFIG)), toml::Table::new())?;
+        let manifest = Manifest::read(manifest.unwrap_or(&settings.manifest))?;
+        let split = || Split::read(folder.file(RunFolder::SPLIT), &manifest);
+        let (rows, what) = match side {
+            Side::Test => (split()?.test, "of patients that it was not trained with"),
+            Side::Train => (split()?.train, "that it was trained with"),
+            Side::All => ((0..manifest.rows.len()).collect(), "of a whole manifest"),
+        };
+        Ok(Job { folder, settings, manifest, rows, model, what })
+    }
+
+    /// Runs the network on every study, and again with explanation on those to show.
+    pub fn evaluate(&self, terminal: &Terminal) -> Result<Evaluation> {
+        let Job { folder, settings, manifest, rows, model, what } = self;
+        let about = model.metadata();
+        let options =
+            LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };
+        let loader = Loader::of_manifest(manifest, &about.classes, rows.clone(), &about.preprocessing, options)?;
+        let progress = terminal.progress("studies", rows.len());
+        let judged = predict::judge(model, &loader, &mut |done| {
+            progress.set(done, "");
+            Ok(())
+        })?;
+        progress.finish(format_args!("{} evaluated", judged.len()));
+
+        let patients: Vec<PatientRow> = judged
+            .iter()
+            .map(|judged| PatientRow {
+                patient: manifest.rows[judged.study].patient.clone(),
+                truth: judged.label as usize,
+                probabilities: judged.probabilities.clone(),
+            })
+            .collect();
+        let shown = report::pick_cases(&patients, SHOWN);
+        let progress = terminal.progress("pictures", shown.len());
+        let mut cases = Vec::new();
+        for patient in shown {
+            let PatientRow { patient: name, truth, .. } = &patients[patient];
+            let case = predict::case(model, name, &manifest.rows[judged[patient].study].read()?, true)?;
+            cases.push(Case { truth: Some(*truth), ..case });
+            progress.set(cases.len(), "");
+        }
+        progress.finish(format_args!("{} made", cases.len()));
+
+        let history = Epoch::read_all(&folder.file(RunFolder::METRICS))?;
+        Ok(Evaluation {
+            title: format!("Evaluation of {}", super::scan::name(folder.path())),
+            model: predict::card(model, &folder.file(RunFolder::MODEL))?,
+            evaluated_on: format!("{} {what}", predict::describe(manifest, rows.len())),
+            patients,
+            cases,
+            history: history.iter().map(Into::into).collect(),
+            configuration: text(&folder.file(RunFolder::CONFIG))?,
+            scan: None,
+        })
+    }
+}
+
+fn text(path: &Path) -> Result<String> {
+    String::from_utf8(files::read(path)?).map_err(|_| Error::file(path, "is not text", "restore it, or train again"))
+}
+
+/// The scores, as lines.
+pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> Result<()> {
+    let figure = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    let interval = |range: Option<[f64; 2]>| range.map_or(String::new(), |[low, high]| format!(" [{low:.3}, {high:.3}]"));
+    terminal.line(format_args!("{}: {}", evaluation.evaluated_on, evaluation.caveat()))?;
+    let mean = &scores.mean;
+    terminal.line(format_args!(
+        "{} classes: accuracy {}{}  precision {}  recall {}  specificity {}  F1 {}  AUC {}",
+        scores.classes.len(),
+        figure(scores.accuracy),
+        interval(scores.accuracy_interval),
+        figure(mean.precision),
+        figure(mean.recall),
+        figure(mean.specificity),
+        figure(mean.f1),
+        figure(mean.auc)
+    ))?;
+    if let Some(binary) = &scores.metastatic {
+        terminal.line(format_args!(
+            "metastatic or not: accuracy {}{}  precision {}  recall {}  specificity {}  F1 {}  AUC {}",
+            figure(binary.accuracy),
+            interval(binary.accuracy_interval),
+            figure(binary.scores.precision),
+            figure(binary.scores.recall),
+            figure(binary.scores.specificity),
+            figure(binary.scores.f1),
+            figure(binary.auc)
+        ))?;
+    }
+    scores.notes.iter().try_for_each(|note| terminal.line(note))
+}

@@ -1,0 +1,50 @@
+//! `osteon fuse`: view aggregation, to look at.
+
+use super::scan::ScanOptions;
+use super::terminal::Terminal;
+use crate::data::picture;
+use crate::data::views;
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Fuse the two views of a scan: flip the posterior view, align it by the critical points, add.
+///
+/// Writes the fused picture (16-bit PNG) and, beside it, a figure of both views with the critical points drawn.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  osteon fuse scan.dcm --output fused.png\n  osteon fuse front.png,back.png --views anterior,posterior \\
+      --output fused.png"
+)]
+pub struct Fuse {
+    /// The study: a two-frame DICOM file, a folder, or two files as A,B.
+    scan: PathBuf,
+    /// The picture to write; the figure's name is this with -figure.
+    #[arg(long, value_name = "FILE.png")]
+    output: PathBuf,
+    #[command(flatten)]
+    options: ScanOptions,
+    #[command(flatten)]
+    preprocessing: super::settings::PreprocessingFlags,
+}
+
+impl Fuse {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        if self.output.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
+            return Err(Error::setting(format!("--output {} is no PNG", self.output.display()), "give a name that ends in .png"));
+        }
+        let fused = views::fuse(&self.options.read(&self.scan)?, &self.preprocessing.resolve()?)?;
+        let figure = figure_path(&self.output);
+        let counts: Vec<u16> = fused.image.pixels.iter().map(|count| count.round().clamp(0.0, 65535.0) as u16).collect();
+        picture::write_gray16(&self.output, fused.image.rows, fused.image.columns, &counts)?;
+        crate::files::write(&figure, &views::figure(&fused).png())?;
+        terminal.line(self.output.display())?;
+        terminal.line(figure.display())
+    }
+}
+
+/// `a/b.png` becomes `a/b-figure.png`.
+fn figure_path(picture: &Path) -> PathBuf {
+    let mut name = picture.file_stem().unwrap_or_default().to_owned();
+    name.push("-figure.png");
+    picture.with_file_name(name)
+}

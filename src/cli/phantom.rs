@@ -1,0 +1,43 @@
+//! `osteon phantom`: synthetic patients.
+
+use super::terminal::Terminal;
+use crate::data::phantom::{self, PhantomOptions};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Make synthetic bone scans: two-frame DICOM files, a manifest, and the truth.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  osteon phantom --studies 1000 --seed 7 --output phantoms")]
+pub struct Phantom {
+    /// Number of patients, one study each.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    studies: usize,
+    /// Seed: the same seed makes the same patients.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Folder for the files.
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Write over phantoms that are in the folder.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Phantom {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let options = PhantomOptions { studies: self.studies, seed: self.seed, ..PhantomOptions::default() };
+        let manifest = write(terminal, &options, &self.output, self.force)?;
+        terminal.line(manifest.display())
+    }
+}
+
+/// Writes phantoms under a progress bar and returns the manifest's path.
+pub fn write(terminal: &Terminal, options: &PhantomOptions, output: &Path, force: bool) -> Result<PathBuf> {
+    if !force && output.join("manifest.csv").exists() {
+        return Err(Error::file(output, "has a manifest in it", "choose another output folder, or write over it with --force"));
+    }
+    let progress = terminal.progress("phantoms", options.studies);
+    let manifest = phantom::write(options, output, &|done| progress.set(done, ""))?;
+    progress.finish(format_args!("{} patients", options.studies));
+    Ok(manifest)
+}

@@ -1,0 +1,66 @@
+//! How a scan is named on the command line, for every command that reads scans.
+
+use crate::data::study::{self, StudyOptions};
+use crate::data::{Study, View};
+use crate::{Error, Result};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// How to read scans.
+#[derive(Args)]
+pub struct ScanOptions {
+    /// Which side each view shows, in the order of frames or files, where the files do not say so themselves:
+    /// anterior,posterior or posterior,anterior.
+    #[arg(long, value_name = "VIEW,VIEW", value_parser = views)]
+    views: Option<[View; 2]>,
+    /// Accept a scan of one view.
+    #[arg(long)]
+    single_view: bool,
+}
+
+impl ScanOptions {
+    /// Reads one study: a two-frame file, a folder, or two files with a comma between them.
+    pub fn read(&self, scan: &Path) -> Result<Study> {
+        study::read(&paths(scan)?, &StudyOptions { views: self.views, single_view: self.single_view })
+    }
+}
+
+fn views(text: &str) -> Result<[View; 2], String> {
+    match text {
+        "anterior,posterior" => Ok([View::Anterior, View::Posterior]),
+        "posterior,anterior" => Ok([View::Posterior, View::Anterior]),
+        _ => Err("write anterior,posterior or posterior,anterior".to_owned()),
+    }
+}
+
+/// The files of a scan argument. A comma separates two files, unless a file of that very name exists.
+fn paths(scan: &Path) -> Result<Vec<PathBuf>> {
+    let text = scan.to_string_lossy();
+    match text.split_once(',') {
+        Some((first, second)) if !scan.exists() && !second.contains(',') => Ok(vec![first.into(), second.into()]),
+        Some(_) if !scan.exists() => {
+            Err(Error::file(scan, "names more than two files", "give the two views of one study as A,B"))
+        }
+        _ => Ok(vec![scan.to_owned()]),
+    }
+}
+
+/// A short name for a scan: its last path component.
+pub fn name(scan: &Path) -> String {
+    scan.file_name().unwrap_or(scan.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_parts_two_files_unless_it_belongs_to_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("a,b");
+        std::fs::write(&odd, b"").unwrap();
+        assert_eq!(paths(&odd).unwrap(), [odd]);
+        assert_eq!(paths(Path::new("x.png,y.png")).unwrap(), [PathBuf::from("x.png"), PathBuf::from("y.png")]);
+        assert!(paths(Path::new("x,y,z")).is_err());
+    }
+}

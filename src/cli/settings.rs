@@ -1,0 +1,171 @@
+//! Every setting of a training run as a flag.
+
+use crate::data::Size;
+use crate::data::views::Preprocessing;
+use crate::{Error, Result};
+use clap::Args;
+use serde::Serialize;
+
+/// Flags that win over the configuration file. Their names are the file's keys, so a set flag serialises to its line.
+#[derive(Args, Serialize, Default)]
+#[command(next_help_heading = "Settings (each also a key of the configuration file, with _ for -)")]
+pub struct SettingFlags {
+    /// The network [default: inrac].
+    #[arg(long, value_name = "NAME")]
+    architecture: Option<String>,
+    /// The network's input, rows x columns [default: 1024x256].
+    #[arg(long, value_name = "ROWSxCOLUMNS")]
+    input_size: Option<Size>,
+    /// Passes over the training studies [default: 300].
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Studies a training step [default: 32].
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Adam's learning rate, before the schedule [default: 0.01].
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// How the learning rate goes from step to step [default: constant].
+    #[arg(long, value_name = "NAME", value_parser = ["constant", "cosine", "step"])]
+    schedule: Option<String>,
+    /// Epochs in which the learning rate climbs from zero [default: 0].
+    #[arg(long, value_name = "N")]
+    warm_up_epochs: Option<f64>,
+    /// Epochs between the steps of the step schedule [default: 100].
+    #[arg(long, value_name = "N")]
+    step_epochs: Option<usize>,
+    /// What the step schedule multiplies the learning rate by [default: 0.1].
+    #[arg(long, value_name = "FACTOR")]
+    step_factor: Option<f64>,
+    /// Adam's decay of the first moment [default: 0.9].
+    #[arg(long, value_name = "X")]
+    beta1: Option<f64>,
+    /// Adam's decay of the second moment [default: 0.999].
+    #[arg(long, value_name = "X")]
+    beta2: Option<f64>,
+    /// Adam's epsilon [default: 1e-8].
+    #[arg(long, value_name = "X")]
+    epsilon: Option<f64>,
+    /// L2 penalty on the weights [default: 0].
+    #[arg(long, value_name = "X")]
+    weight_decay: Option<f64>,
+    /// Seed of the initial weights, the order of studies and the augmentation [default: 1].
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Share of each class's patients that train [default: 0.7].
+    #[arg(long, value_name = "SHARE")]
+    train_share: Option<f64>,
+    /// Seed of the split into training and test patients [default: 1].
+    #[arg(long, value_name = "N")]
+    split_seed: Option<u64>,
+    /// Epochs between measurements on the test studies [default: 1].
+    #[arg(long, value_name = "N")]
+    test_every: Option<usize>,
+    /// Threads that prepare studies ahead of the training step [default: 1].
+    #[arg(long, value_name = "N")]
+    loader_threads: Option<usize>,
+    /// Memory for prepared studies, in MB [default: 1024].
+    #[arg(long, value_name = "MB")]
+    cache_mb: Option<usize>,
+    #[command(flatten)]
+    augmentation: AugmentationFlags,
+    #[command(flatten)]
+    preprocessing: PreprocessingFlags,
+}
+
+/// The section `[augmentation]`.
+#[derive(Args, Serialize, Default)]
+struct AugmentationFlags {
+    /// Training studies are rotated by up to this angle, either way [default: 5].
+    #[arg(long, value_name = "DEGREES")]
+    rotation_deg: Option<f64>,
+    /// Training studies are moved by up to this, in pixels of a 1024x256 picture, along rows and columns [default: 6].
+    #[arg(long, value_name = "PIXELS")]
+    translation_px: Option<f64>,
+}
+
+/// The section `[preprocessing]`: part of a model, so commands that make one take these flags.
+#[derive(Args, Serialize, Default)]
+#[command(next_help_heading = "Preprocessing (section [preprocessing] of the configuration file)")]
+pub struct PreprocessingFlags {
+    /// How the posterior view is laid on the anterior one [default: translate].
+    #[arg(long, value_name = "NAME", value_parser = ["translate", "translate-scale"])]
+    alignment: Option<String>,
+    /// A pixel is body from this share of the body's level on [default: 0.15].
+    #[arg(long, value_name = "SHARE")]
+    threshold: Option<f64>,
+    /// Pixels are clamped to this many times the body's level [default: 16].
+    #[arg(long, value_name = "X")]
+    ceiling: Option<f64>,
+    /// What follows the clamp [default: sqrt].
+    #[arg(long, value_name = "NAME", value_parser = ["sqrt", "log", "linear"])]
+    compression: Option<String>,
+}
+
+impl SettingFlags {
+    /// The flags that were given, as the table of a configuration file.
+    pub fn table(&self) -> Result<toml::Table> {
+        table(self)
+    }
+}
+
+impl PreprocessingFlags {
+    /// The flags that were given over the defaults.
+    pub fn resolve(&self) -> Result<Preprocessing> {
+        let preprocessing: Preprocessing = table(self)?.try_into().map_err(refused)?;
+        preprocessing.check()?;
+        Ok(preprocessing)
+    }
+}
+
+fn table(flags: &impl Serialize) -> Result<toml::Table> {
+    toml::Table::try_from(flags).map_err(refused)
+}
+
+fn refused(error: impl std::fmt::Display) -> Error {
+    Error::setting(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "), "see --help")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Settings;
+    use clap::{Args, Command};
+
+    /// Every key of a configuration file is a flag of the same name, and the default in its help is the default.
+    #[test]
+    fn every_setting_is_a_flag_and_its_help_tells_the_default() {
+        let command = SettingFlags::augment_args(Command::new("train"));
+        let defaults = toml::Table::try_from(Settings::default()).unwrap();
+        let mut keys = 0;
+        let mut check = |key: &str, value: &toml::Value| {
+            let flag = command.get_arguments().find(|argument| argument.get_long() == Some(&key.replace('_', "-")));
+            let help =
+                flag.unwrap_or_else(|| panic!("no flag for {key}")).get_help().map(ToString::to_string).unwrap_or_default();
+            let value = match value {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Float(float) => (*float as f32).to_string(),
+                other => other.to_string(),
+            };
+            let told = help.rsplit_once("[default: ").and_then(|(_, rest)| rest.strip_suffix(']')).unwrap_or_default();
+            let same = told == value || told.parse::<f32>().ok().is_some_and(|told| Ok(told) == value.parse());
+            assert!(same, "--{key}: the help says `{told}`, the default is {value}");
+            keys += 1;
+        };
+        for (key, value) in defaults.iter().filter(|(key, _)| *key != "manifest") {
+            match value {
+                toml::Value::Table(section) => section.iter().for_each(|(key, value)| check(key, value)),
+                value => check(key, value),
+            }
+        }
+        assert_eq!(keys, command.get_arguments().count(), "a flag is no setting");
+    }
+
+    #[test]
+    fn flags_that_are_not_given_leave_no_key() {
+        let flags = SettingFlags { epochs: Some(3), ..SettingFlags::default() };
+        let table = flags.table().unwrap();
+        assert_eq!(table["epochs"].as_integer(), Some(3));
+        assert_eq!(Settings::resolve(None, table).unwrap(), Settings { epochs: 3, ..Settings::default() });
+    }
+}

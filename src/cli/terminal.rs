@@ -1,0 +1,118 @@
+//! Results on standard output, progress and errors on standard error: bars on a terminal, plain lines in a log.
+
+use crate::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Where a command prints.
+pub struct Terminal {
+    /// Standard error is a terminal: bars can be drawn.
+    interactive: bool,
+}
+
+impl Terminal {
+    /// The process's standard output and standard error.
+    pub fn new() -> Self {
+        Terminal { interactive: io::stderr().is_terminal() }
+    }
+
+    /// A line of the result.
+    ///
+    /// # Errors
+    /// Standard output cannot be written (a full disk behind it). A closed pipe is no error: its reader has seen enough.
+    pub fn line(&self, text: impl Display) -> Result<()> {
+        let mut output = io::stdout().lock();
+        match writeln!(output, "{text}").and_then(|()| output.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "written", &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A line about what is going on, which is no part of the result.
+    pub fn note(&self, text: impl Display) {
+        // There is no further place to report that standard error is gone.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// What ended the command, or one item of it.
+    pub fn error(&self, error: &Error) {
+        self.note(format_args!("osteon: {error}"));
+    }
+
+    /// Progress of `total` items called `what`.
+    pub fn progress(&self, what: &str, total: usize) -> Progress {
+        let bar = self.interactive.then(|| {
+            let style = ProgressStyle::with_template("{prefix:>12} [{bar:32}] {pos}/{len} {elapsed} (left {eta}) {wide_msg}");
+            let bar = ProgressBar::new(total as u64).with_prefix(what.to_owned());
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        let now = Instant::now();
+        Progress { what: what.to_owned(), total, bar, start: now, last: Mutex::new(now) }
+    }
+}
+
+/// Progress of one piece of work: a bar on a terminal, else a line every [`Progress::INTERVAL`] and one at the end.
+pub struct Progress {
+    what: String,
+    total: usize,
+    bar: Option<ProgressBar>,
+    start: Instant,
+    last: Mutex<Instant>,
+}
+
+impl Progress {
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// `done` items are done; `message` says more about them. From any thread.
+    pub fn set(&self, done: usize, message: impl Display) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+            bar.set_message(message.to_string());
+            return;
+        }
+        let Ok(mut last) = self.last.lock() else { return };
+        if last.elapsed() >= Self::INTERVAL {
+            *last = Instant::now();
+            self.print(format_args!("{} {done}/{} {message}", self.what, self.total));
+        }
+    }
+
+    /// Prints something while the bar is out of the way.
+    pub fn hidden<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// A line that stays, above the bar.
+    pub fn note(&self, text: impl Display) {
+        self.hidden(|| self.print(text));
+    }
+
+    /// The work is over: removes the bar and leaves one line.
+    pub fn finish(self, message: impl Display) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.print(format_args!("{} {} ({:.1} s)", self.what, message, self.start.elapsed().as_secs_f64()));
+    }
+
+    fn print(&self, text: impl Display) {
+        let _ = writeln!(io::stderr().lock(), "{}", text.to_string().trim_end());
+    }
+}
+
+impl Drop for Progress {
+    /// After an error the bar must not stay above the message.
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

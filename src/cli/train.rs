@@ -1,0 +1,86 @@
+//! `osteon train`: a manifest in, a run folder out.
+
+use super::interrupt;
+use super::settings::SettingFlags;
+use super::terminal::{Progress, Terminal};
+use crate::Result;
+use crate::data::manifest::Manifest;
+use crate::train::{self, Epoch, Event, RunFolder, Settings};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// Train a network on the studies of a manifest.
+///
+/// Patients are split into training and test patients, the same for the same seed. The run folder gets the model (always the
+/// last whole epoch's), the resolved configuration, the split, and a row of metrics and new curves an epoch. Ctrl-C stops
+/// after the current step and leaves the last epoch's model whole.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30 \\
+      --schedule cosine --learning-rate 0.001\n  osteon train hospital.csv --config full.toml --output runs/full")]
+pub struct Train {
+    /// CSV with the columns patient,anterior,posterior,label.
+    manifest: PathBuf,
+    /// TOML file with settings; flags win over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The run folder to write.
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Replace a run that is in the output folder.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+impl Train {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let settings = Settings::resolve(self.config.as_deref(), self.settings.table()?)?;
+        train(terminal, &self.manifest, &settings, &self.output, self.force)?;
+        terminal.line(self.output.join(RunFolder::MODEL).display())
+    }
+}
+
+/// Trains under a progress bar, stopped by Ctrl-C. Returns the epochs' record.
+pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: &Path, force: bool) -> Result<Vec<Epoch>> {
+    let manifest = Manifest::read(manifest)?;
+    let folder = RunFolder::create(output, force)?;
+    interrupt::watch()?;
+    let mut progress: Option<Progress> = None;
+    let epochs = train::run(&manifest, settings, &folder, &mut |event| {
+        match event {
+            Event::Ready { train, test, parameters, steps } => {
+                terminal.note(format_args!("{parameters} parameters; {train} training studies, {test} test studies"));
+                progress = Some(terminal.progress("steps", steps * settings.epochs));
+            }
+            Event::Step { done, epoch, loss } => {
+                if let Some(progress) = &progress {
+                    progress.set(done, format_args!("epoch {epoch}, loss {loss:.4}"));
+                }
+            }
+            Event::Test { .. } => {}
+            Event::Epoch(epoch) => {
+                if let Some(progress) = &progress {
+                    progress.note(epoch_line(epoch, settings.epochs));
+                }
+            }
+        }
+        if interrupt::pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if let Some(progress) = progress {
+        let memory = train::peak_bytes().map_or(String::new(), |bytes| format!(", peak memory {} MB", bytes >> 20));
+        progress.finish(format_args!("done: {} epochs{memory}", epochs.len()));
+    }
+    Ok(epochs)
+}
+
+fn epoch_line(epoch: &Epoch, epochs: usize) -> String {
+    let mut line = format!(
+        "epoch {:>3}/{epochs}  rate {:.2e}  train loss {:.4} accuracy {:.3}",
+        epoch.epoch, epoch.learning_rate, epoch.train_loss, epoch.train_accuracy
+    );
+    if let (Some(loss), Some(accuracy), Some(f1)) = (epoch.test_loss, epoch.test_accuracy, epoch.test_f1) {
+        line += &format!("  test loss {loss:.4} accuracy {accuracy:.3} F1 {f1:.3}");
+    }
+    line + &format!("  {:.1} s", epoch.seconds)
+}

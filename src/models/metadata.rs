@@ -1,0 +1,121 @@
+//! What a model file says beside its weights.
+
+use super::MIN_SIDE;
+use crate::data::views::Preprocessing;
+use crate::nn::{AttentionSettings, NormSettings};
+use crate::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The version of the model file that this program writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The largest side of an input.
+const MAX_SIDE: usize = 16384;
+
+/// What a model is, beside its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The network's name.
+    pub architecture: String,
+    /// Its classes, in the order of its logits.
+    pub classes: Vec<String>,
+    /// Rows and columns of the images it was made for.
+    pub input_size: [usize; 2],
+    /// From two views to its input.
+    pub preprocessing: Preprocessing,
+    /// Version of the model file.
+    pub format_version: u32,
+    /// What it was trained on, in a few words, such as `phantoms`; empty if it was not.
+    pub trained_on: String,
+    /// Of its attention, where it has any.
+    pub attention: AttentionSettings,
+    /// Of its batch normalisations.
+    pub norm: NormSettings,
+}
+
+impl Metadata {
+    /// A model with the paper's settings, not trained.
+    pub fn new(architecture: &str, classes: &[String], input_size: [usize; 2], preprocessing: Preprocessing) -> Self {
+        Metadata {
+            architecture: architecture.into(),
+            classes: classes.to_vec(),
+            input_size,
+            preprocessing,
+            format_version: FORMAT_VERSION,
+            trained_on: String::new(),
+            attention: AttentionSettings::default(),
+            norm: NormSettings::default(),
+        }
+    }
+
+    /// Refuses what no network can have.
+    ///
+    /// # Errors
+    /// One sentence about the first such setting.
+    pub fn check(&self) -> Result<()> {
+        let [rows, columns] = self.input_size;
+        let sides = MIN_SIDE..=MAX_SIDE;
+        let distinct: BTreeSet<&String> = self.classes.iter().collect();
+        let rules = [
+            (sides.contains(&rows) && sides.contains(&columns), "the input size", "choose sides from 32 to 16384 pixels"),
+            (self.classes.len() >= 2, "the list of classes", "give at least two classes"),
+            (distinct.len() == self.classes.len(), "the list of classes", "name every class once"),
+            (self.classes.iter().all(|class| !class.trim().is_empty()), "the list of classes", "give every class a name"),
+            ((1..=512).contains(&self.attention.reduction), "the attention's reduction", "choose one from 1 to 512"),
+            (
+                self.attention.kernel % 2 == 1 && self.attention.kernel <= 31,
+                "the attention's kernel",
+                "choose an odd side up to 31",
+            ),
+            (self.norm.epsilon > 0.0 && self.norm.epsilon < 1.0, "batch normalisation's epsilon", "choose one between 0 and 1"),
+            ((0.0..=1.0).contains(&self.norm.momentum), "batch normalisation's momentum", "choose one from 0 to 1"),
+        ];
+        match rules.iter().find(|(holds, ..)| !holds) {
+            Some((_, what, remedy)) => Err(Error::setting(format!("{what} cannot be used"), *remedy)),
+            None => self.preprocessing.check(),
+        }
+    }
+
+    /// As the text metadata of a model file.
+    pub(super) fn to_text(&self) -> BTreeMap<String, String> {
+        let json = |value: serde_json::Result<String>| value.expect("plain values are JSON");
+        let [rows, columns] = self.input_size;
+        let entries = [
+            ("architecture", self.architecture.clone()),
+            ("attention", json(serde_json::to_string(&self.attention))),
+            ("batch_norm", json(serde_json::to_string(&self.norm))),
+            ("classes", json(serde_json::to_string(&self.classes))),
+            ("format_version", self.format_version.to_string()),
+            ("input_size", format!("{rows}x{columns}")),
+            ("preprocessing", json(serde_json::to_string(&self.preprocessing))),
+            ("trained_on", self.trained_on.clone()),
+        ];
+        entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    /// The inverse of [`to_text`](Self::to_text); the error says what is wrong.
+    pub(super) fn from_text(text: &BTreeMap<String, String>) -> Result<Self, String> {
+        let get = |key: &str| text.get(key).ok_or_else(|| format!("is not a model of osteon: its metadata has no `{key}`"));
+        fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
+            serde_json::from_str(text).map_err(|error| format!("has metadata `{key}` that cannot be used ({error})"))
+        }
+        let format_version: u32 = json("format_version", get("format_version")?)?;
+        if format_version != FORMAT_VERSION {
+            return Err(format!("has format version {format_version}, and this program reads {FORMAT_VERSION}"));
+        }
+        let size = get("input_size")?;
+        let sides = size.split_once('x').and_then(|(rows, columns)| Some([rows.parse().ok()?, columns.parse().ok()?]));
+        Ok(Metadata {
+            architecture: get("architecture")?.clone(),
+            classes: json("classes", get("classes")?)?,
+            input_size: sides.ok_or_else(|| format!("has the input size `{size}`, which is not rows x columns"))?,
+            preprocessing: json("preprocessing", get("preprocessing")?)?,
+            format_version,
+            trained_on: text.get("trained_on").cloned().unwrap_or_default(),
+            attention: json("attention", get("attention")?)?,
+            norm: json("batch_norm", get("batch_norm")?)?,
+        })
+    }
+}

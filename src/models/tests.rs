@@ -1,0 +1,264 @@
+//! The network's parameters and size against the paper and the promised names; the model file, whole and damaged.
+
+use super::*;
+use crate::autograd::Kind;
+use std::path::PathBuf;
+
+fn model(seed: u64) -> Model {
+    let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
+    Model::new("inrac", &classes, [64, 32], Preprocessing::default(), seed).unwrap()
+}
+
+/// The names and shapes that model files promise to PyTorch users, written out from the promise itself.
+fn promised() -> BTreeMap<String, Vec<usize>> {
+    let mut promised = BTreeMap::new();
+    let mut add = |name: String, shape: &[usize]| assert!(promised.insert(name, shape.to_vec()).is_none());
+    let norm = |add: &mut dyn FnMut(String, &[usize]), name: String, channels| {
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            add(format!("{name}.{part}"), &[channels]);
+        }
+    };
+    add("conv1.weight".into(), &[64, 1, 7, 7]);
+    norm(&mut add, "bn1".into(), 64);
+    let mut inputs = 64;
+    for (stage, (blocks, c)) in [(2, 64), (3, 128), (5, 256), (2, 512)].into_iter().enumerate() {
+        for i in 0..blocks {
+            let block = format!("layer{}.{i}", stage + 1);
+            add(format!("{block}.conv1.weight"), &[c, inputs, 3, 3]);
+            add(format!("{block}.conv2.weight"), &[c, c, 3, 3]);
+            norm(&mut add, format!("{block}.bn1"), c);
+            norm(&mut add, format!("{block}.bn2"), c);
+            if inputs != c {
+                add(format!("{block}.downsample.0.weight"), &[c, inputs, 1, 1]);
+                norm(&mut add, format!("{block}.downsample.1"), c);
+            }
+            let attention = format!("{block}.attention");
+            add(format!("{attention}.channel.fc1.weight"), &[c / 16, c]);
+            add(format!("{attention}.channel.fc1.bias"), &[c / 16]);
+            add(format!("{attention}.channel.fc2.weight"), &[c, c / 16]);
+            add(format!("{attention}.channel.fc2.bias"), &[c]);
+            add(format!("{attention}.spatial.conv.weight"), &[1, 2, 7, 7]);
+            inputs = c;
+        }
+    }
+    add("fc.weight".into(), &[3, 512]);
+    add("fc.bias".into(), &[3]);
+    promised
+}
+
+#[test]
+fn names_and_shapes_are_those_promised() {
+    let model = model(1);
+    let shapes = model.parameters().iter().map(|(_, p)| (p.name.clone(), p.file_shape().to_vec()));
+    assert_eq!(shapes.collect::<BTreeMap<_, _>>(), promised());
+}
+
+#[test]
+fn size_and_work_are_the_papers() {
+    let model = model(1);
+    assert!((15_000_000..15_200_000).contains(&model.parameter_count()), "{}", model.parameter_count());
+    let layers = model.layers([1024, 256]).unwrap();
+    let gflop = layers.iter().map(|layer| layer.op.flops()).sum::<u64>() as f64 / 1e9;
+    assert!((27.5..28.0).contains(&gflop), "{gflop}"); // 13.8 GMAC, and 1 % more for multiplications with padding
+    // PAPER.md: the output of every stage.
+    for (name, output) in [
+        ("conv1", [1, 512, 128, 64]),
+        ("layer1.1", [1, 256, 64, 64]),
+        ("layer2.2", [1, 128, 32, 128]),
+        ("layer3.4", [1, 64, 16, 256]),
+        ("layer4.1", [1, 32, 8, 512]),
+    ] {
+        let last = layers.iter().rfind(|layer| layer.name == name).unwrap();
+        assert_eq!(last.output, output.into(), "{name}");
+    }
+    assert_eq!(layers.iter().map(|layer| layer.parameters).sum::<usize>(), model.parameter_count() + shared_mlps());
+    assert_eq!(model.convolutions(8).unwrap().len(), 25 + 3 + 12);
+}
+
+/// The attention's shared MLP runs twice, so a list of operations counts it twice.
+fn shared_mlps() -> usize {
+    [(2, 64), (3, 128), (5, 256), (2, 512)].iter().map(|&(blocks, c)| blocks * (2 * c * c / 16 + c / 16 + c)).sum()
+}
+
+#[test]
+fn initial_weights_have_the_promised_spread() {
+    let model = model(3);
+    for (_, parameter) in model.parameters().iter() {
+        let values = parameter.value.values();
+        let n = values.len() as f64;
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let deviation = (values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();
+        let shape = parameter.file_shape();
+        let expected = match parameter.kind {
+            Kind::Convolution => (2.0 / (shape[0] * shape[2] * shape[3]) as f64).sqrt(),
+            // Uniform within 1 / sqrt(fan in) has this deviation.
+            Kind::Plain if shape.iter().len() == 2 => (1.0 / (3 * shape[1]) as f64).sqrt(),
+            _ => continue,
+        };
+        // Sampling error of a deviation is about 1 / sqrt(2n).
+        let tolerance = 5.0 / (2.0 * n).sqrt();
+        assert!((deviation / expected - 1.0).abs() < tolerance, "{}: {deviation} for {expected}", parameter.name);
+    }
+    assert_eq!(
+        model.parameters().iter().map(|(_, p)| p.value.clone()).collect::<Vec<_>>(),
+        self::model(3).parameters().iter().map(|(_, p)| p.value.clone()).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn every_architecture_runs() {
+    let image = vec![0.1; 33 * 47];
+    for name in architectures() {
+        let model = Model::new(name, &["a", "b"].map(str::to_owned), [33, 47], Preprocessing::default(), 1).unwrap();
+        assert_eq!(model.logits(&image, 1).unwrap().len(), 2, "{name}");
+    }
+}
+
+/// A folder with the file of a model in it.
+fn saved() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let mut model = model(4);
+    model.set_trained_on("phantoms");
+    model.save(&path).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn a_loaded_model_is_the_saved_one() {
+    let (folder, path) = saved();
+    let loaded = Model::load(&path).unwrap();
+    let again = folder.path().join("again");
+    loaded.save(&again).unwrap();
+    assert!(std::fs::read(&path).unwrap() == std::fs::read(&again).unwrap(), "bytes differ");
+    assert_eq!(loaded.metadata().trained_on, "phantoms");
+    let image: Vec<f32> = (0..64 * 32).map(|i| (i % 17) as f32 / 17.0).collect();
+    assert_eq!(loaded.logits(&image, 1).unwrap(), model(4).logits(&image, 1).unwrap());
+    // Without metadata, as PyTorch writes it, and with its counters of batches.
+    let tensors = Archive::read(&path).unwrap();
+    let mut tensors: BTreeMap<_, _> = tensors.names().map(|name| (name.to_owned(), own(tensors.floats(name).unwrap()))).collect();
+    tensors.insert("bn1.num_batches_tracked".into(), (vec![], vec![5.0]));
+    archive::write(&again, &BTreeMap::new(), &tensors).unwrap();
+    assert!(Model::load(&again).unwrap_err().to_string().contains("not a model of osteon"));
+    let imported = Model::import_as(&again, loaded.metadata().clone()).unwrap();
+    assert_eq!(imported.logits(&image, 1).unwrap(), loaded.logits(&image, 1).unwrap());
+}
+
+fn own((shape, values): (&[usize], Vec<f32>)) -> (Vec<usize>, Vec<f32>) {
+    (shape.to_vec(), values)
+}
+
+#[test]
+fn damaged_weights_are_refused() {
+    let (folder, path) = saved();
+    let archive = Archive::read(&path).unwrap();
+    let damaged = folder.path().join("damaged");
+    type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+    type Damage<'a> = (&'a str, &'a dyn Fn(&mut Tensors));
+    let damages: [Damage; 6] = [
+        ("no tensor `fc.bias`", &|t| drop(t.remove("fc.bias"))),
+        ("`extra` too many", &|t| drop(t.insert("extra".into(), (vec![1], vec![0.0])))),
+        ("[1, 64, 7, 7]", &|t| t.get_mut("conv1.weight").unwrap().0 = vec![1, 64, 7, 7]),
+        ("holds NaN at position 2", &|t| t.get_mut("fc.bias").unwrap().1[2] = f32::NAN),
+        ("holds inf", &|t| t.get_mut("fc.weight").unwrap().1[7] = f32::INFINITY),
+        ("negative variance", &|t| t.get_mut("bn1.running_var").unwrap().1[0] = -1.0),
+    ];
+    for (expected, damage) in damages {
+        let mut tensors: Tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
+        damage(&mut tensors);
+        archive::write(&damaged, archive.metadata(), &tensors).unwrap();
+        let error = Model::load(&damaged).unwrap_err().to_string();
+        assert!(error.contains("damaged: ") && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let (folder, path) = saved();
+    let damaged = folder.path().join("damaged");
+    let bytes = std::fs::read(&path).unwrap();
+    let mut long = bytes.clone();
+    long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let text = |from: &str, to: &str| {
+        let end = bytes.windows(2).position(|pair| pair == b"}}").unwrap() + 2;
+        let header = String::from_utf8_lossy(&bytes[8..end]).replacen(from, to, 1);
+        let mut header = header.into_bytes();
+        header.resize(header.len().next_multiple_of(8), b' ');
+        [
+            &(header.len() as u64).to_le_bytes()[..],
+            &header,
+            &bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..],
+        ]
+        .concat()
+    };
+    let cases = [
+        (bytes[..bytes.len() - 1].to_vec(), "whole safetensors"),
+        (bytes[..100].to_vec(), "whole safetensors"),
+        (Vec::new(), "whole safetensors"),
+        (long, "whole safetensors"),
+        (b"not a model, but long enough to be read as one".to_vec(), "whole safetensors"),
+        (text("[64,1,7,7]", "[99999999999,9999999999,7,7]"), "whole safetensors"),
+        (text("\"format_version\":\"1\"", "\"format_version\":\"2\""), "format version 2"),
+        (text("inrac", "resnet"), "no architecture `resnet`"),
+        (text("64x32", "6400000x3200000"), "input size"),
+        (text("64x32", "64"), "not rows x columns"),
+    ];
+    for (bytes, expected) in cases {
+        std::fs::write(&damaged, bytes).unwrap();
+        let error = Model::load(&damaged).unwrap_err().to_string();
+        assert!(error.contains("damaged: ") && error.contains(expected), "{error}");
+    }
+    assert!(Model::load(folder.path().join("none")).unwrap_err().to_string().contains("check the path"));
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let new = |architecture: &str, classes: &[&str], size| {
+        let classes: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
+        Model::new(architecture, &classes, size, Preprocessing::default(), 1).unwrap_err().to_string()
+    };
+    assert!(new("vgg", &["a", "b"], [32, 32]).contains("inrac, outrac"));
+    assert!(new("inrac", &["a"], [32, 32]).contains("two classes"));
+    assert!(new("inrac", &["a", "a"], [32, 32]).contains("once"));
+    assert!(new("inrac", &["a", " "], [32, 32]).contains("a name"));
+    assert!(new("inrac", &["a", "b"], [31, 32]).contains("from 32"));
+    let model = model(1);
+    assert!(model.logits(&[0.0; 10], 1).is_err());
+    assert!(model.logits(&[], 0).is_err());
+    assert!(model.explain(&[0.0; 64 * 32], 3).is_err());
+}
+
+#[test]
+fn explanations_show_where_the_evidence_is() {
+    let model = model(6);
+    let mut image = vec![0.0; 64 * 32];
+    image[10 * 32 + 8] = 50.0;
+    let map = model.explain(&image, 0).unwrap();
+    assert_eq!((map.rows, map.columns), (2, 1));
+    assert!(map.pixels.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
+    // The sum of all classes' gradient maps would be a check by linearity; here: for some class there is evidence.
+    assert!((0..3).any(|class| model.explain(&image, class).unwrap().pixels.contains(&1.0)));
+}
+
+#[test]
+fn training_learns_and_settles() {
+    let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
+    // Bright above against bright below.
+    let images: Vec<f32> = (0..4 * 64 * 32).map(|i| f32::from((i / 32 % 64 < 32) == (i / (64 * 32) % 2 == 0))).collect();
+    let labels = [0, 2, 0, 2];
+    let first = trainer.step(&images, &labels, 1e-3).unwrap();
+    let mut allocations = 0;
+    for step in 0..8 {
+        trainer.step(&images, &labels, 1e-3).unwrap();
+        if step == 0 {
+            allocations = trainer.allocations();
+        }
+    }
+    let last = trainer.step(&images, &labels, 1e-3).unwrap();
+    assert!(last.loss < 0.5 * first.loss && last.correct == 4, "{first:?} {last:?}");
+    assert_eq!(trainer.allocations(), allocations, "a steady step asks for no memory");
+    let before = trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value.clone();
+    let error = trainer.step(&vec![f32::NAN; images.len()], &labels, 1e-3).unwrap_err().to_string();
+    assert!(error.contains("diverged in step 11"), "{error}");
+    assert_eq!(trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value, before);
+}

@@ -1,0 +1,71 @@
+//! One training step: forward, loss, backward, Adam, running statistics.
+
+use super::{Differentiated, Model};
+use crate::optim::{Adam, Moments};
+use crate::tensor::Context;
+use crate::{Error, Result};
+
+/// A model in training, with the optimiser's moments and the buffers of its step.
+#[derive(Debug)]
+pub struct Trainer {
+    model: Model,
+    adam: Adam,
+    moments: Moments,
+    context: Context,
+}
+
+/// What a step measured, before it changed the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Mean cross-entropy of the batch.
+    pub loss: f32,
+    /// Images whose largest logit was their label's.
+    pub correct: usize,
+    /// l2 norm of the gradient of all parameters.
+    pub gradient_norm: f64,
+}
+
+impl Trainer {
+    /// Starts with this model.
+    pub fn new(model: Model, adam: Adam) -> Self {
+        let moments = Moments::new(model.parameters());
+        Trainer { model, adam, moments, context: Context::default() }
+    }
+
+    /// One step on images (batch, rows, columns) of the model's input size and their labels.
+    ///
+    /// # Errors
+    /// Images or labels that do not fit; a loss or gradient that is not finite, and then the model has not changed.
+    pub fn step(&mut self, images: &[f32], labels: &[u32], learning_rate: f32) -> Result<Step> {
+        let [rows, columns] = self.model.metadata().input_size;
+        let pass = self.model.differentiate(&mut self.context, images, [labels.len(), rows, columns], labels)?;
+        let Differentiated { loss, correct, gradients, statistics } = pass;
+        let gradient_norm = gradients.norm();
+        if !loss.is_finite() || !gradient_norm.is_finite() {
+            let problem = format!("training diverged in step {}: its loss is {loss}", self.moments.steps() + 1);
+            return Err(Error::failed(problem, "choose a smaller learning rate, or a warm-up"));
+        }
+        self.moments.step(self.context.isa, &self.adam, self.model.parameters_mut(), &gradients, learning_rate);
+        gradients.recycle(&mut self.context);
+        for (id, values) in statistics {
+            self.model.parameters_mut().values_mut(id).copy_from_slice(&values);
+            self.context.give(values);
+        }
+        Ok(Step { loss, correct, gradient_norm })
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Ends the training.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
+    /// How often a step had to ask the system for memory; in a steady training it stays the same.
+    pub fn allocations(&self) -> usize {
+        self.context.allocations()
+    }
+}

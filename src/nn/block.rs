@@ -1,0 +1,95 @@
+//! The residual block of two 3x3 convolutions (He et al. 2016), with hybrid attention inside or outside its branch.
+
+use super::{Attention, AttentionSettings, BatchNorm, Builder, Conv, NormSettings};
+use crate::Result;
+use crate::autograd::{Name, Tape, Var};
+
+/// Where a block has its attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// `relu(shortcut + attention(branch))`: the paper's inRAC.
+    Inside,
+    /// `attention(relu(shortcut + branch))`: outRAC.
+    Outside,
+    /// Nowhere.
+    None,
+}
+
+/// What all blocks of a network have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BlockSettings {
+    /// Where the attention is.
+    pub placement: Placement,
+    /// Whether there is a residual connection.
+    pub shortcut: bool,
+    /// The attention's own settings.
+    pub attention: AttentionSettings,
+    /// Of every batch normalisation.
+    pub norm: NormSettings,
+}
+
+/// `relu(shortcut + branch)`, where the branch is `bn2(conv2(relu(bn1(conv1(x)))))`.
+#[derive(Clone, Debug)]
+pub struct Block {
+    name: Name,
+    conv1: Conv,
+    bn1: BatchNorm,
+    conv2: Conv,
+    bn2: BatchNorm,
+    downsample: Option<(Conv, BatchNorm)>,
+    attention: Option<Attention>,
+    placement: Placement,
+    shortcut: bool,
+}
+
+impl Block {
+    /// From `channels[0]` to `channels[1]`; the first convolution has the stride. Where the shape changes, the shortcut is a
+    /// 1x1 convolution with batch normalisation, `NAME.downsample`.
+    pub fn new(builder: &mut Builder, name: &str, channels: [usize; 2], stride: usize, settings: BlockSettings) -> Self {
+        let BlockSettings { placement, shortcut, attention, norm } = settings;
+        let [inputs, outputs] = channels;
+        let changes = stride != 1 || inputs != outputs;
+        builder.within(name, |builder, name| Block {
+            name,
+            conv1: Conv::new(builder, "conv1", [inputs, outputs], 3, stride),
+            bn1: BatchNorm::new(builder, "bn1", outputs, norm),
+            conv2: Conv::new(builder, "conv2", [outputs, outputs], 3, 1),
+            bn2: BatchNorm::new(builder, "bn2", outputs, norm),
+            attention: (placement != Placement::None).then(|| Attention::new(builder, "attention", outputs, attention, norm)),
+            downsample: (shortcut && changes).then(|| {
+                builder.within("downsample", |builder, _| {
+                    (Conv::new(builder, "0", [inputs, outputs], 1, stride), BatchNorm::new(builder, "1", outputs, norm))
+                })
+            }),
+            placement,
+            shortcut,
+        })
+    }
+
+    /// x (batch, rows, columns, in) to (batch, rows / stride, columns / stride, out).
+    pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
+        let shortcut = if self.shortcut { Some(tape.share(&x)) } else { None };
+        let y = self.conv1.forward(tape, x)?;
+        let y = self.bn1.forward(tape, y)?;
+        let y = tape.relu(y);
+        let y = self.conv2.forward(tape, y)?;
+        let mut y = self.bn2.forward(tape, y)?;
+        if let (Placement::Inside, Some(attention)) = (self.placement, &self.attention) {
+            y = attention.forward(tape, y)?;
+        }
+        if let Some(mut shortcut) = shortcut {
+            if let Some((conv, norm)) = &self.downsample {
+                shortcut = conv.forward(tape, shortcut)?;
+                shortcut = norm.forward(tape, shortcut)?;
+            }
+            tape.enter(&self.name);
+            y = tape.add(y, shortcut)?;
+        }
+        tape.enter(&self.name);
+        let y = tape.relu(y);
+        match (self.placement, &self.attention) {
+            (Placement::Outside, Some(attention)) => attention.forward(tape, y),
+            _ => Ok(y),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The layers with parameters of their own: convolution, batch normalisation, linear.
+
+use super::Builder;
+use crate::Result;
+use crate::autograd::{Kind, Name, ParameterId, Tape, Var};
+use serde::{Deserialize, Serialize};
+
+/// A convolution without bias; its output has the size of its input, divided by the stride and rounded up.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    name: Name,
+    weight: ParameterId,
+    kernel: usize,
+    stride: usize,
+}
+
+impl Conv {
+    /// Square kernel and stride; padding is half the kernel. The parameter is `NAME.weight`.
+    pub fn new(builder: &mut Builder, name: &str, channels: [usize; 2], kernel: usize, stride: usize) -> Self {
+        builder.within(name, |builder, name| {
+            let weight = builder.convolution("weight", [kernel, kernel, channels[0], channels[1]]);
+            Conv { name, weight, kernel, stride }
+        })
+    }
+
+    /// x (batch, rows, columns, in) to (batch, rows / stride, columns / stride, out).
+    pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
+        tape.enter(&self.name);
+        let weight = tape.parameter(self.weight);
+        tape.conv(x, weight, [self.stride; 2], [self.kernel / 2; 2])
+    }
+}
+
+/// The two constants of batch normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NormSettings {
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// Share of a new batch in the running statistics.
+    pub momentum: f32,
+}
+
+impl Default for NormSettings {
+    fn default() -> Self {
+        NormSettings { epsilon: 1e-5, momentum: 0.1 }
+    }
+}
+
+/// Batch normalisation (Ioffe and Szegedy 2015).
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    name: Name,
+    affine: [ParameterId; 2],
+    running: [ParameterId; 2],
+    settings: NormSettings,
+}
+
+impl BatchNorm {
+    /// The parameters are `NAME.weight`, `bias`, `running_mean` and `running_var`.
+    pub fn new(builder: &mut Builder, name: &str, channels: usize, settings: NormSettings) -> Self {
+        builder.within(name, |builder, name| {
+            let mut constant = |name: &str, kind, value| builder.constant(name, kind, [channels], value);
+            let affine = [constant("weight", Kind::Plain, 1.0), constant("bias", Kind::Plain, 0.0)];
+            let running = [constant("running_mean", Kind::Statistic, 0.0), constant("running_var", Kind::Statistic, 1.0)];
+            BatchNorm { name, affine, running, settings }
+        })
+    }
+
+    /// x (batch, rows, columns, channels), normalised.
+    pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
+        tape.enter(&self.name);
+        tape.batch_norm(x, self.affine, self.running, self.settings.epsilon, self.settings.momentum)
+    }
+}
+
+/// A fully connected layer.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    name: Name,
+    weight: ParameterId,
+    bias: ParameterId,
+}
+
+impl Linear {
+    /// The parameters are `NAME.weight` (out, in) and `NAME.bias`.
+    pub fn new(builder: &mut Builder, name: &str, in_features: usize, out_features: usize) -> Self {
+        builder.within(name, |builder, name| {
+            let weight = builder.uniform("weight", [out_features, in_features], in_features);
+            Linear { name, weight, bias: builder.uniform("bias", [out_features], in_features) }
+        })
+    }
+
+    /// x (batch, in) to (batch, out).
+    pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
+        tape.enter(&self.name);
+        let (weight, bias) = (tape.parameter(self.weight), tape.parameter(self.bias));
+        tape.linear(x, weight, bias)
+    }
+}

@@ -1,0 +1,116 @@
+//! Trained networks on studies: one study with all that a page shows of it, or many through the loader.
+
+use crate::data::loader::Loader;
+use crate::data::manifest::Manifest;
+use crate::data::{Study, views};
+use crate::models::{Metadata, Model};
+use crate::report::{Case, ModelCard};
+use crate::{Result, files, metrics};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// What a network said of one labelled study.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Its number, as the loader's source knows it.
+    pub study: usize,
+    /// Its class.
+    pub label: u32,
+    /// One a class.
+    pub probabilities: Vec<f32>,
+    /// Cross-entropy.
+    pub loss: f64,
+}
+
+/// Runs the network over one epoch of a loader, in the loader's order. `progress` hears how many studies are done, and ends the
+/// work with an error.
+///
+/// # Errors
+/// Studies that cannot be read; whatever `progress` returns.
+pub fn judge(model: &Model, loader: &Loader, progress: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<Judged>> {
+    let mut judged = Vec::with_capacity(loader.studies());
+    for batch in loader.epoch(0) {
+        let batch = batch?;
+        let logits = model.logits(&batch.images, batch.labels.len())?;
+        let classes = model.metadata().classes.len();
+        let probabilities = model.softmax(&logits);
+        let studies = batch.studies.iter().zip(&batch.labels).zip(logits.chunks_exact(classes)).zip(probabilities);
+        judged.extend(studies.map(|(((&study, &label), logits), probabilities)| {
+            let loss = cross_entropy(logits, label as usize);
+            Judged { study, label, probabilities, loss }
+        }));
+        progress(judged.len())?;
+    }
+    Ok(judged)
+}
+
+/// -ln softmax(logits)[label], from the logits so that a hopeless case has a finite loss.
+fn cross_entropy(logits: &[f32], label: usize) -> f64 {
+    let largest = logits.iter().copied().fold(f32::MIN, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
+    sum.ln() - f64::from(logits[label] - largest)
+}
+
+/// Classifies one study: its views fused as the model was trained. With `explain`, also where the network looked (Grad-CAM).
+///
+/// # Errors
+/// Views that cannot be fused.
+pub fn case(model: &Model, name: &str, study: &Study, explain: bool) -> Result<Case> {
+    let about = model.metadata();
+    let fused = views::fuse(study, &about.preprocessing)?;
+    let input = views::network_input(&fused.image, about.input_size, &about.preprocessing);
+    let probabilities = model.probabilities(&input.pixels, 1)?.remove(0);
+    let heat = explain.then(|| model.explain(&input.pixels, metrics::predicted(&probabilities))).transpose()?;
+    let seen = match (&study.anterior, &study.posterior) {
+        (Some(_), Some(_)) => "anterior and posterior",
+        (Some(_), None) => "anterior only",
+        (None, _) => "posterior only",
+    };
+    let size = format!("{} x {} pixels", fused.image.rows, fused.image.columns);
+    let facts = vec![("views".to_owned(), seen.to_owned()), ("picture".to_owned(), size)];
+    Ok(Case { name: name.to_owned(), truth: None, probabilities, fused: fused.image, heat, facts })
+}
+
+/// What a page says of a model that was loaded from `path`.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn card(model: &Model, path: &Path) -> Result<ModelCard> {
+    let about = model.metadata();
+    let sha256 = Sha256::digest(files::read(path)?).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(ModelCard {
+        name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        architecture: about.architecture.clone(),
+        classes: about.classes.clone(),
+        input_size: about.input_size,
+        preprocessing: preprocessing(about),
+        trained_on: about.trained_on.clone(),
+        sha256,
+        parameters: model.parameter_count(),
+    })
+}
+
+/// How views become a model's input, in words.
+pub fn preprocessing(about: &Metadata) -> String {
+    // `{"alignment":"translate","threshold":0.15}` reads well enough without its braces and quotes.
+    let json = serde_json::to_string(&about.preprocessing).unwrap_or_default();
+    json.replace(['{', '}', '"'], "").replace(':', " ").replace(',', ", ")
+}
+
+/// What a network was trained or evaluated on: so many studies, and whether they are simulated.
+pub fn describe(manifest: &Manifest, studies: usize) -> String {
+    let simulated = manifest.rows.iter().all(|row| row.patient.starts_with("phantom-"));
+    format!("{studies} {}studies", if simulated { "phantom " } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cross_entropy_is_that_of_the_softmax_and_always_finite() {
+        assert!((cross_entropy(&[1.0, 1.0, 1.0], 2) - 3f64.ln()).abs() < 1e-9);
+        assert_eq!(cross_entropy(&[1000.0, 0.0], 1), 1000.0);
+        assert_eq!(cross_entropy(&[1000.0, 0.0], 0), 0.0);
+    }
+}

@@ -1,0 +1,403 @@
+//! The figures: confusion matrix, ROC, reliability, distribution of probabilities, training curves.
+
+use super::figure::{Figure, Ink};
+use super::{EpochRow, Evaluation};
+use crate::data::raster::Anchor;
+use crate::metrics::{self, RocPoint, Scores};
+
+/// The plotting area of a chart with linear axes.
+struct Axes {
+    left: f32,
+    top: f32,
+    width: f32,
+    height: f32,
+    x: [f64; 2],
+    y: [f64; 2],
+}
+
+impl Axes {
+    fn point(&self, x: f64, y: f64) -> [f32; 2] {
+        let share = |value: f64, [low, high]: [f64; 2]| ((value - low) / (high - low)) as f32;
+        // What lies outside runs along the edge; NaN stays NaN and breaks the line.
+        [
+            self.left + self.width * share(x, self.x).clamp(0.0, 1.0),
+            self.top + self.height * (1.0 - share(y, self.y).clamp(0.0, 1.0)),
+        ]
+    }
+
+    /// Grid, tick labels and axis names.
+    fn draw(&self, figure: &mut Figure, x_ticks: &[f64], y_ticks: &[f64], names: [&str; 2]) {
+        let (right, bottom) = (self.left + self.width, self.top + self.height);
+        for &tick in y_ticks {
+            let [_, y] = self.point(self.x[0], tick);
+            figure.polyline(vec![[self.left, y], [right, y]], 1.0, Ink::Grid);
+            figure.text(self.left - 8.0, y, label(tick, y_ticks), 11.0, Anchor::Right, Ink::Muted);
+        }
+        for &tick in x_ticks {
+            let [x, _] = self.point(tick, self.y[0]);
+            figure.polyline(vec![[x, bottom], [x, bottom + 4.0]], 1.0, Ink::Grid);
+            figure.text(x, bottom + 14.0, label(tick, x_ticks), 11.0, Anchor::Center, Ink::Muted);
+        }
+        figure.polyline(vec![[self.left, bottom], [right, bottom]], 1.0, Ink::Muted);
+        figure.text(self.left + self.width / 2.0, bottom + 33.0, names[0], 12.0, Anchor::Center, Ink::Text);
+        if !names[1].is_empty() {
+            figure.sideways(self.left - 44.0, self.top + self.height / 2.0, names[1], 12.0, Ink::Text);
+        }
+    }
+}
+
+/// About `count` round numbers from `low` to `high`: steps of 1, 2 or 5 times a power of ten.
+fn ticks([low, high]: [f64; 2], count: usize) -> Vec<f64> {
+    let raw = (high - low) / count.max(1) as f64;
+    if !(raw.is_finite() && raw > 0.0) {
+        return vec![low];
+    }
+    let power = 10f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|unit| unit * power).find(|step| *step >= raw * 0.999).unwrap_or(power);
+    let (first, last) = ((low / step - 1e-6).ceil() as i64, (high / step + 1e-6).floor() as i64);
+    (first..=last).map(|index| index as f64 * step).collect()
+}
+
+/// A tick with as many decimals as its neighbours need.
+fn label(tick: f64, ticks: &[f64]) -> String {
+    let step = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    let decimals = if step.is_finite() && step < 0.999 { (-step.log10()).ceil() as usize } else { 0 };
+    format!("{tick:.decimals$}")
+}
+
+const SHARES: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
+
+/// Text cut to `most` characters.
+fn short(text: &str, most: usize) -> String {
+    match text.chars().count() > most {
+        true => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or("–".to_owned(), |value| format!("{:.1} %", 100.0 * value))
+}
+
+/// The confusion matrix: a row a true class, shaded by its share of the row, with recall and precision at the margins.
+pub fn confusion(evaluation: &Evaluation, scores: &Scores) -> Figure {
+    let classes = &evaluation.model.classes;
+    let count = classes.len();
+    let (cell_width, cell_height, gap) = (104.0, 66.0, 4.0);
+    let (left, top) = (118.0, 58.0);
+    let (right, bottom) = (left + count as f32 * (cell_width + gap), top + count as f32 * (cell_height + gap));
+    let spoken = format!(
+        "Confusion matrix of {} studies, accuracy {}. {}",
+        scores.studies,
+        percent(scores.accuracy),
+        scores
+            .confusion
+            .iter()
+            .enumerate()
+            .map(|(truth, row)| format!(
+                "True {}: {}.",
+                classes[truth],
+                row.iter().zip(classes).map(|(count, class)| format!("{count} called {class}")).collect::<Vec<_>>().join(", ")
+            ))
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    let heading = format!("Confusion matrix · {} studies", scores.studies);
+    let mut figure = Figure::new(right + 76.0, bottom + 44.0, spoken).framed(heading, evaluation.caveat());
+    figure.text((left + right - gap) / 2.0, 14.0, "Predicted", 12.0, Anchor::Center, Ink::Text);
+    figure.text(right + 36.0, 40.0, "Recall", 12.0, Anchor::Center, Ink::Muted);
+    figure.sideways(14.0, (top + bottom - gap) / 2.0, "Truth", 12.0, Ink::Text);
+    figure.text(left - 12.0, bottom + 18.0, "Precision", 12.0, Anchor::Right, Ink::Muted);
+    for (truth, row) in scores.confusion.iter().enumerate() {
+        let y = top + truth as f32 * (cell_height + gap);
+        let support: u64 = row.iter().sum();
+        figure.bold(left - 12.0, y + cell_height / 2.0, short(&classes[truth], 11), 13.0, Anchor::Right, Ink::Text);
+        figure.text(
+            right + 36.0,
+            y + cell_height / 2.0,
+            percent(scores.classes[truth].scores.recall),
+            12.0,
+            Anchor::Center,
+            Ink::Muted,
+        );
+        for (predicted, &studies) in row.iter().enumerate() {
+            let x = left + predicted as f32 * (cell_width + gap);
+            let share = if support > 0 { studies as f64 / support as f64 } else { 0.0 };
+            figure.rectangle(x, y, cell_width, cell_height, Ink::Accent, (0.06 + 0.94 * share) as f32);
+            let ink = if share > 0.45 { Ink::White } else { Ink::Text };
+            let (x, y) = (x + cell_width / 2.0, y + cell_height / 2.0);
+            figure.bold(x, y - 8.0, studies.to_string(), 20.0, Anchor::Center, ink);
+            figure.text(x, y + 15.0, format!("{:.1} %", 100.0 * share), 11.0, Anchor::Center, ink);
+        }
+    }
+    for (class, name) in classes.iter().enumerate() {
+        let x = left + class as f32 * (cell_width + gap) + cell_width / 2.0;
+        figure.bold(x, 40.0, short(name, 13), 13.0, Anchor::Center, Ink::Text);
+        figure.text(x, bottom + 18.0, percent(scores.classes[class].scores.precision), 12.0, Anchor::Center, Ink::Muted);
+    }
+    figure
+}
+
+/// A key: for each curve its colour, name and figure, lines downwards from (`x`, `y`).
+fn key(figure: &mut Figure, x: f32, y: f32, lines: &[(Ink, String)]) {
+    for (line, (ink, text)) in lines.iter().enumerate() {
+        let y = y + 19.0 * line as f32;
+        figure.polyline(vec![[x, y], [x + 18.0, y]], 3.0, *ink);
+        figure.text(x + 26.0, y, text, 12.0, Anchor::Left, Ink::Text);
+    }
+}
+
+/// Receiver operating characteristic: each class against the rest, and metastatic against not.
+pub fn roc(evaluation: &Evaluation, scores: &Scores) -> Figure {
+    let classes = &evaluation.model.classes;
+    let (truths, probabilities) = columns(evaluation);
+    let mut curves = Vec::new();
+    if let Some(ranked) = metrics::metastatic_ranking(classes, &truths, &probabilities) {
+        let auc = scores.metastatic.as_ref().and_then(|metastatic| metastatic.auc);
+        curves.push(("Metastatic".to_owned(), Ink::Accent, 3.0, auc, metrics::roc(&ranked)));
+    }
+    // Of two classes each is the other's mirror: one curve says it.
+    let single = if classes.len() == 2 && !curves.is_empty() { 0 } else { classes.len() };
+    for (class, name) in classes.iter().enumerate().take(single) {
+        let ranked = metrics::one_against_rest(&truths, &probabilities, class);
+        curves.push((short(name, 16), Ink::Series(class), 1.75, scores.classes[class].auc, metrics::roc(&ranked)));
+    }
+    let said = |auc: Option<f64>| auc.map_or("undefined".to_owned(), |auc| format!("{auc:.3}"));
+    let spoken = curves.iter().map(|(name, _, _, auc, _)| format!("{name}: AUC {}.", said(*auc))).collect::<Vec<_>>().join(" ");
+    let mut figure = Figure::new(452.0, 432.0, format!("Receiver operating characteristic. {spoken}"))
+        .framed(format!("Receiver operating characteristic · {} studies", scores.studies), evaluation.caveat());
+    let axes = Axes { left: 62.0, top: 12.0, width: 364.0, height: 364.0, x: [0.0, 1.0], y: [0.0, 1.0] };
+    axes.draw(&mut figure, &SHARES, &SHARES, ["1 − specificity", "Sensitivity"]);
+    figure.dashes(axes.point(0.0, 0.0), axes.point(1.0, 1.0), 1.25, Ink::Muted);
+    for (_, ink, width, _, points) in curves.iter().rev() {
+        let rates = |point: &RocPoint| [point.false_positive_rate, point.true_positive_rate];
+        let corners = corners(points.iter().flatten().map(rates).collect());
+        figure.polyline(corners.into_iter().map(|[x, y]| axes.point(x, y)).collect(), *width, *ink);
+    }
+    let lines: Vec<(Ink, String)> =
+        curves.iter().map(|(name, ink, _, auc, _)| (*ink, format!("{name}  AUC {}", said(*auc)))).collect();
+    key(&mut figure, 232.0, 364.0 - 19.0 * lines.len() as f32, &lines);
+    figure
+}
+
+/// A staircase without the points inside its straight steps.
+fn corners(points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
+    let inside = |at: usize| {
+        let [before, here, after] = [points[at - 1], points[at], points[at + 1]];
+        (0..2).any(|axis| before[axis] == here[axis] && here[axis] == after[axis])
+    };
+    let last = points.len().saturating_sub(1);
+    (0..points.len()).filter(|&at| at == 0 || at == last || !inside(at)).map(|at| points[at]).collect()
+}
+
+fn columns(evaluation: &Evaluation) -> (Vec<usize>, Vec<Vec<f32>>) {
+    evaluation.patients.iter().map(|row| (row.truth, row.probabilities.clone())).unzip()
+}
+
+/// Predicted probability of metastasis against the observed share, in tenths; `None` where the classes do not merge or no study
+/// is there.
+pub fn reliability(evaluation: &Evaluation) -> Option<Figure> {
+    let (truths, probabilities) = columns(evaluation);
+    let ranked = metrics::metastatic_ranking(&evaluation.model.classes, &truths, &probabilities)?;
+    let bins = metrics::reliability(&ranked, 10);
+    let brier = metrics::brier(&ranked)?;
+    let mut figure = Figure::new(452.0, 432.0, format!("Calibration of the probability of metastasis: Brier score {brier:.3}."))
+        .framed("Calibration: probability of metastasis", evaluation.caveat());
+    let axes = Axes { left: 62.0, top: 12.0, width: 364.0, height: 364.0, x: [0.0, 1.0], y: [0.0, 1.0] };
+    axes.draw(&mut figure, &SHARES, &SHARES, ["Predicted probability of metastasis", "Observed share"]);
+    figure.dashes(axes.point(0.0, 0.0), axes.point(1.0, 1.0), 1.25, Ink::Muted);
+    figure.polyline(bins.iter().map(|bin| axes.point(bin.predicted, bin.observed)).collect(), 1.75, Ink::Accent);
+    for bin in &bins {
+        // A disc's area grows with the number of studies.
+        let share = bin.count as f32 / ranked.len() as f32;
+        figure.disc(axes.point(bin.predicted, bin.observed), 3.0 + 14.0 * share.sqrt(), Ink::Accent);
+    }
+    figure.text(416.0, 346.0, format!("Brier score {brier:.3}"), 12.0, Anchor::Right, Ink::Text);
+    figure.text(416.0, 363.0, "disc area: studies", 11.0, Anchor::Right, Ink::Muted);
+    Some(figure)
+}
+
+/// How the probability of metastasis is distributed in each true class: one histogram a class.
+pub fn distribution(evaluation: &Evaluation) -> Option<Figure> {
+    const BINS: usize = 25;
+    let classes = &evaluation.model.classes;
+    let negative = metrics::no_metastasis(classes).filter(|_| classes.len() > 1 && !evaluation.patients.is_empty())?;
+    let mut counts = vec![[0usize; BINS]; classes.len()];
+    for row in &evaluation.patients {
+        let p = metrics::metastatic_probability(&row.probabilities, negative);
+        counts[row.truth][((p * BINS as f64) as usize).min(BINS - 1)] += 1;
+    }
+    let tallest = counts.iter().flatten().copied().max().unwrap_or(1).max(1);
+    let (left, top, width, row_height) = (92.0, 12.0, 334.0, 364.0 / classes.len() as f32);
+    let mut figure = Figure::new(452.0, 432.0, "Histograms of the predicted probability of metastasis, one a true class.")
+        .framed("Predicted probability of metastasis by true class", evaluation.caveat());
+    let axes = Axes { left, top, width, height: 364.0, x: [0.0, 1.0], y: [0.0, 1.0] };
+    axes.draw(&mut figure, &SHARES, &[], ["Predicted probability of metastasis", ""]);
+    for (class, counts) in counts.iter().enumerate() {
+        let base = top + row_height * (class + 1) as f32;
+        figure.polyline(vec![[left, base], [left + width, base]], 1.0, Ink::Grid);
+        figure.bold(left - 10.0, base - row_height / 2.0 - 8.0, short(&classes[class], 10), 12.0, Anchor::Right, Ink::Text);
+        let studies: usize = counts.iter().sum();
+        figure.text(left - 10.0, base - row_height / 2.0 + 9.0, format!("n = {studies}"), 11.0, Anchor::Right, Ink::Muted);
+        for (bin, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let height = (row_height - 16.0) * count as f32 / tallest as f32;
+            let bar = width / BINS as f32;
+            figure.rectangle(left + bar * bin as f32 + 0.75, base - height, bar - 1.5, height, Ink::Series(class), 0.9);
+        }
+    }
+    figure.dashes(axes.point(0.5, 0.0), axes.point(0.5, 1.0), 1.25, Ink::Muted);
+    Some(figure)
+}
+
+/// One curve over the epochs.
+struct Curve {
+    name: &'static str,
+    ink: Ink,
+    measure: fn(&EpochRow) -> Option<f64>,
+}
+
+const LOSSES: [Curve; 2] = [
+    Curve { name: "training", ink: Ink::Series(4), measure: |row| Some(row.train_loss) },
+    Curve { name: "held out", ink: Ink::Series(1), measure: |row| row.test_loss },
+];
+
+const SHARES_RIGHT: [Curve; 4] = [
+    Curve { name: "training", ink: Ink::Series(4), measure: |row| row.train_accuracy },
+    Curve { name: "held out", ink: Ink::Series(1), measure: |row| row.test_accuracy },
+    Curve { name: "held-out F1", ink: Ink::Series(0), measure: |row| row.test_f1 },
+    Curve { name: "held-out AUC", ink: Ink::Series(2), measure: |row| row.test_auc },
+];
+
+/// Loss on the left; accuracy, F1 and AUC, as far as measured, on the right; over the epochs. `note` stands beneath.
+pub fn curves(history: &[EpochRow], note: &str) -> Figure {
+    let last = |curve: &Curve| history.iter().rev().find_map(curve.measure);
+    let spoken = format!(
+        "Training curves over {} epochs. Last training loss {}, last held-out accuracy {}.",
+        history.len(),
+        last(&LOSSES[0]).map_or("none".to_owned(), |loss| format!("{loss:.3}")),
+        percent(last(&SHARES_RIGHT[1])),
+    );
+    let mut figure = Figure::new(936.0, 372.0, spoken).framed("Training", note);
+    let epochs = match (history.iter().map(|row| row.epoch).min(), history.iter().map(|row| row.epoch).max()) {
+        (Some(first), Some(last)) if first < last => [first as f64, last as f64],
+        (Some(only), _) => [only as f64 - 1.0, only as f64 + 1.0],
+        (None, _) => [0.0, 1.0],
+    };
+    let mut epoch_ticks = ticks(epochs, 7);
+    epoch_ticks.retain(|tick| tick.fract() == 0.0);
+
+    // A first epoch that explodes must not flatten the rest: twice the 90th percentile is the ceiling.
+    let mut losses: Vec<f64> = history.iter().flat_map(|row| LOSSES.map(|curve| (curve.measure)(row))).flatten().collect();
+    losses.retain(|loss| loss.is_finite());
+    losses.sort_unstable_by(f64::total_cmp);
+    let ceiling = match losses.as_slice() {
+        [] => 1.0,
+        sorted => sorted[sorted.len() - 1].min(2.0 * sorted[(sorted.len() - 1) * 9 / 10]).max(1e-6) * 1.05,
+    };
+    let panels = [
+        (62.0, "Loss (cross-entropy)", [0.0, ceiling], LOSSES.as_slice()),
+        (536.0, "Accuracy", [0.0, 1.0], SHARES_RIGHT.as_slice()),
+    ];
+    for (left, name, range, curves) in panels {
+        let axes = Axes { left, top: 40.0, width: 378.0, height: 280.0, x: epochs, y: range };
+        axes.draw(&mut figure, &epoch_ticks, &ticks(range, 5), ["Epoch", name]);
+        let mut shown = 0.0;
+        for &Curve { name, ink, measure } in curves {
+            let measured: Vec<[f32; 2]> =
+                history.iter().filter_map(|row| measure(row).map(|value| axes.point(row.epoch as f64, value))).collect();
+            let Some(&end) = measured.last() else { continue };
+            figure.polyline(vec![[left + shown, 18.0], [left + shown + 18.0, 18.0]], 3.0, ink);
+            figure.text(left + shown + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
+            shown += 42.0 + 6.6 * name.len() as f32;
+            if measured.len() <= 40 {
+                measured.iter().filter(|point| point[1].is_finite()).for_each(|&point| figure.disc(point, 2.25, ink));
+            }
+            figure.polyline(measured, 2.0, ink);
+            if end[1].is_finite() {
+                figure.disc(end, 3.5, ink);
+            }
+        }
+    }
+    figure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::example;
+
+    fn size(figure: &Figure) -> (u32, u32) {
+        let decoded = image::load_from_memory(&figure.png()).unwrap();
+        (decoded.width(), decoded.height())
+    }
+
+    #[test]
+    fn pictures_decode_to_twice_their_size() {
+        let evaluation = example(3);
+        let scores = evaluation.scores().unwrap();
+        for figure in [
+            confusion(&evaluation, &scores),
+            roc(&evaluation, &scores),
+            reliability(&evaluation).unwrap(),
+            distribution(&evaluation).unwrap(),
+            curves(&evaluation.history, ""),
+        ] {
+            let svg = figure.svg();
+            let wanted = |name: &str| {
+                let from = svg.find(&format!(" {name}=\"")).unwrap() + name.len() + 3;
+                svg[from..].split('"').next().unwrap().parse::<f32>().unwrap()
+            };
+            let (width, height) = size(&figure);
+            assert_eq!((width as f32, height as f32), (2.0 * wanted("width"), 2.0 * wanted("height")));
+        }
+    }
+
+    #[test]
+    fn corners_keep_the_shape() {
+        let stairs = vec![[0.0, 0.0], [0.0, 0.1], [0.0, 0.2], [0.1, 0.2], [0.2, 0.3], [0.2, 1.0], [0.5, 1.0], [1.0, 1.0]];
+        assert_eq!(corners(stairs), [[0.0, 0.0], [0.0, 0.2], [0.1, 0.2], [0.2, 0.3], [0.2, 1.0], [1.0, 1.0]]);
+        assert_eq!(corners(vec![]), [[0f64; 2]; 0]);
+        assert_eq!(corners(vec![[0.5, 0.5]]).len(), 1);
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        let labels = |range, count| {
+            let ticks = ticks(range, count);
+            ticks.iter().map(|&tick| label(tick, &ticks)).collect::<Vec<_>>()
+        };
+        assert_eq!(labels([0.0, 1.0], 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(labels([0.0, 0.13], 5), ["0.00", "0.05", "0.10"]);
+        assert_eq!(ticks([1.0, 300.0], 7), [50.0, 100.0, 150.0, 200.0, 250.0, 300.0]);
+        assert_eq!(ticks([2.0, 2.0], 5), [2.0]);
+    }
+
+    #[test]
+    fn curves_stand_anything() {
+        curves(&[], "").png();
+        let one = EpochRow { epoch: 1, train_loss: f64::NAN, ..EpochRow::default() };
+        curves(&[one], "note").png();
+        let exploding = [1e30, 2.0, f64::INFINITY, 0.5].iter().enumerate();
+        let history: Vec<EpochRow> =
+            exploding.map(|(epoch, &train_loss)| EpochRow { epoch: epoch + 1, train_loss, ..EpochRow::default() }).collect();
+        let svg = curves(&history, "").svg();
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn an_empty_evaluation_still_draws() {
+        let mut evaluation = example(3);
+        evaluation.patients.clear();
+        let scores = evaluation.scores().unwrap();
+        confusion(&evaluation, &scores).png();
+        assert!(roc(&evaluation, &scores).svg().contains("undefined"));
+        assert!(reliability(&evaluation).is_none() && distribution(&evaluation).is_none());
+    }
+
+    #[test]
+    fn two_classes_share_one_curve() {
+        let evaluation = example(2);
+        let svg = roc(&evaluation, &evaluation.scores().unwrap()).svg();
+        assert!(svg.contains("Metastatic") && svg.matches("AUC").count() == 2, "the key and the spoken title");
+    }
+}

@@ -1,0 +1,100 @@
+//! The folder of a run: which file holds what, and that a run is never overwritten by accident.
+
+use crate::{Error, Result, files};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A folder with the files of one training run and of its evaluation.
+#[derive(Clone, Debug)]
+pub struct RunFolder(PathBuf);
+
+impl RunFolder {
+    /// The network as the last whole epoch left it.
+    pub const MODEL: &str = "model.safetensors";
+    /// Every setting, as the settings reads it.
+    pub const CONFIG: &str = "config.toml";
+    /// One row an epoch.
+    pub const METRICS: &str = "metrics.csv";
+    /// [`RunFolder::METRICS`] as a picture.
+    pub const CURVES: &str = "curves.png";
+    /// Which study trained and which tests.
+    pub const SPLIT: &str = "split.csv";
+    /// Scores of an evaluation.
+    pub const SCORES: &str = "scores.json";
+    /// An evaluation's row a study.
+    pub const PATIENTS: &str = "patients.csv";
+    /// An evaluation's page.
+    pub const REPORT: &str = "report.html";
+    const CONFUSION: [&str; 2] = ["confusion.png", "confusion.svg"];
+    const ROC: [&str; 2] = ["roc.png", "roc.svg"];
+
+    /// A folder for a new run; `force` removes a run that it holds (and no other file).
+    ///
+    /// # Errors
+    /// It holds a run and `force` is off; it cannot be made or written.
+    pub fn create(path: &Path, force: bool) -> Result<Self> {
+        let folder = RunFolder(path.to_owned());
+        if path.exists() && !path.is_dir() {
+            return Err(Error::file(path, "is a file, not a folder", "choose another output folder"));
+        }
+        let own = [Self::MODEL, Self::CONFIG, Self::METRICS, Self::CURVES, Self::SPLIT];
+        if !force && own.iter().any(|name| folder.file(name).exists()) {
+            return Err(Error::file(path, "has a run in it", "choose another output folder, or replace the run with --force"));
+        }
+        files::create_folder(path)?;
+        let evaluation = [Self::SCORES, Self::PATIENTS, Self::REPORT].into_iter().chain(Self::CONFUSION).chain(Self::ROC);
+        for stale in own.into_iter().chain(evaluation).map(|name| folder.file(name)).filter(|file| force && file.exists()) {
+            fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder of a run that trained at least one epoch.
+    ///
+    /// # Errors
+    /// There is no such folder, or no model in it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let folder = RunFolder(path.to_owned());
+        if !folder.file(Self::MODEL).is_file() {
+            let problem = format!("is not the folder of a run (it has no {})", Self::MODEL);
+            return Err(Error::file(path, problem, "give the --output folder of `osteon train`"));
+        }
+        Ok(folder)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of one of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_not_overwritten_and_force_leaves_strangers_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("a/run");
+        let folder = RunFolder::create(&path, false).unwrap();
+        RunFolder::create(&path, false).expect("an empty folder has no run in it");
+        assert!(RunFolder::open(&path).is_err());
+
+        for name in [RunFolder::MODEL, RunFolder::REPORT, "notes.txt"] {
+            files::write(folder.file(name), b"x").unwrap();
+        }
+        RunFolder::open(&path).unwrap();
+        let refusal = RunFolder::create(&path, false).unwrap_err().to_string();
+        assert!(refusal.contains("run in it") && refusal.contains("--force"), "{refusal}");
+        assert!(folder.file(RunFolder::MODEL).exists());
+
+        RunFolder::create(&path, true).unwrap();
+        assert!(!folder.file(RunFolder::MODEL).exists() && !folder.file(RunFolder::REPORT).exists());
+        assert!(folder.file("notes.txt").exists());
+    }
+}

@@ -1,0 +1,261 @@
+//! What a training run is told: a TOML file, the same names as flags, and the paper's values where neither says.
+
+use crate::data::{Size, augment::Augmentation, views::Preprocessing};
+use crate::optim::{Adam, Decay, Schedule};
+use crate::{Error, Result, files};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Every setting of a training run. The defaults are the paper's (PAPER.md names those that it leaves open).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The manifest of the studies. On the command line it is an argument, and the argument wins.
+    pub manifest: PathBuf,
+    /// The network: a name that [`Model::new`](crate::models::Model::new) knows.
+    pub architecture: String,
+    /// The network's input, rows x columns.
+    pub input_size: Size,
+    /// Passes over the training studies.
+    pub epochs: usize,
+    /// Studies a training step.
+    pub batch: usize,
+    /// Adam's learning rate, before the schedule.
+    pub learning_rate: f32,
+    /// How the learning rate goes from step to step.
+    pub schedule: ScheduleName,
+    /// Epochs in which the learning rate climbs from zero.
+    pub warm_up_epochs: f32,
+    /// Epochs between the steps of the step schedule.
+    pub step_epochs: usize,
+    /// What the step schedule multiplies the learning rate by.
+    pub step_factor: f32,
+    /// Adam's decay of the first moment.
+    pub beta1: f32,
+    /// Adam's decay of the second moment.
+    pub beta2: f32,
+    /// Adam's epsilon.
+    pub epsilon: f32,
+    /// L2 penalty, as in PyTorch's Adam.
+    pub weight_decay: f32,
+    /// Seed of the initial weights, of the order of studies and of augmentation.
+    pub seed: u64,
+    /// Share of each class's patients that train; the others test.
+    pub train_share: f64,
+    /// Seed of the split.
+    pub split_seed: u64,
+    /// Epochs between measurements on the test studies; the last epoch is always measured.
+    pub test_every: usize,
+    /// Threads that decode, fuse and augment ahead of the training step.
+    pub loader_threads: usize,
+    /// Memory for fused inputs that need not be decoded again, in MB.
+    pub cache_mb: usize,
+    /// Random rotation and translation of training studies.
+    pub augmentation: Augmentation,
+    /// From two views to one input.
+    pub preprocessing: Preprocessing,
+}
+
+/// The schedules of [`Schedule`], without their parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleName {
+    /// The same learning rate throughout.
+    Constant,
+    /// Down to zero along half a cosine.
+    Cosine,
+    /// Multiplied by a factor after every so many epochs.
+    Step,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            manifest: PathBuf::new(),
+            architecture: "inrac".into(),
+            input_size: Size { rows: 1024, columns: 256 },
+            epochs: 300,
+            batch: 32,
+            learning_rate: 0.01,
+            schedule: ScheduleName::Constant,
+            warm_up_epochs: 0.0,
+            step_epochs: 100,
+            step_factor: 0.1,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            seed: 1,
+            train_share: 0.7,
+            split_seed: 1,
+            test_every: 1,
+            loader_threads: 1,
+            cache_mb: 1024,
+            augmentation: Augmentation::default(),
+            preprocessing: Preprocessing::default(),
+        }
+    }
+}
+
+const REMEDY: &str = "see `osteon train --help`";
+
+impl Settings {
+    /// The settings of a TOML file, if there is one, with `overrides` on top: a table of the same keys.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not TOML, an unknown key, a value that makes no sense.
+    pub fn resolve(file: Option<&Path>, overrides: toml::Table) -> Result<Self> {
+        let mut table = toml::Table::new();
+        if let Some(path) = file {
+            table = table_of(path)?;
+            // On its own first: then a mistake is the file's, not the command line's.
+            let at_fault = |problem: String| Error::file(path, problem, "correct the file");
+            from_table(table.clone()).and_then(|settings| settings.check()).map_err(at_fault)?;
+        }
+        merge(&mut table, overrides);
+        let settings = from_table(table).map_err(|problem| Error::setting(problem, REMEDY))?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Refuses values that make no sense.
+    ///
+    /// # Errors
+    /// One sentence about the first of them.
+    pub fn validate(&self) -> Result<()> {
+        self.check().map_err(|problem| Error::setting(problem, REMEDY))
+    }
+
+    /// As TOML that [`Settings::resolve`] reads back to the same values.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("settings are plain values and tables")
+    }
+
+    /// The learning-rate schedule.
+    pub fn schedule(&self) -> Schedule {
+        let decay = match self.schedule {
+            ScheduleName::Constant => Decay::Constant,
+            ScheduleName::Cosine => Decay::Cosine,
+            ScheduleName::Step => Decay::Step { epochs: self.step_epochs, factor: self.step_factor },
+        };
+        Schedule { learning_rate: self.learning_rate, warm_up_epochs: self.warm_up_epochs, decay }
+    }
+
+    /// Adam's constants.
+    pub fn adam(&self) -> Adam {
+        Adam { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon, weight_decay: self.weight_decay }
+    }
+
+    /// What is wrong with the values, if anything.
+    fn check(&self) -> Result<(), String> {
+        let rules = [
+            (self.input_size.rows >= 32 && self.input_size.columns >= 32, "input_size is below 32x32"),
+            (self.epochs > 0, "epochs is 0"),
+            (self.batch > 1, "batch is below 2, too few for batch normalisation"),
+            (self.learning_rate > 0.0 && self.learning_rate.is_finite(), "learning_rate is not a positive number"),
+            (self.warm_up_epochs >= 0.0 && self.warm_up_epochs.is_finite(), "warm_up_epochs is negative or not a number"),
+            (self.step_epochs > 0, "step_epochs is 0"),
+            (self.step_factor > 0.0 && self.step_factor <= 1.0, "step_factor is not above 0 and at most 1"),
+            ((0.0..1.0).contains(&self.beta1), "beta1 is not from 0 to below 1"),
+            ((0.0..1.0).contains(&self.beta2), "beta2 is not from 0 to below 1"),
+            (self.epsilon > 0.0 && self.epsilon.is_finite(), "epsilon is not a positive number"),
+            (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay is negative or not a number"),
+            (self.train_share > 0.0 && self.train_share < 1.0, "train_share is not between 0 and 1"),
+            (self.test_every > 0, "test_every is 0"),
+            (self.loader_threads > 0, "loader_threads is 0"),
+        ];
+        if let Some((_, problem)) = rules.iter().find(|(holds, _)| !holds) {
+            return Err((*problem).to_owned());
+        }
+        let sections = self.augmentation.check().and_then(|()| self.preprocessing.check());
+        sections.map_err(|error| error.to_string())
+    }
+}
+
+/// A TOML file as a table.
+pub(super) fn table_of(path: &Path) -> Result<toml::Table> {
+    let text = String::from_utf8(files::read(path)?).map_err(|_| Error::file(path, "is not text", "give a TOML file"))?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        Error::file(path, format!("is not TOML in line {line} ({})", one_line(error.message())), "correct the line")
+    })
+}
+
+fn from_table(table: toml::Table) -> Result<Settings, String> {
+    table.try_into().map_err(|error: toml::de::Error| one_line(&error.to_string()))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Puts `overrides` over `table`, section by section.
+fn merge(table: &mut toml::Table, overrides: toml::Table) {
+    for (key, value) in overrides {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => merge(below, above),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str, overrides: &str) -> Result<Settings> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, text).unwrap();
+        Settings::resolve(Some(&file), overrides.parse().unwrap())
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_papers_settings() {
+        let settings = resolve("", "").unwrap();
+        assert_eq!(settings, Settings::default());
+        assert_eq!((settings.epochs, settings.batch, settings.learning_rate, settings.train_share), (300, 32, 0.01, 0.7));
+        assert_eq!(settings.input_size.to_string(), "1024x256");
+        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 5.0, translation_px: 6.0 });
+    }
+
+    #[test]
+    fn overrides_win_key_by_key_also_inside_sections() {
+        let file = "epochs = 3\nbatch = 4\n[augmentation]\nrotation_deg = 1.0\ntranslation_px = 2.0";
+        let settings = resolve(file, "batch = 5\n[augmentation]\nrotation_deg = 0").unwrap();
+        assert_eq!((settings.epochs, settings.batch), (3, 5));
+        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 0.0, translation_px: 2.0 });
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let settings = Settings { learning_rate: 0.003, schedule: ScheduleName::Cosine, seed: 7, ..Settings::default() };
+        let text = settings.to_toml();
+        assert_eq!(resolve(&text, "").unwrap(), settings);
+        assert!(text.contains("learning_rate = 0.003\n"), "{text}");
+    }
+
+    #[test]
+    fn mistakes_are_the_files_or_the_flags() {
+        for (text, part) in [
+            ("epohcs = 3", "epohcs"),
+            ("\nepochs = ", "line 2"),
+            ("epochs = \"many\"", "epochs"),
+            ("batch = 0", "batch"),
+            ("input_size = \"16x64\"", "32x32"),
+            ("input_size = \"big\"", "rows x columns"),
+            ("schedule = \"sudden\"", "sudden"),
+            ("[preprocessing]\nthreshold = 2.0", "threshold"),
+            ("[preprocessing]\ntreshold = 2.0", "treshold"),
+        ] {
+            let said = resolve(text, "").unwrap_err();
+            assert!(matches!(said, Error::File { .. }), "{said:?}");
+            let said = said.to_string();
+            assert!(said.contains("c.toml") && said.contains(part) && !said.contains('\n'), "{said}");
+        }
+        let said = resolve("", "epochs = 0").unwrap_err();
+        assert!(matches!(said, Error::Setting { .. }), "{said:?}");
+    }
+}

@@ -1,0 +1,36 @@
+//! The whole network gives the same bits for any number of threads, forward and backward.
+
+use osteon::data::views::Preprocessing;
+use osteon::models::Model;
+use osteon::tensor::Context;
+use osteon_kernels::par::Pool;
+use osteon_kernels::simd::Isa;
+
+/// Logits, loss, every gradient and every running statistic, as bits.
+fn run(isa: Isa, threads: usize, model: &Model, images: &[f32], shape: [usize; 3]) -> Vec<u32> {
+    Pool::new(threads).unwrap().run(|| {
+        let labels: Vec<u32> = (0..shape[0] as u32).map(|i| i % 3).collect();
+        let mut context = Context::new(isa);
+        let pass = model.differentiate(&mut context, images, shape, &labels).unwrap();
+        let gradients = model.parameters().trained().into_iter().map(|id| pass.gradients.get(id).unwrap().to_vec());
+        let statistics = pass.statistics.iter().map(|(_, values)| values.clone());
+        let outputs = [model.logits_of(images, shape).unwrap(), vec![pass.loss]];
+        outputs.into_iter().chain(gradients).chain(statistics).flatten().map(f32::to_bits).collect()
+    })
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
+    // Sizes that no tile divides, so that every kernel has remainders to split.
+    let shape = [3, 97, 70];
+    let images: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0).collect();
+    let model = Model::new("inrac", &classes, [97, 70], Preprocessing::default(), 1).unwrap();
+    for isa in Isa::all() {
+        let one = run(isa, 1, &model, &images, shape);
+        assert!(one.iter().all(|&bits| f32::from_bits(bits).is_finite()), "{isa:?}");
+        for threads in [2, 3] {
+            assert!(run(isa, threads, &model, &images, shape) == one, "{isa:?} with {threads} threads differs from one");
+        }
+    }
+}
