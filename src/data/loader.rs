@@ -579,6 +579,34 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_becomes_batches() {
+        use super::super::phantom;
+        let folder = tempfile::tempdir().unwrap();
+        let made = phantom::PhantomOptions { studies: 6, rows: 256, columns: 64, ..Default::default() };
+        let path = phantom::write(&made, folder.path(), &|_| ()).unwrap();
+        let manifest = Manifest::read(path).unwrap();
+        let loader = |classes: &[String], studies: Vec<usize>, threads| {
+            let options = LoaderOptions { threads, ..LoaderOptions::training([64, 32], 4, 1) };
+            Loader::of_manifest(&manifest, classes, studies, &Preprocessing::default(), options)
+        };
+        let batches = |threads| -> Vec<Batch> {
+            loader(&manifest.classes, vec![5, 1, 3], threads).unwrap().epoch(0).collect::<Result<_>>().unwrap()
+        };
+        assert_eq!(batches(1), batches(3));
+        let batch = &batches(2)[0];
+        let labels = manifest.labels(&manifest.classes).unwrap();
+        assert!(batch.studies.iter().zip(&batch.labels).all(|(study, label)| *label == labels[*study]));
+        let mean = batch.images.iter().sum::<f32>() / batch.images.len() as f32;
+        assert!((0.2..0.8).contains(&mean), "bodies around 1 on a background of 0, mean {mean}");
+
+        assert!(loader(&["NoMet".into()], vec![0], 1).err().unwrap().to_string().contains("but the classes are NoMet"));
+        assert!(loader(&manifest.classes, vec![6], 1).err().unwrap().to_string().contains("has 6 studies, but number 7"));
+        std::fs::write(folder.path().join("studies/0004.dcm"), "").unwrap();
+        let message = loader(&manifest.classes, vec![5, 1, 3], 2).unwrap().epoch(0).find_map(Result::err).unwrap().to_string();
+        assert!(message.contains("0004.dcm"), "{message}");
+    }
+
+    #[test]
     fn useless_options_are_refused() {
         let refused =
             |studies: Vec<usize>, options: LoaderOptions| Loader::new(Memory::default(), studies, options).err().unwrap();

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// How the posterior view is laid on the anterior one.
+///
+/// The paper leaves it open. On 60 phantoms, whose views match without moving, `Translate` moved the posterior view wrongly by
+/// 0.03 pixels on average and 1 at most, `TranslateScale` by 0.55 and 2, since each critical point's error goes into the scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Alignment {
@@ -225,11 +228,7 @@ pub fn figure(fused: &Fused) -> Raster {
         figure.polyline(&border, 1.0, [200; 3]);
         let Some(points) = points else {
             if panel == 2 {
-                let [rows, columns] = fused.placement.shift_px;
-                let [tall, wide] = fused.placement.scale;
-                let scale = if [tall, wide] == [1.0; 2] { String::new() } else { format!(", x {tall:.3}, {wide:.3}") };
-                let moved = format!("posterior {rows:+.0} rows, {columns:+.0} cols{scale}");
-                figure.text(left as i64 + 2, 21, &moved, Font::Small, Anchor::Left, INK);
+                figure.text(left as i64 + 3, 22, &moved(&fused.placement), Font::Small, Anchor::Left, INK);
             }
             continue;
         };
@@ -239,7 +238,8 @@ pub fn figure(fused: &Fused) -> Raster {
             figure.line(at(row, 0), at(row, right), 1.0, ROW_LINE);
             // Outside the body; at the picture's lower edge this is the footer.
             let label_row = (HEADER_PX + row) as i64 + if name == "ceil" { -11 } else { 3 };
-            figure.text(left as i64 + 3, label_row, &format!("{name} {point}"), Font::Small, Anchor::Left, ROW_LINE);
+            let middle = (left + columns / 2) as i64;
+            figure.text(middle, label_row, &format!("{name} {point}"), Font::Small, Anchor::Center, ROW_LINE);
         }
         for (name, point, column, anchor) in [
             ("left", points.left, enlarge * points.left, Anchor::Left),
@@ -251,6 +251,16 @@ pub fn figure(fused: &Fused) -> Raster {
         }
     }
     figure
+}
+
+/// A placement of the posterior view in words.
+fn moved(placement: &Placement) -> String {
+    if *placement == Placement::IDENTITY {
+        return "posterior not moved".into();
+    }
+    let ([rows, columns], [tall, wide]) = (placement.shift_px, placement.scale);
+    let scaled = if [tall, wide] == [1.0; 2] { String::new() } else { format!(", scaled {tall:.3} x {wide:.3}") };
+    format!("posterior {rows:+.0} rows, {columns:+.0} columns{scaled}")
 }
 
 /// A picture of another size: area mean where it shrinks, linear interpolation where it grows, a copy where it stays.
@@ -302,7 +312,8 @@ fn align(to: Points, from: Points, size: [usize; 2], alignment: Alignment) -> Pl
             (false, true) => to_first - from_first,
             _ => (to_first + to_end - from_first - from_end) / 2.0,
         };
-        placement.shift_px[axis] = shift.round();
+        // Half a pixel is one edge found a pixel off: not enough to move.
+        placement.shift_px[axis] = shift.signum() * (shift.abs() - 0.5).ceil().max(0.0) + 0.0; // + 0.0: no -0
     }
     placement
 }

@@ -9,7 +9,7 @@ use osteon::nn::{
     Attention, AttentionSettings, BatchNorm, Block, BlockSettings, Builder, ChannelAttention, Conv, NormSettings, Placement,
     SpatialAttention,
 };
-use osteon::optim::{Adam, AdamSettings};
+use osteon::optim::{Adam, Moments};
 use osteon::tensor::Context;
 use osteon_kernels::simd::Isa;
 use osteon_reference::golden;
@@ -194,11 +194,11 @@ fn ten_steps_of_adam_are_pytorchs() -> Result<()> {
     let learning_rate = goldens.get("curve.learning_rate")[0] as f32;
     for isa in Isa::all() {
         let (mut model, mut context) = (classifier()?, Context::new(isa));
-        let mut adam = Adam::new(AdamSettings::default(), model.parameters());
+        let (adam, mut moments) = (Adam::default(), Moments::new(model.parameters()));
         let mut losses = Vec::new();
         for _ in goldens.get("curve.losses") {
             let step = model.differentiate(&mut context, &images, shape, &labels)?;
-            adam.update(isa, model.parameters_mut(), &step.gradients, learning_rate);
+            moments.step(isa, &adam, model.parameters_mut(), &step.gradients, learning_rate);
             step.gradients.recycle(&mut context);
             losses.push(step.loss);
         }
