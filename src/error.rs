@@ -34,6 +34,14 @@ pub enum Error {
         /// The shapes, and what was expected.
         problem: String,
     },
+    /// A computation that cannot go on, whatever its files and settings seemed worth.
+    #[error("{problem}; {remedy}")]
+    Failed {
+        /// What happened.
+        problem: String,
+        /// What the user can do.
+        remedy: String,
+    },
     /// Ctrl-C.
     #[error("interrupted; {kept}")]
     Interrupted {
@@ -51,6 +59,11 @@ impl Error {
     /// A setting that cannot be used.
     pub fn setting(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Error::Setting { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A computation that cannot go on.
+    pub fn failed(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Error::Failed { problem: problem.into(), remedy: remedy.into() }
     }
 
     /// Shapes that do not fit.

@@ -1,6 +1,7 @@
 //! The command line: the only room that reads arguments or prints. A file a command; results go to standard output,
 //! progress and errors to standard error.
 
+mod audit;
 mod bench;
 mod demo;
 mod evaluate;
@@ -25,7 +26,7 @@ use terminal::Terminal;
 ///
 /// Research software, not a medical device.
 #[derive(Parser)]
-#[command(name = "osteon", version, propagate_version = true)]
+#[command(name = "osteon", version, propagate_version = true, args_override_self = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -54,6 +55,8 @@ enum Command {
     Predict(predict::Predict),
     #[command(subcommand)]
     Model(model::Model),
+    #[command(subcommand)]
+    Audit(audit::Audit),
     Bench(bench::Bench),
 }
 
@@ -67,6 +70,7 @@ impl Command {
             Command::Evaluate(command) => command.run(terminal),
             Command::Predict(command) => command.run(terminal),
             Command::Model(command) => command.run(terminal),
+            Command::Audit(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),
         }
     }

@@ -43,7 +43,7 @@ impl Trainer {
         let gradient_norm = gradients.norm();
         if !loss.is_finite() || !gradient_norm.is_finite() {
             let problem = format!("training diverged in step {}: its loss is {loss}", self.moments.steps() + 1);
-            return Err(Error::setting(problem, "choose a smaller learning rate, or a warm-up"));
+            return Err(Error::failed(problem, "choose a smaller learning rate, or a warm-up"));
         }
         self.moments.step(self.context.isa, &self.adam, self.model.parameters_mut(), &gradients, learning_rate);
         gradients.recycle(&mut self.context);

@@ -3,7 +3,7 @@
 use super::figure::{Figure, Ink};
 use super::{EpochRow, Evaluation};
 use crate::data::raster::Anchor;
-use crate::metrics::{self, Scores};
+use crate::metrics::{self, RocPoint, Scores};
 
 /// The plotting area of a chart with linear axes.
 struct Axes {
@@ -170,14 +170,24 @@ pub fn roc(evaluation: &Evaluation, scores: &Scores) -> Figure {
     axes.draw(&mut figure, &SHARES, &SHARES, ["1 − specificity", "Sensitivity"]);
     figure.dashes(axes.point(0.0, 0.0), axes.point(1.0, 1.0), 1.25, Ink::Muted);
     for (_, ink, width, _, points) in curves.iter().rev() {
-        let points =
-            points.iter().flatten().map(|point| axes.point(point.false_positive_rate, point.true_positive_rate)).collect();
-        figure.polyline(points, *width, *ink);
+        let rates = |point: &RocPoint| [point.false_positive_rate, point.true_positive_rate];
+        let corners = corners(points.iter().flatten().map(rates).collect());
+        figure.polyline(corners.into_iter().map(|[x, y]| axes.point(x, y)).collect(), *width, *ink);
     }
     let lines: Vec<(Ink, String)> =
         curves.iter().map(|(name, ink, _, auc, _)| (*ink, format!("{name}  AUC {}", said(*auc)))).collect();
     key(&mut figure, 232.0, 364.0 - 19.0 * lines.len() as f32, &lines);
     figure
+}
+
+/// A staircase without the points inside its straight steps.
+fn corners(points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
+    let inside = |at: usize| {
+        let [before, here, after] = [points[at - 1], points[at], points[at + 1]];
+        (0..2).any(|axis| before[axis] == here[axis] && here[axis] == after[axis])
+    };
+    let last = points.len().saturating_sub(1);
+    (0..points.len()).filter(|&at| at == 0 || at == last || !inside(at)).map(|at| points[at]).collect()
 }
 
 fn columns(evaluation: &Evaluation) -> (Vec<usize>, Vec<Vec<f32>>) {
@@ -340,6 +350,14 @@ mod tests {
             let (width, height) = size(&figure);
             assert_eq!((width as f32, height as f32), (2.0 * wanted("width"), 2.0 * wanted("height")));
         }
+    }
+
+    #[test]
+    fn corners_keep_the_shape() {
+        let stairs = vec![[0.0, 0.0], [0.0, 0.1], [0.0, 0.2], [0.1, 0.2], [0.2, 0.3], [0.2, 1.0], [0.5, 1.0], [1.0, 1.0]];
+        assert_eq!(corners(stairs), [[0.0, 0.0], [0.0, 0.2], [0.1, 0.2], [0.2, 0.3], [0.2, 1.0], [1.0, 1.0]]);
+        assert_eq!(corners(vec![]), [[0f64; 2]; 0]);
+        assert_eq!(corners(vec![[0.5, 0.5]]).len(), 1);
     }
 
     #[test]

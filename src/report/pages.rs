@@ -272,7 +272,9 @@ fn scan_article(case: &Case, model: &ModelCard, index: usize) -> String {
     );
     if let Some(negative) = metrics::no_metastasis(&model.classes).filter(|_| model.classes.len() > 2) {
         let p = metrics::metastatic_probability(&case.probabilities, negative);
-        let _ = write!(html, "<p>Any metastasis: <strong>{:.1} %</strong></p>", 100.0 * p);
+        let split = p > 0.5 && metrics::predicted(&case.probabilities) == negative;
+        let but = if split { ": more probable than none, though no single kind is" } else { "" };
+        let _ = write!(html, "<p>Any metastasis: <strong>{:.1} %</strong>{but}</p>", 100.0 * p);
     }
     if is_phantom(&model.trained_on) {
         html.push_str(
@@ -537,6 +539,16 @@ mod tests {
         let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
         assert!(!html.contains("<span class=\"tag\">") && !html.contains("phantom") && html.contains(super::super::DISCLAIMER));
         assert!(prediction_page(&prediction()).contains("Trained on phantoms (simulated patients)."));
+    }
+
+    #[test]
+    fn a_split_decision_is_explained() {
+        let mut prediction = prediction();
+        prediction.scans.truncate(1);
+        prediction.scans[0].probabilities = vec![0.4, 0.35, 0.25];
+        assert!(prediction_page(&prediction).contains("<strong>60.0 %</strong>: more probable than none"));
+        prediction.scans[0].probabilities = vec![0.6, 0.25, 0.15];
+        assert!(prediction_page(&prediction).contains("<strong>40.0 %</strong></p>"));
     }
 
     #[test]

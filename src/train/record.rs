@@ -39,6 +39,7 @@ impl From<&Epoch> for EpochRow {
             train_accuracy: Some(epoch.train_accuracy),
             test_loss: epoch.test_loss,
             test_accuracy: epoch.test_accuracy,
+            test_f1: epoch.test_f1,
             test_auc: epoch.test_auc,
         }
     }
