@@ -49,7 +49,8 @@ fn relative(heat: &Image) -> Image {
     let low = heat.pixels.iter().copied().fold(1.0, f32::min).max(0.0);
     let high = heat.pixels.iter().copied().fold(0.0, f32::max).min(1.0);
     let span = (high - low).max(LEAST_SPAN);
-    let pixels = heat.pixels.iter().map(|value| ((value - low) / span).max(0.0).min(1.0)).collect();
+    let level = |value: &f32| if value.is_nan() { 0.0 } else { ((value - low) / span).clamp(0.0, 1.0) };
+    let pixels = heat.pixels.iter().map(level).collect();
     Image { pixels, ..*heat }
 }
 
