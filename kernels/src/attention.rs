@@ -1,10 +1,13 @@
 //! What hybrid attention (CBAM, Woo et al. 2018) does with pixels besides convolutions: mean and maximum over the channels of
 //! each pixel, and products with a factor for each channel or for each pixel.
 
-use crate::elementwise::{PixelMap, chunk_pixels, map_pixels};
+use crate::elementwise::{MapChunk, PixelMap, PixelSums, add_pixels, chunk_pixels, map_pixels};
 use crate::par;
 use crate::reduce::ReduceShape;
 use crate::simd::{Body, Isa, LANES, Simd};
+
+/// Channels must be exact in f32, which carries their indices.
+const MAX_CHANNELS: usize = 1 << 24;
 
 /// Mean and maximum over the channels of each pixel. `argmax` is the channel of the maximum: the first of equal ones; NaN wins
 /// over all.
@@ -17,6 +20,7 @@ pub fn channel_stats(
 ) {
     let pixels = check_pixels(shape, &[input.len()], &[argmax.len()]);
     assert_eq!(output.len(), 2 * pixels, "output length of {shape:?}");
+    assert!(shape.channels <= MAX_CHANNELS, "too many channels: {shape:?}");
     let (chunk, channels) = (chunk_pixels(shape.channels), shape.channels);
     par::chunks_mut2((output, 2 * chunk), (argmax, chunk), |i, output, argmax| {
         let input = &input[i * chunk * channels..][..argmax.len() * channels];
@@ -44,40 +48,32 @@ impl Body for ChannelStats<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let share = 1.0 / self.channels as f32;
+        let lanes = simd.load(&std::array::from_fn::<f32, LANES, _>(|lane| lane as f32));
+        let far = simd.splat(MAX_CHANNELS as f32);
         let pixels = self.input.chunks_exact(self.channels).zip(self.output.chunks_exact_mut(2)).zip(self.argmax);
         for ((pixel, output), argmax) in pixels {
             let mut sum = simd.splat(0.0);
             let mut best = simd.splat(f32::NEG_INFINITY);
+            let (mut me, mut winner) = (lanes, lanes);
             for x in pixel.chunks(LANES) {
                 sum = simd.add(sum, simd.load_part(x, 0.0));
-                best = simd.max(best, simd.load_part(x, f32::NEG_INFINITY));
+                let x = simd.load_part(x, f32::NEG_INFINITY);
+                winner = simd.select_gt(x, best, me, winner);
+                best = simd.max(x, best);
+                me = simd.add(me, simd.splat(LANES as f32));
             }
-            let (sum, mut maximum) = (simd.sum(sum), simd.max_lane(best));
-            if sum.is_nan() {
-                // Only then may a channel be NaN, which the vector maximum loses.
-                maximum = pixel.iter().copied().find(|x| x.is_nan()).unwrap_or(maximum);
-            }
+            let sum = simd.sum(sum);
             output[0] = sum * share;
-            output[1] = maximum;
-            *argmax = position(simd, pixel, maximum);
+            output[1] = simd.max_lane(best);
+            *argmax = simd.min_lane(simd.select_gt(simd.splat(output[1]), best, far, winner)) as u32;
+            // Only where the sum is NaN a channel may be, which the comparisons above lose.
+            if sum.is_nan()
+                && let Some(channel) = pixel.iter().position(|x| x.is_nan())
+            {
+                (output[1], *argmax) = (f32::NAN, channel as u32);
+            }
         }
     }
-}
-
-/// Index of the first value equal to `value`, which is one of them; of the first NaN where `value` is NaN.
-#[inline(always)]
-fn position<S: Simd>(simd: S, values: &[f32], value: f32) -> u32 {
-    if value.is_nan() {
-        return values.iter().position(|x| x.is_nan()).unwrap_or(0) as u32;
-    }
-    let wanted = simd.splat(value);
-    for (i, x) in values.chunks(LANES).enumerate() {
-        let lane = simd.first_equal(simd.load_part(x, f32::NAN), wanted);
-        if lane < LANES {
-            return (i * LANES + lane) as u32;
-        }
-    }
-    0
 }
 
 /// Each channel gets an equal share of the mean's gradient, the winning channel the maximum's on top.
@@ -163,6 +159,10 @@ pub fn scale_channels_backward(
     });
 }
 
+/// Values of which the products are summed before the gradient is written: 2048 * 4 = 8 KB of each array, still in the L1 cache
+/// for the second pass.
+const SEGMENT: usize = 1 << 11;
+
 /// One image.
 struct ScaleChannelsBackward<'a> {
     channels: usize,
@@ -177,18 +177,24 @@ impl Body for ScaleChannelsBackward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let channels = self.channels;
-        self.grad_factor.fill(0.0);
-        let pixels = self.input.chunks_exact(channels).zip(self.grad_output.chunks_exact(channels));
-        for (to, (input, grad)) in self.grad_input.chunks_exact_mut(channels).zip(pixels) {
-            for c in (0..channels).step_by(LANES) {
-                let g = simd.load_part(&grad[c..], 0.0);
-                simd.store_part(simd.mul(g, simd.load_part(&self.factor[c..], 0.0)), &mut to[c..]);
-                let sum = simd.load_part(&self.grad_factor[c..], 0.0);
-                let sum = simd.mul_add(g, simd.load_part(&input[c..], 0.0), sum);
-                simd.store_part(sum, &mut self.grad_factor[c..]);
-            }
+        let ScaleChannelsBackward { channels, input, factor, grad_output, grad_input, grad_factor } = self;
+        grad_factor.fill(0.0);
+        let segment = SEGMENT.div_ceil(channels) * channels;
+        let arrays = input.chunks(segment).zip(grad_output.chunks(segment));
+        for (to, (input, grad)) in grad_input.chunks_mut(segment).zip(arrays) {
+            add_pixels(simd, Products, channels, [input, grad], [], [&mut *grad_factor]);
+            MapChunk { function: Scale, channels, inputs: [grad], vectors: [factor], output: to }.run(simd);
         }
+    }
+}
+
+/// `sum g x`
+#[derive(Clone, Copy)]
+struct Products;
+impl PixelSums<2, 0, 1> for Products {
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, [x, g]: [S::F32; 2], []: [S::F32; 0], [sum]: [S::F32; 1]) -> [S::F32; 1] {
+        [simd.mul_add(g, x, sum)]
     }
 }
 

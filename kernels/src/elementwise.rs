@@ -1,8 +1,10 @@
-//! Operations on each value by itself: ReLU, sum, sigmoid. Also the one loop that they and the channel-wise kernels share,
-//! [`map_pixels`].
+//! Operations on each value by itself: ReLU, sum, sigmoid. Also the loops that they share with the
+//! channel-wise kernels: [`map_pixels`] and [`add_pixels`].
 
 use crate::par;
 use crate::simd::{self, Body, Isa, LANES, Simd};
+use std::iter::StepBy;
+use std::ops::Range;
 
 /// Values that one call of a body gets: 32768 * 4 = 128 KB, so that a chunk and its output stay in a core's L2 cache, and a
 /// chunk is work enough to be worth handing to another thread.
@@ -11,6 +13,19 @@ pub(crate) const CHUNK: usize = 1 << 15;
 /// Pixels in a chunk of [`CHUNK`] values.
 pub(crate) fn chunk_pixels(channels: usize) -> usize {
     (CHUNK / channels.max(1)).max(1)
+}
+
+/// Vectors of channels that a body works on at once: with them, two sums each and their operands, the 16 registers are full.
+pub(crate) const VECTORS: usize = 4;
+
+/// Channels in [`VECTORS`].
+pub(crate) const BLOCK: usize = VECTORS * LANES;
+
+/// Where the blocks of a pixel's channels start: those of [`VECTORS`] vectors, then those of one, the last perhaps not full.
+#[inline(always)]
+pub(crate) fn blocks(channels: usize) -> (StepBy<Range<usize>>, StepBy<Range<usize>>) {
+    let whole = channels - channels % BLOCK;
+    ((0..whole).step_by(BLOCK), (whole..channels).step_by(LANES))
 }
 
 /// What is done with eight channels of a pixel: `inputs` from `N` arrays of pixels, `vectors` from `M` vectors of channels.
@@ -46,36 +61,138 @@ fn map<F: PixelMap<N, 0>, const N: usize>(isa: Isa, function: F, inputs: [&[f32]
     });
 }
 
-struct MapChunk<'a, F, const N: usize, const M: usize> {
-    function: F,
-    channels: usize,
-    inputs: [&'a [f32]; N],
-    vectors: [&'a [f32]; M],
-    output: &'a mut [f32],
+/// [`map_pixels`] of one chunk.
+pub(crate) struct MapChunk<'a, F, const N: usize, const M: usize> {
+    pub function: F,
+    pub channels: usize,
+    pub inputs: [&'a [f32]; N],
+    pub vectors: [&'a [f32]; M],
+    pub output: &'a mut [f32],
 }
 
 impl<F: PixelMap<N, M>, const N: usize, const M: usize> Body for MapChunk<'_, F, N, M> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let zero = simd.splat(0.0);
+        let (large, small) = blocks(self.channels);
         for (pixel, output) in self.output.chunks_exact_mut(self.channels).enumerate() {
             let mut rows = [&[][..]; N];
-            for (row, input) in rows.iter_mut().zip(self.inputs) {
+            for (row, input) in rows.iter_mut().zip(&self.inputs) {
                 *row = &input[pixel * self.channels..][..self.channels];
             }
-            for (i, output) in output.chunks_mut(LANES).enumerate() {
-                let mut inputs = [zero; N];
-                for (x, row) in inputs.iter_mut().zip(rows) {
-                    *x = simd.load_part(&row[i * LANES..], 0.0);
-                }
-                let mut vectors = [zero; M];
-                for (v, vector) in vectors.iter_mut().zip(self.vectors) {
-                    *v = simd.load_part(&vector[i * LANES..], 0.0);
-                }
-                simd.store_part(self.function.apply(simd, inputs, vectors), output);
+            for c in large.clone() {
+                map_block::<S, F, N, M, VECTORS>(simd, self.function, c, &rows, &self.vectors, output);
+            }
+            for c in small.clone() {
+                map_block::<S, F, N, M, 1>(simd, self.function, c, &rows, &self.vectors, output);
             }
         }
+    }
+}
+
+/// The channels of one pixel from `c` on, `V` vectors.
+#[inline(always)]
+fn map_block<S: Simd, F: PixelMap<N, M>, const N: usize, const M: usize, const V: usize>(
+    simd: S,
+    function: F,
+    c: usize,
+    rows: &[&[f32]; N],
+    vectors: &[&[f32]; M],
+    output: &mut [f32],
+) {
+    let x = load_blocks::<S, N, V>(simd, rows, c);
+    let v = load_blocks::<S, M, V>(simd, vectors, c);
+    let mut y = [simd.splat(0.0); V];
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = function.apply(simd, each(simd, &x, i), each(simd, &v, i));
+    }
+    simd.store_block(y, &mut output[c..]);
+}
+
+/// `V` vectors from place `c` of each row.
+#[inline(always)]
+fn load_blocks<S: Simd, const N: usize, const V: usize>(simd: S, rows: &[&[f32]; N], c: usize) -> [[S::F32; V]; N] {
+    let mut blocks = [[simd.splat(0.0); V]; N];
+    for (block, row) in blocks.iter_mut().zip(rows) {
+        *block = simd.load_block(&row[c..], 0.0);
+    }
+    blocks
+}
+
+/// Vector `i` of each block.
+#[inline(always)]
+fn each<S: Simd, const N: usize, const V: usize>(simd: S, blocks: &[[S::F32; V]; N], i: usize) -> [S::F32; N] {
+    let mut vectors = [simd.splat(0.0); N];
+    for (vector, block) in vectors.iter_mut().zip(blocks) {
+        *vector = block[i];
+    }
+    vectors
+}
+
+/// Terms of `K` sums over pixels, for eight channels: `inputs` from `N` arrays of pixels, `vectors` from `M` vectors of channels.
+pub(crate) trait PixelSums<const N: usize, const M: usize, const K: usize>: Copy {
+    /// The sums with this pixel's terms added. Mark the implementation `#[inline(always)]`.
+    fn add<S: Simd>(self, simd: S, inputs: [S::F32; N], vectors: [S::F32; M], sums: [S::F32; K]) -> [S::F32; K];
+}
+
+/// Pixels whose terms are summed in registers before the sums in memory take them: few enough that the pixels are read nearly
+/// in the order of memory, enough that the sums' own traffic hardly counts.
+const PIXELS: usize = 16;
+
+/// `sums[..][c] += sum over p of the terms of (inputs[..][p][c], vectors[..][c])`.
+#[inline(always)]
+pub(crate) fn add_pixels<S: Simd, F: PixelSums<N, M, K>, const N: usize, const M: usize, const K: usize>(
+    simd: S,
+    function: F,
+    channels: usize,
+    inputs: [&[f32]; N],       // each (pixels, channels)
+    vectors: [&[f32]; M],      // each (channels)
+    mut sums: [&mut [f32]; K], // each (channels)
+) {
+    let (large, small) = blocks(channels);
+    let pixels = inputs[0].len() / channels;
+    for first in (0..pixels).step_by(PIXELS) {
+        let group = first..pixels.min(first + PIXELS);
+        for c in large.clone() {
+            add_block::<S, F, N, M, K, VECTORS>(simd, function, channels, c, group.clone(), &inputs, &vectors, &mut sums);
+        }
+        for c in small.clone() {
+            add_block::<S, F, N, M, K, 1>(simd, function, channels, c, group.clone(), &inputs, &vectors, &mut sums);
+        }
+    }
+}
+
+/// The channels from `c` on, `V` vectors, of a group of pixels.
+#[inline(always)]
+fn add_block<S: Simd, F: PixelSums<N, M, K>, const N: usize, const M: usize, const K: usize, const V: usize>(
+    simd: S,
+    function: F,
+    channels: usize,
+    c: usize,
+    group: Range<usize>,
+    inputs: &[&[f32]; N],
+    vectors: &[&[f32]; M],
+    sums: &mut [&mut [f32]; K],
+) {
+    let v = load_blocks::<S, M, V>(simd, vectors, c);
+    let mut group_sums = [[simd.splat(0.0); K]; V];
+    for pixel in group {
+        let mut rows = [&[][..]; N];
+        for (row, input) in rows.iter_mut().zip(inputs) {
+            *row = &input[pixel * channels..][..channels];
+        }
+        let x = load_blocks::<S, N, V>(simd, &rows, c);
+        for (i, sum) in group_sums.iter_mut().enumerate() {
+            *sum = function.add(simd, each(simd, &x, i), each(simd, &v, i), *sum);
+        }
+    }
+    for (k, total) in sums.iter_mut().enumerate() {
+        let total = &mut total[c..];
+        let mut block = simd.load_block::<V>(total, 0.0);
+        for (block, sum) in block.iter_mut().zip(&group_sums) {
+            *block = simd.add(*block, sum[k]);
+        }
+        simd.store_block(block, total);
     }
 }
 

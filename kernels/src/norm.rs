@@ -4,9 +4,9 @@
 //! Statistics are sums over fixed chunks of pixels, combined in f64 in the chunks' order. Within a chunk values are taken
 //! relative to a pilot, the mean of the chunk's first pixels: a large mean with a small variance does not cancel.
 
-use crate::elementwise::{PixelMap, chunk_pixels, map_pixels};
+use crate::elementwise::{PixelMap, PixelSums, add_pixels, chunk_pixels, map_pixels};
 use crate::par;
-use crate::simd::{Body, Isa, LANES, Simd};
+use crate::simd::{Body, Isa, Simd};
 
 /// `pixels` is batch * rows * columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,8 +43,8 @@ const COMBINE_CHANNELS: usize = 16;
 
 /// Length of the scratch that each of this module's kernels needs.
 pub fn scratch_len(shape: NormShape) -> usize {
-    // Two partial sums a channel and chunk, and three vectors of channels.
-    (2 * shape.chunks() + 3) * shape.channels
+    // Three partial results a channel and chunk, and three vectors of channels.
+    (3 * shape.chunks() + 3) * shape.channels
 }
 
 /// `output = (input - mean) / sqrt(variance + epsilon) * gamma + beta` with the batch's own mean and (biased) variance, which
@@ -64,13 +64,14 @@ pub fn forward_training(
 ) {
     let NormShape { pixels, channels } = shape;
     check(shape, &[input, output], &[gamma, beta, mean, inv_std, variance], scratch);
-    let (partial, scale) = scratch.split_at_mut(2 * shape.chunks() * channels);
+    let (partial, scale) = scratch.split_at_mut(3 * shape.chunks() * channels);
     let chunk = chunk_pixels(channels);
-    // partial: (chunks, 2, channels): the chunk's mean, and its sum of squares around that mean.
-    par::chunks_mut(partial, 2 * channels, |i, partial| {
+    // partial: (chunks, 3, channels): the chunk's mean, its sum of squares around that mean, and its pilot.
+    par::chunks_mut(partial, 3 * channels, |i, partial| {
         let input = &input[i * chunk * channels..pixels.min((i + 1) * chunk) * channels];
-        let (mean, squares) = partial.split_at_mut(channels);
-        isa.run(Moments { channels, input, mean, squares });
+        let (mean, rest) = partial.split_at_mut(channels);
+        let (squares, pilot) = rest.split_at_mut(channels);
+        isa.run(Moments { channels, input, mean, squares, pilot });
     });
     let partial = &*partial;
     par::chunks_mut2((mean, COMBINE_CHANNELS), (variance, COMBINE_CHANNELS), |i, mean, variance| {
@@ -104,40 +105,50 @@ struct Moments<'a> {
     input: &'a [f32],       // (pixels of the chunk, channels)
     mean: &'a mut [f32],    // (channels)
     squares: &'a mut [f32], // (channels)
+    pilot: &'a mut [f32],   // (channels)
 }
 
 impl Body for Moments<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Moments { channels, input, mean, squares } = self;
+        let Moments { channels, input, mean, squares, pilot } = self;
         let pixels = input.len() / channels;
-        let inverse_count = simd.splat(1.0 / pixels as f32);
-        let pilot_count = pixels.min(PILOT_PIXELS);
-        let pilot_inverse_count = simd.splat(1.0 / pilot_count as f32);
-        for c in (0..channels).step_by(LANES) {
-            let mut sum = simd.splat(0.0);
-            for p in 0..pilot_count {
-                sum = simd.add(sum, simd.load_part(&input[p * channels..][c..channels], 0.0));
-            }
-            simd.store_part(simd.mul(sum, pilot_inverse_count), &mut mean[c..]);
+        let first = pixels.min(PILOT_PIXELS);
+        pilot.fill(0.0);
+        add_pixels(simd, Values, channels, [&input[..first * channels]], [], [&mut *pilot]);
+        for pilot in &mut *pilot {
+            *pilot /= first as f32;
         }
-        // Sums of differences and of their squares, channel block by channel block so that they stay in registers.
-        for c in (0..channels).step_by(LANES) {
-            let pilot = simd.load_part(&mean[c..], 0.0);
-            let mut sum = [simd.splat(0.0); 2];
-            let mut square = [simd.splat(0.0); 2];
-            for p in 0..pixels {
-                let difference = simd.sub(simd.load_part(&input[p * channels..][c..channels], 0.0), pilot);
-                sum[p % 2] = simd.add(sum[p % 2], difference);
-                square[p % 2] = simd.mul_add(difference, difference, square[p % 2]);
-            }
-            let sum = simd.add(sum[0], sum[1]);
-            let square = simd.add(square[0], square[1]);
-            let offset = simd.mul(sum, inverse_count);
-            simd.store_part(simd.add(pilot, offset), &mut mean[c..]);
-            simd.store_part(simd.sub(square, simd.mul(sum, offset)), &mut squares[c..]);
+        mean.fill(0.0);
+        squares.fill(0.0);
+        add_pixels(simd, Differences, channels, [input], [pilot], [&mut *mean, &mut *squares]);
+        for c in 0..channels {
+            let offset = mean[c] / pixels as f32;
+            squares[c] -= mean[c] * offset;
+            mean[c] = pilot[c] + offset;
         }
+    }
+}
+
+/// `sum x`
+#[derive(Clone, Copy)]
+struct Values;
+impl PixelSums<1, 0, 1> for Values {
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, [x]: [S::F32; 1], []: [S::F32; 0], [sum]: [S::F32; 1]) -> [S::F32; 1] {
+        [simd.add(sum, x)]
+    }
+}
+
+/// `sum (x - pilot)` and `sum (x - pilot)^2`
+#[derive(Clone, Copy)]
+struct Differences;
+impl PixelSums<1, 1, 2> for Differences {
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, [x]: [S::F32; 1], [pilot]: [S::F32; 1], [sum, square]: [S::F32; 2]) -> [S::F32; 2] {
+        let difference = simd.sub(x, pilot);
+        [simd.add(sum, difference), simd.mul_add(difference, difference, square)]
     }
 }
 
@@ -146,7 +157,7 @@ impl Body for Moments<'_> {
 fn combine_moments(shape: NormShape, chunk: usize, partial: &[f32], first: usize, mean: &mut [f32], variance: &mut [f32]) {
     let width = mean.len();
     let count = |i: usize| shape.pixels.min((i + 1) * chunk).saturating_sub(i * chunk) as f64;
-    let rows = || partial.chunks_exact(2 * shape.channels).enumerate();
+    let rows = || partial.chunks_exact(3 * shape.channels).enumerate();
     let mut total = [0.0_f64; COMBINE_CHANNELS];
     for (i, row) in rows() {
         for (total, &mean) in total.iter_mut().zip(&row[first..][..width]) {
@@ -285,20 +296,19 @@ impl Body for GradientSums<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let GradientSums { channels, input, grad, mean, sum, product } = self;
-        let pixels = input.len() / channels;
-        for c in (0..channels).step_by(LANES) {
-            let mean = simd.load_part(&mean[c..], 0.0);
-            let mut sums = [simd.splat(0.0); 2];
-            let mut products = [simd.splat(0.0); 2];
-            for p in 0..pixels {
-                let g = simd.load_part(&grad[p * channels..][c..channels], 0.0);
-                let difference = simd.sub(simd.load_part(&input[p * channels..][c..channels], 0.0), mean);
-                sums[p % 2] = simd.add(sums[p % 2], g);
-                products[p % 2] = simd.mul_add(g, difference, products[p % 2]);
-            }
-            simd.store_part(simd.add(sums[0], sums[1]), &mut sum[c..]);
-            simd.store_part(simd.add(products[0], products[1]), &mut product[c..]);
-        }
+        sum.fill(0.0);
+        product.fill(0.0);
+        add_pixels(simd, Products, channels, [input, grad], [mean], [sum, product]);
+    }
+}
+
+/// `sum g` and `sum g (x - mean)`
+#[derive(Clone, Copy)]
+struct Products;
+impl PixelSums<2, 1, 2> for Products {
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, [x, g]: [S::F32; 2], [mean]: [S::F32; 1], [sum, product]: [S::F32; 2]) -> [S::F32; 2] {
+        [simd.add(sum, g), simd.mul_add(g, simd.sub(x, mean), product)]
     }
 }
 

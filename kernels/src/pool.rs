@@ -4,8 +4,9 @@
 //! Both backwards gather: each input pixel adds up what the windows over it give it, in the windows' order, so no two tasks
 //! write the same value.
 
+use crate::elementwise::{VECTORS, blocks};
 use crate::par;
-use crate::simd::{Body, Isa, LANES, Simd};
+use crate::simd::{Body, Isa, Simd};
 use std::ops::Range;
 
 /// Sizes are [rows, columns].
@@ -130,23 +131,93 @@ impl Body for MaxRow<'_> {
         let PoolShape { columns, channels, .. } = self.shape;
         let rows = self.shape.axis(0).window(self.row);
         let axis = self.shape.axis(1);
+        let (large, small) = blocks(channels);
         let pixels = self.output.chunks_exact_mut(channels).zip(self.argmax.chunks_exact_mut(channels));
         for (column, (output, argmax)) in pixels.enumerate() {
-            let window = axis.window(column);
-            for c in (0..channels).step_by(LANES) {
-                let mut best = simd.splat(f32::NEG_INFINITY);
-                let mut winner = simd.splat_bits((rows.start * columns + window.start) as u32);
-                for row in rows.clone() {
-                    for pixel in row * columns + window.start..row * columns + window.end {
-                        let x = simd.load_part(&self.input[pixel * channels..][c..channels], 0.0);
-                        winner = simd.select_gt_or_nan(x, best, simd.splat_bits(pixel as u32), winner);
-                        best = simd.select_gt_or_nan(x, best, x, best);
-                    }
-                }
-                simd.store_part(best, &mut output[c..]);
-                simd.store_bits_part(winner, &mut argmax[c..]);
+            let window = Window { rows: rows.clone(), columns: axis.window(column), width: columns, channels };
+            for c in large.clone() {
+                window.max::<S, VECTORS>(simd, c, self.input, output, argmax);
+            }
+            for c in small.clone() {
+                window.max::<S, 1>(simd, c, self.input, output, argmax);
             }
         }
+    }
+}
+
+/// A rectangle of pixels in an image of `width` columns.
+struct Window {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    width: usize,
+    channels: usize,
+}
+
+impl Window {
+    /// Index of the first pixel of the window's part in `row`, and one past the last.
+    #[inline(always)]
+    fn line(&self, row: usize) -> Range<usize> {
+        row * self.width + self.columns.start..row * self.width + self.columns.end
+    }
+
+    /// Where the channels of `pixel` from `c` on lie.
+    #[inline(always)]
+    fn place(&self, pixel: usize, c: usize) -> Range<usize> {
+        pixel * self.channels + c..(pixel + 1) * self.channels
+    }
+
+    /// Maximum and its pixel, of `V` vectors of channels from `c` on.
+    #[inline(always)]
+    fn max<S: Simd, const V: usize>(&self, simd: S, c: usize, input: &[f32], output: &mut [f32], argmax: &mut [u32]) {
+        let mut best = [simd.splat(f32::NEG_INFINITY); V];
+        let mut winner = [simd.splat_bits(self.line(self.rows.start).start as u32); V];
+        for row in self.rows.clone() {
+            for pixel in self.line(row) {
+                let x = simd.load_block::<V>(&input[self.place(pixel, c)], 0.0);
+                let me = simd.splat_bits(pixel as u32);
+                for i in 0..V {
+                    winner[i] = simd.select_gt_or_nan(x[i], best[i], me, winner[i]);
+                    best[i] = simd.select_gt_or_nan(x[i], best[i], x[i], best[i]);
+                }
+            }
+        }
+        simd.store_block(best, &mut output[c..]);
+        simd.store_bits_block(winner, &mut argmax[c..]);
+    }
+
+    /// Sum of the gradients of those windows that `me` won, of `V` vectors of channels from `c` on.
+    #[inline(always)]
+    fn won<S: Simd, const V: usize>(&self, simd: S, c: usize, me: u32, argmax: &[u32], grad: &[f32], to: &mut [f32]) {
+        let (me, zero) = (simd.splat_bits(me), simd.splat(0.0));
+        let mut sum = [zero; V];
+        for row in self.rows.clone() {
+            for pixel in self.line(row) {
+                let winner = simd.load_bits_block::<V>(&argmax[self.place(pixel, c)]);
+                let grad = simd.load_block::<V>(&grad[self.place(pixel, c)], 0.0);
+                for i in 0..V {
+                    sum[i] = simd.add(sum[i], simd.select_same_bits(winner[i], me, grad[i], zero));
+                }
+            }
+        }
+        simd.store_block(sum, &mut to[c..]);
+    }
+
+    /// Sum times `share`, of `V` vectors of channels from `c` on.
+    #[inline(always)]
+    fn sum<S: Simd, const V: usize>(&self, simd: S, c: usize, share: f32, from: &[f32], to: &mut [f32]) {
+        let mut sum = [simd.splat(0.0); V];
+        for row in self.rows.clone() {
+            for pixel in self.line(row) {
+                let x = simd.load_block::<V>(&from[self.place(pixel, c)], 0.0);
+                for i in 0..V {
+                    sum[i] = simd.add(sum[i], x[i]);
+                }
+            }
+        }
+        for sum in &mut sum {
+            *sum = simd.mul(*sum, simd.splat(share));
+        }
+        simd.store_block(sum, &mut to[c..]);
     }
 }
 
@@ -194,24 +265,17 @@ impl Body for MaxRowBackward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let PoolShape { columns, channels, .. } = self.shape;
-        let out_columns = self.shape.out_columns();
-        let rows = self.shape.axis(0).covering(self.row);
-        let axis = self.shape.axis(1);
-        let zero = simd.splat(0.0);
-        for (column, grad_input) in self.grad_input.chunks_exact_mut(channels).enumerate() {
-            let covering = axis.covering(column);
-            let me = simd.splat_bits((self.row * columns + column) as u32);
-            for (i, grad_input) in grad_input.chunks_mut(LANES).enumerate() {
-                let c = i * LANES;
-                let mut sum = zero;
-                for row in rows.clone() {
-                    for window in row * out_columns + covering.start..row * out_columns + covering.end {
-                        let winner = simd.load_bits_part(&self.argmax[window * channels..][c..channels]);
-                        let grad = simd.load_part(&self.grad[window * channels..][c..channels], 0.0);
-                        sum = simd.add(sum, simd.select_same_bits(winner, me, grad, zero));
-                    }
-                }
-                simd.store_part(sum, grad_input);
+        let (rows, axis) = (self.shape.axis(0).covering(self.row), self.shape.axis(1));
+        let width = self.shape.out_columns();
+        let (large, small) = blocks(channels);
+        for (column, to) in self.grad_input.chunks_exact_mut(channels).enumerate() {
+            let windows = Window { rows: rows.clone(), columns: axis.covering(column), width, channels };
+            let me = (self.row * columns + column) as u32;
+            for c in large.clone() {
+                windows.won::<S, VECTORS>(simd, c, me, self.argmax, self.grad, to);
+            }
+            for c in small.clone() {
+                windows.won::<S, 1>(simd, c, me, self.argmax, self.grad, to);
             }
         }
     }
@@ -264,17 +328,15 @@ impl<W: Fn(usize) -> Range<usize>> Body for SumWindows<'_, W> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let channels = self.shape.channels;
-        let share = simd.splat(1.0 / (self.shape.kernel[0] * self.shape.kernel[1]) as f32);
+        let share = 1.0 / (self.shape.kernel[0] * self.shape.kernel[1]) as f32;
+        let (large, small) = blocks(channels);
         for (column, to) in self.to.chunks_exact_mut(channels).enumerate() {
-            let window = (self.windows)(column);
-            for (i, to) in to.chunks_mut(LANES).enumerate() {
-                let mut sum = simd.splat(0.0);
-                for row in self.rows.clone() {
-                    for pixel in row * self.columns + window.start..row * self.columns + window.end {
-                        sum = simd.add(sum, simd.load_part(&self.from[pixel * channels..][i * LANES..channels], 0.0));
-                    }
-                }
-                simd.store_part(simd.mul(sum, share), to);
+            let window = Window { rows: self.rows.clone(), columns: (self.windows)(column), width: self.columns, channels };
+            for c in large.clone() {
+                window.sum::<S, VECTORS>(simd, c, share, self.from, to);
+            }
+            for c in small.clone() {
+                window.sum::<S, 1>(simd, c, share, self.from, to);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Global pooling: (batch, pixels, channels) to (batch, channels), by mean or by maximum over the pixels of an image.
 
-use crate::elementwise::{CHUNK, PixelMap, map_pixels};
+use crate::elementwise::{BLOCK, CHUNK, PixelMap, VECTORS, blocks, map_pixels};
 use crate::par;
-use crate::simd::{Body, Isa, LANES, Simd};
+use crate::simd::{Body, Isa, Simd};
 
 /// `pixels` is rows * columns of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,9 +40,6 @@ impl ReduceShape {
     }
 }
 
-/// Channels that one task reduces: 32 * 4 = two cache lines of each pixel, and sums that stay in registers.
-const BLOCK: usize = 4 * LANES;
-
 /// Pixels that are summed before they join the total, so that the total adds few terms.
 const SEGMENT: usize = 128;
 
@@ -54,11 +51,9 @@ pub fn global_average(
     output: &mut [f32], // (batch, channels)
 ) {
     shape.check(&[input.len()], &[output.len()]);
-    par::chunks_mut(output, shape.channels, |n, output| {
+    par::bands_mut(output, shape.channels, BLOCK, |n, i, output| {
         let input = &input[n * shape.image_len()..][..shape.image_len()];
-        par::chunks_mut(output, BLOCK, |i, output| {
-            isa.run(Average { shape, first: i * BLOCK, input, output });
-        });
+        isa.run(Average { shape, first: i * BLOCK, input, output });
     });
 }
 
@@ -73,31 +68,39 @@ struct Average<'a> {
 impl Body for Average<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let width = self.output.len();
+    fn run<S: Simd>(mut self, simd: S) {
+        let (large, small) = blocks(self.output.len());
+        for c in large {
+            self.block::<S, VECTORS>(simd, c);
+        }
+        for c in small {
+            self.block::<S, 1>(simd, c);
+        }
+    }
+}
+
+impl Average<'_> {
+    /// `V` vectors of channels from `first + c` on.
+    #[inline(always)]
+    fn block<S: Simd, const V: usize>(&mut self, simd: S, c: usize) {
         let share = simd.splat(1.0 / self.shape.pixels as f32);
-        let mut total = [simd.splat(0.0); BLOCK / LANES];
+        let mut total = [simd.splat(0.0); V];
         for segment in self.input.chunks(SEGMENT * self.shape.channels) {
-            let mut sum = [simd.splat(0.0); BLOCK / LANES];
+            let mut sum = [simd.splat(0.0); V];
             for pixel in segment.chunks_exact(self.shape.channels) {
-                let pixel = &pixel[self.first..][..width];
-                if let Ok(pixel) = <&[f32; BLOCK]>::try_from(pixel) {
-                    for (sum, x) in sum.iter_mut().zip(pixel.chunks_exact(LANES)) {
-                        *sum = simd.add(*sum, simd.load(x));
-                    }
-                } else {
-                    for (sum, x) in sum.iter_mut().zip(pixel.chunks(LANES)) {
-                        *sum = simd.add(*sum, simd.load_part(x, 0.0));
-                    }
+                let x = simd.load_block::<V>(&pixel[self.first + c..], 0.0);
+                for i in 0..V {
+                    sum[i] = simd.add(sum[i], x[i]);
                 }
             }
-            for (total, sum) in total.iter_mut().zip(sum) {
-                *total = simd.add(*total, sum);
+            for i in 0..V {
+                total[i] = simd.add(total[i], sum[i]);
             }
         }
-        for (output, total) in self.output.chunks_mut(LANES).zip(total) {
-            simd.store_part(simd.mul(total, share), output);
+        for total in &mut total {
+            *total = simd.mul(*total, share);
         }
+        simd.store_block(total, &mut self.output[c..]);
     }
 }
 
@@ -154,24 +157,33 @@ struct Maximum<'a> {
 impl Body for Maximum<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let width = self.output.len();
-        let mut best = [simd.splat(f32::NEG_INFINITY); BLOCK / LANES];
-        let mut winner = [simd.splat_bits(0); BLOCK / LANES];
+    fn run<S: Simd>(mut self, simd: S) {
+        let (large, small) = blocks(self.output.len());
+        for c in large {
+            self.block::<S, VECTORS>(simd, c);
+        }
+        for c in small {
+            self.block::<S, 1>(simd, c);
+        }
+    }
+}
+
+impl Maximum<'_> {
+    /// `V` vectors of channels from `first + c` on.
+    #[inline(always)]
+    fn block<S: Simd, const V: usize>(&mut self, simd: S, c: usize) {
+        let mut best = [simd.splat(f32::NEG_INFINITY); V];
+        let mut winner = [simd.splat_bits(0); V];
         for (p, pixel) in self.input.chunks_exact(self.shape.channels).enumerate() {
             let me = simd.splat_bits(p as u32);
-            let pixel = &pixel[self.first..][..width];
-            for ((best, winner), x) in best.iter_mut().zip(&mut winner).zip(pixel.chunks(LANES)) {
-                let x = simd.load_part(x, f32::NEG_INFINITY);
-                *winner = simd.select_gt_or_nan(x, *best, me, *winner);
-                *best = simd.select_gt_or_nan(x, *best, x, *best);
+            let x = simd.load_block::<V>(&pixel[self.first + c..], f32::NEG_INFINITY);
+            for i in 0..V {
+                winner[i] = simd.select_gt_or_nan(x[i], best[i], me, winner[i]);
+                best[i] = simd.select_gt_or_nan(x[i], best[i], x[i], best[i]);
             }
         }
-        let outputs = self.output.chunks_mut(LANES).zip(self.argmax.chunks_mut(LANES));
-        for ((output, argmax), (best, winner)) in outputs.zip(best.into_iter().zip(winner)) {
-            simd.store_part(best, output);
-            simd.store_bits_part(winner, argmax);
-        }
+        simd.store_block(best, &mut self.output[c..]);
+        simd.store_bits_block(winner, &mut self.argmax[c..]);
     }
 }
 

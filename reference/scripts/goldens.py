@@ -1,7 +1,8 @@
 """Writes ../goldens/*.safetensors: what PyTorch makes of inputs and weights that `fill.py` spells out.
 
-    .venv/bin/python goldens.py            # writes them
-    .venv/bin/python goldens.py --check    # compares them with what this machine computes
+    .venv/bin/python goldens.py [--check] [operations] [blocks] [network]
+
+With --check it compares them with what this machine computes instead; without names it takes all three files.
 
 Everything is computed in float64 and kept in float32 (losses, norms and projections in float64), in PyTorch's layouts. A tensor of
 more than FULL values is kept as its norm, a sample and projections: `golden.rs` says why that is enough. Each file's metadata holds
@@ -244,10 +245,11 @@ def blocks(r):
         keep_learnt(r, case, module)
 
 
-# The gradient of a network of ReLUs and maxima jumps where two candidates change places, and among its half a million choices
-# some are always near a tie. This instance (of some that differ in the name of the input alone) is one whose choices all stand
-# when every weight is perturbed by a millionth; stage 4 still has 3x2 pixels an image for its batch normalisation.
-TRAINING = ("network.input.3", (3, 1, 65, 47), [0, 1, 2])
+# The gradient of a network of ReLUs and maxima jumps where a choice falls the other way, and among half a million choices some are
+# always so near a tie that rounding decides: PyTorch's own float32 is then up to 3e-2 from its float64, whatever the engine. So
+# the input is chosen: of the names network.input.0 to .13, this one's gradients stay within 6e-5 when all weights are perturbed by
+# random 3e-6 of themselves, in six trials. Stage 4 still has 3x2 pixels an image for its batch normalisation.
+TRAINING = ("network.input.13", (3, 1, 65, 47), [0, 1, 2])
 INFERENCE = {"least": (1, 1, 32, 32), "odd": (3, 1, 45, 97), "tall": (1, 1, 256, 64)}
 CURVE_STEPS = 10
 # Adam's first steps are nearly lr * sign(gradient), so a parameter whose gradient is rounding noise goes either way by 2 lr.
@@ -338,8 +340,10 @@ def run(compute):
 def main():
     torch.set_num_threads(2)
     FOLDER.mkdir(exist_ok=True)
-    for file, compute in {"operations": operations, "blocks": blocks, "network": whole_network}.items():
-        tensors, about = run(compute)
+    files = {"operations": operations, "blocks": blocks, "network": whole_network}
+    asked = [argument for argument in sys.argv[1:] if argument in files] or files
+    for file in asked:
+        tensors, about = run(files[file])
         path = FOLDER / f"{file}.safetensors"
         if "--check" in sys.argv:
             with safe_open(path, framework="numpy") as archive:

@@ -90,8 +90,11 @@ impl Parameter {
 #[derive(Debug, Default)]
 pub struct Parameters {
     all: Vec<Parameter>,
-    packed: Mutex<HashMap<(ParameterId, ConvShape), Arc<Vec<f32>>>>,
+    packed: Mutex<Packed>,
 }
+
+/// Packed weights of convolutions, by parameter and shape.
+type Packed = HashMap<(ParameterId, ConvShape), Arc<Vec<f32>>>;
 
 impl Parameters {
     /// None yet.

@@ -26,7 +26,7 @@ use terminal::Terminal;
 ///
 /// Research software, not a medical device.
 #[derive(Parser)]
-#[command(name = "osteon", version, propagate_version = true)]
+#[command(name = "osteon", version, propagate_version = true, args_override_self = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Args, Serialize, Default)]
 #[command(next_help_heading = "Settings (each also a key of the configuration file, with _ for -)")]
 pub struct SettingFlags {
-    /// The network.
+    /// The network [default: inrac].
     #[arg(long, value_name = "NAME")]
     architecture: Option<String>,
     /// The network's input, rows x columns [default: 1024x256].

@@ -534,8 +534,12 @@ mod tests {
             assert!(reads.load(Ordering::Relaxed) <= (taken + 2) * 5, "{taken}");
             epoch.next().unwrap().unwrap();
         }
-        std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(reads.load(Ordering::Relaxed), 6 * 5, "and no fewer");
+        // And no fewer, once the threads had time.
+        let patience = std::time::Instant::now() + Duration::from_secs(60);
+        while reads.load(Ordering::Relaxed) < 6 * 5 && std::time::Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 6 * 5);
     }
 
     #[test]
@@ -576,6 +580,34 @@ mod tests {
         let epoch = Loader::new(Memory { panics: true, ..Memory::default() }, (0..9).collect(), options(3)).unwrap().epoch(0);
         let passed_on = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| epoch.count()));
         assert!(passed_on.is_err());
+    }
+
+    #[test]
+    fn a_manifest_becomes_batches() {
+        use super::super::phantom;
+        let folder = tempfile::tempdir().unwrap();
+        let made = phantom::PhantomOptions { studies: 6, rows: 256, columns: 64, ..Default::default() };
+        let path = phantom::write(&made, folder.path(), &|_| ()).unwrap();
+        let manifest = Manifest::read(path).unwrap();
+        let loader = |classes: &[String], studies: Vec<usize>, threads| {
+            let options = LoaderOptions { threads, ..LoaderOptions::training([64, 32], 4, 1) };
+            Loader::of_manifest(&manifest, classes, studies, &Preprocessing::default(), options)
+        };
+        let batches = |threads| -> Vec<Batch> {
+            loader(&manifest.classes, vec![5, 1, 3], threads).unwrap().epoch(0).collect::<Result<_>>().unwrap()
+        };
+        assert_eq!(batches(1), batches(3));
+        let batch = &batches(2)[0];
+        let labels = manifest.labels(&manifest.classes).unwrap();
+        assert!(batch.studies.iter().zip(&batch.labels).all(|(study, label)| *label == labels[*study]));
+        let mean = batch.images.iter().sum::<f32>() / batch.images.len() as f32;
+        assert!((0.2..0.8).contains(&mean), "bodies around 1 on a background of 0, mean {mean}");
+
+        assert!(loader(&["NoMet".into()], vec![0], 1).err().unwrap().to_string().contains("but the classes are NoMet"));
+        assert!(loader(&manifest.classes, vec![6], 1).err().unwrap().to_string().contains("has 6 studies, but number 7"));
+        std::fs::write(folder.path().join("studies/0004.dcm"), "").unwrap();
+        let message = loader(&manifest.classes, vec![5, 1, 3], 2).unwrap().epoch(0).find_map(Result::err).unwrap().to_string();
+        assert!(message.contains("0004.dcm"), "{message}");
     }
 
     #[test]

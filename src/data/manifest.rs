@@ -206,25 +206,23 @@ fn columns(path: &Path, header: &csv::StringRecord) -> Result<[usize; 4]> {
 fn refuse_repeated_scans(path: &Path, rows: &[Row], place: impl Fn(usize) -> String) -> Result<()> {
     let mut seen: HashMap<PathBuf, Vec<(Option<usize>, usize)>> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
-        // A whole file named for both views is one scan, in which the view codes tell them apart.
-        let whole = row.anterior.frame.is_none() && row.posterior.as_ref() == Some(&row.anterior);
-        for cell in row.cells().take(if whole { 1 } else { 2 }) {
+        for cell in row.cells() {
             // By components, `./a` is `a`.
             let others = seen.entry(cell.path.components().collect()).or_default();
             // A whole file is all of its frames.
             let clash = |other: &Option<usize>| other.is_none() || cell.frame.is_none() || *other == cell.frame;
             if let Some(&(_, before)) = others.iter().find(|(other, _)| clash(other)) {
                 let other = &rows[before];
-                let problem = if before == at {
-                    format!("{} has {cell} as both views", place(at))
-                } else {
-                    let under = match (row.patient == other.patient, row.label == other.label) {
-                        (false, _) => format!(" under two patients, {} and {}", other.patient, row.patient),
-                        (true, false) => format!(" under two labels, {} and {}", other.label, row.label),
-                        (true, true) => String::new(),
-                    };
-                    format!("{} and {} list the scan {cell}{under}", place(before), place(at))
+                if before == at {
+                    let problem = format!("{} has {cell} as both views", place(at));
+                    return Err(Error::file(path, problem, "name two files or frames, or leave posterior empty"));
+                }
+                let under = match (row.patient == other.patient, row.label == other.label) {
+                    (false, _) => format!(" under two patients, {} and {}", other.patient, row.patient),
+                    (true, false) => format!(" under two labels, {} and {}", other.label, row.label),
+                    (true, true) => String::new(),
                 };
+                let problem = format!("{} and {} list the scan {cell}{under}", place(before), place(at));
                 return Err(Error::file(path, problem, "list each scan once"));
             }
             others.push((cell.frame, at));
@@ -358,7 +356,6 @@ mod tests {
     #[test]
     fn what_may_be_is_no_error() {
         assert!(read("patient,anterior,posterior,label\n1,a.png,,NoMet\n1,b.png,,ADMet\n1,c.png,,ADMet\n").is_ok());
-        assert!(read("patient,anterior,posterior,label\n1,two.dcm,two.dcm,NoMet\n").is_ok());
         assert!(read("patient,anterior,posterior,label\n1,a.png,,normal\n1,b.png,,abnormal\n").is_ok());
     }
 

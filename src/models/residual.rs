@@ -76,8 +76,9 @@ impl Network for Residual {
     fn features(&self, tape: &mut Tape, x: Var) -> Result<Var> {
         tape.enter(&self.input);
         let shape = tape.shape(&x);
-        if shape.len() == 0 || shape[1..3].iter().any(|&side| side < MIN_SIDE) {
-            return Err(Error::shape("input", format!("images {shape} where at least {MIN_SIDE} rows and columns are needed")));
+        if !matches!(shape[..], [_, rows, columns, 1] if rows.min(columns) >= MIN_SIDE) {
+            let needed = format!("at least {MIN_SIDE} rows and columns of one channel are needed");
+            return Err(Error::shape("input", format!("images of shape {shape} where {needed}")));
         }
         let x = self.conv1.forward(tape, x)?;
         let x = self.bn1.forward(tape, x)?;

@@ -154,7 +154,8 @@ fn damaged_weights_are_refused() {
     let archive = Archive::read(&path).unwrap();
     let damaged = folder.path().join("damaged");
     type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-    let damages: [(&str, &dyn Fn(&mut Tensors)); 6] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&mut Tensors));
+    let damages: [Damage; 6] = [
         ("no tensor `fc.bias`", &|t| drop(t.remove("fc.bias"))),
         ("`extra` too many", &|t| drop(t.insert("extra".into(), (vec![1], vec![0.0])))),
         ("[1, 64, 7, 7]", &|t| t.get_mut("conv1.weight").unwrap().0 = vec![1, 64, 7, 7]),

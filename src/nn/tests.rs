@@ -153,7 +153,7 @@ fn values_die_when_nothing_needs_them() {
     let parameters = builder.finish();
     let shape = [2, 64, 32, 16];
     let input = vec![0.5; shape.iter().product()];
-    let mut buffers = |mode| {
+    let buffers = |mode| {
         let mut context = Context::default();
         for _ in 0..3 {
             let mut tape = Tape::new(mode, &parameters, &mut context);

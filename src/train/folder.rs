@@ -22,7 +22,7 @@ impl RunFolder {
     /// Scores of an evaluation.
     pub const SCORES: &str = "scores.json";
     /// An evaluation's row a study.
-    pub const PREDICTIONS: &str = "predictions.csv";
+    pub const PATIENTS: &str = "patients.csv";
     /// An evaluation's page.
     pub const REPORT: &str = "report.html";
     const CONFUSION: [&str; 2] = ["confusion.png", "confusion.svg"];
@@ -42,7 +42,7 @@ impl RunFolder {
             return Err(Error::file(path, "has a run in it", "choose another output folder, or replace the run with --force"));
         }
         files::create_folder(path)?;
-        let evaluation = [Self::SCORES, Self::PREDICTIONS, Self::REPORT].into_iter().chain(Self::CONFUSION).chain(Self::ROC);
+        let evaluation = [Self::SCORES, Self::PATIENTS, Self::REPORT].into_iter().chain(Self::CONFUSION).chain(Self::ROC);
         for stale in own.into_iter().chain(evaluation).map(|name| folder.file(name)).filter(|file| force && file.exists()) {
             fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
         }

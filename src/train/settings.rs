@@ -182,7 +182,7 @@ pub(super) fn table_of(path: &Path) -> Result<toml::Table> {
 }
 
 fn from_table(table: toml::Table) -> Result<Settings, String> {
-    table.try_into().map_err(|error: toml::de::Error| one_line(error.message()))
+    table.try_into().map_err(|error: toml::de::Error| one_line(&error.to_string()))
 }
 
 fn one_line(text: &str) -> String {
@@ -242,7 +242,7 @@ mod tests {
         for (text, part) in [
             ("epohcs = 3", "epohcs"),
             ("\nepochs = ", "line 2"),
-            ("epochs = \"many\"", "integer"),
+            ("epochs = \"many\"", "epochs"),
             ("batch = 0", "batch"),
             ("input_size = \"16x64\"", "32x32"),
             ("input_size = \"big\"", "rows x columns"),

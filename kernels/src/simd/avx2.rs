@@ -102,11 +102,6 @@ impl Simd for Avx2Fma {
         }
     }
     #[inline(always)]
-    fn first_equal(self, a: __m256, b: __m256) -> usize {
-        let lanes = unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b)) };
-        (lanes | 1 << LANES).trailing_zeros() as usize
-    }
-    #[inline(always)]
     fn splat_bits(self, value: u32) -> __m256 {
         unsafe { _mm256_castsi256_ps(_mm256_set1_epi32(value.cast_signed())) }
     }
@@ -153,6 +148,14 @@ impl Simd for Avx2Fma {
             let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn min_lane(self, a: __m256) -> f32 {
+        unsafe {
+            let four = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_min_ss(two, _mm_movehdup_ps(two)))
         }
     }
 }

@@ -54,8 +54,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn select_gt_or_nan(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
     /// `yes` where `a` and `b` have equal bits, else `no`. For lanes that carry indices.
     fn select_same_bits(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
-    /// First lane where `a == b`, or [`LANES`].
-    fn first_equal(self, a: Self::F32, b: Self::F32) -> usize;
     /// All lanes the bits of `value`: an index, which may be loaded, stored, selected and compared by its bits, no more.
     fn splat_bits(self, value: u32) -> Self::F32;
     /// The first eight values of `slice`, as bits.
@@ -87,25 +85,61 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
         slice.copy_from_slice(&self.to_array(vector)[..slice.len()]);
     }
-    /// As [`load_part`](Simd::load_part) for bits; the lanes beyond the slice are 0.
+    /// The first `V` vectors of `slice`; a single vector as by [`load_part`](Simd::load_part).
     #[inline(always)]
-    fn load_bits_part(self, slice: &[u32]) -> Self::F32 {
-        if slice.len() >= LANES {
-            return self.load_bits(slice);
+    fn load_block<const V: usize>(self, slice: &[f32], fill: f32) -> [Self::F32; V] {
+        let mut block = [self.splat(fill); V];
+        if V == 1 {
+            block[0] = self.load_part(slice, fill);
+        } else {
+            let slice = &slice[..V * LANES];
+            for (i, vector) in block.iter_mut().enumerate() {
+                *vector = self.load(&slice[i * LANES..]);
+            }
         }
-        let mut lanes = [0; LANES];
-        lanes[..slice.len()].copy_from_slice(slice);
-        self.load_bits(&lanes)
+        block
     }
-    /// As [`store_part`](Simd::store_part) for bits.
+    /// The inverse of [`load_block`](Simd::load_block).
     #[inline(always)]
-    fn store_bits_part(self, vector: Self::F32, slice: &mut [u32]) {
-        if slice.len() >= LANES {
-            return self.store_bits(vector, slice);
+    fn store_block<const V: usize>(self, block: [Self::F32; V], slice: &mut [f32]) {
+        if V == 1 {
+            self.store_part(block[0], slice);
+        } else {
+            let slice = &mut slice[..V * LANES];
+            for (i, vector) in block.iter().enumerate() {
+                self.store(*vector, &mut slice[i * LANES..]);
+            }
         }
-        let mut lanes = [0; LANES];
-        self.store_bits(vector, &mut lanes);
-        slice.copy_from_slice(&lanes[..slice.len()]);
+    }
+    /// As [`load_block`](Simd::load_block) for bits; lanes beyond the slice are 0.
+    #[inline(always)]
+    fn load_bits_block<const V: usize>(self, slice: &[u32]) -> [Self::F32; V] {
+        let mut block = [self.splat_bits(0); V];
+        if V == 1 && slice.len() < LANES {
+            let mut lanes = [0; LANES];
+            lanes[..slice.len()].copy_from_slice(slice);
+            block[0] = self.load_bits(&lanes);
+        } else {
+            let slice = &slice[..V * LANES];
+            for (i, vector) in block.iter_mut().enumerate() {
+                *vector = self.load_bits(&slice[i * LANES..]);
+            }
+        }
+        block
+    }
+    /// The inverse of [`load_bits_block`](Simd::load_bits_block).
+    #[inline(always)]
+    fn store_bits_block<const V: usize>(self, block: [Self::F32; V], slice: &mut [u32]) {
+        if V == 1 && slice.len() < LANES {
+            let mut lanes = [0; LANES];
+            self.store_bits(block[0], &mut lanes);
+            slice.copy_from_slice(&lanes[..slice.len()]);
+        } else {
+            let slice = &mut slice[..V * LANES];
+            for (i, vector) in block.iter().enumerate() {
+                self.store_bits(*vector, &mut slice[i * LANES..]);
+            }
+        }
     }
 
     /// Sum of the lanes in a fixed order: ((0+4)+(2+6)) + ((1+5)+(3+7)).
@@ -113,6 +147,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sum(self, a: Self::F32) -> f32 {
         let l = self.to_array(a);
         ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+    }
+
+    /// Smallest lane.
+    #[inline(always)]
+    fn min_lane(self, a: Self::F32) -> f32 {
+        let l = self.to_array(a);
+        l.into_iter().fold(l[0], |m, x| if x < m { x } else { m })
     }
 
     /// Largest lane.

@@ -84,11 +84,6 @@ impl Simd for Portable {
         f32x8::new(lanes)
     }
     #[inline(always)]
-    fn first_equal(self, a: f32x8, b: f32x8) -> usize {
-        let (a, b) = (a.to_array(), b.to_array());
-        (0..LANES).find(|&i| a[i] == b[i]).unwrap_or(LANES)
-    }
-    #[inline(always)]
     fn splat_bits(self, value: u32) -> f32x8 {
         f32x8::splat(f32::from_bits(value))
     }

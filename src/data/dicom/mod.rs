@@ -61,8 +61,12 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Frame>> {
 
 /// The frames of a DICOM file and whose they are.
 pub fn read_contents(path: impl AsRef<Path>) -> Result<Contents> {
-    let path = path.as_ref();
-    decode(&files::read_at_most(path, MAX_FILE_BYTES)?).map_err(|refusal| Error::file(path, refusal.problem, refusal.remedy))
+    read_bytes(&files::read_at_most(&path, MAX_FILE_BYTES)?, path)
+}
+
+/// The same of a file's bytes; `path` names them in errors.
+pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Contents> {
+    decode(bytes).map_err(|refusal| Error::file(path, refusal.problem, refusal.remedy))
 }
 
 /// Whether a file begins as DICOM files do. `false` also where it cannot be read.

@@ -101,7 +101,7 @@ impl Patient {
             let hip = [side * 8.6, 79.0, 0.5];
             let knee = reach(hip, 42.0, side * (spread - 0.025 + random.typical(0.0, 0.008)), 0.5);
             let ankle = reach(knee, 38.5, side * (spread - 0.01 + random.typical(0.0, 0.010)), -1.5);
-            let toes = reach(ankle, random.typical(14.0, 1.5), side * random.typical(0.28, 0.16), 5.0);
+            let toes = reach(ankle, random.typical(14.0, 1.5), side * random.typical(0.2, 0.15), 5.0);
             Leg { hip, knee, ankle, toes }
         });
         let turn = random.typical(0.0, 0.03);
@@ -133,7 +133,7 @@ impl Patient {
             bladder: random.factor(1.0, 0.7),
             bladder_size: random.factor(1.0, 0.2),
             injection: injected,
-            counts: random.factor(3.1e6, 0.2).clamp(1.6e6, 4.4e6),
+            counts: random.factor(2.7e6, 0.22).clamp(1.6e6, 4.3e6),
         }
     }
 

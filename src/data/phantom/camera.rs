@@ -103,7 +103,8 @@ pub(super) struct Blob {
 /// Blobs that make one lesion or one benign finding.
 pub(super) struct Foci {
     pub blobs: Vec<Blob>,
-    /// Expected counts a reference pixel above the background where the lesion is brightest, for the reference counts.
+    /// Expected counts a reference pixel above the background where the lesion is brightest, for the reference counts and on a
+    /// background of [`USUAL_BACKGROUND`].
     pub excess: f32,
 }
 
@@ -225,27 +226,21 @@ impl Exposure {
                     if outer == 0.0 {
                         continue;
                     }
-                    match organ.wall {
-                        None => {
-                            let depths = self.depths(at, organ.centre[2]);
-                            for view in 0..2 {
-                                sum[view] += 2.0 * outer * (-ATTENUATION * depths[view]).exp();
-                            }
-                        }
+                    // The front half of a wall and its back half lie at different depths; a solid is seen at its centre.
+                    let halves = match organ.wall {
+                        None => [(outer, 0.0); 2],
                         Some(wall) => {
-                            // The front half of the wall and the back half lie at different depths.
                             let inner = half_chord(wall);
-                            for z in [0.5 * (outer + inner), -0.5 * (outer + inner)] {
-                                let depths = self.depths(at, organ.centre[2] + z);
-                                for view in 0..2 {
-                                    sum[view] += (outer - inner) * (-ATTENUATION * depths[view]).exp();
-                                }
-                            }
+                            [1.0, -1.0].map(|side| (outer - inner, side * 0.5 * (outer + inner)))
                         }
+                    };
+                    for (length, z) in halves {
+                        let depths = self.depths(at, organ.centre[2] + z);
+                        sum = [0, 1].map(|view| sum[view] + length * (-ATTENUATION * depths[view]).exp());
                     }
                 }
-                for view in 0..2 {
-                    self.views[view][at] += weight * sum[view];
+                for (view, sum) in self.views.iter_mut().zip(sum) {
+                    view[at] += weight * sum;
                 }
             }
         }
@@ -316,11 +311,22 @@ impl Exposure {
             }
             patch
         });
-        let peaks = [0, 1].map(|view| patches[view].iter().copied().fold(0.0_f32, f32::max));
-        let scale = foci.excess * self.brightness / peaks[0].max(peaks[1]).max(f32::MIN_POSITIVE);
+        // Peak of each patch, and what is already there.
+        let peaks = [0, 1].map(|view| {
+            let (at, peak) = patches[view]
+                .iter()
+                .enumerate()
+                .fold((0, 0.0_f32), |best, (at, &value)| if value > best.1 { (at, value) } else { best });
+            let (row, column) = (box_rows.0 + at / size.1.max(1), box_columns.0 + at % size.1.max(1));
+            (peak, self.views[view].get(row * field.columns + column).copied().unwrap_or(0.0))
+        });
+        let (best, background) = if peaks[0].0 >= peaks[1].0 { peaks[0] } else { peaks[1] };
+        let usual = USUAL_BACKGROUND * self.brightness;
+        let excess = foci.excess * self.brightness * (1.0 + BACKGROUND_SHARE * (background / usual - 1.0));
+        let scale = excess / best.max(f32::MIN_POSITIVE);
         [0, 1].map(|view| {
             let mut trace = Trace::default();
-            let peak = peaks[view] * scale;
+            let peak = peaks[view].0 * scale;
             let mut best = f32::NEG_INFINITY;
             for r in 0..size.0 {
                 let mut run: Option<[u32; 3]> = None;
@@ -379,6 +385,13 @@ impl Exposure {
         })
     }
 
+    /// Expected counts a reference pixel in both views where a point of the body is seen.
+    #[cfg(test)]
+    pub fn at(&self, point: Point) -> [f32; 2] {
+        let (row, column) = self.field.pixel(point);
+        [0, 1].map(|view| self.views[view][row.round() as usize * self.field.columns + column.round() as usize])
+    }
+
     /// Takes a trace of the posterior view from the anterior's orientation to the detector's.
     pub fn mirror(&self, trace: &mut Trace) {
         let columns = self.field.columns as u32;
@@ -389,6 +402,10 @@ impl Exposure {
     }
 }
 
+/// Expected counts a reference pixel around bone in a scan with the reference counts.
+pub(super) const USUAL_BACKGROUND: f32 = 50.0;
+/// Bone that takes up more makes more of a lesion too: this share of the excess grows with the background.
+const BACKGROUND_SHARE: f32 = 0.6;
 /// A lesion's mask is where its excess reaches this share of its peak.
 pub(super) const MASK_LEVEL: f32 = 0.4;
 /// Below this excess at the peak (counts a reference pixel of the reference scan) nobody could draw an outline.
@@ -396,8 +413,8 @@ const VISIBLE_EXCESS: f32 = 4.0;
 
 /// Standard deviation of the collimator's blur behind `depth` centimetres of tissue and a gap to the table or the skin.
 fn detector_sigma(depth: f32) -> f32 {
-    const AT_SKIN_CM: f32 = 0.62;
-    const PER_CM: f32 = 0.036;
+    const AT_SKIN_CM: f32 = 0.70;
+    const PER_CM: f32 = 0.042;
     (AT_SKIN_CM + PER_CM * depth) / FWHM
 }
 

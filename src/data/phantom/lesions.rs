@@ -59,7 +59,7 @@ const MOST_LESIONS: usize = 45;
 /// Share of metastatic patients whose scan shows next to nothing yet.
 const EARLY: f32 = 0.07;
 /// Median excess of a lesion (counts a reference pixel), its spread from lesion to lesion, and what a deviation of heat adds.
-const EXCESS: (f32, f32, f32) = (58.0, 0.40, 0.24);
+const EXCESS: (f32, f32, f32) = (60.0, 0.42, 0.24);
 
 /// Region, its weight in a patient of average spread, and the power with which spread acts on it.
 const REGIONS: [(Region, f32, f32); 6] = [
@@ -161,14 +161,18 @@ fn place(
             }
         }
         Shape::Ring => {
-            let radius = grow * random.between(1.3, 2.2);
+            let radius = grow * random.between(1.2, 1.9);
             let gap = random.between(0.0, 2.0 * PI);
-            blobs.push(Blob { at: centre, sigma: 0.7 * radius, weight: -0.6 });
+            blobs.push(Blob { at: centre, sigma: 0.6 * radius, weight: -0.35 });
             for k in 0..10 {
                 let angle = gap + k as f32 * PI / 5.0;
                 let at = [centre[0] + radius * angle.cos(), centre[1] + radius * angle.sin(), centre[2]];
-                // The rim is not closed all around.
-                blobs.push(Blob { at, sigma: 0.5, weight: if k < 2 { 0.3 } else { random.between(0.7, 1.0) } });
+                let at = jitter(at, 0.15 * radius, random);
+                // The rim is uneven, not closed all around, and of bone.
+                let bony =
+                    near(2.0 * radius + 1.0).into_iter().map(|bone| distance([bone[0], bone[1], at[2]], at)).fold(9.0, f32::min);
+                let weight = if k < 2 { 0.2 } else { random.between(0.3, 1.0) } * (-bony * bony).exp();
+                blobs.push(Blob { at, sigma: random.between(0.45, 0.65), weight });
             }
         }
     }

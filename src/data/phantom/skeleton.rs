@@ -160,10 +160,10 @@ impl Builder<'_> {
         }
     }
 
-    /// A single bead, as big as a ball of this radius.
-    fn bead(&mut self, activity: f32, at: Point, radius: f32) {
+    /// A single bead, as big as a ball (`x, y, z, radius`).
+    fn bead(&mut self, activity: f32, [x, y, z, radius]: [f32; 4]) {
         let bead = Bead {
-            at: self.patient.place(at),
+            at: self.patient.place([x, y, z]),
             // A ball of radius r has a standard deviation of r / sqrt(5) along each axis.
             sigma: radius * 0.447,
             mass: activity * 4.0 / 3.0 * PI * radius.powi(3),
@@ -179,16 +179,16 @@ impl Builder<'_> {
             let polar = ring as f32 * 0.22;
             for k in 0..16 {
                 let azimuth = k as f32 * PI / 8.0;
-                let at = [7.0 * polar.sin() * azimuth.cos(), 9.0 - 8.6 * polar.cos(), 9.0 * polar.sin() * azimuth.sin()];
-                self.bead(0.0, at, 0.4);
+                let (x, z) = (7.1 * polar.sin() * azimuth.cos(), 8.8 * polar.sin() * azimuth.sin());
+                self.bead(0.0, [x, 8.7 - 8.0 * polar.cos(), z, 0.4]);
             }
         }
         self.organs.push(Ellipsoid {
-            centre: self.patient.place([0.0, 9.2, 0.0]),
-            half: [7.3 * wide, 9.0 * tall, 9.1 * deep],
+            centre: self.patient.place([0.0, 8.7, 0.0]),
+            half: [7.5 * wide, 8.4 * tall, 9.2 * deep],
             tilt: 0.0,
-            wall: Some(0.62),
-            activity: 42.0 * cap,
+            wall: Some(0.75),
+            activity: 17.0 * cap,
         });
         let base = self.bone("skull base", Region::Skull);
         self.string(
@@ -197,8 +197,13 @@ impl Builder<'_> {
         );
         self.string(24.0 * base, &[[-3.6, 14.4, -7.0, 0.9], [0.0, 15.2, -7.8, 1.0], [3.6, 14.4, -7.0, 0.9]]);
         let face = self.bone("maxilla", Region::Skull) * self.random.factor(1.0, 0.25);
-        self.string(50.0 * face, &[[0.0, 10.8, 8.4, 0.5], [0.0, 12.6, 8.6, 0.9], [0.0, 14.6, 7.4, 1.2]]);
-        self.string(46.0 * face, &[[-2.8, 16.0, 5.6, 0.9], [-1.8, 15.8, 7.2, 1.0], [1.8, 15.8, 7.2, 1.0], [2.8, 16.0, 5.6, 0.9]]);
+        self.string(48.0 * face, &[[0.0, 11.8, 8.4, 0.6], [0.0, 13.2, 8.4, 1.1], [0.0, 16.4, 7.2, 1.3]]);
+        for (y, half) in [(14.4, 2.3), (16.8, 2.9)] {
+            self.string(
+                26.0 * face,
+                &[[-half, y, 5.8, 1.0], [-0.5 * half, y, 7.2, 1.1], [0.5 * half, y, 7.2, 1.1], [half, y, 5.8, 1.0]],
+            );
+        }
         for (side, _) in SIDES {
             let cheek = 20.0 * face;
             self.string(cheek, &[[side * 1.2, 14.0, 7.6, 0.8], [side * 3.4, 13.2, 7.0, 0.8], [side * 5.6, 12.4, 4.6, 0.6]]);
@@ -222,7 +227,7 @@ impl Builder<'_> {
         };
         let mut arc = half(-1.0).to_vec();
         arc.extend(half(1.0).iter().rev());
-        self.string(24.0 * jaw, &arc);
+        self.string(26.0 * jaw, &arc);
         let neck = self.bone("thyroid cartilage", Region::Distal) * self.random.factor(1.0, 0.4);
         self.string(8.0 * neck, &[[0.0, 22.6, 3.8, 0.9], [0.0, 25.2, 3.4, 1.0]]);
     }
@@ -233,19 +238,23 @@ impl Builder<'_> {
             let y = vertebra_height(level);
             let z = spine_depth(y);
             let (name, half_width, radius, activity) = match level {
-                0..7 => (format!("C{}", level + 1), 1.0, 0.85, 34.0),
-                7..19 => (format!("T{}", level - 6), 1.0 + 0.03 * (level - 7) as f32, 1.05, 36.0),
-                _ => (format!("L{}", level - 18), 1.5, 1.32, 36.0),
+                0..7 => (format!("C{}", level + 1), 1.0, 0.75, 32.0),
+                7..19 => (format!("T{}", level - 6), 1.0 + 0.03 * (level - 7) as f32, 0.85, 30.0),
+                _ => (format!("L{}", level - 18), 1.5, 1.02, 31.0),
             };
             let activity = activity * self.bone(name, Region::Vertebrae);
-            self.string(
-                activity,
-                &[
-                    [-half_width - radius * 0.6, y, z, radius * 0.9],
-                    [0.0, y, z + 0.2, radius],
-                    [half_width + radius * 0.6, y, z, radius * 0.9],
-                ],
-            );
+            // A body is two strings, below its upper and above its lower plate.
+            let plate = 0.66 * radius;
+            for y in [y - plate, y + plate] {
+                self.string(
+                    activity,
+                    &[
+                        [-half_width - radius * 0.5, y, z, radius * 0.9],
+                        [0.0, y, z + 0.2, radius],
+                        [half_width + radius * 0.5, y, z, radius * 0.9],
+                    ],
+                );
+            }
             // Arch and spinous process: what the posterior camera sees best.
             let (reach, drop) = if level < 7 { (2.6, 0.5) } else { (3.6, 1.1) };
             self.string(activity * 0.7, &[[0.0, y + drop * 0.4, z - 2.0, 0.6], [0.0, y + drop, z - reach, 0.55]]);
@@ -269,7 +278,9 @@ impl Builder<'_> {
                 let (y0, z0) = (vertebra_height(level) - 0.6, spine_depth(vertebra_height(level)) - 1.6);
                 let width = width * if index > 2 { flare } else { 1.0 };
                 let drop = drop * steep + self.random.typical(0.0, 0.2);
-                let activity = 40.0 * self.bone(format!("{side_name} rib {}", index + 1), Region::Ribs);
+                // The lower ribs carry less.
+                let activity =
+                    if index < 6 { 30.0 } else { 25.0 } * self.bone(format!("{side_name} rib {}", index + 1), Region::Ribs);
                 let start = 0.16;
                 let depth = 5.2 + 0.28 * width;
                 let points: Vec<[f32; 4]> = (0..=12)
@@ -287,10 +298,10 @@ impl Builder<'_> {
                 // Head and neck of the rib.
                 self.string(activity, &[[side * 1.6, y0, z0 + 0.6, 0.5], points[0]]);
                 self.string(activity, &points);
-                if index < 10 {
+                if index < 7 {
                     // Growth of cartilage to bone at the front end.
                     let [x, y, z, _] = points[12];
-                    self.bead(activity * 0.8, [x, y, z], 0.6);
+                    self.bead(activity * 0.8, [x, y, z, 0.6]);
                 }
             }
         }
@@ -303,10 +314,10 @@ impl Builder<'_> {
             self.string(44.0 * sternum, &[[-half, y, 7.8, 0.62], [0.0, y, 8.1, 0.62], [half, y, 7.8, 0.62]]);
         }
         let sternum = self.bone("sternum", Region::Girdle);
-        for x in [-0.75, 0.75] {
-            self.string(42.0 * sternum, &[[x, 36.0, 8.3, 0.66], [x, 41.0, 8.8, 0.74], [x * 1.1, 45.6, 8.9, 0.7]]);
+        for x in [-0.9, 0.0, 0.9] {
+            self.string(34.0 * sternum, &[[x, 35.6, 8.3, 0.62], [x, 41.0, 8.8, 0.68], [x * 1.1, 45.6, 8.9, 0.66]]);
         }
-        self.string(24.0 * sternum, &[[0.0, 45.6, 8.9, 0.6], [0.0, 48.0, 8.8, 0.35]]);
+        self.string(22.0 * sternum, &[[0.0, 45.6, 8.9, 0.6], [0.0, 48.0, 8.8, 0.35]]);
         for (index, (side, name)) in SIDES.into_iter().enumerate() {
             let joints = self.patient.joints;
             let activity = self.bone(format!("{name} clavicle"), Region::Girdle);
@@ -320,9 +331,9 @@ impl Builder<'_> {
                 ],
             );
             let activity = self.bone(format!("{name} sternoclavicular joint"), Region::Girdle);
-            self.bead(52.0 * activity * joints, [side * 2.6, 31.6, 7.0], 1.0);
+            self.bead(52.0 * activity * joints, [side * 2.6, 31.6, 7.0, 1.0]);
             let activity = self.bone(format!("{name} acromion"), Region::Girdle) * joints;
-            self.string(38.0 * activity, &[[side * 14.8, 26.8, -0.6, 0.7], [side * 17.4, 26.9, -0.4, 0.8]]);
+            self.string(30.0 * activity, &[[side * 14.8, 26.8, -0.6, 0.7], [side * 17.6, 26.9, -0.4, 0.8]]);
             let activity = self.bone(format!("{name} scapula"), Region::Girdle);
             let (top, tip, glenoid) = ([side * 6.8, 29.6, -8.0], [side * 7.6, 43.0, -8.8], [side * 14.2, 29.8, -2.6]);
             let edge = |p: Point, radius: f32| [p[0], p[1], p[2], radius];
@@ -330,19 +341,19 @@ impl Builder<'_> {
                 30.0 * activity,
                 &[[side * 6.9, 31.6, -8.4, 0.5], [side * 11.5, 29.0, -7.2, 0.6], [side * 16.2, 27.2, -2.6, 0.6]],
             );
-            self.string(24.0 * activity, &[edge(top, 0.5), [side * 6.6, 36.0, -8.9, 0.5], edge(tip, 0.6)]);
-            self.string(26.0 * activity, &[edge(tip, 0.7), [side * 11.2, 36.4, -6.6, 0.65], edge(glenoid, 0.8)]);
+            self.string(18.0 * activity, &[edge(top, 0.5), [side * 6.6, 36.0, -8.9, 0.5], edge(tip, 0.6)]);
+            self.string(16.0 * activity, &[edge(tip, 0.7), [side * 11.2, 36.4, -6.6, 0.65], edge(glenoid, 0.8)]);
             self.string(22.0 * activity, &[edge(top, 0.45), [side * 10.5, 28.4, -6.0, 0.45], [side * 13.0, 28.6, 1.8, 0.6]]);
-            self.bead(26.0 * activity, glenoid, 1.3);
+            self.bead(18.0 * activity, edge(glenoid, 1.3));
             for share in [0.25, 0.5, 0.75] {
                 let (from, to) = (between(top, tip, share), between(glenoid, tip, share));
-                self.string(6.0 * activity, &[edge(from, 0.6), edge(to, 0.6)]);
+                self.string(5.0 * activity, &[edge(from, 0.8), edge(to, 0.8)]);
             }
             let head = self.patient.arms[index].shoulder;
             let activity = self.bone(format!("{name} humeral head"), Region::LongBones) * (0.5 + 0.5 * joints);
-            self.bead(19.0 * activity, head, 2.2);
-            self.bead(14.0 * activity, [head[0] + side * 0.9, head[1] - 0.5, head[2] + 0.6], 1.5);
-            self.bead(10.0 * activity, shift(head, 1.8), 1.8);
+            self.bead(9.0 * activity, edge(head, 2.5));
+            self.bead(7.5 * activity, [head[0] + side * 1.2, head[1] - 0.4, head[2] + 0.6, 2.0]);
+            self.bead(7.0 * activity, edge(shift(head, 2.2), 2.1));
         }
     }
 
@@ -356,18 +367,18 @@ impl Builder<'_> {
         let activity = self.bone(format!("{name} humerus"), Region::LongBones);
         let (s, e, w, f) = (arm.shoulder, arm.elbow, arm.wrist, arm.fingertip);
         self.string(
-            15.0 * activity,
+            8.0 * activity,
             &[
-                along(s, e, 0.04, 1.6, 0.3),
-                along(s, e, 0.16, 1.15, 0.2),
-                along(s, e, 0.5, 1.0, 0.0),
-                along(s, e, 0.86, 0.95, 0.0),
-                along(s, e, 0.97, 1.2, 0.0),
+                along(s, e, 0.04, 2.0, 0.3),
+                along(s, e, 0.16, 1.6, 0.2),
+                along(s, e, 0.5, 1.45, 0.0),
+                along(s, e, 0.86, 1.4, 0.0),
+                along(s, e, 0.97, 1.7, 0.0),
             ],
         );
         let joints = self.patient.joints;
         let activity = self.bone(format!("{name} elbow"), Region::Distal) * joints;
-        self.string(18.0 * activity, &[along(e, w, -0.02, 0.9, -2.2), along(e, w, 0.0, 1.0, 0.0), along(e, w, -0.01, 0.9, 2.2)]);
+        self.string(9.0 * activity, &[along(e, w, -0.03, 1.2, -2.0), along(e, w, 0.0, 1.3, 0.0), along(e, w, 0.0, 1.2, 2.0)]);
         let activity = self.bone(format!("{name} forearm"), Region::Distal);
         self.string(
             11.0 * activity,
@@ -375,8 +386,8 @@ impl Builder<'_> {
         );
         self.string(11.0 * activity, &[along(e, w, 0.05, 0.7, 1.2), along(e, w, 0.4, 0.6, 1.5), along(e, w, 0.98, 0.85, 1.0)]);
         let activity = self.bone(format!("{name} wrist"), Region::Distal) * joints;
-        self.string(20.0 * activity, &[along(w, f, 0.03, 0.75, -1.3), along(w, f, 0.07, 0.8, 1.3)]);
-        self.string(17.0 * activity, &[along(w, f, 0.16, 0.75, -1.2), along(w, f, 0.16, 0.75, 1.4)]);
+        self.string(11.0 * activity, &[along(w, f, 0.03, 0.95, -1.2), along(w, f, 0.07, 0.95, 1.2)]);
+        self.string(11.0 * activity, &[along(w, f, 0.16, 0.9, -1.2), along(w, f, 0.16, 0.9, 1.3)]);
         let activity = self.bone(format!("{name} hand"), Region::Distal);
         for finger in 0..5 {
             let fan = finger as f32 - 2.0;
@@ -391,14 +402,7 @@ impl Builder<'_> {
                     along(w, f, length, 0.32, fan * (0.8 + 0.16 * spread)),
                 ],
             );
-            self.bead(
-                12.0 * activity * joints,
-                {
-                    let p = along(w, f, 0.5, 0.0, fan * 0.85);
-                    [p[0], p[1], p[2]]
-                },
-                0.6,
-            );
+            self.bead(8.0 * activity * joints, along(w, f, 0.5, 0.7, fan * 0.85));
         }
     }
 
@@ -408,27 +412,21 @@ impl Builder<'_> {
             let activity = self.bone(format!("{name} iliac crest"), Region::Pelvis);
             let crest = [
                 [side * 4.6, 69.6, -7.4, 0.8],
-                [side * 7.4, 66.4, -5.6, 0.8],
-                [side * 10.8, 65.2, -1.6, 0.8],
-                [side * 13.0, 66.8, 2.6, 0.85],
-                [side * 12.9, 69.8, 5.8, 0.8],
+                [side * 7.4, 66.4, -5.6, 0.9],
+                [side * 10.8, 65.2, -1.6, 1.0],
+                [side * 13.0, 66.8, 2.6, 1.0],
+                [side * 12.9, 69.8, 5.8, 0.9],
                 [side * 11.4, 72.6, 6.2, 0.7],
             ];
-            self.string(28.0 * activity, &crest);
+            self.string(13.0 * activity, &crest);
             let activity = self.bone(format!("{name} ilium"), Region::Pelvis);
             let hub = [side * 7.8, 76.0, -0.6, 1.1];
-            for (k, radius) in [(0, 1.0), (1, 0.9), (2, 0.9), (3, 0.9), (4, 0.9)] {
-                self.string(
-                    8.0 * activity,
-                    &[hub, {
-                        let mut end = crest[k];
-                        end[3] = radius;
-                        end
-                    }],
-                );
+            for (k, [x, y, z, _]) in crest[..5].iter().enumerate() {
+                let root = [side * (6.2 + 0.8 * k as f32), 75.6 - 0.3 * k as f32, -2.4 + 1.2 * k as f32, 1.2];
+                self.string(6.0 * activity, &[root, [*x, *y, *z, 1.2]]);
             }
-            self.string(18.0 * activity, &[crest[5], [side * 10.2, 74.6, 4.6, 0.8], [side * 9.0, 76.6, 2.0, 1.0]]);
-            self.string(22.0 * activity, &[crest[0], [side * 4.6, 72.6, -6.6, 0.9], [side * 6.4, 75.4, -3.2, 1.0], hub]);
+            self.string(14.0 * activity, &[crest[5], [side * 10.2, 74.6, 4.6, 0.8], [side * 9.0, 76.6, 2.0, 1.0]]);
+            self.string(17.0 * activity, &[crest[0], [side * 4.6, 72.6, -6.6, 0.9], [side * 6.4, 75.4, -3.2, 1.0], hub]);
             let activity = self.bone(format!("{name} sacroiliac joint"), Region::Pelvis);
             self.string(
                 46.0 * activity,
@@ -478,94 +476,51 @@ impl Builder<'_> {
         };
 
         let activity = self.bone(format!("{name} femoral head"), Region::LongBones) * (0.6 + 0.4 * joints);
-        self.bead(13.0 * activity, hip, 2.3);
+        self.bead(11.0 * activity, at(hip, 0.0, 0.0, 0.0, 2.4));
         let activity = self.bone(format!("{name} trochanter"), Region::LongBones);
-        self.string(13.0 * activity, &[at(hip, 0.8, 0.6, 0.0, 1.5), at(hip, 3.2, 3.0, -0.6, 1.5)]);
-        self.string(20.0 * activity, &[at(hip, 3.9, 0.6, -1.2, 1.0), at(hip, 3.8, 3.6, -1.0, 1.4), at(hip, 3.2, 6.2, -0.6, 1.4)]);
-        self.bead(14.0 * activity, [hip[0] + side * 1.5, hip[1] + 6.0, hip[2] - 1.2], 1.1);
+        self.string(11.0 * activity, &[at(hip, 0.8, 0.6, 0.0, 1.6), at(hip, 3.2, 3.0, -0.6, 1.6)]);
+        self.string(16.0 * activity, &[at(hip, 3.9, 0.6, -1.2, 1.1), at(hip, 3.8, 3.6, -1.0, 1.5), at(hip, 3.2, 6.2, -0.6, 1.5)]);
+        self.bead(11.0 * activity, at(hip, 1.5, 6.0, -1.2, 1.2));
         let activity = self.bone(format!("{name} femur"), Region::LongBones);
-        self.string(
-            17.0 * activity,
-            &[
-                mid(hip, knee, 0.13, 3.1, 0.0, 1.4),
-                mid(hip, knee, 0.35, 2.4, 1.2, 1.2),
-                mid(hip, knee, 0.65, 1.2, 1.4, 1.15),
-                mid(hip, knee, 0.85, 0.4, 0.6, 1.3),
-            ],
-        );
+        let shaft = [(0.13, 3.1, 0.0, 1.8), (0.35, 2.4, 1.2, 1.8), (0.65, 1.2, 1.4, 1.8), (0.85, 0.4, 0.6, 2.1)];
+        self.string(9.0 * activity, &shaft.map(|(share, out, forward, radius)| mid(hip, knee, share, out, forward, radius)));
         for (out, part) in [(-2.1, "medial"), (2.1, "lateral")] {
             let activity = self.bone(format!("{name} {part} femoral condyle"), Region::Distal) * joints;
-            self.string(13.0 * activity, &[mid(hip, knee, 0.85, out * 0.3, 0.2, 1.2), mid(hip, knee, 0.95, out * 0.9, 0.0, 1.5)]);
-            self.bead(
-                15.0 * activity,
-                {
-                    let p = mid(hip, knee, 0.96, out, -0.4, 0.0);
-                    [p[0], p[1], p[2]]
-                },
-                1.8,
-            );
+            self.string(4.5 * activity, &[mid(hip, knee, 0.86, out * 0.5, 0.2, 1.8), mid(hip, knee, 0.95, out, 0.0, 2.0)]);
+            self.bead(3.5 * activity, mid(hip, knee, 0.955, out * 1.15, -0.4, 2.6));
+            self.bead(6.0 * activity, mid(hip, knee, 0.99, out * 1.2, 0.0, 1.5));
             let activity = self.bone(format!("{name} {part} tibial plateau"), Region::Distal) * joints;
-            self.bead(
-                18.0 * activity,
-                {
-                    let p = at(knee, out * 0.95, 2.0, -0.2, 0.0);
-                    [p[0], p[1], p[2]]
-                },
-                1.6,
-            );
-            self.string(11.0 * activity, &[at(knee, out * 0.8, 2.6, 0.0, 1.4), at(knee, out * 0.2 - 0.4, 6.0, 0.4, 1.3)]);
+            self.bead(6.0 * activity, at(knee, out * 1.1, 1.9, -0.2, 2.2));
+            self.string(4.5 * activity, &[at(knee, out * 0.9, 2.4, 0.0, 1.9), at(knee, out * 0.3 - 0.4, 6.5, 0.4, 2.0)]);
         }
         let activity = self.bone(format!("{name} patella"), Region::Distal) * joints;
-        self.bead(14.0 * activity, [knee[0], knee[1] - 1.6, knee[2] + 4.6], 1.9);
+        self.bead(3.0 * activity, at(knee, 0.2, -1.4, 4.4, 2.8));
         let activity = self.bone(format!("{name} tibia"), Region::Distal);
-        self.string(
-            14.0 * activity,
-            &[
-                mid(knee, ankle, 0.14, -0.5, 0.8, 1.3),
-                mid(knee, ankle, 0.4, -0.5, 1.2, 1.05),
-                mid(knee, ankle, 0.75, -0.4, 0.8, 0.95),
-                mid(knee, ankle, 0.97, -0.5, 0.0, 1.3),
-            ],
-        );
+        let shaft = [(0.13, -0.5, 0.8, 2.1), (0.35, -0.5, 1.2, 1.75), (0.7, -0.4, 0.8, 1.6), (0.97, -0.5, 0.0, 1.9)];
+        self.string(6.6 * activity, &shaft.map(|(share, out, forward, radius)| mid(knee, ankle, share, out, forward, radius)));
         let activity = self.bone(format!("{name} fibula"), Region::Distal);
-        self.string(
-            11.0 * activity,
-            &[
-                mid(knee, ankle, 0.09, 3.4, -1.6, 0.75),
-                mid(knee, ankle, 0.3, 2.7, -1.4, 0.5),
-                mid(knee, ankle, 0.75, 2.0, -1.0, 0.45),
-                mid(knee, ankle, 1.02, 2.3, -0.6, 0.75),
-            ],
-        );
+        let shaft = [(0.09, 3.3, -1.6, 0.9), (0.3, 2.7, -1.4, 0.6), (0.75, 2.0, -1.0, 0.55), (1.02, 2.3, -0.6, 0.9)];
+        self.string(8.0 * activity, &shaft.map(|(share, out, forward, radius)| mid(knee, ankle, share, out, forward, radius)));
         let activity = self.bone(format!("{name} ankle"), Region::Distal) * joints;
-        self.string(17.0 * activity, &[at(ankle, -1.6, 0.6, 0.4, 1.2), at(ankle, 1.6, 0.8, 0.2, 1.2)]);
-        self.bead(16.0 * activity, shift(ankle, 2.0), 1.8);
+        self.string(6.0 * activity, &[at(ankle, -2.0, 0.4, 0.4, 1.6), at(ankle, 2.0, 0.6, 0.2, 1.6)]);
+        self.bead(4.0 * activity, at(ankle, 0.0, 2.8, 0.0, 3.0));
         let activity = self.bone(format!("{name} calcaneus"), Region::Distal);
-        self.string(17.0 * activity, &[at(ankle, 0.0, 2.4, -1.0, 1.6), at(ankle, 0.2, 4.4, -3.6, 1.6)]);
+        self.string(5.0 * activity, &[at(ankle, 0.0, 2.4, -1.0, 2.2), at(ankle, 0.2, 4.8, -3.6, 2.2)]);
         let activity = self.bone(format!("{name} foot"), Region::Distal);
-        self.string(14.0 * activity, &[mid(ankle, toes, 0.25, -1.2, 1.0, 1.4), mid(ankle, toes, 0.25, 1.2, 0.6, 1.4)]);
-        self.string(13.0 * activity, &[mid(ankle, toes, 0.42, -1.6, 1.0, 1.1), mid(ankle, toes, 0.42, 1.6, 0.4, 1.1)]);
+        self.string(7.0 * activity, &[mid(ankle, toes, 0.28, -1.5, 1.0, 1.8), mid(ankle, toes, 0.28, 1.5, 0.6, 1.8)]);
+        self.string(7.5 * activity, &[mid(ankle, toes, 0.45, -1.9, 1.0, 1.5), mid(ankle, toes, 0.45, 1.9, 0.4, 1.5)]);
         for ray in 0..5 {
             let fan = ray as f32 - 2.0;
-            let radius = if ray == 0 { 0.7 } else { 0.5 };
+            let radius = if ray == 0 { 0.75 } else { 0.55 };
+            let length = 0.98 - 0.02 * ray as f32;
+            let bones = [(0.48, 0.75, 0.6, radius), (0.78, 0.95, 0.2, radius), (length, 1.05, 0.2, 0.8 * radius)];
             self.string(
-                11.0 * activity,
-                &[
-                    mid(ankle, toes, 0.48, fan * 0.75, 0.6, radius),
-                    mid(ankle, toes, 0.78, fan * 0.95, 0.2, radius),
-                    mid(ankle, toes, 0.98 - 0.02 * ray as f32, fan * 1.05, 0.2, radius * 0.8),
-                ],
+                8.0 * activity,
+                &bones.map(|(share, out, forward, radius)| mid(ankle, toes, share, fan * out, forward, radius)),
             );
         }
         let activity = self.bone(format!("{name} first toe joint"), Region::Distal) * joints;
-        self.bead(
-            20.0 * activity,
-            {
-                let p = mid(ankle, toes, 0.76, -1.9, 0.2, 0.0);
-                [p[0], p[1], p[2]]
-            },
-            0.8,
-        );
+        self.bead(8.0 * activity, mid(ankle, toes, 0.76, -1.9, 0.2, 1.0));
     }
 
     fn organs(&mut self) {
