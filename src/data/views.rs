@@ -594,6 +594,29 @@ mod tests {
         near(points(&image), [expected.ceil, expected.floor, expected.left, expected.right], 2);
     }
 
+    /// Where the body lies in the real scan was read off its picture: from the crown at row 90 to the toes at row 853, the arms
+    /// cut off at the borders of the detector.
+    #[test]
+    fn the_real_scan() {
+        let shared = std::env::var_os("OSTEON_SHARED_DATA").map(PathBuf::from);
+        let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
+        let path = shared.join("nm1/NM1_UNC");
+        if !path.exists() {
+            println!("skipped: {} is missing", path.display());
+            return;
+        }
+        let options = super::super::study::StudyOptions { single_view: true, ..Default::default() };
+        let fused = fuse(&super::super::study::read(&[path], &options).unwrap(), &Preprocessing::default()).unwrap();
+        near(fused.anterior_points.unwrap(), [90, 853, 12, 243], 2);
+        assert_eq!(fused.image.pixels.iter().map(|count| *count as f64).sum::<f64>(), 3_596_452.0);
+        let input = network_input(&fused.image, [256, 64], &Preprocessing::default());
+        let body = &input.row(80)[28..36]; // the thorax
+        assert!(
+            body.iter().all(|pixel| (0.5..2.5).contains(pixel)) && input.row(250).iter().all(|pixel| *pixel == 0.0),
+            "{body:?}"
+        );
+    }
+
     #[test]
     fn no_body_no_points() {
         assert_eq!(critical_points(&Image::zeros(64, 16), 0.15), None);

@@ -4,7 +4,7 @@ use crate::compare::{Goldens, Ledger, to_nchw, to_nhwc};
 use osteon::Result;
 use osteon::autograd::{Mode, ParameterId, Parameters, Tape, Var};
 use osteon::data::views::Preprocessing;
-use osteon::models::{Metadata, Model};
+use osteon::models::{Model, Trainer};
 use osteon::nn::{
     Attention, AttentionSettings, BatchNorm, Block, BlockSettings, Builder, ChannelAttention, Conv, NormSettings, Placement,
     SpatialAttention,
@@ -128,9 +128,9 @@ fn every_block_is_pytorchs() -> Result<()> {
 }
 
 /// The 26-layer network with the formula's weights.
-fn classifier() -> Result<Model> {
+fn classifier(input_size: [usize; 2]) -> Result<Model> {
     let classes = ["NoMet", "ADMet", "nADMet"].map(String::from);
-    let mut model = Model::initialised(Metadata::new("inrac", &classes, [1024, 256], Preprocessing::default()), 0)?;
+    let mut model = Model::new("inrac", &classes, input_size, Preprocessing::default(), 0)?;
     fill(model.parameters_mut(), "");
     Ok(model)
 }
@@ -147,7 +147,7 @@ fn training_batch(goldens: &Goldens) -> (Vec<f32>, [usize; 3], Vec<u32>) {
 fn the_whole_network_is_pytorchs() -> Result<()> {
     let goldens = Goldens::read("network.safetensors");
     let mut ledger = Ledger::default();
-    let model = classifier()?;
+    let model = classifier([1024, 256])?;
     for isa in Isa::all() {
         let mut context = Context::new(isa);
         for case in goldens.cases("inference") {
@@ -190,21 +190,28 @@ fn the_whole_network_is_pytorchs() -> Result<()> {
 fn ten_steps_of_adam_are_pytorchs() -> Result<()> {
     let goldens = Goldens::read("network.safetensors");
     let mut ledger = Ledger::default();
-    let (images, shape, labels) = training_batch(&goldens);
+    let (images, shape @ [_, rows, columns], labels) = training_batch(&goldens);
     let learning_rate = goldens.get("curve.learning_rate")[0] as f32;
+    let steps = goldens.get("curve.losses").len();
+    let mut compare = |isa, row: &str, losses: &[f32]| {
+        println!("{row} on {isa:?}: {losses:.4?}");
+        ledger.compare(isa, row, MAX_LOSSES_ERROR, &goldens, "curve.losses", losses);
+    };
     for isa in Isa::all() {
-        let (mut model, mut context) = (classifier()?, Context::new(isa));
-        let (adam, mut moments) = (Adam::default(), Moments::new(model.parameters()));
+        let (mut model, mut context) = (classifier([rows, columns])?, Context::new(isa));
+        let mut moments = Moments::new(model.parameters());
         let mut losses = Vec::new();
-        for _ in goldens.get("curve.losses") {
+        for _ in 0..steps {
             let step = model.differentiate(&mut context, &images, shape, &labels)?;
-            moments.step(isa, &adam, model.parameters_mut(), &step.gradients, learning_rate);
+            moments.step(isa, &Adam::default(), model.parameters_mut(), &step.gradients, learning_rate);
             step.gradients.recycle(&mut context);
             losses.push(step.loss);
         }
-        println!("losses on {isa:?}: {losses:.4?}");
-        ledger.compare(isa, "ten losses", MAX_LOSSES_ERROR, &goldens, "curve.losses", &losses);
+        compare(isa, "losses", &losses);
     }
+    let mut trainer = Trainer::new(classifier([rows, columns])?, Adam::default());
+    let losses: Result<Vec<f32>> = (0..steps).map(|_| Ok(trainer.step(&images, &labels, learning_rate)?.loss)).collect();
+    compare(Isa::detect(), "losses of the trainer", &losses?);
     ledger.finish("ten steps of Adam");
     Ok(())
 }
