@@ -15,7 +15,8 @@ use osteon_kernels::softmax;
 use osteon_reference::golden;
 
 /// Of one operation, forward or backward: a fifth of what the logits may have after 26 layers. An f32 sum of 4608 products
-/// has 1e-7 to 1e-6; the rest is room for algorithms that multiply less and round more, such as Winograd's.
+/// has 1e-7 to 1e-6; the rest is room for algorithms that multiply less and round more, such as Winograd's. Adam's second
+/// moment has 1.3e-5, since `1 - beta2` is formed from an f32 `beta2`; the bias correction divides by the same factor.
 const MAX_OPERATION_ERROR: f64 = 2e-5;
 
 /// Compares results of one case with the file, each under `CASE.NAME`.
