@@ -164,7 +164,7 @@ fn train_writes_a_whole_run() {
     assert_eq!(names(&run), ["config.toml", "curves.png", "metrics.csv", "model.safetensors", "split.csv"]);
     let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
     let mut lines = metrics.lines();
-    let header = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,gradient_norm,seconds";
+    let header = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,gradient_norm,train_seconds,seconds";
     assert_eq!(lines.next(), Some(header));
     let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
     assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), ["1", "2"]);

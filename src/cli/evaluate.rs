@@ -1,6 +1,6 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
-use super::terminal::Terminal;
+use super::{interrupt, terminal::Terminal};
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::Split;
@@ -101,7 +101,7 @@ impl Job {
         let progress = terminal.progress("studies", rows.len());
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");
-            Ok(())
+            if interrupt::pressed() { Err(Error::Interrupted { kept: "nothing was written".to_owned() }) } else { Ok(()) }
         })?;
         progress.finish(format_args!("{} evaluated", judged.len()));
 

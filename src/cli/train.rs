@@ -47,10 +47,12 @@ pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: 
     let folder = RunFolder::create(output, force)?;
     interrupt::watch()?;
     let mut progress: Option<Progress> = None;
+    let mut training_studies = 0;
     let epochs = train::run(&manifest, settings, &folder, &mut |event| {
         match event {
             Event::Ready { train, test, parameters, steps } => {
                 terminal.note(format_args!("{parameters} parameters; {train} training studies, {test} test studies"));
+                training_studies = train;
                 progress = Some(terminal.progress("steps", steps * settings.epochs));
             }
             Event::Step { done, epoch, loss } => {
@@ -61,7 +63,7 @@ pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: 
             Event::Test { .. } => {}
             Event::Epoch(epoch) => {
                 if let Some(progress) = &progress {
-                    progress.note(epoch_line(epoch, settings.epochs));
+                    progress.note(epoch_line(epoch, settings.epochs, training_studies));
                 }
             }
         }
@@ -74,7 +76,7 @@ pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: 
     Ok(epochs)
 }
 
-fn epoch_line(epoch: &Epoch, epochs: usize) -> String {
+fn epoch_line(epoch: &Epoch, epochs: usize, training_studies: usize) -> String {
     let mut line = format!(
         "epoch {:>3}/{epochs}  rate {:.2e}  train loss {:.4} accuracy {:.3}",
         epoch.epoch, epoch.learning_rate, epoch.train_loss, epoch.train_accuracy
@@ -82,5 +84,5 @@ fn epoch_line(epoch: &Epoch, epochs: usize) -> String {
     if let (Some(loss), Some(accuracy), Some(f1)) = (epoch.test_loss, epoch.test_accuracy, epoch.test_f1) {
         line += &format!("  test loss {loss:.4} accuracy {accuracy:.3} F1 {f1:.3}");
     }
-    line + &format!("  {:.1} s", epoch.seconds)
+    line + &format!("  {:.1} s, {:.3} a training study", epoch.seconds, epoch.train_seconds / training_studies as f64)
 }

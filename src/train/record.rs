@@ -26,6 +26,8 @@ pub struct Epoch {
     pub test_auc: Option<f64>,
     /// Mean over the steps of the l2 norm of all gradients.
     pub gradient_norm: f64,
+    /// Wall-clock time of the training steps.
+    pub train_seconds: f64,
     /// Wall-clock time of training and measuring.
     pub seconds: f64,
 }
@@ -84,6 +86,7 @@ mod tests {
             test_f1: Some(0.375),
             test_auc: None,
             gradient_norm: 2.0,
+            train_seconds: 0.0625,
             seconds: 0.125,
         };
         let skipped = Epoch { epoch: 2, test_loss: None, test_accuracy: None, test_f1: None, ..measured };

@@ -137,6 +137,7 @@ impl<'a> Session<'a> {
             test_f1: None,
             test_auc: None,
             gradient_norm: norm / steps as f64,
+            train_seconds: start.elapsed().as_secs_f64(),
             seconds: 0.0,
         };
         if number.is_multiple_of(self.settings.test_every) || number == self.settings.epochs {

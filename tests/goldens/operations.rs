@@ -48,7 +48,8 @@ fn blank(len: usize) -> Vec<f32> {
 fn every_operation_is_pytorchs() {
     let goldens = Goldens::read("operations.safetensors");
     let mut ledger = Ledger::default();
-    let operations: [(&str, fn(&mut Case)); 17] = [
+    type Operation = (&'static str, fn(&mut Case));
+    let operations: [Operation; 17] = [
         ("conv2d", conv2d),
         ("gemm", gemm),
         ("batch_norm", batch_norm),
