@@ -37,9 +37,9 @@ pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>> {
     let unreadable = |error| Error::io(path, "read", &error);
     let about = fs::metadata(path).map_err(unreadable)?;
     if !about.is_file() {
-        return Err(Error::file(path, "it is not a file", "give the path of a file"));
+        return Err(Error::file(path, "is not a file", "give the path of a file"));
     }
-    let too_large = || Error::file(path, format!("it has more than {} MB", limit >> 20), "give a planar scan, which is smaller");
+    let too_large = || Error::file(path, format!("has more than {} MB", limit >> 20), "give a planar scan, which is smaller");
     if about.len() > limit {
         return Err(too_large());
     }

@@ -1,5 +1,21 @@
 //! Osteon reads whole-body bone scans, fuses their two views and says whether they show metastasis of lung cancer, and of
 //! which kind. Research software, not a medical device.
+//!
+//! ```
+//! use osteon::data::{Study, phantom, views::Preprocessing};
+//! use osteon::{models::Model, predict};
+//!
+//! # fn main() -> osteon::Result<()> {
+//! let patient = phantom::simulate(&phantom::PhantomOptions::default(), 0);
+//! let study = Study { anterior: Some(patient.anterior), posterior: Some(patient.posterior), sources: Vec::new() };
+//! let classes = ["NoMet", "ADMet", "nADMet"].map(String::from);
+//! let model = Model::new("inrac", &classes, [64, 32], Preprocessing::default(), 1)?;
+//! let case = predict::case(&model, "patient 1", &study, true)?;
+//! assert!((case.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+//! assert!(case.heat.is_some(), "where the network looked");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod audit;
 pub mod autograd;
@@ -17,3 +33,8 @@ pub mod tensor;
 pub mod train;
 
 pub use error::{Error, Result};
+
+/// The README's Rust compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -67,7 +67,7 @@ pub fn case(model: &Model, name: &str, study: &Study, explain: bool) -> Result<C
         (None, _) => "posterior only",
     };
     let size = format!("{} x {} pixels", fused.image.rows, fused.image.columns);
-    let facts = vec![("views".to_owned(), seen.to_owned()), ("picture".to_owned(), size)];
+    let facts = vec![("Views".to_owned(), seen.to_owned()), ("Picture".to_owned(), size)];
     Ok(Case { name: name.to_owned(), truth: None, probabilities, fused: fused.image, heat, facts })
 }
 

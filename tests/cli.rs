@@ -1,5 +1,6 @@
 //! The program from the outside: commands end to end on tiny phantoms, and what bad input is told.
 
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -255,6 +256,67 @@ fn a_model_can_be_made_shown_imported_and_audited() {
         &["m.safetensors", "fc.weight"],
     );
     assert!(!folder.path().join("x").exists());
+}
+
+/// Labels of two classes and an image each, in the shapes that the audit commands read.
+#[test]
+fn audits_read_and_write_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    succeeds(run(&format!("model new --classes A,B --input-size 64x32 --output {}", at("m.safetensors"))));
+    let pixels: Vec<u8> = (0..2 * 64 * 32).flat_map(|i| ((i % 31) as f32 / 31.0).to_le_bytes()).collect();
+    let labels: Vec<u8> = [0i64, 1].iter().flat_map(|label| label.to_le_bytes()).collect();
+    let tensors = [
+        ("input", TensorView::new(Dtype::F32, vec![2, 1, 64, 32], &pixels).unwrap()),
+        ("labels", TensorView::new(Dtype::I64, vec![2], &labels).unwrap()),
+    ];
+    safetensors::serialize_to_file(tensors, None, &folder.path().join("x.safetensors")).unwrap();
+    for (command, some) in [
+        ("forward", &["logits", "probabilities"][..]),
+        ("gradients", &["loss", "grad.conv1.weight", "grad.layer4.1.attention.spatial.conv.weight", "bn1.running_mean"]),
+    ] {
+        let (model, input, output) = (at("m.safetensors"), at("x.safetensors"), at(command));
+        succeeds(run(&format!("audit {command} --model {model} --input {input} --output {output}")));
+        let bytes = fs::read(output).unwrap();
+        let written = SafeTensors::deserialize(&bytes).unwrap();
+        for name in some {
+            assert!(written.tensor(name).is_ok(), "{command}: no {name} in {:?}", written.names());
+        }
+    }
+    let (model, output) = (at("m.safetensors"), at("y"));
+    fails(run(&format!("audit forward --model {model} --input {model} --output {output}")), 1, &["m.safetensors", "input"]);
+}
+
+#[test]
+fn demo_ends_with_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = |more: &[&str]| osteon().args(["demo", "--quick", "--output"]).arg(folder.path()).args(more).output().unwrap();
+    let printed = succeeds(demo(&["--studies", "12", "--epochs", "1"]));
+    let page = PathBuf::from(printed.lines().last().unwrap());
+    assert!(page.ends_with("report.html") && fs::read_to_string(&page).unwrap().contains("data:image/png"), "{printed}");
+    assert!(printed.contains("metastatic or not: accuracy"), "{printed}");
+    fails(demo(&[]), 1, &["--force"]);
+}
+
+/// A real whole-body scan in three encodings; where the data are not there, this says so and tests nothing.
+#[test]
+fn a_real_scan_is_the_same_in_every_encoding() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let data = std::env::var_os("OSTEON_SHARED_DATA").map_or(root.join("../shared/data"), PathBuf::from).join("nm1");
+    if !data.is_dir() {
+        println!("skipped: {} is not there", data.display());
+        return;
+    }
+    let scans = ["NM1_UNC", "NM1_RLE", "NM1_JPLL"].map(|name| data.join(name));
+    let predict = |scans: &[PathBuf]| {
+        osteon().arg("predict").arg(SHARED.model()).args(["--single-view", "--json"]).args(scans).output().unwrap()
+    };
+    let json: serde_json::Value = serde_json::from_str(&succeeds(predict(&scans))).unwrap();
+    let first = &json[0]["probabilities"];
+    assert!(first.is_object());
+    assert!(json.as_array().unwrap().iter().all(|study| study["probabilities"] == *first), "{json}");
+    fails(osteon().arg("predict").arg(SHARED.model()).arg(&scans[0]).output().unwrap(), 1, &["NM1_UNC", "--single-view"]);
+    fails(predict(&[data.join("JPGExtended.dcm")]), 1, &["JPGExtended.dcm"]);
 }
 
 #[test]

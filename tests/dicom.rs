@@ -374,7 +374,7 @@ fn jpeg_frames_are_found_whether_a_fragment_a_frame_or_several() {
     };
     assert_eq!(split(vec![0, 16 + first.len() as u32]).read(), whole);
     for offsets in [vec![], vec![0], vec![0, 5], vec![4, 16 + first.len() as u32]] {
-        assert!(split(offsets).refusal().contains("says 2 frames and its pixels are in 3 fragments"));
+        assert!(split(offsets).refusal().contains("says 2 frames and its pixels are in 3 fragments, which do not fit"));
     }
 }
 
@@ -387,9 +387,9 @@ fn what_is_wrong_is_said_in_one_sentence() {
         refusal(&bytes_of(object, uids::EXPLICIT_VR_LITTLE_ENDIAN))
     };
     let cases = [
-        (refusal(b""), "it is not a DICOM file; give a DICOM file, or a PNG or JPEG picture"),
-        (refusal(&[0; 5000]), "it is not a DICOM file; give a DICOM file, or a PNG or JPEG picture"),
-        (without(tags::PIXEL_DATA), "it holds no pixels; export the image itself from the archive"),
+        (refusal(b""), "is not a DICOM file; give a DICOM file, or a PNG or JPEG picture"),
+        (refusal(&[0; 5000]), "is not a DICOM file; give a DICOM file, or a PNG or JPEG picture"),
+        (without(tags::PIXEL_DATA), "holds no pixels; export the image itself from the archive"),
         (without(tags::ROWS), "its header lacks Rows; export the image itself from the archive"),
         (without(tags::BITS_ALLOCATED), "its header lacks Bits Allocated; export the image itself from the archive"),
         (
@@ -410,7 +410,7 @@ fn what_is_wrong_is_said_in_one_sentence() {
         ),
         (
             scan().with(short(tags::ROWS, 16384)).with(short(tags::COLUMNS, 16384)).refusal(),
-            "its header says 1 frames of 16384x16384 pixels, which no planar scan has; give the planar whole-body scan, with a frame a view",
+            "its header says 1 frame of 16384x16384 pixels, which no planar scan has; give the planar whole-body scan, with a frame a view",
         ),
         (
             scan().with(text(tags::NUMBER_OF_FRAMES, VR::IS, "two")).refusal(),
@@ -418,11 +418,11 @@ fn what_is_wrong_is_said_in_one_sentence() {
         ),
         (
             scan().with(text(tags::NUMBER_OF_FRAMES, VR::IS, "2")).refusal(),
-            "2 frames of 4x3 pixels and 16 bits need 48 bytes, and it has 24; copy or export it again from the archive",
+            "holds 24 bytes of pixels where 2 frames of 4x3 pixels and 16 bits need 48; copy or export it again from the archive",
         ),
         (
             scan().with(short(tags::ROWS, 3)).refusal(),
-            "1 frames of 3x3 pixels and 16 bits need 18 bytes, and it has 24; copy or export it again from the archive",
+            "holds 24 bytes of pixels where 1 frame of 3x3 pixels and 16 bits need 18; copy or export it again from the archive",
         ),
         (
             scan().with(short(tags::BITS_ALLOCATED, 32)).refusal(),
@@ -438,11 +438,11 @@ fn what_is_wrong_is_said_in_one_sentence() {
         ),
         (
             scan().with(short(tags::SAMPLES_PER_PIXEL, 3)).refusal(),
-            "it is a colour picture; give the scan with its counts, not a screenshot",
+            "is a colour picture; give the scan with its counts, not a screenshot",
         ),
         (
             scan().with(text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "RGB")).refusal(),
-            "it is a colour picture; give the scan with its counts, not a screenshot",
+            "is a colour picture; give the scan with its counts, not a screenshot",
         ),
         (
             scan().with(text(tags::RESCALE_SLOPE, VR::DS, "steep")).refusal(),
@@ -466,8 +466,8 @@ fn what_is_wrong_is_said_in_one_sentence() {
         assert_eq!(said, expected);
     }
     let bytes = scan().bytes();
-    assert_eq!(refusal(&bytes[..bytes.len() - 1]), "it is cut short within element (7FE0,0010); copy it again from the archive");
-    assert_eq!(refusal(&bytes[..140]), "it is cut short within element (0002,0000); copy it again from the archive");
+    assert_eq!(refusal(&bytes[..bytes.len() - 1]), "is cut short within element (7FE0,0010); copy it again from the archive");
+    assert_eq!(refusal(&bytes[..140]), "is cut short within element (0002,0000); copy it again from the archive");
 }
 
 #[test]
@@ -497,7 +497,7 @@ fn compressed_pixels_that_do_not_fit_the_header_are_refused_before_they_are_deco
     assert_eq!(rle.clone().with(fragment(vec![0xff; 6])).refusal(), expected);
     assert_eq!(
         rle.with(text(tags::NUMBER_OF_FRAMES, VR::IS, "2")).refusal(),
-        "its header says 2 frames and its pixels are in 1 fragments that fit them nowhere; \
+        "its header says 2 frames and its pixels are in 1 fragments, which do not fit; \
          export it again, uncompressed if the archive can"
     );
 }
@@ -602,8 +602,8 @@ fn what_is_no_file_or_too_large_is_refused_unread() {
     let path = folder.path().join("large.dcm");
     std::fs::File::create(&path).unwrap().set_len(dicom::MAX_FILE_BYTES + 1).unwrap();
     let message = |path: &Path| dicom::read(path).unwrap_err().to_string();
-    assert!(message(&path).ends_with("large.dcm: it has more than 256 MB; give a planar scan, which is smaller"));
-    assert!(message(folder.path()).ends_with("it is not a file; give the path of a file"));
+    assert!(message(&path).ends_with("large.dcm: has more than 256 MB; give a planar scan, which is smaller"));
+    assert!(message(folder.path()).ends_with("is not a file; give the path of a file"));
     assert!(message(&folder.path().join("none.dcm")).ends_with("check the path"));
 }
 

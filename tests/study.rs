@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const DETECTOR_VECTOR: &[u8] = b"\x54\x00\x20\x00US\x04\x00";
 
 /// The two view codes as `write_nm` writes them.
-const CODES: [&[u8]; 2] = [b"G-5215", b"G-5216"];
+const CODES: [&[u8]; 2] = [b"399321004", b"399001007"];
 
 fn view(start: u32) -> Image {
     Image { rows: 4, columns: 2, pixels: (start..start + 8).map(|count| count as f32).collect() }
@@ -43,7 +43,12 @@ fn silent(folder: &Path, name: &str) -> PathBuf {
         folder,
         name,
         "p",
-        &[(CODES[0], b"G-9999"), (CODES[1], b"G-9999"), (b"Anterior pro", b"Whatever pro"), (b"Posterior pro", b"Whatsoeve pro")],
+        &[
+            (CODES[0], b"999999999"),
+            (CODES[1], b"999999999"),
+            (b"Anterior pro", b"Whatever pro"),
+            (b"Posterior pro", b"Whatsoeve pro"),
+        ],
     )
 }
 
@@ -90,7 +95,7 @@ fn frame(path: &Path, number: usize) -> PathBuf {
     format!("{}#{number}", path.display()).into()
 }
 
-const UNKNOWN: &str = "it does not say which view it is, and the order of frames is no sign of it; \
+const UNKNOWN: &str = "does not say which view it is, and the order of frames is no sign of it; \
                        say it with --views anterior,posterior or --views posterior,anterior";
 
 #[test]
@@ -117,7 +122,7 @@ fn without_a_word_of_the_views_the_user_decides() {
     expect(read_with(&[&file], views("anterior,posterior")), Some(front()), Some(back()));
     expect(read_with(&[&file], views("posterior,anterior")), Some(back()), Some(front()));
     // One frame that says it and one that does not: no guess by elimination.
-    let half = file_with(folder.path(), "b.dcm", "p", &[(CODES[1], b"G-9999"), (b"Posterior pro", b"Whatsoeve pro")]);
+    let half = file_with(folder.path(), "b.dcm", "p", &[(CODES[1], b"999999999"), (b"Posterior pro", b"Whatsoeve pro")]);
     refuse(read(&[&half]), "b.dcm#2", UNKNOWN);
     expect(read_with(&[&half], views("anterior,posterior")), Some(front()), Some(back()));
     let (first, second) = (png(folder.path(), "1.png", &front()), png(folder.path(), "2.png", &back()));
@@ -137,7 +142,7 @@ fn two_files_or_two_named_frames_are_a_study() {
     refuse(
         read(&[&frame(&file, 1), &frame(&file, 1)]),
         "a.dcm#1",
-        "it is the anterior view, and so is the image before it; give one of each view",
+        "is the anterior view, and so is the image before it; give one of each view",
     );
     refuse(
         read(&[&file, &other]),
@@ -153,7 +158,7 @@ fn two_files_or_two_named_frames_are_a_study() {
 fn twice_the_same_view_is_no_study() {
     let folder = tempfile::tempdir().unwrap();
     let twice = file_with(folder.path(), "a.dcm", "p", &[(CODES[1], CODES[0])]);
-    refuse(read(&[&twice]), "a.dcm#2", "it is the anterior view, and so is the image before it; give one of each view");
+    refuse(read(&[&twice]), "a.dcm#2", "is the anterior view, and so is the image before it; give one of each view");
 }
 
 #[test]
@@ -161,7 +166,7 @@ fn one_view_needs_the_word_of_the_user() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_with(folder.path(), "a.dcm", "p", &[]);
     let single = StudyOptions { single_view: true, views: None };
-    let alone = "it is one view, and a study has an anterior and a posterior one; give both, or --single-view to go on with one";
+    let alone = "is one view, and a study has an anterior and a posterior one; give both, or --single-view to go on with one";
     refuse(read(&[&frame(&file, 2)]), "a.dcm#2", alone);
     expect(read_with(&[&frame(&file, 2)], single), None, Some(back()));
     // As it lies, where nobody says which it is; or as the first of --views.
@@ -183,7 +188,7 @@ fn a_folder_is_one_study() {
     refuse(
         read(&[path]),
         &path.display().to_string(),
-        "it holds no DICOM file and no PNG or JPEG picture; give the folder of a study",
+        "holds no DICOM file and no PNG or JPEG picture; give the folder of a study",
     );
     std::fs::write(path.join("notes.txt"), "not a scan").unwrap();
     std::fs::write(path.join(".hidden"), "not a scan").unwrap();
@@ -199,7 +204,7 @@ fn a_folder_is_one_study() {
     refuse(
         read(&[path]),
         &path.display().to_string(),
-        "it holds more than one study; give each study a folder, or name the files of one",
+        "holds more than one study; give each study a folder, or name the files of one",
     );
 }
 
@@ -217,11 +222,11 @@ fn what_does_not_belong_together_is_refused() {
     refuse(
         read_with(&[&frame(&one, 1), &small], views("anterior,posterior")),
         "a.png#1",
-        "it has 2x2 pixels, and the other view 4x2; give two views of one examination",
+        "has 2x2 pixels, and the other view 4x2; give two views of one examination",
     );
     let text = path.join("a.txt");
     std::fs::write(&text, "hello").unwrap();
-    refuse(read(&[&text]), "a.txt", "it is not a DICOM file; give a DICOM file, or a PNG or JPEG picture");
+    refuse(read(&[&text]), "a.txt", "is not a DICOM file; give a DICOM file, or a PNG or JPEG picture");
     assert!(read(&[&path.join("none.dcm")]).unwrap_err().to_string().ends_with("check the path"));
     assert!(read(&[]).unwrap_err().to_string().starts_with("no scan was given"));
 }

@@ -7,7 +7,7 @@ use crate::models::{Model, Trainer};
 use crate::optim::Adam;
 use crate::tensor::Context;
 use crate::{Error, Result};
-use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::conv::{self, Algorithm, ConvShape};
 use osteon_kernels::simd::Isa;
 use osteon_kernels::{par, peak};
 use serde::Serialize;
@@ -21,7 +21,7 @@ use std::time::Instant;
 #[command(after_help = "Example:\n  osteon bench --threads 2 --batch 8 --size 1024x256")]
 pub struct Bench {
     /// Images a batch.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
     /// The network's input, rows x columns.
     #[arg(long, value_name = "ROWSxCOLUMNS", default_value = "1024x256")]
@@ -194,7 +194,7 @@ impl Convolution {
 
         let pass = |name, seconds: f64| {
             let flops = shape.flops() as f64 / seconds;
-            let algorithm = "implicit GEMM".to_owned();
+            let algorithm = Algorithm::choose(shape).name().to_owned();
             Pass { name, algorithm, milliseconds: 1e3 * seconds, gflops: flops / 1e9, share_of_peak: flops / peak }
         };
         Convolution {

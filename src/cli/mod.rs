@@ -50,7 +50,7 @@ enum Command {
     Demo(demo::Demo),
     Phantom(phantom::Phantom),
     Fuse(fuse::Fuse),
-    Train(train::Train),
+    Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
     #[command(subcommand)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub struct ScanOptions {
     /// Which side each view shows, in the order of frames or files, where the files do not say so themselves:
     /// anterior,posterior or posterior,anterior.
-    #[arg(long, value_name = "VIEW,VIEW", value_parser = views)]
+    #[arg(long, value_name = "VIEW,VIEW", value_parser = study::parse_views)]
     views: Option<[View; 2]>,
     /// Accept a scan of one view.
     #[arg(long)]
@@ -22,14 +22,6 @@ impl ScanOptions {
     /// Reads one study: a two-frame file, a folder, or two files with a comma between them.
     pub fn read(&self, scan: &Path) -> Result<Study> {
         study::read(&paths(scan)?, &StudyOptions { views: self.views, single_view: self.single_view })
-    }
-}
-
-fn views(text: &str) -> Result<[View; 2], String> {
-    match text {
-        "anterior,posterior" => Ok([View::Anterior, View::Posterior]),
-        "posterior,anterior" => Ok([View::Posterior, View::Anterior]),
-        _ => Err("write anterior,posterior or posterior,anterior".to_owned()),
     }
 }
 

@@ -534,8 +534,12 @@ mod tests {
             assert!(reads.load(Ordering::Relaxed) <= (taken + 2) * 5, "{taken}");
             epoch.next().unwrap().unwrap();
         }
-        std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(reads.load(Ordering::Relaxed), 6 * 5, "and no fewer");
+        // And no fewer, once the threads had time.
+        let patience = std::time::Instant::now() + Duration::from_secs(60);
+        while reads.load(Ordering::Relaxed) < 6 * 5 && std::time::Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 6 * 5);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Image> {
     let refuse = |problem: &str, remedy: &str| Error::file(path, problem, remedy);
     let bytes = files::read_at_most(path, MAX_FILE_BYTES)?;
     let format =
-        format(&bytes).ok_or_else(|| refuse("it is neither a PNG nor a JPEG picture", "export the scan as DICOM or PNG"))?;
+        format(&bytes).ok_or_else(|| refuse("is neither a PNG nor a JPEG picture", "export the scan as DICOM or PNG"))?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
@@ -49,9 +49,9 @@ pub fn read(path: impl AsRef<Path>) -> Result<Image> {
     reader.limits(limits);
     let picture = reader.decode().map_err(|error| match error {
         image::ImageError::Limits(_) => {
-            refuse(&format!("it has more than {MAX_SIDE} rows or columns"), "give the picture of one planar view")
+            refuse(&format!("has more than {MAX_SIDE} rows or columns"), "give the picture of one planar view")
         }
-        _ => refuse("it is cut short or damaged", "copy or export it again"),
+        _ => refuse("is cut short or damaged", "copy or export it again"),
     })?;
     let grey = |wide: Vec<u16>, channels: usize, opaque: u16, spread: u16| {
         let (colours, alpha) = (if channels > 2 { 3 } else { 1 }, channels.is_multiple_of(2));
@@ -75,7 +75,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Image> {
         }
         _ => return Err(refuse("its pixels are of no kind that holds counts", "export it as an 8- or 16-bit grey PNG")),
     }
-    .ok_or_else(|| refuse("it is a colour or transparent picture", "export the scan as grey, without a colour scale"))?;
+    .ok_or_else(|| refuse("is a colour or transparent picture", "export the scan as grey, without a colour scale"))?;
     if pixels.iter().all(|&pixel| pixel == pixels[0]) {
         return Err(refuse(&format!("every pixel of it is {}", pixels[0]), "give a scan with counts in it"));
     }
@@ -181,16 +181,15 @@ mod tests {
         let path = folder.path().join("a.png");
         write_rgb8(&path, 1, 2, &[255, 0, 0, 0, 0, 0]).unwrap();
         assert!(
-            message(read(&path))
-                .ends_with("it is a colour or transparent picture; export the scan as grey, without a colour scale")
+            message(read(&path)).ends_with("is a colour or transparent picture; export the scan as grey, without a colour scale")
         );
         write_gray8(&path, 2, 2, &[0; 4]).unwrap();
         assert!(message(read(&path)).ends_with("every pixel of it is 0; give a scan with counts in it"));
         write_gray8(&path, 1, 16385, &[1; 16385]).unwrap();
-        assert!(message(read(&path)).ends_with("it has more than 16384 rows or columns; give the picture of one planar view"));
+        assert!(message(read(&path)).ends_with("has more than 16384 rows or columns; give the picture of one planar view"));
         std::fs::write(&path, b"text").unwrap();
-        assert!(message(read(&path)).ends_with("it is neither a PNG nor a JPEG picture; export the scan as DICOM or PNG"));
-        assert!(message(read(folder.path())).ends_with("it is not a file; give the path of a file"));
+        assert!(message(read(&path)).ends_with("is neither a PNG nor a JPEG picture; export the scan as DICOM or PNG"));
+        assert!(message(read(folder.path())).ends_with("is not a file; give the path of a file"));
         assert!(message(read(folder.path().join("none.png"))).ends_with("; check the path"));
         assert!(write_gray8(&path, 2, 2, &[0; 3]).is_err());
     }

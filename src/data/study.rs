@@ -123,11 +123,7 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
                 found.extend(frames_of(&Cell { path: file, frame: None })?);
             }
             if differ(&found[start..], |frame| frame.study.as_deref()) {
-                return Err(Error::file(
-                    path,
-                    "it holds more than one study",
-                    "give each study a folder, or name the files of one",
-                ));
+                return Err(Error::file(path, "holds more than one study", "give each study a folder, or name the files of one"));
             }
         } else {
             found.extend(frames_of(&existing(path)?)?);
@@ -154,7 +150,7 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
     }
     if found.len() == 1 && !options.single_view {
         return Err(refuse(
-            "it is one view, and a study has an anterior and a posterior one".into(),
+            "is one view, and a study has an anterior and a posterior one".into(),
             "give both, or --single-view to go on with one",
         ));
     }
@@ -166,7 +162,7 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
             Some(view) => view,
             None if unknown => {
                 return Err(frame.cell.refuse(
-                    "it does not say which view it is, and the order of frames is no sign of it",
+                    "does not say which view it is, and the order of frames is no sign of it",
                     "say it with --views anterior,posterior or --views posterior,anterior",
                 ));
             }
@@ -234,12 +230,12 @@ fn put(study: &mut Study, view: View, frame: Found) -> Result<()> {
         View::Posterior => (&mut study.posterior, &study.anterior),
     };
     if place.is_some() {
-        return Err(frame.cell.refuse(format!("it is the {view} view, and so is the image before it"), "give one of each view"));
+        return Err(frame.cell.refuse(format!("is the {view} view, and so is the image before it"), "give one of each view"));
     }
     let Image { rows, columns, .. } = frame.image;
     if let Some(other) = other.as_ref().filter(|other| (other.rows, other.columns) != (rows, columns)) {
         return Err(frame.cell.refuse(
-            format!("it has {rows}x{columns} pixels, and the other view {}x{}", other.rows, other.columns),
+            format!("has {rows}x{columns} pixels, and the other view {}x{}", other.rows, other.columns),
             "give two views of one examination",
         ));
     }
@@ -306,7 +302,7 @@ fn scans_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let (dicoms, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| dicom::is_dicom(file));
     let scans = if dicoms.is_empty() { others.into_iter().filter(|file| picture::is_picture(file)).collect() } else { dicoms };
     if scans.is_empty() {
-        return Err(Error::file(folder, "it holds no DICOM file and no PNG or JPEG picture", "give the folder of a study"));
+        return Err(Error::file(folder, "holds no DICOM file and no PNG or JPEG picture", "give the folder of a study"));
     }
     Ok(scans)
 }

@@ -296,26 +296,24 @@ const MAX_SCALE: f64 = 1.1;
 /// A critical point on the border of its picture is where the picture ends, not the body; then the opposite point of both
 /// views decides alone, and nothing is scaled along that axis.
 fn align(to: Points, from: Points, size: [usize; 2], alignment: Alignment) -> Placement {
-    let mut placement = Placement::IDENTITY;
-    for axis in 0..2 {
+    let along = |axis: usize| {
         let ([to_first, to_end], [from_first, from_end]) = (to.extent(axis), from.extent(axis));
         let cut_first = to_first == 0.0 || from_first == 0.0;
         let cut_end = to_end == size[axis] as f64 || from_end == size[axis] as f64;
         let scale = (to_end - to_first) / (from_end - from_first);
         if alignment == Alignment::TranslateScale && !cut_first && !cut_end && (1.0 / MAX_SCALE..=MAX_SCALE).contains(&scale) {
-            placement.scale[axis] = scale;
-            placement.shift_px[axis] = to_first - scale * from_first;
-            continue;
+            return (scale, to_first - scale * from_first);
         }
         let shift = match (cut_first, cut_end) {
             (true, false) => to_end - from_end,
             (false, true) => to_first - from_first,
             _ => (to_first + to_end - from_first - from_end) / 2.0,
         };
-        // Half a pixel is one edge found a pixel off: not enough to move.
-        placement.shift_px[axis] = shift.signum() * (shift.abs() - 0.5).ceil().max(0.0) + 0.0; // + 0.0: no -0
-    }
-    placement
+        // Half a pixel is one edge found a pixel off: not enough to move. Adding 0 makes -0 0.
+        (1.0, shift.signum() * (shift.abs() - 0.5).ceil().max(0.0) + 0.0)
+    };
+    let ((tall, down), (wide, right)) = (along(0), along(1));
+    Placement { scale: [tall, wide], shift_px: [down, right] }
 }
 
 /// The count of an ordinary body pixel, whatever the activity given and however hot the bladder: the mean of the pixels above
@@ -594,6 +592,29 @@ mod tests {
             *pixel = (*pixel + 1.0 + noise * (*pixel + 1.0).sqrt()).max(0.0).round();
         }
         near(points(&image), [expected.ceil, expected.floor, expected.left, expected.right], 2);
+    }
+
+    /// Where the body lies in the real scan was read off its picture: from the crown at row 90 to the toes at row 853, the arms
+    /// cut off at the borders of the detector.
+    #[test]
+    fn the_real_scan() {
+        let shared = std::env::var_os("OSTEON_SHARED_DATA").map(PathBuf::from);
+        let shared = shared.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
+        let path = shared.join("nm1/NM1_UNC");
+        if !path.exists() {
+            println!("skipped: {} is missing", path.display());
+            return;
+        }
+        let options = super::super::study::StudyOptions { single_view: true, ..Default::default() };
+        let fused = fuse(&super::super::study::read(&[path], &options).unwrap(), &Preprocessing::default()).unwrap();
+        near(fused.anterior_points.unwrap(), [90, 853, 12, 243], 2);
+        assert_eq!(fused.image.pixels.iter().map(|count| *count as f64).sum::<f64>(), 3_596_452.0);
+        let input = network_input(&fused.image, [256, 64], &Preprocessing::default());
+        let body = &input.row(80)[28..36]; // the thorax
+        assert!(
+            body.iter().all(|pixel| (0.5..2.5).contains(pixel)) && input.row(250).iter().all(|pixel| *pixel == 0.0),
+            "{body:?}"
+        );
     }
 
     #[test]

@@ -140,6 +140,8 @@ pub fn confusion(evaluation: &Evaluation, scores: &Scores) -> Figure {
 
 /// A key: for each curve its colour, name and figure, lines downwards from (`x`, `y`).
 fn key(figure: &mut Figure, x: f32, y: f32, lines: &[(Ink, String)]) {
+    let longest = lines.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0) as f32;
+    figure.rectangle(x - 8.0, y - 13.0, 38.0 + 7.0 * longest, 19.0 * lines.len() as f32 + 7.0, Ink::Ground, 0.85);
     for (line, (ink, text)) in lines.iter().enumerate() {
         let y = y + 19.0 * line as f32;
         figure.polyline(vec![[x, y], [x + 18.0, y]], 3.0, *ink);

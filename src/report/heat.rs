@@ -11,7 +11,7 @@ const RAMP: [Color; 4] = [[0xff, 0xd5, 0x4a], [0xff, 0x9b, 0x21], [0xf0, 0x4e, 0
 
 /// The scan in inverse gray with attention `heat` (0..=1, any resolution, the same field) over it.
 pub fn overlay(fused: &Image, heat: &Image) -> Raster {
-    let mut raster = Raster::from_image(fused, &Tone::default());
+    let (mut raster, heat) = (Raster::from_image(fused, &Tone::default()), &relative(heat));
     for row in 0..raster.rows() {
         for column in 0..raster.columns() {
             let at = [(row as f32 + 0.5) / raster.rows() as f32, (column as f32 + 0.5) / raster.columns() as f32];
@@ -25,6 +25,7 @@ pub fn overlay(fused: &Image, heat: &Image) -> Raster {
 /// The attention alone as a PNG file with transparency, to lay over any picture of the scan.
 pub(super) fn layer(heat: &Image, rows: usize, columns: usize) -> Vec<u8> {
     use image::ImageEncoder;
+    let heat = &relative(heat);
     let mut rgba = Vec::with_capacity(4 * rows * columns);
     for row in 0..rows {
         for column in 0..columns {
@@ -39,6 +40,18 @@ pub(super) fn layer(heat: &Image, rows: usize, columns: usize) -> Vec<u8> {
         .write_image(&rgba, columns as u32, rows as u32, image::ExtendedColorType::Rgba8)
         .expect("rows x columns x 4 bytes were made, and memory takes them");
     bytes
+}
+
+/// The map from its own least to its own most. A map of few cells is high everywhere, and a veil over the whole body would not say
+/// where the network looked; but differences below a quarter of the scale are not blown up, and NaN is the least.
+fn relative(heat: &Image) -> Image {
+    const LEAST_SPAN: f32 = 0.25;
+    let low = heat.pixels.iter().copied().fold(1.0, f32::min).max(0.0);
+    let high = heat.pixels.iter().copied().fold(0.0, f32::max).min(1.0);
+    let span = (high - low).max(LEAST_SPAN);
+    let level = |value: &f32| if value.is_nan() { 0.0 } else { ((value - low) / span).clamp(0.0, 1.0) };
+    let pixels = heat.pixels.iter().map(level).collect();
+    Image { pixels, ..*heat }
 }
 
 /// Colour and opacity of an attention in 0..=1.
@@ -66,7 +79,7 @@ fn sample(map: &Image, [down, right]: [f32; 2]) -> f32 {
     let (top, bottom, down) = axis(down, map.rows);
     let (left, right_column, right) = axis(right, map.columns);
     let mix = |row: usize| {
-        let [near, far] = [left, right_column].map(|column| map.row(row)[column].clamp(0.0, 1.0).max(0.0)); // NaN is 0
+        let [near, far] = [left, right_column].map(|column| map.row(row)[column]);
         near + (far - near) * right
     };
     mix(top) + (mix(bottom) - mix(top)) * down
@@ -85,6 +98,22 @@ mod tests {
         let gray = |row, column| raster.get(row, column).is_some_and(|[r, g, b]| r == g && g == b);
         assert!(!gray(3, 3) && gray(60, 3) && gray(60, 14));
         assert_eq!((raster.rows(), raster.columns()), (64, 16));
+    }
+
+    #[test]
+    fn a_flat_map_is_no_veil() {
+        let opacity = |pixels: Vec<f32>| {
+            let heat = Image { rows: pixels.len(), columns: 1, pixels };
+            let decoded = image::load_from_memory(&layer(&heat, 64, 4)).unwrap().to_rgba8();
+            [decoded.get_pixel(1, 0)[3], decoded.get_pixel(1, 63)[3]]
+        };
+        assert_eq!(opacity(vec![0.9, 0.9]), [0, 0]);
+        let [most, least] = opacity(vec![1.0, 0.6]);
+        assert!(most > 140 && least == 0, "{most} {least}");
+        let [most, least] = opacity(vec![1.0, 0.97]);
+        assert!(most < 40 && least == 0, "small differences stay small: {most} {least}");
+        let [out_of_range, least] = opacity(vec![7.0, -3.0]);
+        assert!(out_of_range > 140 && least == 0);
     }
 
     #[test]

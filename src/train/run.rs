@@ -174,7 +174,7 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<(L
     let (size, all) = (settings.input_size.array(), split.train.len() + split.test.len());
     let cache = |side: &[usize]| (settings.cache_mb << 20) / all * side.len();
     let training = LoaderOptions {
-        augmentation: settings.augmentation.clone(),
+        augmentation: settings.augmentation,
         threads: settings.loader_threads,
         cache_bytes: cache(&split.train),
         ..LoaderOptions::training(size, settings.batch, settings.seed)

@@ -236,7 +236,7 @@ pub(super) fn file_meta(bytes: &[u8]) -> Option<Result<(String, &[u8])>> {
         }
         rest = &rest[length..];
     }
-    Some(transfer_syntax.map(|uid| (uid, rest)).ok_or(Damage::CutShort(tags::TRANSFER_SYNTAX_UID)))
+    Some(transfer_syntax.map(|uid| (uid, rest)).ok_or(Damage::Malformed(tags::TRANSFER_SYNTAX_UID)))
 }
 
 /// Bytes before [`MAGIC`].

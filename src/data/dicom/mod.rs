@@ -12,6 +12,7 @@ pub use write::{NmHeader, encode_nm, write_nm};
 use super::{Image, View};
 use crate::{Error, Result, files};
 use dataset::{Damage, DataSet, Element, Encoding};
+use dicom_core::Tag;
 use dicom_dictionary_std::{tags, uids};
 use flate2::bufread::DeflateDecoder;
 use pixels::{Layout, Packing};
@@ -79,6 +80,11 @@ pub fn is_dicom(path: impl AsRef<Path>) -> bool {
         && start.len() == length
 }
 
+/// A number of frames in words.
+fn counted(frames: usize) -> String {
+    if frames == 1 { "1 frame".into() } else { format!("{frames} frames") }
+}
+
 /// What is wrong with a file, and what to do.
 #[derive(Debug)]
 struct Refusal {
@@ -95,10 +101,9 @@ impl Refusal {
 impl From<Damage> for Refusal {
     fn from(damage: Damage) -> Self {
         match damage {
-            Damage::CutShort(tag) => {
-                Refusal::new(format!("it is cut short within element {tag}"), "copy it again from the archive")
-            }
-            Damage::Malformed(tag) => Refusal::new(format!("it is damaged at element {tag}"), "copy it again from the archive"),
+            Damage::CutShort(Tag(0, 0)) => Refusal::new("is cut short", "copy it again from the archive"),
+            Damage::CutShort(tag) => Refusal::new(format!("is cut short within element {tag}"), "copy it again from the archive"),
+            Damage::Malformed(tag) => Refusal::new(format!("is damaged at element {tag}"), "copy it again from the archive"),
         }
     }
 }
@@ -180,12 +185,12 @@ impl<'a> Header<'a> {
         }
         if frames == 0 || frames > MAX_FRAMES || rows * columns * frames > MAX_PIXELS {
             return Err(Refusal::new(
-                format!("its header says {frames} frames of {rows}x{columns} pixels, which no planar scan has"),
+                format!("its header says {} of {rows}x{columns} pixels, which no planar scan has", counted(frames)),
                 "give the planar whole-body scan, with a frame a view",
             ));
         }
         if self.samples_per_pixel.unwrap_or(1) != 1 {
-            return Err(Refusal::new("it is a colour picture", "give the scan with its counts, not a screenshot"));
+            return Err(Refusal::new("is a colour picture", "give the scan with its counts, not a screenshot"));
         }
         let bits_allocated = usize::from(self.bits_allocated.ok_or_else(|| missing("Bits Allocated"))?);
         let bits_stored = self.bits_stored.map_or(bits_allocated, usize::from);
@@ -269,7 +274,7 @@ fn view_of_code(sequence: Element) -> Result<Option<View>, Damage> {
 
 fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
     let (transfer_syntax, data) = dataset::file_meta(bytes)
-        .ok_or_else(|| Refusal::new("it is not a DICOM file", "give a DICOM file, or a PNG or JPEG picture"))??;
+        .ok_or_else(|| Refusal::new("is not a DICOM file", "give a DICOM file, or a PNG or JPEG picture"))??;
     let packing = Packing::of(&transfer_syntax)?;
     let mut inflated = Vec::new();
     let data = if transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
@@ -278,7 +283,7 @@ fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
             .read_to_end(&mut inflated)
             .map_err(|_| Refusal::new("its deflated data is cut short or damaged", "copy it again from the archive"))?;
         if inflated.len() as u64 > MAX_FILE_BYTES {
-            return Err(Refusal::new("it inflates to more than 256 MB", "give the planar whole-body scan"));
+            return Err(Refusal::new("inflates to more than 256 MB", "give the planar whole-body scan"));
         }
         &inflated
     } else {
@@ -286,12 +291,12 @@ fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
     };
     let header = Header::of(DataSet::new(data, Encoding::of(&transfer_syntax)))?;
     let Some(pixel_data) = header.pixel_data.filter(|element| !element.value.is_empty()) else {
-        return Err(Refusal::new("it holds no pixels", "export the image itself from the archive"));
+        return Err(Refusal::new("holds no pixels", "export the image itself from the archive"));
     };
     let inverted = match header.photometric.as_deref() {
         Some("MONOCHROME2") | None => false,
         Some("MONOCHROME1") => true,
-        _ => return Err(Refusal::new("it is a colour picture", "give the scan with its counts, not a screenshot")),
+        _ => return Err(Refusal::new("is a colour picture", "give the scan with its counts, not a screenshot")),
     };
     let layout = header.layout()?;
     let number = |element: Option<Element>, name: &str, default: f64| match element {

@@ -2,8 +2,8 @@
 //!
 //! Whatever the encoding, the outcome is the same words of 8 or 16 bits, and one place turns words into counts.
 
-use super::Refusal;
 use super::dataset::{BIG_ENDIAN, Element};
+use super::{Refusal, counted};
 use dicom_core::value::PixelFragmentSequence;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
@@ -145,7 +145,8 @@ fn native(pixel_data: Element, layout: &Layout) -> Result<Vec<Vec<u16>>> {
         let Layout { rows, columns, frames, bits_allocated, .. } = layout;
         return Err(Refusal::new(
             format!(
-                "{frames} frames of {rows}x{columns} pixels and {bits_allocated} bits need {expected} bytes, and it has {found}"
+                "holds {found} bytes of pixels where {} of {rows}x{columns} pixels and {bits_allocated} bits need {expected}",
+                counted(*frames)
             ),
             "copy or export it again from the archive",
         ));
@@ -173,7 +174,7 @@ fn native_frame(stream: &[u8], layout: &Layout) -> Result<Vec<u16>> {
 /// The bytes of each frame. `fragments` starts with the Basic Offset Table (PS3.5 A.4), which may be empty.
 fn streams<'a>(fragments: &[&'a [u8]], frames: usize) -> Result<Vec<Cow<'a, [u8]>>> {
     let Some((table, fragments)) = fragments.split_first().filter(|(_, fragments)| !fragments.is_empty()) else {
-        return Err(Refusal::new("it holds no pixels", "export the image itself from the archive"));
+        return Err(Refusal::new("holds no pixels", "export the image itself from the archive"));
     };
     if frames == 1 {
         return Ok(vec![match fragments {
@@ -186,7 +187,7 @@ fn streams<'a>(fragments: &[&'a [u8]], frames: usize) -> Result<Vec<Cow<'a, [u8]
     }
     let unknown = || {
         Refusal::new(
-            format!("its header says {frames} frames and its pixels are in {} fragments that fit them nowhere", fragments.len()),
+            format!("its header says {} and its pixels are in {} fragments, which do not fit", counted(frames), fragments.len()),
             "export it again, uncompressed if the archive can",
         )
     };

@@ -58,14 +58,18 @@ pub fn encode_nm(anterior: &Image, posterior: &Image, about: &NmHeader) -> Resul
         })
     };
     let (dicom_rows, dicom_columns) = (side(rows)?, side(columns)?);
-    let mut samples = Vec::with_capacity(2 * rows * columns);
+    let mut samples = Vec::with_capacity(2 * rows * columns * size_of::<u16>());
+    let mut counts = 0_u64;
     for &count in anterior.pixels.iter().chain(&posterior.pixels) {
         if !(0.0..=f32::from(u16::MAX)).contains(&count.round()) {
             return Err(Error::setting(format!("a count of {count} does not fit 16 bits"), "scale the views to 0..65535"));
         }
-        samples.push(count.round() as u16);
+        let count = count.round() as u16;
+        counts += u64::from(count);
+        samples.extend(count.to_le_bytes());
     }
-    let counts: u64 = samples.iter().map(|&count| u64::from(count)).sum();
+    // An integer string holds 31 bits; the attribute may be empty.
+    let counts = i32::try_from(counts).map_or(String::new(), |counts| counts.to_string());
 
     let instance = uid(&about.identity, "instance");
     let [row_spacing, column_spacing] = about.pixel_spacing_mm;
@@ -83,14 +87,16 @@ pub fn encode_nm(anterior: &Image, posterior: &Image, about: &NmHeader) -> Resul
     };
     let detector = |view: View| {
         let (value, meaning) = match view {
-            View::Anterior => ("G-5215", "Anterior projection"),
-            View::Posterior => ("G-5216", "Posterior projection"),
+            View::Anterior => ("399321004", "Anterior projection"),
+            View::Posterior => ("399001007", "Posterior projection"),
         };
         InMemDicomObject::from_element_iter([
             text(tags::COLLIMATOR_TYPE, VR::CS, "PARA"),
             text(tags::FOCAL_DISTANCE, VR::IS, "0"),
+            empty(tags::IMAGE_POSITION_PATIENT, VR::DS),
+            empty(tags::IMAGE_ORIENTATION_PATIENT, VR::DS),
             text(tags::ZOOM_FACTOR, VR::DS, "1\\1"),
-            sequence(tags::VIEW_CODE_SEQUENCE, vec![code(value, "SRT", meaning)]),
+            sequence(tags::VIEW_CODE_SEQUENCE, vec![code(value, "SCT", meaning)]),
         ])
     };
     let energy_window = InMemDicomObject::from_element_iter([sequence(
@@ -102,7 +108,7 @@ pub fn encode_nm(anterior: &Image, posterior: &Image, about: &NmHeader) -> Resul
     )]);
     let radiopharmaceutical = InMemDicomObject::from_element_iter([
         text(tags::RADIOPHARMACEUTICAL, VR::LO, "99mTc-MDP"),
-        sequence(tags::RADIONUCLIDE_CODE_SEQUENCE, vec![code("C-163A8", "SRT", "^99m^Technetium")]),
+        sequence(tags::RADIONUCLIDE_CODE_SEQUENCE, vec![code("72454003", "SCT", "Technetium-99m")]),
     ]);
 
     let object = InMemDicomObject::from_element_iter([
@@ -117,18 +123,21 @@ pub fn encode_nm(anterior: &Image, posterior: &Image, about: &NmHeader) -> Resul
         empty(tags::REFERRING_PHYSICIAN_NAME, VR::PN),
         text(tags::STUDY_DESCRIPTION, VR::LO, &about.description),
         text(tags::SERIES_DESCRIPTION, VR::LO, &about.description),
-        text(tags::PATIENT_NAME, VR::PN, &about.patient),
+        text(tags::PATIENT_NAME, VR::PN, &format!("{}^", about.patient)),
         text(tags::PATIENT_ID, VR::LO, &about.patient),
         empty(tags::PATIENT_BIRTH_DATE, VR::DA),
         empty(tags::PATIENT_SEX, VR::CS),
-        text(tags::COUNTS_ACCUMULATED, VR::IS, &counts.to_string()),
+        text(tags::COUNTS_ACCUMULATED, VR::IS, &counts),
         text(tags::ACTUAL_FRAME_DURATION, VR::IS, &about.duration_ms.to_string()),
         text(tags::WHOLE_BODY_TECHNIQUE, VR::CS, "1PS"),
+        empty(tags::SCAN_VELOCITY, VR::DS),
+        empty(tags::SCAN_LENGTH, VR::IS),
         text(tags::STUDY_INSTANCE_UID, VR::UI, &uid(&about.identity, "study")),
         text(tags::SERIES_INSTANCE_UID, VR::UI, &uid(&about.identity, "series")),
         empty(tags::STUDY_ID, VR::SH),
         text(tags::SERIES_NUMBER, VR::IS, "1"),
         text(tags::INSTANCE_NUMBER, VR::IS, "1"),
+        empty(tags::LATERALITY, VR::CS),
         short(tags::SAMPLES_PER_PIXEL, 1),
         text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2"),
         text(tags::NUMBER_OF_FRAMES, VR::IS, "2"),
@@ -153,7 +162,7 @@ pub fn encode_nm(anterior: &Image, posterior: &Image, about: &NmHeader) -> Resul
         sequence(tags::DETECTOR_INFORMATION_SEQUENCE, vec![detector(View::Anterior), detector(View::Posterior)]),
         empty(tags::PATIENT_ORIENTATION_CODE_SEQUENCE, VR::SQ),
         empty(tags::PATIENT_GANTRY_RELATIONSHIP_CODE_SEQUENCE, VR::SQ),
-        DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(samples.into())),
+        DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U8(samples.into())),
     ]);
     let meta = FileMetaTableBuilder::new()
         .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN)

@@ -226,27 +226,21 @@ impl Exposure {
                     if outer == 0.0 {
                         continue;
                     }
-                    match organ.wall {
-                        None => {
-                            let depths = self.depths(at, organ.centre[2]);
-                            for view in 0..2 {
-                                sum[view] += 2.0 * outer * (-ATTENUATION * depths[view]).exp();
-                            }
-                        }
+                    // The front half of a wall and its back half lie at different depths; a solid is seen at its centre.
+                    let halves = match organ.wall {
+                        None => [(outer, 0.0); 2],
                         Some(wall) => {
-                            // The front half of the wall and the back half lie at different depths.
                             let inner = half_chord(wall);
-                            for z in [0.5 * (outer + inner), -0.5 * (outer + inner)] {
-                                let depths = self.depths(at, organ.centre[2] + z);
-                                for view in 0..2 {
-                                    sum[view] += (outer - inner) * (-ATTENUATION * depths[view]).exp();
-                                }
-                            }
+                            [1.0, -1.0].map(|side| (outer - inner, side * 0.5 * (outer + inner)))
                         }
+                    };
+                    for (length, z) in halves {
+                        let depths = self.depths(at, organ.centre[2] + z);
+                        sum = [0, 1].map(|view| sum[view] + length * (-ATTENUATION * depths[view]).exp());
                     }
                 }
-                for view in 0..2 {
-                    self.views[view][at] += weight * sum[view];
+                for (view, sum) in self.views.iter_mut().zip(sum) {
+                    view[at] += weight * sum;
                 }
             }
         }

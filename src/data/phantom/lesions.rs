@@ -50,14 +50,14 @@ struct Shifts {
     lysis: f32,
 }
 
-const ADMET: Shifts = Shifts { number: -0.70, spread: -0.70, size: -0.40, heat: 0.40, lysis: -0.25 };
-const NADMET: Shifts = Shifts { number: 0.70, spread: 0.70, size: 0.40, heat: -0.40, lysis: 0.25 };
+const ADMET: Shifts = Shifts { number: -0.80, spread: -0.85, size: -0.45, heat: 0.50, lysis: -0.25 };
+const NADMET: Shifts = Shifts { number: 0.80, spread: 0.85, size: 0.45, heat: -0.50, lysis: 0.25 };
 
 /// Median number of lesions and deviation of its logarithm.
-const NUMBER: (f32, f32) = (7.0, 0.62);
+const NUMBER: (f32, f32) = (9.0, 0.60);
 const MOST_LESIONS: usize = 45;
 /// Share of metastatic patients whose scan shows next to nothing yet.
-const EARLY: f32 = 0.07;
+const EARLY: f32 = 0.06;
 /// Median excess of a lesion (counts a reference pixel), its spread from lesion to lesion, and what a deviation of heat adds.
 const EXCESS: (f32, f32, f32) = (60.0, 0.42, 0.24);
 

@@ -83,12 +83,12 @@ pub(super) fn draw(patient: &Patient, skeleton: &Skeleton, field: Field, random:
 
     // Wear of the spine: at the edges of the lower lumbar and neck vertebrae, to one side.
     for (level, odds) in
-        [("L2", 0.06), ("L3", 0.12), ("L4", 0.20), ("L5", 0.22), ("C5", 0.12), ("C6", 0.12), ("T8", 0.04), ("T10", 0.05)]
+        [("L2", 0.05), ("L3", 0.09), ("L4", 0.16), ("L5", 0.18), ("C5", 0.08), ("C6", 0.08), ("T8", 0.03), ("T10", 0.03)]
     {
         if random.chance(odds * wear) {
             let reach = if level.starts_with('C') { 1.2 } else { 2.3 };
             let side = random.sign() * reach;
-            let excess = random.factor(24.0, 0.5);
+            let excess = random.factor(22.0, 0.45);
             if let Some(at) = skeleton.find(level) {
                 let sigma = random.between(0.5, 0.8);
                 let at = [at[0] + side, at[1] + random.typical(1.2, 0.3), at[2] - 0.5];

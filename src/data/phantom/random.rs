@@ -79,9 +79,15 @@ impl Random {
     pub fn poisson(&mut self, mean: f32) -> f32 {
         if mean >= LARGE_MEAN {
             let z: f32 = self.0.sample(StandardNormal);
-            return (mean + mean.sqrt() * z + (z * z - 1.0) / 6.0).round().max(0.0);
+            let count = mean + mean.sqrt() * z + (z * z - 1.0) / 6.0;
+            // Rounds without a call into the mathematical library.
+            return (count + 0.5) as u32 as f32;
         }
         let mut left: f32 = self.0.random();
+        // Most of an empty background: exp(-mean) is at least 1 - mean.
+        if left < 1.0 - mean {
+            return 0.0;
+        }
         let mut probability = (-mean).exp();
         let mut count = 0.0;
         // The tail past 60 is far below what an f32 can tell from nothing; the bound keeps rounding from running on.

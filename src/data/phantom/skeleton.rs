@@ -174,13 +174,14 @@ impl Builder<'_> {
     fn head(&mut self) {
         let [wide, tall, deep] = self.patient.scale();
         let cap = self.bone("skull cap", Region::Skull);
-        // Activity of the cap is the ellipsoid's; beads mark where a lesion can sit.
+        // Activity of the cap is the ellipsoid's; beads mark where a lesion can sit, about as many on each part of its surface.
         for ring in 1..8 {
             let polar = ring as f32 * 0.22;
-            for k in 0..16 {
-                let azimuth = k as f32 * PI / 8.0;
-                let (x, z) = (7.1 * polar.sin() * azimuth.cos(), 8.8 * polar.sin() * azimuth.sin());
-                self.bead(0.0, [x, 8.7 - 8.0 * polar.cos(), z, 0.4]);
+            let around = (18.0 * polar.sin()).ceil();
+            for k in 0..around as usize {
+                let azimuth = 2.0 * PI * k as f32 / around;
+                let (x, z) = (6.7 * polar.sin() * azimuth.cos(), 8.4 * polar.sin() * azimuth.sin());
+                self.bead(0.0, [x, 8.7 - 7.5 * polar.cos(), z, 0.4]);
             }
         }
         self.organs.push(Ellipsoid {
