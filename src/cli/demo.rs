@@ -27,7 +27,7 @@ pub struct Demo {
     /// Synthetic patients [default: 600].
     #[arg(long, value_name = "N")]
     studies: Option<usize>,
-    /// Passes over the training patients [default: 14].
+    /// Passes over the training patients [default: 12].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// The network's input, rows x columns [default: 192x48].
@@ -44,7 +44,7 @@ pub struct Demo {
 impl Demo {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let start = Instant::now();
-        let (studies, epochs, size) = if self.quick { (24, 2, [64, 32]) } else { (600, 14, [192, 48]) };
+        let (studies, epochs, size) = if self.quick { (24, 2, [64, 32]) } else { (600, 12, [192, 48]) };
         let settings = Settings {
             input_size: self.size.unwrap_or(size.into()),
             epochs: self.epochs.unwrap_or(epochs),
@@ -52,6 +52,9 @@ impl Demo {
             learning_rate: 1e-3,
             schedule: ScheduleName::Cosine,
             warm_up_epochs: 1.0,
+            // A batch of 8 tells little about the mean of all: the running statistics average over many.
+            norm_momentum: 0.02,
+            test_every: 4,
             seed: self.seed,
             split_seed: self.seed,
             ..Settings::default()

@@ -5,7 +5,7 @@ use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::{Split, split};
 use crate::metrics::Scores;
-use crate::models::{Model, Trainer};
+use crate::models::{Metadata, Model, Trainer};
 use crate::predict::{self, Judged};
 use crate::report::{self, EpochRow};
 use crate::{Error, Result, files};
@@ -96,7 +96,8 @@ impl<'a> Session<'a> {
         let Settings { preprocessing, .. } = settings;
         let input_size = settings.input_size.array();
         let split = split(manifest, settings.train_share, settings.split_seed)?;
-        let mut model = Model::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone(), settings.seed)?;
+        let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
+        let mut model = Model::initialised(Metadata { norm: settings.norm(), ..metadata }, settings.seed)?;
         model.set_trained_on(predict::describe(manifest, split.train.len()));
 
         let (training, test) = loaders(manifest, &split, settings)?;

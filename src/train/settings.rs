@@ -1,6 +1,7 @@
 //! What a training run is told: a TOML file, the same names as flags, and the paper's values where neither says.
 
 use crate::data::{Size, augment::Augmentation, views::Preprocessing};
+use crate::nn::NormSettings;
 use crate::optim::{Adam, Decay, Schedule};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,10 @@ pub struct Settings {
     pub epsilon: f32,
     /// L2 penalty, as in PyTorch's Adam.
     pub weight_decay: f32,
+    /// What batch normalisation adds to the variance.
+    pub norm_epsilon: f32,
+    /// Share of a new batch in batch normalisation's running statistics.
+    pub norm_momentum: f32,
     /// Seed of the initial weights, of the order of studies and of augmentation.
     pub seed: u64,
     /// Share of each class's patients that train; the others test.
@@ -85,6 +90,8 @@ impl Default for Settings {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            norm_epsilon: 1e-5,
+            norm_momentum: 0.1,
             seed: 1,
             train_share: 0.7,
             split_seed: 1,
@@ -146,6 +153,11 @@ impl Settings {
         Adam { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon, weight_decay: self.weight_decay }
     }
 
+    /// Batch normalisation's constants.
+    pub fn norm(&self) -> NormSettings {
+        NormSettings { epsilon: self.norm_epsilon, momentum: self.norm_momentum }
+    }
+
     /// What is wrong with the values, if anything.
     fn check(&self) -> Result<(), String> {
         let rules = [
@@ -160,6 +172,8 @@ impl Settings {
             ((0.0..1.0).contains(&self.beta2), "beta2 is not from 0 to below 1"),
             (self.epsilon > 0.0 && self.epsilon.is_finite(), "epsilon is not a positive number"),
             (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay is negative or not a number"),
+            (self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0, "norm_epsilon is not between 0 and 1"),
+            (self.norm_momentum > 0.0 && self.norm_momentum <= 1.0, "norm_momentum is not above 0 and at most 1"),
             (self.train_share > 0.0 && self.train_share < 1.0, "train_share is not between 0 and 1"),
             (self.test_every > 0, "test_every is 0"),
             (self.loader_threads > 0, "loader_threads is 0"),
