@@ -52,6 +52,8 @@ impl Demo {
             learning_rate: 1e-3,
             schedule: ScheduleName::Cosine,
             warm_up_epochs: 1.0,
+            // Running statistics over some 50 batches: over 10 small ones, the default, they are too noisy to test with.
+            norm_momentum: 0.02,
             seed: self.seed,
             split_seed: self.seed,
             ..Settings::default()

@@ -49,6 +49,12 @@ pub struct SettingFlags {
     /// L2 penalty on the weights [default: 0].
     #[arg(long, value_name = "X")]
     weight_decay: Option<f64>,
+    /// Added to batch normalisation's variance [default: 1e-5].
+    #[arg(long, value_name = "X")]
+    norm_epsilon: Option<f64>,
+    /// What a batch counts in batch normalisation's running statistics; small for small batches [default: 0.1].
+    #[arg(long, value_name = "SHARE")]
+    norm_momentum: Option<f64>,
     /// Seed of the initial weights, the order of studies and the augmentation [default: 1].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,

@@ -5,7 +5,8 @@ use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::{Split, split};
 use crate::metrics::Scores;
-use crate::models::{Model, Trainer};
+use crate::models::{Metadata, Model, Trainer};
+use crate::nn::NormSettings;
 use crate::predict::{self, Judged};
 use crate::report::{self, EpochRow};
 use crate::{Error, Result, files};
@@ -38,8 +39,10 @@ pub enum Event<'a> {
     },
     /// Test studies have been measured.
     Test {
-        /// So many of this epoch.
+        /// So many in this epoch,
         done: usize,
+        /// of so many.
+        of: usize,
     },
     /// An epoch is over, and the folder holds its model and record.
     Epoch(&'a Epoch),
@@ -96,8 +99,12 @@ impl<'a> Session<'a> {
         let Settings { preprocessing, .. } = settings;
         let input_size = settings.input_size.array();
         let split = split(manifest, settings.train_share, settings.split_seed)?;
-        let mut model = Model::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone(), settings.seed)?;
-        model.set_trained_on(predict::describe(manifest, split.train.len()));
+        let metadata = Metadata {
+            norm: NormSettings { epsilon: settings.norm_epsilon, momentum: settings.norm_momentum },
+            trained_on: predict::describe(manifest, split.train.len()),
+            ..Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone())
+        };
+        let model = Model::initialised(metadata, settings.seed)?;
 
         let (training, test) = loaders(manifest, &split, settings)?;
         if training.studies() < 2 {
@@ -150,7 +157,7 @@ impl<'a> Session<'a> {
     /// Fills in the test columns.
     fn measure(&self, epoch: &mut Epoch, watch: Watch) -> Result<()> {
         let model = self.trainer.model();
-        let judged = predict::judge(model, &self.test, &mut |done| watch(Event::Test { done }))?;
+        let judged = predict::judge(model, &self.test, &mut |done| watch(Event::Test { done, of: self.test.studies() }))?;
         let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
         let probabilities: Vec<Vec<f32>> = judged.iter().map(|judged| judged.probabilities.clone()).collect();
         let scores = Scores::new(&model.metadata().classes, &truths, &probabilities)?;

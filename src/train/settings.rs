@@ -38,6 +38,10 @@ pub struct Settings {
     pub epsilon: f32,
     /// L2 penalty, as in PyTorch's Adam.
     pub weight_decay: f32,
+    /// Added to batch normalisation's variance.
+    pub norm_epsilon: f32,
+    /// What a batch counts in the running statistics of batch normalisation; a small one suits small batches.
+    pub norm_momentum: f32,
     /// Seed of the initial weights, of the order of studies and of augmentation.
     pub seed: u64,
     /// Share of each class's patients that train; the others test.
@@ -85,6 +89,8 @@ impl Default for Settings {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            norm_epsilon: 1e-5,
+            norm_momentum: 0.1,
             seed: 1,
             train_share: 0.7,
             split_seed: 1,
@@ -160,6 +166,8 @@ impl Settings {
             ((0.0..1.0).contains(&self.beta2), "beta2 is not from 0 to below 1"),
             (self.epsilon > 0.0 && self.epsilon.is_finite(), "epsilon is not a positive number"),
             (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay is negative or not a number"),
+            (self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0, "norm_epsilon is not between 0 and 1"),
+            (self.norm_momentum > 0.0 && self.norm_momentum <= 1.0, "norm_momentum is not above 0 and at most 1"),
             (self.train_share > 0.0 && self.train_share < 1.0, "train_share is not between 0 and 1"),
             (self.test_every > 0, "test_every is 0"),
             (self.loader_threads > 0, "loader_threads is 0"),
