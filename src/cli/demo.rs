@@ -24,13 +24,13 @@ pub struct Demo {
     /// Seed of patients, split and network.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Synthetic patients [default: 400].
+    /// Synthetic patients [default: 600].
     #[arg(long, value_name = "N")]
     studies: Option<usize>,
-    /// Passes over the training patients [default: 12].
+    /// Passes over the training patients [default: 14].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// The network's input, rows x columns [default: 256x64].
+    /// The network's input, rows x columns [default: 192x48].
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     size: Option<Size>,
     /// A few seconds instead of minutes: few patients, tiny pictures; the scores mean nothing.
@@ -44,7 +44,7 @@ pub struct Demo {
 impl Demo {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let start = Instant::now();
-        let (studies, epochs, size) = if self.quick { (24, 2, [64, 32]) } else { (400, 12, [256, 64]) };
+        let (studies, epochs, size) = if self.quick { (24, 2, [64, 32]) } else { (600, 14, [192, 48]) };
         let settings = Settings {
             input_size: self.size.unwrap_or(size.into()),
             epochs: self.epochs.unwrap_or(epochs),

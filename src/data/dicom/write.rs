@@ -58,15 +58,15 @@ pub fn encode_nm(anterior: &Image, posterior: &Image, about: &NmHeader) -> Resul
         })
     };
     let (dicom_rows, dicom_columns) = (side(rows)?, side(columns)?);
-    let mut samples = Vec::with_capacity(2 * rows * columns * size_of::<u16>());
+    let mut samples = vec![0; 2 * rows * columns * size_of::<u16>()];
     let mut counts = 0_u64;
-    for &count in anterior.pixels.iter().chain(&posterior.pixels) {
-        if !(0.0..=f32::from(u16::MAX)).contains(&count.round()) {
+    for (bytes, &count) in samples.chunks_exact_mut(2).zip(anterior.pixels.iter().chain(&posterior.pixels)) {
+        if !(-0.5..65535.5).contains(&count) {
             return Err(Error::setting(format!("a count of {count} does not fit 16 bits"), "scale the views to 0..65535"));
         }
-        let count = count.round() as u16;
+        let count = (count + 0.5) as u16;
         counts += u64::from(count);
-        samples.extend(count.to_le_bytes());
+        bytes.copy_from_slice(&count.to_le_bytes());
     }
     // An integer string holds 31 bits; the attribute may be empty.
     let counts = i32::try_from(counts).map_or(String::new(), |counts| counts.to_string());

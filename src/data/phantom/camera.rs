@@ -340,7 +340,7 @@ impl Exposure {
                         trace.background = *value * field.area();
                     }
                     // A cold centre keeps the blood's activity.
-                    *value = (*value + excess).max(0.3 * *value);
+                    *value = (*value + excess).max(0.5 * *value);
                     let inside =
                         peak > VISIBLE_EXCESS * self.brightness && excess.abs() >= MASK_LEVEL * peak && self.exposed(row, column);
                     match (&mut run, inside) {

@@ -104,6 +104,10 @@ pub(super) fn draw(label: Label, skeleton: &Skeleton, field: Field, random: &mut
         if shape == Shape::Linear && !matches!(region, Region::Ribs | Region::LongBones) {
             shape = Shape::Patchy;
         }
+        // A thin bone has no room for a rim.
+        if shape == Shape::Ring && matches!(region, Region::Ribs | Region::Girdle) {
+            shape = Shape::Punctate;
+        }
         let excess = EXCESS.0 * (EXCESS.2 * heat).exp() * random.factor(if early { 0.35 } else { 1.0 }, EXCESS.1);
         lesions.extend(place(region, shape, grow, excess, skeleton, field, random));
     }
@@ -163,7 +167,6 @@ fn place(
         Shape::Ring => {
             let radius = grow * random.between(1.2, 1.9);
             let gap = random.between(0.0, 2.0 * PI);
-            blobs.push(Blob { at: centre, sigma: 0.6 * radius, weight: -0.35 });
             for k in 0..10 {
                 let angle = gap + k as f32 * PI / 5.0;
                 let at = [centre[0] + radius * angle.cos(), centre[1] + radius * angle.sin(), centre[2]];
@@ -174,6 +177,8 @@ fn place(
                 let weight = if k < 2 { 0.2 } else { random.between(0.3, 1.0) } * (-bony * bony).exp();
                 blobs.push(Blob { at, sigma: random.between(0.45, 0.65), weight });
             }
+            let brightest = blobs.iter().map(|blob| blob.weight).fold(0.0, f32::max);
+            blobs.push(Blob { at: centre, sigma: 0.6 * radius, weight: -0.35 * brightest });
         }
     }
     let hot = || blobs.iter().filter(|blob| blob.weight > 0.0);
