@@ -82,6 +82,13 @@ impl Progress {
         }
     }
 
+    /// Says more about the items done so far, where that can be overwritten.
+    pub fn message(&self, message: impl Display) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(message.to_string());
+        }
+    }
+
     /// Prints something while the bar is out of the way.
     pub fn hidden<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bar {

@@ -60,7 +60,11 @@ pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: 
                     progress.set(done, format_args!("epoch {epoch}, loss {loss:.4}"));
                 }
             }
-            Event::Test { .. } => {}
+            Event::Test { done, of } => {
+                if let Some(progress) = &progress {
+                    progress.message(format_args!("test study {done} of {of}"));
+                }
+            }
             Event::Epoch(epoch) => {
                 if let Some(progress) = &progress {
                     progress.note(epoch_line(epoch, settings.epochs, training_studies));

@@ -38,8 +38,10 @@ pub enum Event<'a> {
     },
     /// Test studies have been measured.
     Test {
-        /// So many of this epoch.
+        /// So many in this epoch,
         done: usize,
+        /// of so many.
+        of: usize,
     },
     /// An epoch is over, and the folder holds its model and record.
     Epoch(&'a Epoch),
@@ -151,7 +153,7 @@ impl<'a> Session<'a> {
     /// Fills in the test columns.
     fn measure(&self, epoch: &mut Epoch, watch: Watch) -> Result<()> {
         let model = self.trainer.model();
-        let judged = predict::judge(model, &self.test, &mut |done| watch(Event::Test { done }))?;
+        let judged = predict::judge(model, &self.test, &mut |done| watch(Event::Test { done, of: self.test.studies() }))?;
         let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
         let probabilities: Vec<Vec<f32>> = judged.iter().map(|judged| judged.probabilities.clone()).collect();
         let scores = Scores::new(&model.metadata().classes, &truths, &probabilities)?;
