@@ -307,11 +307,10 @@ fn scan_picture(case: &Case, id: &str, most_rows: usize) -> String {
     let seen = if case.heat.is_some() { "; beside it where the network looked" } else { "" };
     let total = if case.heat.is_some() { 2 * width + gap } else { width };
     let mut svg = format!(
-        "<svg class=\"film\" width=\"{}\" height=\"{}\" viewBox=\"0 0 {total} {height}\" role=\"img\" aria-label=\"Fused bone scan of {}{seen}\">\
+        "<svg class=\"film\" style=\"--ratio:{:.4}\" viewBox=\"0 0 {total} {height}\" role=\"img\" aria-label=\"Fused bone scan of {}{seen}\">\
          <image id=\"{id}\" href=\"{}\" width=\"{width}\" height=\"{height}\"/>",
-        // Larger than any page: the style sheet bounds it and keeps the proportions.
-        total * 2048 / height,
-        2048,
+        // The style sheet chooses the height; the width follows.
+        total as f64 / height as f64,
         escape(&case.name),
         data_uri(&raster.png())
     );

@@ -1,5 +1,5 @@
 //! Each pass of each convolution of the 26-layer network at 1024x256, and GEMM beside `matrixmultiply`.
-//! `cargo bench -p osteon-kernels --bench conv`; throughput is in FLOP/s ("elements" are multiplications and additions).
+//! `cargo bench --bench conv`; throughput is in FLOP/s ("elements" are multiplications and additions).
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use osteon_kernels::conv::{self, ConvShape};

@@ -2,7 +2,7 @@
 //!
 //! Each is bound by memory: the throughput is that of the arrays it must read and write once, and stands beside that of `copy`.
 //!
-//! `cargo bench -p osteon-kernels --bench ops -- norm` measures those whose name has `norm` in it.
+//! `cargo bench --bench ops -- norm` measures those whose name has `norm` in it.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use osteon_kernels::adam::{self, AdamStep};
