@@ -166,10 +166,13 @@ impl<'a> Session<'a> {
 
     /// Brings the folder up to date. Each file is replaced as a whole, the model first.
     fn save(&self, folder: &RunFolder, epochs: &[Epoch]) -> Result<()> {
-        self.trainer.model().save(folder.file(RunFolder::MODEL))?;
+        let model = self.trainer.model();
+        model.save(folder.file(RunFolder::MODEL))?;
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
         let rows: Vec<EpochRow> = epochs.iter().map(EpochRow::from).collect();
-        files::write(folder.file(RunFolder::CURVES), &report::curves(&rows, "").png())
+        // A score says what it was made with: phantoms are named beneath the curves.
+        let note = format!("Trained on {}. {}", model.metadata().trained_on, report::DISCLAIMER);
+        files::write(folder.file(RunFolder::CURVES), &report::curves(&rows, &note).png())
     }
 }
 
