@@ -96,19 +96,27 @@ pub struct Tape<'a> {
     /// Slots that inference may use again.
     vacant: Vec<usize>,
     statistics: Vec<(ParameterId, Vec<f32>)>,
+    /// In place of the layers' own.
+    momentum: Option<f32>,
 }
 
 // What every value goes through, from its leaf or operation to its release.
 impl<'a> Tape<'a> {
     /// An empty tape.
     pub fn new(mode: Mode, parameters: &'a Parameters, context: &'a mut Context) -> Self {
-        let (nodes, slots, vacant, statistics) = Default::default();
-        Tape { parameters, context, mode, layer: Name::from("input"), nodes, slots, vacant, statistics }
+        let (nodes, slots, vacant, statistics, momentum) = Default::default();
+        Tape { parameters, context, mode, layer: Name::from("input"), nodes, slots, vacant, statistics, momentum }
     }
 
     /// Names the layer whose operations follow.
     pub fn enter(&mut self, layer: &Name) {
         self.layer = layer.clone();
+    }
+
+    /// From here on every batch normalisation moves its running statistics by this share of the batch's, whatever its layer
+    /// says.
+    pub fn set_momentum(&mut self, momentum: f32) {
+        self.momentum = Some(momentum);
     }
 
     /// The operations so far; none in inference.
@@ -508,6 +516,7 @@ impl Tape<'_> {
             moved
         });
         let batch = &self.slots[output.0].saved.floats;
+        let momentum = self.momentum.unwrap_or(momentum);
         norm::update_running(momentum, shape.pixels, &batch[..channels], &batch[2 * channels..], &mut mean, &mut variance);
         self.statistics.extend([(running[0], mean), (running[1], variance)]);
         Ok(output)

@@ -52,8 +52,8 @@ impl Demo {
             learning_rate: 1e-3,
             schedule: ScheduleName::Cosine,
             warm_up_epochs: 1.0,
-            // A batch of 8 tells little about the mean of all: the running statistics average over many.
-            norm_momentum: 0.02,
+            // A batch of 8 tells little about the mean of all.
+            precise_norm: true,
             test_every: 4,
             seed: self.seed,
             split_seed: self.seed,

@@ -55,6 +55,9 @@ pub struct SettingFlags {
     /// Share of a new batch in batch normalisation's running statistics [default: 0.1].
     #[arg(long, value_name = "X")]
     norm_momentum: Option<f64>,
+    /// Measure batch normalisation's statistics anew, over all training studies, before each test [default: false].
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    precise_norm: Option<bool>,
     /// Seed of the initial weights, the order of studies and the augmentation [default: 1].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,

@@ -335,6 +335,28 @@ impl Model {
         Ok(Differentiated { loss: value, correct, gradients, statistics: tape.take_statistics() })
     }
 
+    /// The running statistics of batch normalisation after a forward pass in training mode that moves them by `momentum`.
+    /// Changes nothing in the model.
+    ///
+    /// # Errors
+    /// Images that do not fit.
+    pub fn statistics(
+        &self,
+        context: &mut Context,
+        images: &[f32],
+        shape: [usize; 3],
+        momentum: f32,
+    ) -> Result<Vec<(ParameterId, Vec<f32>)>> {
+        check_images(images, shape)?;
+        let [batch, rows, columns] = shape;
+        let mut tape = Tape::new(Mode::Training, &self.parameters, context);
+        tape.set_momentum(momentum);
+        let x = tape.input([batch, rows, columns, 1], images, false)?;
+        let logits = self.forward(&mut tape, x)?;
+        tape.release(logits);
+        Ok(tape.take_statistics())
+    }
+
     /// The recorded operations of a forward pass on images (batch, rows, columns), without computing it.
     ///
     /// # Errors

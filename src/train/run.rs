@@ -144,6 +144,13 @@ impl<'a> Session<'a> {
             seconds: 0.0,
         };
         if number.is_multiple_of(self.settings.test_every) || number == self.settings.epochs {
+            if self.settings.precise_norm {
+                for (i, batch) in self.training.epoch(number as u64).enumerate() {
+                    let batch = batch?;
+                    watch(Event::Test { done: 0, of: self.test.studies() })?;
+                    self.trainer.measure_statistics(i, &batch.images, batch.labels.len())?;
+                }
+            }
             self.measure(&mut epoch, watch)?;
         }
         epoch.seconds = start.elapsed().as_secs_f64();

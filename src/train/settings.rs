@@ -43,6 +43,9 @@ pub struct Settings {
     pub norm_epsilon: f32,
     /// Share of a new batch in batch normalisation's running statistics.
     pub norm_momentum: f32,
+    /// Whether the running statistics are measured anew, over all training studies, before the network is tested: precise
+    /// batch normalisation (Wu and Johnson 2021, section 3).
+    pub precise_norm: bool,
     /// Seed of the initial weights, of the order of studies and of augmentation.
     pub seed: u64,
     /// Share of each class's patients that train; the others test.
@@ -92,6 +95,7 @@ impl Default for Settings {
             weight_decay: 0.0,
             norm_epsilon: 1e-5,
             norm_momentum: 0.1,
+            precise_norm: false,
             seed: 1,
             train_share: 0.7,
             split_seed: 1,
