@@ -2,7 +2,7 @@
 //! `cargo bench --bench conv`; throughput is in FLOP/s ("elements" are multiplications and additions).
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape};
 use osteon_kernels::gemm::{self, GemmShape};
 use osteon_kernels::simd::Isa;
 
@@ -40,20 +40,23 @@ fn convolutions(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(shape.flops())).sample_size(10);
         let (mut input, mut weights) = (vec![0.5; shape.input_len()], vec![0.5; shape.weight_len()]);
         let mut output = vec![0.5; shape.output_len()];
-        let mut packed = vec![0.0; conv::packed_len(shape)];
-        conv::pack(isa, shape, &weights, &mut packed);
-        let mut scratch = vec![0.0; conv::forward_scratch_len(shape)];
-        group.bench_function("forward", |b| {
-            b.iter(|| conv::forward(isa, shape, &input, &packed, &mut output, &mut scratch));
-        });
-        let mut scratch = vec![0.0; conv::backward_data_scratch_len(shape)];
-        group.bench_function("backward-data", |b| {
-            b.iter(|| conv::backward_data(isa, shape, &output, &weights, &mut input, &mut scratch));
-        });
-        let mut scratch = vec![0.0; conv::backward_weights_scratch_len(shape)];
-        group.bench_function("backward-weights", |b| {
-            b.iter(|| conv::backward_weights(isa, shape, &input, &output, &mut weights, &mut scratch));
-        });
+        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(shape)) {
+            let name = |pass| format!("{pass}, {}", algorithm.name());
+            let mut packed = vec![0.0; algorithm.packed_len(shape)];
+            algorithm.pack(isa, shape, &weights, &mut packed);
+            let mut scratch = vec![0.0; algorithm.forward_scratch_len(shape)];
+            group.bench_function(name("forward"), |b| {
+                b.iter(|| algorithm.forward(isa, shape, &input, &packed, &mut output, &mut scratch));
+            });
+            let mut scratch = vec![0.0; algorithm.backward_data_scratch_len(shape)];
+            group.bench_function(name("backward-data"), |b| {
+                b.iter(|| algorithm.backward_data(isa, shape, &output, &weights, &mut input, &mut scratch));
+            });
+            let mut scratch = vec![0.0; algorithm.backward_weights_scratch_len(shape)];
+            group.bench_function(name("backward-weights"), |b| {
+                b.iter(|| algorithm.backward_weights(isa, shape, &input, &output, &mut weights, &mut scratch));
+            });
+        }
         group.finish();
     }
 }

@@ -66,12 +66,18 @@ pub fn chunks_mut2<T: Send, U: Send>(
     parts.with_max_len(1).enumerate().for_each(|(i, (a, b))| work(i, a, b));
 }
 
-/// As [`chunks_mut`] for three outputs of one length.
-pub fn chunks_mut3<T: Send>(outputs: [&mut [T]; 3], chunk: usize, work: impl Fn(usize, [&mut [T]; 3]) + Sync + Send) {
-    let [a, b, c] = outputs;
-    assert!(a.len() == b.len() && b.len() == c.len(), "outputs of unequal lengths");
-    let parts = a.par_chunks_mut(chunk).zip(b.par_chunks_mut(chunk)).zip(c.par_chunks_mut(chunk));
-    parts.with_max_len(1).enumerate().for_each(|(i, ((a, b), c))| work(i, [a, b, c]));
+/// As [`chunks_mut`] for several outputs of one length: chunk `i` of each goes to one call.
+pub fn chunks_mut_each<T: Send, const N: usize>(
+    outputs: [&mut [T]; N],
+    chunk: usize,
+    work: impl Fn(usize, [&mut [T]; N]) + Sync + Send,
+) {
+    let len = outputs.first().map_or(0, |output| output.len());
+    assert!(outputs.iter().all(|output| output.len() == len), "outputs of unequal lengths");
+    let mut chunks = outputs.map(|output| output.chunks_mut(chunk));
+    let parts: Vec<[&mut [T]; N]> =
+        (0..len.div_ceil(chunk)).map(|_| std::array::from_fn(|i| chunks[i].next().unwrap_or_default())).collect();
+    parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, parts)| work(i, parts));
 }
 
 /// As [`chunks_mut`] for each of the equal images in `output`: `work(image, band, part)`, where no part crosses two images.

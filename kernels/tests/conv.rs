@@ -1,55 +1,39 @@
 //! Convolution and GEMM against the plain f64 loops, on every instruction set, and the same bits for any number of threads.
 
-use osteon_kernels::conv::{self, ConvShape};
+mod common;
+
+use common::{error, values, wide};
+use osteon_kernels::conv::{Algorithm, ConvShape};
 use osteon_kernels::gemm::{self, GemmShape};
 use osteon_kernels::par::Pool;
 use osteon_kernels::simd::Isa;
 use osteon_reference as reference;
 use proptest::prelude::*;
 
-/// Relative l2 error: f32 rounds each product and sum to 6e-8; sums of up to 4608 values that are neither sorted nor of one
-/// sign stay ten times below this.
-const MAX_ERROR: f64 = 2e-6;
-
-fn values(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    std::iter::repeat_with(next).take(len).collect()
-}
-
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&x| f64::from(x)).collect()
-}
-
-fn error(actual: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(actual.len(), expected.len());
-    let difference: f64 = actual.iter().zip(expected).map(|(&a, e)| (f64::from(a) - e).powi(2)).sum();
-    let size: f64 = expected.iter().map(|e| e * e).sum();
-    if size == 0.0 { difference.sqrt() } else { (difference / size).sqrt() }
-}
+/// Relative l2 error of a product, as of a direct convolution: it rounds alike.
+const MAX_GEMM_ERROR: f64 = 2e-6;
 
 /// The three passes of one convolution: output, grad_input, grad_weights.
-fn passes(isa: Isa, shape: ConvShape) -> [Vec<f32>; 3] {
+fn passes(isa: Isa, algorithm: Algorithm, shape: ConvShape) -> [Vec<f32>; 3] {
     let (input, weights) = (values(shape.input_len(), 1), values(shape.weight_len(), 2));
     let grad_output = values(shape.output_len(), 3);
     // Whatever was in the buffers must not matter.
     let dirty = |len| vec![f32::NAN; len];
-    let mut packed = dirty(conv::packed_len(shape));
-    conv::pack(isa, shape, &weights, &mut packed);
+    let mut packed = dirty(algorithm.packed_len(shape));
+    algorithm.pack(isa, shape, &weights, &mut packed);
     let mut output = dirty(shape.output_len());
-    conv::forward(isa, shape, &input, &packed, &mut output, &mut dirty(conv::forward_scratch_len(shape)));
+    algorithm.forward(isa, shape, &input, &packed, &mut output, &mut dirty(algorithm.forward_scratch_len(shape)));
     let mut grad_input = dirty(shape.input_len());
-    let mut scratch = dirty(conv::backward_data_scratch_len(shape));
-    conv::backward_data(isa, shape, &grad_output, &weights, &mut grad_input, &mut scratch);
+    let mut scratch = dirty(algorithm.backward_data_scratch_len(shape));
+    algorithm.backward_data(isa, shape, &grad_output, &weights, &mut grad_input, &mut scratch);
     let mut grad_weights = dirty(shape.weight_len());
-    let mut scratch = dirty(conv::backward_weights_scratch_len(shape));
-    conv::backward_weights(isa, shape, &input, &grad_output, &mut grad_weights, &mut scratch);
+    let mut scratch = dirty(algorithm.backward_weights_scratch_len(shape));
+    algorithm.backward_weights(isa, shape, &input, &grad_output, &mut grad_weights, &mut scratch);
     [output, grad_input, grad_weights]
+}
+
+fn algorithms(shape: ConvShape) -> impl Iterator<Item = Algorithm> {
+    Algorithm::ALL.into_iter().filter(move |algorithm| algorithm.supports(shape))
 }
 
 fn check(shape: ConvShape) {
@@ -70,10 +54,13 @@ fn check(shape: ConvShape) {
         reference::conv::backward_data(plain, &grad_output, &weights),
         reference::conv::backward_weights(plain, &input, &grad_output),
     ];
-    for isa in Isa::all() {
-        for ((actual, expected), pass) in passes(isa, shape).iter().zip(&expected).zip(["forward", "data", "weights"]) {
-            let error = error(actual, expected);
-            assert!(error <= MAX_ERROR, "{isa:?} {pass} {shape:?}: {error:e}");
+    for algorithm in algorithms(shape) {
+        for isa in Isa::all() {
+            let actual = passes(isa, algorithm, shape);
+            for ((actual, expected), pass) in actual.iter().zip(&expected).zip(["forward", "data", "weights"]) {
+                let error = error(actual, expected);
+                assert!(error <= algorithm.max_error(), "{algorithm:?} {isa:?} {pass} {shape:?}: {error:e}");
+            }
         }
     }
 }
@@ -87,8 +74,25 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// What Winograd computes.
+    fn winograd_shapes()(
+        batch in 1usize..6, size in [1usize..30, 1usize..30], in_channels in 1usize..6, out_channels in 1usize..6,
+        padding in [0usize..3, 0usize..3],
+    ) -> ConvShape {
+        let [in_channels, out_channels] = [8 * in_channels, 8 * out_channels];
+        ConvShape { batch, rows: size[0], columns: size[1], in_channels, out_channels, kernel: [3; 2], stride: [1; 2], padding }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn winograd_matches_the_reference(shape in winograd_shapes()) {
+        prop_assert!(Algorithm::Winograd.supports(shape));
+        check(shape);
+    }
 
     #[test]
     fn conv_matches_the_reference(shape in shapes()) {
@@ -106,7 +110,7 @@ proptest! {
             let mut c = vec![f32::NAN; m * n];
             gemm::gemm(isa, shape, &a, &b, &mut c, &mut vec![f32::NAN; gemm::scratch_len(shape)]);
             let error = error(&c, &expected);
-            prop_assert!(error <= MAX_ERROR, "{:?} {:?}: {:e}", isa, shape, error);
+            prop_assert!(error <= MAX_GEMM_ERROR, "{:?} {:?}: {:e}", isa, shape, error);
         }
     }
 }
@@ -143,11 +147,11 @@ fn network_shapes_match_the_reference() {
 #[test]
 fn bits_do_not_depend_on_threads() {
     for shape in network_shapes() {
-        for isa in Isa::all() {
-            let with = |threads| Pool::new(threads).expect("threads").run(|| passes(isa, shape));
+        for (isa, algorithm) in Isa::all().into_iter().flat_map(|isa| algorithms(shape).map(move |algorithm| (isa, algorithm))) {
+            let with = |threads| Pool::new(threads).expect("threads").run(|| passes(isa, algorithm, shape));
             let one = with(1);
             for threads in [2, 3, 8] {
-                assert!(with(threads) == one, "{isa:?} {shape:?} on {threads} threads");
+                assert!(with(threads) == one, "{algorithm:?} {isa:?} {shape:?} on {threads} threads");
             }
         }
     }

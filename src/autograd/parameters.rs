@@ -1,7 +1,7 @@
 //! What a network has learnt: named tensors, trained by gradients or followed by running averages.
 
 use crate::tensor::{Shape, Tensor};
-use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape};
 use osteon_kernels::simd::Isa;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,8 +93,8 @@ pub struct Parameters {
     packed: Mutex<Packed>,
 }
 
-/// Packed weights of convolutions, by parameter and shape.
-type Packed = HashMap<(ParameterId, ConvShape), Arc<Vec<f32>>>;
+/// Packed weights of convolutions, by parameter and algorithm.
+type Packed = HashMap<(ParameterId, Algorithm), Arc<Vec<f32>>>;
 
 impl Parameters {
     /// None yet.
@@ -129,16 +129,17 @@ impl Parameters {
         self.iter().filter(|(_, parameter)| parameter.is_trained()).map(|(id, _)| id).collect()
     }
 
-    /// The weights of a convolution as [`conv::forward`] reads them, packed once and kept until values change.
+    /// The weights of a convolution as [`Algorithm::forward`] reads them, packed once and kept until values change.
     pub(crate) fn packed(&self, id: ParameterId, shape: ConvShape, isa: Isa) -> Arc<Vec<f32>> {
-        let key = (id, ConvShape { batch: 1, ..shape });
+        let algorithm = Algorithm::choose(shape);
+        let key = (id, algorithm);
         // A poisoned lock only means that another thread panicked while it held finished entries.
         let cache = || self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(packed) = cache().get(&key) {
             return packed.clone();
         }
-        let mut packed = vec![0.0; conv::packed_len(shape)];
-        conv::pack(isa, shape, self.get(id).value.values(), &mut packed);
+        let mut packed = vec![0.0; algorithm.packed_len(shape)];
+        algorithm.pack(isa, shape, self.get(id).value.values(), &mut packed);
         cache().entry(key).or_insert(Arc::new(packed)).clone()
     }
 }

@@ -7,7 +7,7 @@ use crate::models::{Model, Trainer};
 use crate::optim::Adam;
 use crate::tensor::Context;
 use crate::{Error, Result};
-use osteon_kernels::conv::{self, Algorithm, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape};
 use osteon_kernels::simd::Isa;
 use osteon_kernels::{par, peak};
 use serde::Serialize;
@@ -65,12 +65,15 @@ struct Convolution {
     passes: Vec<Pass>,
 }
 
-/// One of a convolution's kernels.
+/// One of a convolution's kernels, by one algorithm.
 #[derive(Serialize)]
 struct Pass {
     name: &'static str,
-    algorithm: String,
+    algorithm: &'static str,
+    /// Whether the network computes it so.
+    used: bool,
     milliseconds: f64,
+    /// Multiplications and additions of the definition, however many the algorithm needs, over the time.
     gflops: f64,
     share_of_peak: f64,
 }
@@ -139,19 +142,19 @@ impl Figures {
         terminal.line("")?;
         let head = ["layer", "count", "shape", "pass", "algorithm", "ms", "GFLOP/s", "of peak"];
         terminal.line(format_args!(
-            "{:<28} {:>5}  {:<36} {:<16} {:<12} {:>9} {:>9} {:>8}",
+            "{:<28} {:>5}  {:<36} {:<16} {:<15} {:>9} {:>9} {:>8}",
             head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]
         ))?;
         for convolution in &self.convolutions {
             let mut left = (convolution.layer.as_str(), convolution.count.to_string(), convolution.shape.as_str());
             for pass in &convolution.passes {
                 terminal.line(format_args!(
-                    "{:<28} {:>5}  {:<36} {:<16} {:<12} {:>9.2} {:>9.1} {:>7.0}%",
+                    "{:<28} {:>5}  {:<36} {:<16} {:<15} {:>9.2} {:>9.1} {:>7.0}%",
                     left.0,
                     left.1,
                     left.2,
                     pass.name,
-                    pass.algorithm,
+                    format!("{}{}", if pass.used { "*" } else { " " }, pass.algorithm),
                     pass.milliseconds,
                     pass.gflops,
                     100.0 * pass.share_of_peak
@@ -159,7 +162,7 @@ impl Figures {
                 left = ("", String::new(), "");
             }
         }
-        terminal.line("")?;
+        terminal.line("\n* the network's choice; GFLOP/s count the operations of a direct convolution\n")?;
         let (forward, step) = (self.forward_seconds_per_image, self.training_step_seconds_per_image);
         terminal.line(format_args!("forward        {forward:.4} s an image"))?;
         terminal.line(format_args!("training step  {step:.4} s an image"))?;
@@ -174,36 +177,38 @@ impl Convolution {
     fn measure(isa: Isa, layer: String, count: usize, shape: ConvShape, rounds: usize, peak: f64) -> Self {
         let (input, weights) = (values(shape.input_len()), values(shape.weight_len()));
         let grad_output = values(shape.output_len());
-        let mut packed = vec![0.0; conv::packed_len(shape)];
-        conv::pack(isa, shape, &weights, &mut packed);
-        let scratch_len = conv::forward_scratch_len(shape)
-            .max(conv::backward_data_scratch_len(shape))
-            .max(conv::backward_weights_scratch_len(shape));
-        let mut scratch = vec![0.0; scratch_len];
-
-        let mut target = vec![0.0; shape.output_len()];
-        let forward = median(rounds, || conv::forward(isa, shape, &input, &packed, &mut target, &mut scratch));
-        target.resize(shape.input_len(), 0.0);
-        let data = median(rounds, || {
-            conv::backward_data(isa, shape, &grad_output, &weights, &mut target[..shape.input_len()], &mut scratch);
-        });
-        target.resize(shape.weight_len(), 0.0);
-        let weight = median(rounds, || {
-            conv::backward_weights(isa, shape, &input, &grad_output, &mut target[..shape.weight_len()], &mut scratch);
-        });
-
-        let pass = |name, seconds: f64| {
-            let flops = shape.flops() as f64 / seconds;
-            let algorithm = Algorithm::choose(shape).name().to_owned();
-            Pass { name, algorithm, milliseconds: 1e3 * seconds, gflops: flops / 1e9, share_of_peak: flops / peak }
-        };
-        Convolution {
-            layer,
-            count,
-            shape: describe(&shape),
-            flops: shape.flops(),
-            passes: vec![pass("forward", forward), pass("backward data", data), pass("backward weights", weight)],
+        let mut target = vec![0.0; shape.output_len().max(shape.input_len()).max(shape.weight_len())];
+        let mut passes = Vec::new();
+        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(shape)) {
+            let mut packed = vec![0.0; algorithm.packed_len(shape)];
+            algorithm.pack(isa, shape, &weights, &mut packed);
+            let scratch_len = algorithm
+                .forward_scratch_len(shape)
+                .max(algorithm.backward_data_scratch_len(shape))
+                .max(algorithm.backward_weights_scratch_len(shape));
+            let mut scratch = vec![0.0; scratch_len];
+            let output = &mut target[..shape.output_len()];
+            let forward = median(rounds, || algorithm.forward(isa, shape, &input, &packed, output, &mut scratch));
+            let grad_input = &mut target[..shape.input_len()];
+            let data = median(rounds, || algorithm.backward_data(isa, shape, &grad_output, &weights, grad_input, &mut scratch));
+            let grad_weights = &mut target[..shape.weight_len()];
+            let weight =
+                median(rounds, || algorithm.backward_weights(isa, shape, &input, &grad_output, grad_weights, &mut scratch));
+            for (name, seconds) in [("forward", forward), ("backward data", data), ("backward weights", weight)] {
+                let flops = shape.flops() as f64 / seconds;
+                passes.push(Pass {
+                    name,
+                    algorithm: algorithm.name(),
+                    used: algorithm == Algorithm::choose(shape),
+                    milliseconds: 1e3 * seconds,
+                    gflops: flops / 1e9,
+                    share_of_peak: flops / peak,
+                });
+            }
         }
+        // The algorithms of a pass side by side.
+        passes.sort_by_key(|pass| ["forward", "backward data", "backward weights"].iter().position(|name| *name == pass.name));
+        Convolution { layer, count, shape: describe(&shape), flops: shape.flops(), passes }
     }
 }
 

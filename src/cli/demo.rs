@@ -77,7 +77,7 @@ impl Demo {
         let unseen = job.rows[0];
         let row = &job.manifest.rows[unseen];
         let scan = predict::case(&job.model, &row.patient, &row.read()?, true)?;
-        let scan = Case { truth: evaluation.patients.first().map(|patient| patient.truth), ..scan };
+        let scan = Case { truth: evaluation.model.classes.iter().position(|class| *class == row.label), ..scan };
         let line = lines::line(&row.anterior.path, &evaluation.model.classes, &scan);
         evaluation.title = "Osteon: a demonstration on synthetic patients".to_owned();
         evaluation.scan = Some(scan);

@@ -262,3 +262,29 @@ fn training_learns_and_settles() {
     assert!(error.contains("diverged in step 11"), "{error}");
     assert_eq!(trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value, before);
 }
+
+#[test]
+fn measured_statistics_are_the_plain_average_of_the_batches() {
+    let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
+    let batches = [1.0, 3.0].map(|size| (0..2 * 64 * 32).map(|i| size * f32::from(i * i % 97 < 40)).collect::<Vec<f32>>());
+    let mut alone = Vec::new();
+    for images in &batches {
+        trainer.measure_statistics(0, images, 2).unwrap();
+        alone.push(statistics(trainer.model()));
+    }
+    for (i, images) in batches.iter().enumerate() {
+        trainer.measure_statistics(i, images, 2).unwrap();
+    }
+    let both = statistics(trainer.model());
+    assert_ne!(alone[0], alone[1]);
+    for ((both, a), b) in both.iter().zip(&alone[0]).zip(&alone[1]) {
+        assert!((both - (a + b) / 2.0).abs() <= 1e-6 * (a.abs() + b.abs()), "{both} is not between {a} and {b}");
+    }
+    let trained = |model: &Model| model.parameters().get(model.parameters().trained()[0]).value.clone();
+    assert_eq!(trained(trainer.model()), trained(&model(5)), "weights stay as they are");
+}
+
+fn statistics(model: &Model) -> Vec<f32> {
+    let all = model.parameters().iter().filter(|(_, parameter)| !parameter.is_trained());
+    all.flat_map(|(_, parameter)| parameter.value.values().to_vec()).collect()
+}

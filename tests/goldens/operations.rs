@@ -3,7 +3,7 @@
 use crate::compare::{Goldens, Ledger, to_hwio, to_nchw, to_nhwc, to_oihw};
 use osteon_kernels::adam::{self, AdamStep};
 use osteon_kernels::attention;
-use osteon_kernels::conv::{self, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape};
 use osteon_kernels::elementwise;
 use osteon_kernels::gemm::{self, GemmShape};
 use osteon_kernels::linear::{self, LinearShape};
@@ -89,21 +89,22 @@ fn conv2d(case: &mut Case) {
     let weights = to_hwio(&case.input("weight", shape.weight_len()), oihw);
     let grad_output = to_nhwc(&case.input("grad_output", shape.output_len()), out);
 
-    let (mut packed, mut scratch) = (blank(conv::packed_len(shape)), blank(conv::forward_scratch_len(shape)));
-    conv::pack(case.isa, shape, &weights, &mut packed);
-    let mut output = blank(shape.output_len());
-    conv::forward(case.isa, shape, &input, &packed, &mut output, &mut scratch);
-    case.check("output", &to_nchw(&output, out));
+    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(shape)) {
+        let mut packed = blank(algorithm.packed_len(shape));
+        algorithm.pack(case.isa, shape, &weights, &mut packed);
+        let (mut output, mut scratch) = (blank(shape.output_len()), blank(algorithm.forward_scratch_len(shape)));
+        algorithm.forward(case.isa, shape, &input, &packed, &mut output, &mut scratch);
+        case.check("output", &to_nchw(&output, out));
 
-    let mut grad_input = blank(shape.input_len());
-    let mut scratch = blank(conv::backward_data_scratch_len(shape));
-    conv::backward_data(case.isa, shape, &grad_output, &weights, &mut grad_input, &mut scratch);
-    case.check("grad_input", &to_nchw(&grad_input, nchw));
+        let (mut grad_input, mut scratch) = (blank(shape.input_len()), blank(algorithm.backward_data_scratch_len(shape)));
+        algorithm.backward_data(case.isa, shape, &grad_output, &weights, &mut grad_input, &mut scratch);
+        case.check("grad_input", &to_nchw(&grad_input, nchw));
 
-    let mut grad_weights = blank(shape.weight_len());
-    let mut scratch = blank(conv::backward_weights_scratch_len(shape));
-    conv::backward_weights(case.isa, shape, &input, &grad_output, &mut grad_weights, &mut scratch);
-    case.check("grad_weight", &to_oihw(&grad_weights, oihw));
+        let mut grad_weights = blank(shape.weight_len());
+        let mut scratch = blank(algorithm.backward_weights_scratch_len(shape));
+        algorithm.backward_weights(case.isa, shape, &input, &grad_output, &mut grad_weights, &mut scratch);
+        case.check("grad_weight", &to_oihw(&grad_weights, oihw));
+    }
 }
 
 /// The gradients of a product are products too: `grad_a = grad b^T`, `grad_b = a^T grad`, each transposed if its operand is.

@@ -5,6 +5,7 @@
 //! Activations are (batch, rows, columns, channels), weights (kernel rows, kernel columns, in channels, out channels).
 
 mod implicit_gemm;
+mod winograd;
 
 use crate::simd::Isa;
 
@@ -68,91 +69,156 @@ fn out_size(size: usize, kernel: usize, stride: usize, padding: usize) -> usize 
 /// A way to compute a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// Blocked GEMM whose A operand is read from a padded band of the image in place.
+    /// Blocked GEMM whose A operand is read from a padded band of the image in place. Computes every shape.
     ImplicitGemm,
+    /// Winograd's F(4x4, 3x3): a quarter of the multiplications. 3x3 kernels of stride 1, padding of at most 2, channels in
+    /// multiples of 8.
+    Winograd,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Algorithm; 1] = [Algorithm::ImplicitGemm];
+    pub const ALL: [Algorithm; 2] = [Algorithm::ImplicitGemm, Algorithm::Winograd];
 
-    /// The one that the functions of this module use for `shape`.
-    pub fn choose(_shape: ConvShape) -> Algorithm {
-        Algorithm::ImplicitGemm
+    /// The one that the network uses for `shape`. It does not depend on the batch: so an image's result is the same bits
+    /// whatever images are with it.
+    pub fn choose(shape: ConvShape) -> Algorithm {
+        let image = ConvShape { batch: 1, ..shape };
+        let direct = image.flops() as usize / 2;
+        if Algorithm::Winograd.supports(shape) && WINOGRAD_COST * winograd::multiplications(image) <= direct {
+            Algorithm::Winograd
+        } else {
+            Algorithm::ImplicitGemm
+        }
+    }
+
+    /// Whether it can compute `shape`.
+    pub fn supports(self, shape: ConvShape) -> bool {
+        match self {
+            Algorithm::ImplicitGemm => true,
+            Algorithm::Winograd => winograd::supports(shape),
+        }
     }
 
     /// Its name, as `osteon bench` prints it.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::ImplicitGemm => "implicit-gemm",
+            Algorithm::Winograd => "winograd",
         }
+    }
+
+    /// The relative l2 error of its passes against f64 that it promises.
+    pub fn max_error(self) -> f64 {
+        match self {
+            Algorithm::ImplicitGemm => implicit_gemm::MAX_ERROR,
+            Algorithm::Winograd => winograd::MAX_ERROR,
+        }
+    }
+
+    /// Length of the packed weights of [`pack`].
+    pub fn packed_len(self, shape: ConvShape) -> usize {
+        match self {
+            Algorithm::ImplicitGemm => implicit_gemm::packed_len(shape),
+            Algorithm::Winograd => winograd::packed_len(shape),
+        }
+    }
+
+    /// Lays weights out as [`forward`](Self::forward) reads them; depends on the weights and on nothing of `shape` but kernel
+    /// and channels.
+    pub fn pack(self, isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
+        self.check(shape);
+        assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
+        assert_eq!(packed.len(), self.packed_len(shape), "conv: length of packed weights");
+        match self {
+            Algorithm::ImplicitGemm => implicit_gemm::pack(isa, shape, weights, packed),
+            Algorithm::Winograd => winograd::pack(isa, shape, weights, packed),
+        }
+    }
+
+    /// Length of the scratch of [`forward`](Self::forward) in the current thread pool.
+    pub fn forward_scratch_len(self, shape: ConvShape) -> usize {
+        match self {
+            Algorithm::ImplicitGemm => implicit_gemm::forward_scratch_len(shape),
+            Algorithm::Winograd => winograd::forward_scratch_len(shape),
+        }
+    }
+
+    /// Overwrites `output` with the convolution of `input` with weights from [`pack`](Self::pack).
+    pub fn forward(self, isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+        self.check(shape);
+        assert_eq!(input.len(), shape.input_len(), "conv: length of input");
+        assert_eq!(packed.len(), self.packed_len(shape), "conv: length of packed weights");
+        assert_eq!(output.len(), shape.output_len(), "conv: length of output");
+        assert!(scratch.len() >= self.forward_scratch_len(shape), "conv: length of scratch");
+        match self {
+            Algorithm::ImplicitGemm => implicit_gemm::forward(isa, shape, input, packed, output, scratch),
+            Algorithm::Winograd => winograd::forward(isa, shape, input, packed, output, scratch),
+        }
+    }
+
+    /// Length of the scratch of [`backward_data`](Self::backward_data) in the current thread pool.
+    pub fn backward_data_scratch_len(self, shape: ConvShape) -> usize {
+        match self {
+            Algorithm::ImplicitGemm => implicit_gemm::backward_data_scratch_len(shape),
+            Algorithm::Winograd => winograd::backward_data_scratch_len(shape),
+        }
+    }
+
+    /// Overwrites `grad_input` with the gradient with respect to the input.
+    pub fn backward_data(
+        self,
+        isa: Isa,
+        shape: ConvShape,
+        grad_output: &[f32],
+        weights: &[f32],
+        grad_input: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        self.check(shape);
+        assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
+        assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
+        assert_eq!(grad_input.len(), shape.input_len(), "conv: length of grad_input");
+        assert!(scratch.len() >= self.backward_data_scratch_len(shape), "conv: length of scratch");
+        match self {
+            Algorithm::ImplicitGemm => implicit_gemm::backward_data(isa, shape, grad_output, weights, grad_input, scratch),
+            Algorithm::Winograd => winograd::backward_data(isa, shape, grad_output, weights, grad_input, scratch),
+        }
+    }
+
+    /// Length of the scratch of [`backward_weights`](Self::backward_weights) in the current thread pool.
+    pub fn backward_weights_scratch_len(self, shape: ConvShape) -> usize {
+        match self {
+            Algorithm::ImplicitGemm => implicit_gemm::backward_weights_scratch_len(shape),
+            Algorithm::Winograd => winograd::backward_weights_scratch_len(shape),
+        }
+    }
+
+    /// Overwrites `grad_weights` with the gradient with respect to the weights, summed over batch and pixels.
+    pub fn backward_weights(
+        self,
+        isa: Isa,
+        shape: ConvShape,
+        input: &[f32],
+        grad_output: &[f32],
+        grad_weights: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        self.check(shape);
+        assert_eq!(input.len(), shape.input_len(), "conv: length of input");
+        assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
+        assert_eq!(grad_weights.len(), shape.weight_len(), "conv: length of grad_weights");
+        assert!(scratch.len() >= self.backward_weights_scratch_len(shape), "conv: length of scratch");
+        match self {
+            Algorithm::ImplicitGemm => implicit_gemm::backward_weights(isa, shape, input, grad_output, grad_weights, scratch),
+            Algorithm::Winograd => winograd::backward_weights(isa, shape, input, grad_output, grad_weights, scratch),
+        }
+    }
+
+    fn check(self, shape: ConvShape) {
+        assert!(self.supports(shape), "conv: {} cannot compute {shape:?}", self.name());
     }
 }
 
-/// Length of the packed weights of [`pack`].
-pub fn packed_len(shape: ConvShape) -> usize {
-    implicit_gemm::packed_len(shape)
-}
-
-/// Lays weights out as [`forward`] reads them; depends on the weights and on nothing of `shape` but kernel and channels.
-pub fn pack(isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
-    assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
-    assert_eq!(packed.len(), packed_len(shape), "conv: length of packed weights");
-    implicit_gemm::pack(isa, shape, weights, packed);
-}
-
-/// Length of the scratch of [`forward`] in the current thread pool.
-pub fn forward_scratch_len(shape: ConvShape) -> usize {
-    implicit_gemm::forward_scratch_len(shape)
-}
-
-/// Overwrites `output` with the convolution of `input` with weights from [`pack`].
-pub fn forward(isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32], output: &mut [f32], scratch: &mut [f32]) {
-    assert_eq!(input.len(), shape.input_len(), "conv: length of input");
-    assert_eq!(packed.len(), packed_len(shape), "conv: length of packed weights");
-    assert_eq!(output.len(), shape.output_len(), "conv: length of output");
-    assert!(scratch.len() >= forward_scratch_len(shape), "conv: length of scratch");
-    implicit_gemm::forward(isa, shape, input, packed, output, scratch);
-}
-
-/// Length of the scratch of [`backward_data`] in the current thread pool.
-pub fn backward_data_scratch_len(shape: ConvShape) -> usize {
-    implicit_gemm::backward_data_scratch_len(shape)
-}
-
-/// Overwrites `grad_input` with the gradient with respect to the input.
-pub fn backward_data(
-    isa: Isa,
-    shape: ConvShape,
-    grad_output: &[f32],
-    weights: &[f32],
-    grad_input: &mut [f32],
-    scratch: &mut [f32],
-) {
-    assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
-    assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
-    assert_eq!(grad_input.len(), shape.input_len(), "conv: length of grad_input");
-    assert!(scratch.len() >= backward_data_scratch_len(shape), "conv: length of scratch");
-    implicit_gemm::backward_data(isa, shape, grad_output, weights, grad_input, scratch);
-}
-
-/// Length of the scratch of [`backward_weights`] in the current thread pool.
-pub fn backward_weights_scratch_len(shape: ConvShape) -> usize {
-    implicit_gemm::backward_weights_scratch_len(shape)
-}
-
-/// Overwrites `grad_weights` with the gradient with respect to the weights, summed over batch and pixels.
-pub fn backward_weights(
-    isa: Isa,
-    shape: ConvShape,
-    input: &[f32],
-    grad_output: &[f32],
-    grad_weights: &mut [f32],
-    scratch: &mut [f32],
-) {
-    assert_eq!(input.len(), shape.input_len(), "conv: length of input");
-    assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
-    assert_eq!(grad_weights.len(), shape.weight_len(), "conv: length of grad_weights");
-    assert!(scratch.len() >= backward_weights_scratch_len(shape), "conv: length of scratch");
-    implicit_gemm::backward_weights(isa, shape, input, grad_output, grad_weights, scratch);
-}
+/// What a multiplication of Winograd costs, in those of [`Algorithm::ImplicitGemm`], with its transforms and the larger weights.
+const WINOGRAD_COST: usize = 2;

@@ -120,8 +120,8 @@ impl Body for Rows<'_> {
                 // Loop 1.
                 for (strip, a) in packed_a.chunks_exact(depth * MR).take(rows.div_ceil(MR)).enumerate() {
                     let row = strip * MR;
-                    let strip =
-                        Strip { a, offsets: std::array::from_fn(|i| i), step: MR, segments: 1, length: depth, segment: 0 };
+                    let offsets = std::array::from_fn(|i| i);
+                    let strip = Strip { a, offsets, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0 };
                     let rows = std::array::from_fn(|i| (row + i < rows).then_some((row + i) * n + panel * NR));
                     tile(simd, &strip, b, c, rows, NR.min(n - panel * NR), first > 0);
                 }

@@ -9,7 +9,8 @@ pub const MR: usize = 6;
 /// Columns of a tile: two vectors.
 pub const NR: usize = 2 * LANES;
 
-/// Where the A operand of one tile lies: row i, segment s, element p is `a[offsets[i] + s * segment + p * step]`.
+/// Where the operands of one tile lie: of A, row i, segment s, element p is `a[offsets[i] + s * segment + p * step]`; of B it is
+/// the NR values from `s * b_segment + p * NR` on.
 ///
 /// A packed strip of a matrix has one segment and `step` MR; a convolution reads the padded image in place, a segment for each
 /// row of its kernel.
@@ -20,9 +21,10 @@ pub(crate) struct Strip<'a> {
     pub segments: usize,
     pub length: usize,
     pub segment: usize,
+    pub b_segment: usize,
 }
 
-/// `C[i][0..width] (+)= sum over s, p of A[i][s][p] * b[s * length + p][0..NR]` for the first rows, whose offset into `c` is given.
+/// `C[i][0..width] (+)= sum over s, p of A[i][s][p] * B[s][p][0..width]` for the first rows, whose offset into `c` is given.
 ///
 /// Sums run in the order of s and p, one accumulator an element; `add` continues the sum that `c` holds.
 #[inline(always)]
@@ -35,9 +37,10 @@ pub(crate) fn tile<S: Simd>(
     width: usize,
     add: bool,
 ) {
-    let Strip { a, offsets, step, segments, length, segment } = *strip;
-    assert_eq!(b.len(), segments * length * NR);
-    let last = (segments.max(1) - 1) * segment + (length.max(1) - 1) * step;
+    let Strip { a, offsets, step, segments, length, segment, b_segment } = *strip;
+    let (segments_before, length_before) = (segments.max(1) - 1, length.max(1) - 1);
+    assert!(segments * length == 0 || segments_before * b_segment + length * NR <= b.len());
+    let last = segments_before * segment + length_before * step;
     assert!(offsets.iter().all(|offset| offset + last < a.len()));
     let mut sums = [[simd.splat(0.0); 2]; MR];
     // SAFETY: the assertions above bound every offset into `a` and `b` that the loops form.
@@ -57,6 +60,7 @@ pub(crate) fn tile<S: Simd>(
             }
             if s + 1 < segments {
                 rows = rows.map(|row| row.add(segment));
+                b = b.add(b_segment - length * NR);
             }
         }
     }
