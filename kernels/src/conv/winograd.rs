@@ -15,6 +15,7 @@ use super::ConvShape;
 use crate::gemm::{KC, MR, NR, Strip, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
+use std::marker::PhantomData;
 
 /// Relative l2 error of each pass against f64, claimed and tested. The matrices' largest row sums are 10 (B'), 1 (G) and 18
 /// (A'), so rounding errors of 6e-8 may grow a hundredfold; measured, they grow tenfold.
@@ -29,9 +30,13 @@ const WINDOW: usize = TILE + 2;
 /// Products of a tile.
 const POSITIONS: usize = WINDOW * WINDOW;
 
-/// Tiles of a task to aim for: 8 strips of MR; windows and products of 64 channels are 36 * 48 * 128 * 4 = 885 KB, of a 1 MB
-/// L2 cache.
-const TASK_TILES: usize = 8 * MR;
+/// Tiles of a task to aim for: 4 strips of MR share each panel of weights that is read; windows and products of 64 channels
+/// are 36 * 24 * 128 * 4 = 442 KB, of a 512 KB L2 cache.
+const TASK_TILES: usize = 4 * MR;
+
+/// A position's values are followed by a cache line: their length is often a multiple of 4 KB, and then the lines of all
+/// positions of a tile would share one set of the L1 cache.
+const GAP: usize = 16;
 
 /// Tiles a segment of backward-weights: what one task transforms.
 const SEGMENT: usize = 16;
@@ -128,8 +133,8 @@ impl Grid {
 
     /// Scratch of a task: zeros for windows that reach beyond the source, windows, products.
     fn task_len(&self) -> [usize; 3] {
-        let tiles = POSITIONS * self.task_tiles();
-        [self.channels, tiles * self.channels, tiles * self.out_channels]
+        let tiles = self.task_tiles();
+        [self.channels, POSITIONS * (tiles * self.channels + GAP), POSITIONS * (tiles * self.out_channels + GAP)]
     }
 
     fn image_len(&self) -> usize {
@@ -236,20 +241,42 @@ trait Transform<const N: usize, const M: usize>: Copy {
     fn apply<S: Simd>(self, simd: S, column: [S::F32; N]) -> [S::F32; M];
 }
 
-/// `L x L'` of the N x N values at eight channels from `channel` on: of each the slice that begins with the first channel.
+/// N x N slices of one length, to be transformed together.
+struct Square<'a, const N: usize> {
+    starts: [[*const f32; N]; N],
+    len: usize,
+    slices: PhantomData<&'a [f32]>,
+}
+
+impl<'a, const N: usize> Square<'a, N> {
+    /// `slice(row, column)` has `len` values or more.
+    fn new(len: usize, slice: impl Fn(usize, usize) -> &'a [f32]) -> Self {
+        let start = |row, column| {
+            let slice = slice(row, column);
+            assert!(slice.len() >= len);
+            slice.as_ptr()
+        };
+        let starts = std::array::from_fn(|row| std::array::from_fn(|column| start(row, column)));
+        Square { starts, len, slices: PhantomData }
+    }
+}
+
+/// `L x L'` of the vectors at `offset` in each slice.
 #[inline(always)]
 fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: usize>(
     simd: S,
     transform: T,
-    values: &[[&[f32]; N]; N],
-    channel: usize,
+    square: &Square<N>,
+    offset: usize,
 ) -> [[S::F32; M]; M] {
+    assert!(offset + LANES <= square.len);
     let zero = simd.splat(0.0);
     let mut half = [[zero; N]; M]; // L x
     for column in 0..N {
         let mut x = [zero; N];
         for row in 0..N {
-            x[row] = simd.load(&values[row][column][channel..]);
+            // SAFETY: every slice has `len` values, and the vector at `offset` lies within them.
+            x[row] = unsafe { simd.load_ptr(square.starts[row][column].add(offset)) };
         }
         let done = transform.apply(simd, x);
         for row in 0..M {
@@ -263,8 +290,8 @@ fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: usize>(
     whole
 }
 
-/// Transforms the windows of `tiles` tiles from `first` on, of the batch in `source`, into `windows` (positions, tiles or more,
-/// channels).
+/// Transforms the windows of `tiles` tiles from `first` on, of the batch in `source`, into `windows` (positions, tiles and
+/// more, channels).
 #[inline(always)]
 fn transform_windows<S: Simd>(
     simd: S,
@@ -281,16 +308,14 @@ fn transform_windows<S: Simd>(
     for (t, index) in (first..first + tiles).enumerate() {
         let (image, [top, left]) = grid.tile(index);
         let image = &source[image * grid.image_len()..][..grid.image_len()];
-        let pixels: [[&[f32]; WINDOW]; WINDOW] = std::array::from_fn(|i| {
-            std::array::from_fn(|j| match (top + i).checked_sub(padding[0]).zip((left + j).checked_sub(padding[1])) {
-                Some((row, column)) if row < rows && column < columns => {
-                    &image[(row * columns + column) * channels..][..channels]
-                }
-                _ => &zeros[..channels],
-            })
+        let window = Square::<WINDOW>::new(channels, |i, j| {
+            match (top + i).checked_sub(padding[0]).zip((left + j).checked_sub(padding[1])) {
+                Some((row, column)) if row < rows && column < columns => &image[(row * columns + column) * channels..],
+                _ => zeros,
+            }
         });
         for c in (0..channels).step_by(LANES) {
-            let transformed = both_ways(simd, WindowTransform, &pixels, c);
+            let transformed = both_ways(simd, WindowTransform, &window, c);
             for (p, value) in transformed.as_flattened().iter().enumerate() {
                 // SAFETY: p is below POSITIONS, t below `tiles`, and c + LANES at most `channels`.
                 unsafe { simd.store_ptr(*value, windows.as_mut_ptr().add(p * position_len + t * channels + c)) };
@@ -323,12 +348,13 @@ impl Body for Task<'_> {
             images => images * tile_rows * tile_columns,
         };
         let (zeros, scratch) = scratch.split_at_mut(channels);
-        let (windows, products) = scratch.split_at_mut(POSITIONS * tiles * channels);
+        let [window_len, product_len] = [tiles * channels + GAP, tiles * out_channels + GAP];
+        let (windows, products) = scratch.split_at_mut(POSITIONS * window_len);
         zeros.fill(0.0);
         transform_windows(simd, grid, source, first, tiles, zeros, windows);
         for position in 0..POSITIONS {
-            let a = &windows[position * tiles * channels..][..tiles * channels];
-            let c = &mut products[position * tiles * out_channels..][..tiles * out_channels];
+            let a = &windows[position * window_len..][..window_len];
+            let c = &mut products[position * product_len..][..product_len];
             for depth in (0..channels).step_by(KC) {
                 let length = KC.min(channels - depth);
                 for (panel, b) in packed.chunks_exact(POSITIONS * channels * NR).enumerate() {
@@ -351,10 +377,10 @@ impl Body for Task<'_> {
             let (image, [top, left]) = grid.tile(first + t);
             let row = (image - first_image) * grid.out[0] + top - first_row;
             let (height, width) = (TILE.min(grid.out[0] - top), TILE.min(grid.out[1] - left));
-            let product = |p: usize| &products[(p * tiles + t) * out_channels..][..out_channels];
-            let products: [[&[f32]; WINDOW]; WINDOW] = std::array::from_fn(|i| std::array::from_fn(|j| product(i * WINDOW + j)));
+            let square =
+                Square::<WINDOW>::new(out_channels, |i, j| &products[(i * WINDOW + j) * product_len + t * out_channels..]);
             for k in (0..out_channels).step_by(LANES) {
-                let outputs = both_ways(simd, OutputTransform, &products, k);
+                let outputs = both_ways(simd, OutputTransform, &square, k);
                 for (i, outputs) in outputs.iter().enumerate().take(height) {
                     for (j, value) in outputs.iter().enumerate().take(width) {
                         simd.store(*value, &mut output[((row + i) * grid.out[1] + left + j) * out_channels + k..]);
@@ -384,9 +410,7 @@ impl Body for PackPanel<'_> {
             packed.fill(0.0);
         }
         for c in 0..inputs {
-            let kernel: [[&[f32]; 3]; 3] = std::array::from_fn(|r| {
-                std::array::from_fn(|s| &weights[((r * 3 + s) * inputs + c) * outputs + panel * NR..][..width])
-            });
+            let kernel = Square::<3>::new(width, |r, s| &weights[((r * 3 + s) * inputs + c) * outputs + panel * NR..]);
             for k in (0..width).step_by(LANES) {
                 let transformed = both_ways(simd, KernelTransform, &kernel, k);
                 for (p, value) in transformed.as_flattened().iter().enumerate() {
@@ -467,9 +491,14 @@ pub(super) fn backward_data(
 /// in) and gradients (positions, panels, SEGMENT, NR), and zeros.
 fn gradient_len(shape: ConvShape) -> [usize; 4] {
     let segments = SEGMENTS.min((shape.batch * Grid::forward(shape).tiles()).div_ceil(SEGMENT));
-    let tiles = segments * POSITIONS * SEGMENT;
     let (inputs, outputs) = (shape.in_channels, shape.out_channels);
-    [POSITIONS * inputs * outputs, tiles * inputs, tiles * outputs.next_multiple_of(NR), inputs.max(outputs)]
+    let [windows, gradients] = segment_len(shape);
+    [POSITIONS * inputs * outputs, segments * windows, segments * gradients, inputs.max(outputs)]
+}
+
+/// Lengths of a segment's windows and gradients.
+fn segment_len(shape: ConvShape) -> [usize; 2] {
+    [shape.in_channels, shape.out_channels.next_multiple_of(NR)].map(|channels| POSITIONS * (SEGMENT * channels + GAP))
 }
 
 pub(super) fn backward_weights_scratch_len(shape: ConvShape) -> usize {
@@ -497,7 +526,7 @@ pub(super) fn backward_weights(
     let (gradients, zeros) = scratch.split_at_mut(lens[2]);
     zeros[..lens[3]].fill(0.0);
     let zeros = &zeros[..lens[3]];
-    let segment_len = [POSITIONS * SEGMENT * inputs, POSITIONS * SEGMENT * outputs.next_multiple_of(NR)];
+    let segment_len = segment_len(shape);
     let block = windows.len() / segment_len[0] * SEGMENT;
     for first in (0..all).step_by(block) {
         let segments = block.min(all - first).div_ceil(SEGMENT);
@@ -552,13 +581,9 @@ impl Body for Segment<'_> {
         for (t, index) in (first..first + tiles).enumerate() {
             let (image, [top, left]) = grid.tile(index);
             let image = &grad_output[image * grid.out_image_len()..][..grid.out_image_len()];
-            let pixels: [[&[f32]; TILE]; TILE] = std::array::from_fn(|i| {
-                std::array::from_fn(|j| match (top + i, left + j) {
-                    (row, column) if row < grid.out[0] && column < grid.out[1] => {
-                        &image[(row * grid.out[1] + column) * outputs..][..outputs]
-                    }
-                    _ => &zeros[..outputs],
-                })
+            let pixels = Square::<TILE>::new(outputs, |i, j| match (top + i, left + j) {
+                (row, column) if row < grid.out[0] && column < grid.out[1] => &image[(row * grid.out[1] + column) * outputs..],
+                _ => zeros,
             });
             for k in (0..outputs).step_by(LANES) {
                 let transformed = both_ways(simd, GradientTransform, &pixels, k);
@@ -589,11 +614,11 @@ impl Body for AddProducts<'_> {
     fn run<S: Simd>(self, simd: S) {
         let AddProducts { channels: [inputs, outputs], position, segments, windows, gradients, sums, add } = self;
         let columns = outputs.next_multiple_of(NR);
-        let (segment, b_segment) = (POSITIONS * SEGMENT * inputs, POSITIONS * SEGMENT * columns);
+        let [segment, b_segment] = [inputs, columns].map(|channels| POSITIONS * (SEGMENT * channels + GAP));
         for panel in (0..outputs).step_by(NR) {
-            let b = &gradients[position * SEGMENT * columns + panel * SEGMENT..];
+            let b = &gradients[position * (SEGMENT * columns + GAP) + panel * SEGMENT..];
             for first in (0..inputs).step_by(MR) {
-                let offsets = std::array::from_fn(|i| position * SEGMENT * inputs + (first + i).min(inputs - 1));
+                let offsets = std::array::from_fn(|i| position * (SEGMENT * inputs + GAP) + (first + i).min(inputs - 1));
                 let strip = Strip { a: windows, offsets, step: inputs, segments, length: SEGMENT, segment, b_segment };
                 let rows = std::array::from_fn(|i| (first + i < inputs).then_some((first + i) * outputs + panel));
                 tile(simd, &strip, b, sums, rows, NR.min(outputs - panel), add);
@@ -616,8 +641,7 @@ impl Body for WeightRow<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let WeightRow { channel, channels: [inputs, outputs], sums, kernel } = self;
-        let sums: [[&[f32]; WINDOW]; WINDOW] =
-            std::array::from_fn(|i| std::array::from_fn(|j| &sums[((i * WINDOW + j) * inputs + channel) * outputs..][..outputs]));
+        let sums = Square::<WINDOW>::new(outputs, |i, j| &sums[((i * WINDOW + j) * inputs + channel) * outputs..]);
         for k in (0..outputs).step_by(LANES) {
             let weights = both_ways(simd, WeightTransform, &sums, k);
             for (r, weights) in weights.iter().enumerate() {
