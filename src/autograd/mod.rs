@@ -12,7 +12,7 @@ pub use parameters::{Kind, Parameter, ParameterId, Parameters};
 
 use crate::tensor::{Context, Shape};
 use crate::{Error, Result};
-use osteon_kernels::conv::{Algorithm, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
 use osteon_kernels::elementwise;
 use osteon_kernels::linear::LinearShape;
 use osteon_kernels::norm::{self, NormShape};
@@ -212,8 +212,8 @@ impl<'a> Tape<'a> {
             match self.slots[inputs[1].0].value {
                 Value::Parameter(id) if !self.records() => kept = Some(self.parameters.packed(id, shape, isa)),
                 _ => {
-                    fresh = self.context.take(Algorithm::choose(shape).packed_len(shape));
-                    Algorithm::choose(shape).pack(isa, shape, self.value(&inputs[1]), &mut fresh);
+                    fresh = self.context.take(Algorithm::choose(Pass::Forward, shape).packed_len(shape));
+                    Algorithm::choose(Pass::Forward, shape).pack(isa, shape, self.value(&inputs[1]), &mut fresh);
                 }
             }
         }

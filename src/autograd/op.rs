@@ -4,7 +4,7 @@
 
 use super::ParameterId;
 use osteon_kernels::attention;
-use osteon_kernels::conv::{Algorithm, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
 use osteon_kernels::elementwise;
 use osteon_kernels::linear::{self, LinearShape};
 use osteon_kernels::norm::{self, NormShape};
@@ -134,7 +134,7 @@ impl Op {
     /// Length of the scratch of forward.
     pub(super) fn forward_scratch_len(&self) -> usize {
         match *self {
-            Op::Conv(s) => Algorithm::choose(s).forward_scratch_len(s),
+            Op::Conv(s) => Algorithm::choose(Pass::Forward, s).forward_scratch_len(s),
             Op::BatchNorm(s, _) | Op::FrozenNorm(s, _) => norm::scratch_len(s),
             _ => 0,
         }
@@ -144,8 +144,8 @@ impl Op {
     pub(super) fn backward_scratch_len(&self) -> usize {
         match *self {
             Op::Conv(s) => {
-                let algorithm = Algorithm::choose(s);
-                algorithm.backward_data_scratch_len(s).max(algorithm.backward_weights_scratch_len(s))
+                let [data, weights] = [Pass::BackwardData, Pass::BackwardWeights].map(|pass| Algorithm::choose(pass, s));
+                data.backward_data_scratch_len(s).max(weights.backward_weights_scratch_len(s))
             }
             Op::BatchNorm(s, _) => norm::scratch_len(s),
             _ => 0,
@@ -156,7 +156,7 @@ impl Op {
     pub(super) fn forward(&self, isa: Isa, inputs: &[&[f32]], output: &mut [f32], saved: &mut Saved, scratch: &mut [f32]) {
         match *self {
             Op::Input | Op::Parameter(_) => unreachable!("a leaf has its value"),
-            Op::Conv(s) => Algorithm::choose(s).forward(isa, s, inputs[0], inputs[1], output, scratch),
+            Op::Conv(s) => Algorithm::choose(Pass::Forward, s).forward(isa, s, inputs[0], inputs[1], output, scratch),
             Op::BatchNorm(s, epsilon) => {
                 let (mean, rest) = saved.floats.split_at_mut(s.channels);
                 let (inv_std, variance) = rest.split_at_mut(s.channels);
@@ -202,10 +202,10 @@ impl Op {
         match (*self, grads) {
             (Op::Conv(s), [x, weight]) => {
                 if !x.is_empty() {
-                    Algorithm::choose(s).backward_data(isa, s, grad, inputs[1], x, scratch);
+                    Algorithm::choose(Pass::BackwardData, s).backward_data(isa, s, grad, inputs[1], x, scratch);
                 }
                 if !weight.is_empty() {
-                    Algorithm::choose(s).backward_weights(isa, s, inputs[0], grad, weight, scratch);
+                    Algorithm::choose(Pass::BackwardWeights, s).backward_weights(isa, s, inputs[0], grad, weight, scratch);
                 }
             }
             (Op::BatchNorm(s, _), [x, gamma, beta]) => {

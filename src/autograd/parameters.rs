@@ -1,7 +1,7 @@
 //! What a network has learnt: named tensors, trained by gradients or followed by running averages.
 
 use crate::tensor::{Shape, Tensor};
-use osteon_kernels::conv::{Algorithm, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
 use osteon_kernels::simd::Isa;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,7 +131,7 @@ impl Parameters {
 
     /// The weights of a convolution as [`Algorithm::forward`] reads them, packed once and kept until values change.
     pub(crate) fn packed(&self, id: ParameterId, shape: ConvShape, isa: Isa) -> Arc<Vec<f32>> {
-        let algorithm = Algorithm::choose(shape);
+        let algorithm = Algorithm::choose(Pass::Forward, shape);
         let key = (id, algorithm);
         // A poisoned lock only means that another thread panicked while it held finished entries.
         let cache = || self.packed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,7 @@ use crate::models::{Model, Trainer};
 use crate::optim::Adam;
 use crate::tensor::Context;
 use crate::{Error, Result};
-use osteon_kernels::conv::{Algorithm, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
 use osteon_kernels::simd::Isa;
 use osteon_kernels::{par, peak};
 use serde::Serialize;
@@ -62,13 +62,13 @@ struct Convolution {
     count: usize,
     shape: String,
     flops: u64,
-    passes: Vec<Pass>,
+    passes: Vec<Timing>,
 }
 
 /// One of a convolution's kernels, by one algorithm.
 #[derive(Serialize)]
-struct Pass {
-    name: &'static str,
+struct Timing {
+    pass: &'static str,
     algorithm: &'static str,
     /// Whether the network computes it so.
     used: bool,
@@ -147,17 +147,17 @@ impl Figures {
         ))?;
         for convolution in &self.convolutions {
             let mut left = (convolution.layer.as_str(), convolution.count.to_string(), convolution.shape.as_str());
-            for pass in &convolution.passes {
+            for timing in &convolution.passes {
                 terminal.line(format_args!(
                     "{:<28} {:>5}  {:<36} {:<16} {:<15} {:>9.2} {:>9.1} {:>7.0}%",
                     left.0,
                     left.1,
                     left.2,
-                    pass.name,
-                    format!("{}{}", if pass.used { "*" } else { " " }, pass.algorithm),
-                    pass.milliseconds,
-                    pass.gflops,
-                    100.0 * pass.share_of_peak
+                    timing.pass,
+                    format!("{}{}", if timing.used { "*" } else { " " }, timing.algorithm),
+                    timing.milliseconds,
+                    timing.gflops,
+                    100.0 * timing.share_of_peak
                 ))?;
                 left = ("", String::new(), "");
             }
@@ -194,12 +194,12 @@ impl Convolution {
             let grad_weights = &mut target[..shape.weight_len()];
             let weight =
                 median(rounds, || algorithm.backward_weights(isa, shape, &input, &grad_output, grad_weights, &mut scratch));
-            for (name, seconds) in [("forward", forward), ("backward data", data), ("backward weights", weight)] {
+            for (pass, seconds) in Pass::ALL.into_iter().zip([forward, data, weight]) {
                 let flops = shape.flops() as f64 / seconds;
-                passes.push(Pass {
-                    name,
+                passes.push(Timing {
+                    pass: pass.name(),
                     algorithm: algorithm.name(),
-                    used: algorithm == Algorithm::choose(shape),
+                    used: algorithm == Algorithm::choose(pass, shape),
                     milliseconds: 1e3 * seconds,
                     gflops: flops / 1e9,
                     share_of_peak: flops / peak,
@@ -207,7 +207,7 @@ impl Convolution {
             }
         }
         // The algorithms of a pass side by side.
-        passes.sort_by_key(|pass| ["forward", "backward data", "backward weights"].iter().position(|name| *name == pass.name));
+        passes.sort_by_key(|timing| Pass::ALL.iter().position(|pass| pass.name() == timing.pass));
         Convolution { layer, count, shape: describe(&shape), flops: shape.flops(), passes }
     }
 }

@@ -23,7 +23,7 @@ pub const MAX_ERROR: f64 = 2e-6;
 /// Values that the padded band of a task may hold, and its outputs: 64 K * 4 = 256 KB, half of a 512 KB L2 cache.
 const BAND: usize = 64 * 1024;
 
-/// A band is not cut below this many pixels to make more tasks: shorter ones read the weights too often.
+/// A band is not cut below this many pixels to make more tasks, and small images share one: fewer read the weights too often.
 const MIN_BAND_PIXELS: usize = 48;
 
 /// Tasks to aim for, so that a few threads finish together.
@@ -211,6 +211,12 @@ impl Correlation {
         self.out[0].div_ceil(bands).max(shortest).clamp(1, self.out[0].max(1))
     }
 
+    /// Images of a task.
+    fn band_images(&self, batch: usize) -> usize {
+        let pixels = (self.out[0] * self.out[1]).max(1);
+        (MIN_BAND_PIXELS / pixels).clamp(1, batch.div_ceil(2).max(1))
+    }
+
     fn padded_columns(&self) -> usize {
         self.out[1].saturating_sub(1) * self.stride[1] + self.kernel[1]
     }
@@ -245,15 +251,16 @@ impl Correlation {
     }
 }
 
-/// The outputs of one correlation in one band.
+/// The outputs of one correlation in one band, of each of a few images.
 struct Band<'a> {
     correlation: &'a Correlation,
-    source: &'a [f32],     // (rows, columns, channels)
+    images: usize,
+    source: &'a [f32],     // (images, rows, columns, channels)
     packed: &'a [f32],     // (blocks, panels, segments, length, NR)
-    padded: &'a mut [f32], // (padded rows, padded columns, channels)
+    padded: &'a mut [f32], // (images, padded rows, padded columns, channels)
     first: usize,          // output row
     out_rows: usize,
-    output: &'a mut [f32], // (plane rows of the band, plane_columns, out_channels)
+    output: &'a mut [f32], // (images, plane rows of the band, plane_columns, out_channels)
 }
 
 impl Body for Band<'_> {
@@ -261,9 +268,13 @@ impl Body for Band<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Band { correlation, source, packed, padded, first, out_rows, output } = self;
+        let Band { correlation, images, source, packed, padded, first, out_rows, output } = self;
         let c = *correlation;
-        c.copy_band(source, first, out_rows, padded);
+        let (source_len, padded_len) = (c.rows * c.columns * c.channels, c.padded_len(out_rows));
+        let plane_len = output.len() / images;
+        for image in 0..images {
+            c.copy_band(&source[image * source_len..], first, out_rows, &mut padded[image * padded_len..]);
+        }
         let width = c.padded_columns() * c.channels;
         let pixels = out_rows * c.out[1];
         let columns = c.out_channels.next_multiple_of(NR);
@@ -273,17 +284,20 @@ impl Body for Band<'_> {
             let start = block.kernel_row * width + block.first;
             for (panel, b) in panels.chunks_exact(depth * NR).enumerate() {
                 let panel_width = NR.min(c.out_channels - panel * NR);
-                let (mut i, mut j) = (0, 0);
-                for pixel in (0..pixels).step_by(MR) {
+                let (mut image, mut i, mut j) = (0, 0, 0);
+                for pixel in (0..images * pixels).step_by(MR) {
                     let mut offsets = [start; MR];
                     let mut rows = [None; MR];
-                    for m in 0..MR.min(pixels - pixel) {
-                        offsets[m] = start + i * c.stride[0] * width + j * c.stride[1] * c.channels;
+                    for m in 0..MR.min(images * pixels - pixel) {
+                        offsets[m] = start + image * padded_len + i * c.stride[0] * width + j * c.stride[1] * c.channels;
                         let place = (c.origin[0] + i * c.step[0]) * c.plane_columns + c.origin[1] + j * c.step[1];
-                        rows[m] = Some(place * c.out_channels + panel * NR);
+                        rows[m] = Some(image * plane_len + place * c.out_channels + panel * NR);
                         j += 1;
                         if j == c.out[1] {
                             (i, j) = (i + 1, 0);
+                        }
+                        if i == out_rows {
+                            (image, i) = (image + 1, 0);
                         }
                     }
                     let strip = Strip {
@@ -312,7 +326,8 @@ pub(super) fn pack(_isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f
 
 pub(super) fn forward_scratch_len(shape: ConvShape) -> usize {
     let correlation = Correlation::forward(shape);
-    par::workers() * correlation.padded_len(correlation.band_rows(shape.batch))
+    let images = correlation.band_images(shape.batch);
+    par::workers() * images * correlation.padded_len(correlation.band_rows(shape.batch))
 }
 
 pub(super) fn forward(isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32], output: &mut [f32], scratch: &mut [f32]) {
@@ -328,26 +343,32 @@ pub(super) fn forward(isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32],
     let band = correlation.band_rows(shape.batch);
     let line = out_columns * shape.out_channels;
     let source_len = shape.rows * shape.columns * shape.in_channels;
-    let workers = WorkerScratch::new(scratch, correlation.padded_len(band));
-    par::bands_mut(output, out_rows * line, band * line, |image, i, output| {
+    let images = correlation.band_images(shape.batch);
+    let workers = WorkerScratch::new(scratch, images * correlation.padded_len(band));
+    par::bands_mut(output, images * out_rows * line, images * band * line, |group, i, output| {
         workers.with(|padded| {
-            let source = &input[image * source_len..][..source_len];
-            let out_rows = output.len() / line;
-            isa.run(Band { correlation: &correlation, source, packed, padded, first: i * band, out_rows, output });
+            let first_image = group * images;
+            let images = images.min(shape.batch - first_image);
+            let source = &input[first_image * source_len..];
+            let out_rows = output.len() / (images * line);
+            isa.run(Band { correlation: &correlation, images, source, packed, padded, first: i * band, out_rows, output });
         });
     });
 }
 
-/// Input rows of a task over `stride`: as many outputs of each phase.
-fn backward_data_band(shape: ConvShape) -> usize {
-    Correlation::backward_data(shape).map(|(phase, _)| phase.band_rows(shape.batch)).min().unwrap_or(1)
+/// How backward-data splits its work: input rows of a task over `stride`, as many outputs of each phase; images of a task; and
+/// the scratch of a task.
+fn backward_data_task(shape: ConvShape) -> (usize, usize, usize) {
+    let phases = || Correlation::backward_data(shape).map(|(phase, _)| phase);
+    let band = phases().map(|phase| phase.band_rows(shape.batch)).min().unwrap_or(1);
+    let whole = band * shape.stride[0] >= shape.rows;
+    let images = if whole { phases().map(|phase| phase.band_images(shape.batch)).min().unwrap_or(1) } else { 1 };
+    (band, images, images * phases().map(|phase| phase.padded_len(band)).max().unwrap_or(0))
 }
 
 pub(super) fn backward_data_scratch_len(shape: ConvShape) -> usize {
-    let band = backward_data_band(shape);
     let packed: usize = Correlation::backward_data(shape).map(|(phase, _)| phase.packed_len()).sum();
-    let padded = Correlation::backward_data(shape).map(|(phase, _)| phase.padded_len(band)).max().unwrap_or(0);
-    packed + par::workers() * padded
+    packed + par::workers() * backward_data_task(shape).2
 }
 
 pub(super) fn backward_data(
@@ -361,9 +382,8 @@ pub(super) fn backward_data(
     if grad_input.is_empty() {
         return;
     }
-    let band = backward_data_band(shape);
+    let (band, images, padded_len) = backward_data_task(shape);
     let packed_len: usize = Correlation::backward_data(shape).map(|(phase, _)| phase.packed_len()).sum();
-    let padded_len = Correlation::backward_data(shape).map(|(phase, _)| phase.padded_len(band)).max().unwrap_or(0);
     let (packed, scratch) = scratch.split_at_mut(packed_len);
     let mut rest = &mut *packed;
     for (correlation, phase) in Correlation::backward_data(shape) {
@@ -375,11 +395,13 @@ pub(super) fn backward_data(
     let line = shape.columns * shape.in_channels;
     let source_len = shape.out_rows() * shape.out_columns() * shape.out_channels;
     let workers = WorkerScratch::new(scratch, padded_len);
-    let band_line = band * shape.stride[0] * line;
-    par::bands_mut(grad_input, shape.rows * line, band_line, |image, i, grad_input| {
+    let rows = shape.rows.min(band * shape.stride[0]);
+    par::bands_mut(grad_input, images * shape.rows * line, images * rows * line, |group, i, grad_input| {
         workers.with(|padded| {
-            let source = &grad_output[image * source_len..][..source_len];
-            let rows = grad_input.len() / line;
+            let first_image = group * images;
+            let images = images.min(shape.batch - first_image);
+            let source = &grad_output[first_image * source_len..];
+            let rows = grad_input.len() / (images * line);
             if Correlation::backward_data(shape).any(|(phase, _)| phase.depth() == 0) {
                 grad_input.fill(0.0);
             }
@@ -389,9 +411,8 @@ pub(super) fn backward_data(
                 packed = after;
                 let out_rows = rows.saturating_sub(correlation.origin[0]).div_ceil(shape.stride[0]);
                 if correlation.depth() > 0 && out_rows > 0 && correlation.out[1] > 0 {
-                    let padded = &mut *padded;
-                    let output = &mut *grad_input;
-                    isa.run(Band { correlation: &correlation, source, packed: part, padded, first: i * band, out_rows, output });
+                    let (padded, output, correlation) = (&mut *padded, &mut *grad_input, &correlation);
+                    isa.run(Band { correlation, images, source, packed: part, padded, first: i * band, out_rows, output });
                 }
             }
         });
@@ -404,6 +425,9 @@ const CHANNEL_BLOCK: usize = 4 * NR;
 /// Output pixels of a band: a panel of grad_output is 256 * 16 * 4 = 16 KB and a strip of the input little more than
 /// 256 * 6 * 4 = 6 KB, both in L1 while every kernel position uses them.
 const GRADIENT_BAND_PIXELS: usize = 256;
+
+/// Pixels that a chunk of backward-weights has at least.
+const CHUNK_PIXELS: usize = 256;
 
 /// How backward-weights splits its work, by the shape alone.
 struct Gradient {
@@ -425,7 +449,9 @@ impl Gradient {
         let bands = shape.out_rows().div_ceil(band_rows);
         let channel_block = CHANNEL_BLOCK.min(shape.out_channels.next_multiple_of(NR)).max(NR);
         let channel_blocks = shape.out_channels.div_ceil(channel_block);
-        let pixel_chunks = TASKS.div_ceil(channel_blocks.max(1)).clamp(1, (shape.batch * bands).max(1));
+        // Each chunk has sums of its own, to be written and read again: many pixels make up for that.
+        let most = (shape.batch * shape.out_rows() * shape.out_columns() / CHUNK_PIXELS).clamp(1, (shape.batch * bands).max(1));
+        let pixel_chunks = TASKS.div_ceil(channel_blocks.max(1)).min(most);
         let (gathered, input) = (shape.in_channels < MR, Correlation::forward(shape));
         Gradient { shape, gathered, input, band_rows, bands, channel_blocks, channel_block, pixel_chunks }
     }

@@ -53,8 +53,12 @@ pub(super) fn supports(shape: ConvShape) -> bool {
 
 /// Multiplications of a pass, as many as are computed: whole tiles, of which some reach beyond the output.
 pub(super) fn multiplications(shape: ConvShape) -> usize {
-    let grid = Grid::forward(shape);
-    shape.batch * grid.tiles() * POSITIONS * shape.in_channels * shape.out_channels
+    tiles(shape) * POSITIONS * shape.in_channels * shape.out_channels
+}
+
+/// Tiles of all images.
+pub(super) fn tiles(shape: ConvShape) -> usize {
+    shape.batch * Grid::forward(shape).tiles()
 }
 
 /// The source of a correlation with a 3x3 kernel, and the tiles of its output.
