@@ -27,7 +27,7 @@ pub struct Demo {
     /// Synthetic patients [default: 600].
     #[arg(long, value_name = "N")]
     studies: Option<usize>,
-    /// Passes over the training patients [default: 12].
+    /// Passes over the training patients [default: 14].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// The network's input, rows x columns [default: 192x48].
@@ -44,7 +44,7 @@ pub struct Demo {
 impl Demo {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let start = Instant::now();
-        let (studies, epochs, size) = if self.quick { (24, 2, [64, 32]) } else { (600, 12, [192, 48]) };
+        let (studies, epochs, size) = if self.quick { (24, 2, [64, 32]) } else { (600, 14, [192, 48]) };
         let settings = Settings {
             input_size: self.size.unwrap_or(size.into()),
             epochs: self.epochs.unwrap_or(epochs),
@@ -54,7 +54,7 @@ impl Demo {
             warm_up_epochs: 1.0,
             // A batch of 8 tells little about the mean of all.
             precise_norm: true,
-            test_every: 4,
+            test_every: 7,
             seed: self.seed,
             split_seed: self.seed,
             ..Settings::default()

@@ -12,7 +12,7 @@
 //! * backward-weights: for each kernel position a product of channels by channels, summed over pixels.
 
 use super::ConvShape;
-use crate::gemm::{KC, MR, NR, Strip, tile};
+use crate::gemm::{KC, MR, NR, Place, Strip, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
 
@@ -287,11 +287,12 @@ impl Body for Band<'_> {
                 let (mut image, mut i, mut j) = (0, 0, 0);
                 for pixel in (0..images * pixels).step_by(MR) {
                     let mut offsets = [start; MR];
-                    let mut rows = [None; MR];
-                    for m in 0..MR.min(images * pixels - pixel) {
+                    let mut rows = [0; MR];
+                    let height = MR.min(images * pixels - pixel);
+                    for m in 0..height {
                         offsets[m] = start + image * padded_len + i * c.stride[0] * width + j * c.stride[1] * c.channels;
                         let place = (c.origin[0] + i * c.step[0]) * c.plane_columns + c.origin[1] + j * c.step[1];
-                        rows[m] = Some(image * plane_len + place * c.out_channels + panel * NR);
+                        rows[m] = image * plane_len + place * c.out_channels + panel * NR;
                         j += 1;
                         if j == c.out[1] {
                             (i, j) = (i + 1, 0);
@@ -309,7 +310,8 @@ impl Body for Band<'_> {
                         segment: width,
                         b_segment: block.length * NR,
                     };
-                    tile(simd, &strip, b, output, rows, panel_width, block.depth_before > 0);
+                    let place = Place { rows, height, width: panel_width };
+                    tile(simd, &strip, b, output, &place, block.depth_before > 0);
                 }
             }
         }
@@ -606,8 +608,9 @@ impl Body for GradientTask<'_> {
                                 b_segment: shape.out_columns() * NR,
                             };
                             let place = ((r * tap_columns + c) * g.strips() + s) * MR;
-                            let rows = std::array::from_fn(|i| Some((place + i) * g.channel_block + panel * NR));
-                            tile(simd, &strip, b, partial, rows, NR, band > bands.start);
+                            let rows = std::array::from_fn(|i| (place + i) * g.channel_block + panel * NR);
+                            let place = Place { rows, height: MR, width: NR };
+                            tile(simd, &strip, b, partial, &place, band > bands.start);
                         }
                     }
                 }

@@ -12,10 +12,10 @@
 //! The points 0, 1, -1, 2, -2 and infinity cost precision: [`MAX_ERROR`].
 
 use super::ConvShape;
-use crate::gemm::{KC, MR, NR, Strip, tile};
+use crate::gemm::{KC, MR, NR, Place, Strip, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
-use std::marker::PhantomData;
+use std::hint::black_box;
 
 /// Relative l2 error of each pass against f64, claimed and tested. The matrices' largest row sums are 10 (B'), 1 (G) and 18
 /// (A'), so rounding errors of 6e-8 may grow a hundredfold; measured, they grow tenfold.
@@ -135,10 +135,14 @@ impl Grid {
         images * rows * self.tile_rows()[1]
     }
 
-    /// Scratch of a task: zeros for windows that reach beyond the source, windows, products.
+    /// Scratch of a task: a patch, windows, products.
     fn task_len(&self) -> [usize; 3] {
         let tiles = self.task_tiles();
-        [self.channels, POSITIONS * (tiles * self.channels + GAP), POSITIONS * (tiles * self.out_channels + GAP)]
+        [
+            patch_len(self.channels, self.out_channels),
+            POSITIONS * (tiles * self.channels + GAP),
+            POSITIONS * (tiles * self.out_channels + GAP),
+        ]
     }
 
     fn image_len(&self) -> usize {
@@ -245,53 +249,101 @@ trait Transform<const N: usize, const M: usize>: Copy {
     fn apply<S: Simd>(self, simd: S, column: [S::F32; N]) -> [S::F32; M];
 }
 
-/// N x N slices of one length, to be transformed together.
-struct Square<'a, const N: usize> {
-    starts: [[*const f32; N]; N],
-    len: usize,
-    slices: PhantomData<&'a [f32]>,
+/// Where a square of runs of `len` values lies in a slice: the one at (i, j) begins at `first + i * row + j * column`.
+#[derive(Clone, Copy)]
+struct Square {
+    first: usize,
+    row: usize,
+    column: usize,
 }
 
-impl<'a, const N: usize> Square<'a, N> {
-    /// `slice(row, column)` has `len` values or more.
-    fn new(len: usize, slice: impl Fn(usize, usize) -> &'a [f32]) -> Self {
-        let start = |row, column| {
-            let slice = slice(row, column);
-            assert!(slice.len() >= len);
-            slice.as_ptr()
-        };
-        let starts = std::array::from_fn(|row| std::array::from_fn(|column| start(row, column)));
-        Square { starts, len, slices: PhantomData }
+impl Square {
+    /// Runs of `len` values one after the other, `side` of them a row.
+    fn dense(side: usize, len: usize) -> Self {
+        Square { first: 0, row: side * len, column: len }
+    }
+
+    /// The end of the last run of a square of `side`.
+    fn end(self, side: usize, len: usize) -> usize {
+        self.first + (side - 1) * (self.row + self.column) + len
     }
 }
 
-/// `L x L'` of the vectors at `offset` in each slice.
+/// Overwrites the M x M runs of `target` with `L x L'` of the N x N runs of `source`, all of `len` values, value by value.
 #[inline(always)]
 fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: usize>(
     simd: S,
     transform: T,
-    square: &Square<N>,
-    offset: usize,
-) -> [[S::F32; M]; M] {
-    assert!(offset + LANES <= square.len);
+    len: usize,
+    (source, from): (&[f32], Square),
+    (target, to): (&mut [f32], Square),
+) {
+    assert!(len % LANES == 0 && from.end(N, len) <= source.len() && to.end(M, len) <= target.len());
     let zero = simd.splat(0.0);
-    let mut half = [[zero; N]; M]; // L x
-    for column in 0..N {
-        let mut x = [zero; N];
-        for row in 0..N {
-            // SAFETY: every slice has `len` values, and the vector at `offset` lies within them.
-            x[row] = unsafe { simd.load_ptr(square.starts[row][column].add(offset)) };
+    for start in (0..len).step_by(LANES) {
+        // Were the compiler to see that the strides are the same in each turn, it would keep the N * N + M * M offsets in
+        // memory, for want of registers, and spend more on reading them than on an addition each.
+        let (from, to) = (black_box(from), black_box(to));
+        // SAFETY (here and below): start + LANES is at most `len`, so each vector lies in a run, which the assertion found in
+        // `source` or `target`.
+        let mut column = unsafe { source.as_ptr().add(from.first + start) };
+        let mut half = [[zero; N]; M]; // L x
+        for j in 0..N {
+            let mut x = [zero; N];
+            let mut pointer = column;
+            for x in &mut x {
+                *x = unsafe { simd.load_ptr(pointer) };
+                pointer = pointer.wrapping_add(from.row);
+            }
+            column = column.wrapping_add(from.column);
+            let done = transform.apply(simd, x);
+            for i in 0..M {
+                half[i][j] = done[i];
+            }
         }
-        let done = transform.apply(simd, x);
-        for row in 0..M {
-            half[row][column] = done[row];
+        let mut row = unsafe { target.as_mut_ptr().add(to.first + start) };
+        for half in &half {
+            let mut pointer = row;
+            for done in transform.apply(simd, *half) {
+                unsafe { simd.store_ptr(done, pointer) };
+                pointer = pointer.wrapping_add(to.column);
+            }
+            row = row.wrapping_add(to.row);
         }
     }
-    let mut whole = [[zero; M]; M];
-    for row in 0..M {
-        whole[row] = transform.apply(simd, half[row]);
+}
+
+/// Pixels of `channels` values, as many as `size` has rows and columns.
+#[derive(Clone, Copy)]
+struct Plane {
+    size: [usize; 2],
+    channels: usize,
+}
+
+impl Plane {
+    fn square(&self, row: usize, column: usize) -> Square {
+        let line = self.size[1] * self.channels;
+        Square { first: row * line + column * self.channels, row: line, column: self.channels }
     }
-    whole
+
+    /// The square of `side` pixels whose corner is at (row, column): in place where it lies inside the plane, else as a copy in
+    /// `patch` with zeros for what lies outside.
+    #[inline(always)]
+    fn window<'a>(&self, pixels: &'a [f32], [row, column]: [isize; 2], side: usize, patch: &'a mut [f32]) -> (&'a [f32], Square) {
+        let inside = |first: isize, size: usize| first >= 0 && first as usize + side <= size;
+        if inside(row, self.size[0]) && inside(column, self.size[1]) {
+            return (pixels, self.square(row as usize, column as usize));
+        }
+        for (i, patch) in patch[..side * side * self.channels].chunks_exact_mut(self.channels).enumerate() {
+            let (row, column) = (row + (i / side) as isize, column + (i % side) as isize);
+            if row >= 0 && column >= 0 && (row as usize) < self.size[0] && (column as usize) < self.size[1] {
+                patch.copy_from_slice(&pixels[self.square(row as usize, column as usize).first..][..self.channels]);
+            } else {
+                patch.fill(0.0);
+            }
+        }
+        (patch, Square::dense(side, self.channels))
+    }
 }
 
 /// Transforms the windows of `tiles` tiles from `first` on, of the batch in `source`, into `windows` (positions, tiles and
@@ -303,28 +355,17 @@ fn transform_windows<S: Simd>(
     source: &[f32],
     first: usize,
     tiles: usize,
-    zeros: &[f32],
+    patch: &mut [f32],
     windows: &mut [f32],
 ) {
-    let Grid { rows, columns, channels, padding, .. } = grid;
+    let plane = Plane { size: [grid.rows, grid.columns], channels: grid.channels };
     let position_len = windows.len() / POSITIONS;
-    assert!(zeros.len() >= channels && channels % LANES == 0 && position_len >= tiles * channels);
-    for (t, index) in (first..first + tiles).enumerate() {
-        let (image, [top, left]) = grid.tile(index);
+    for t in 0..tiles {
+        let (image, corner) = grid.tile(first + t);
         let image = &source[image * grid.image_len()..][..grid.image_len()];
-        let window = Square::<WINDOW>::new(channels, |i, j| {
-            match (top + i).checked_sub(padding[0]).zip((left + j).checked_sub(padding[1])) {
-                Some((row, column)) if row < rows && column < columns => &image[(row * columns + column) * channels..],
-                _ => zeros,
-            }
-        });
-        for c in (0..channels).step_by(LANES) {
-            let transformed = both_ways(simd, WindowTransform, &window, c);
-            for (p, value) in transformed.as_flattened().iter().enumerate() {
-                // SAFETY: p is below POSITIONS, t below `tiles`, and c + LANES at most `channels`.
-                unsafe { simd.store_ptr(*value, windows.as_mut_ptr().add(p * position_len + t * channels + c)) };
-            }
-        }
+        let corner = [0, 1].map(|axis| corner[axis] as isize - grid.padding[axis] as isize);
+        let to = Square { first: t * grid.channels, row: WINDOW * position_len, column: position_len };
+        both_ways(simd, WindowTransform, grid.channels, plane.window(image, corner, WINDOW, patch), (windows, to));
     }
 }
 
@@ -351,11 +392,10 @@ impl Body for Task<'_> {
             0 => out_rows.div_ceil(TILE) * tile_columns,
             images => images * tile_rows * tile_columns,
         };
-        let (zeros, scratch) = scratch.split_at_mut(channels);
+        let (patch, scratch) = scratch.split_at_mut(patch_len(channels, out_channels));
         let [window_len, product_len] = [tiles * channels + GAP, tiles * out_channels + GAP];
         let (windows, products) = scratch.split_at_mut(POSITIONS * window_len);
-        zeros.fill(0.0);
-        transform_windows(simd, grid, source, first, tiles, zeros, windows);
+        transform_windows(simd, grid, source, first, tiles, patch, windows);
         for position in 0..POSITIONS {
             let a = &windows[position * window_len..][..window_len];
             let c = &mut products[position * product_len..][..product_len];
@@ -364,35 +404,42 @@ impl Body for Task<'_> {
                 for (panel, b) in packed.chunks_exact(POSITIONS * channels * NR).enumerate() {
                     let b = &b[(position * channels + depth) * NR..][..length * NR];
                     for tile_index in (0..tiles).step_by(MR) {
-                        let row = |i: usize| (tile_index + i).min(tiles - 1);
-                        let offsets = std::array::from_fn(|i| row(i) * channels + depth);
+                        let (mut offsets, mut rows) = ([0; MR], [0; MR]);
+                        for i in 0..MR {
+                            offsets[i] = (tile_index + i).min(tiles - 1) * channels + depth;
+                            rows[i] = (tile_index + i) * out_channels + panel * NR;
+                        }
                         let strip = Strip { a, offsets, step: 1, segments: 1, length, segment: 0, b_segment: 0 };
-                        let rows = std::array::from_fn(|i| {
-                            (tile_index + i < tiles).then_some((tile_index + i) * out_channels + panel * NR)
-                        });
-                        tile(simd, &strip, b, c, rows, NR.min(out_channels - panel * NR), depth > 0);
+                        let place = Place { rows, height: MR.min(tiles - tile_index), width: NR.min(out_channels - panel * NR) };
+                        tile(simd, &strip, b, c, &place, depth > 0);
                     }
                 }
             }
         }
         // Where the first output row lies in its image; a task of several images begins with one.
         let (first_image, [first_row, _]) = grid.tile(first);
+        let plane = Plane { size: grid.out, channels: out_channels };
         for t in 0..tiles {
             let (image, [top, left]) = grid.tile(first + t);
             let row = (image - first_image) * grid.out[0] + top - first_row;
+            let from = (&*products, Square { first: t * out_channels, row: WINDOW * product_len, column: product_len });
             let (height, width) = (TILE.min(grid.out[0] - top), TILE.min(grid.out[1] - left));
-            let square =
-                Square::<WINDOW>::new(out_channels, |i, j| &products[(i * WINDOW + j) * product_len + t * out_channels..]);
-            for k in (0..out_channels).step_by(LANES) {
-                let outputs = both_ways(simd, OutputTransform, &square, k);
-                for (i, outputs) in outputs.iter().enumerate().take(height) {
-                    for (j, value) in outputs.iter().enumerate().take(width) {
-                        simd.store(*value, &mut output[((row + i) * grid.out[1] + left + j) * out_channels + k..]);
-                    }
-                }
+            if height == TILE && width == TILE {
+                both_ways(simd, OutputTransform, out_channels, from, (output, plane.square(row, left)));
+                continue;
+            }
+            both_ways(simd, OutputTransform, out_channels, from, (&mut *patch, Square::dense(TILE, out_channels)));
+            for i in 0..height {
+                let line = &patch[i * TILE * out_channels..][..width * out_channels];
+                output[plane.square(row + i, left).first..][..line.len()].copy_from_slice(line);
             }
         }
     }
+}
+
+/// Length of the patch that holds a window, or a tile, which reaches beyond its plane.
+fn patch_len(in_channels: usize, out_channels: usize) -> usize {
+    (WINDOW * WINDOW * in_channels).max(TILE * TILE * out_channels)
 }
 
 /// Weights (3, 3, in, out), or their rotation with channels exchanged, transformed and packed as (panels, positions, in, NR).
@@ -413,14 +460,11 @@ impl Body for PackPanel<'_> {
         if width < NR {
             packed.fill(0.0);
         }
+        let matrix = inputs * outputs;
         for c in 0..inputs {
-            let kernel = Square::<3>::new(width, |r, s| &weights[((r * 3 + s) * inputs + c) * outputs + panel * NR..]);
-            for k in (0..width).step_by(LANES) {
-                let transformed = both_ways(simd, KernelTransform, &kernel, k);
-                for (p, value) in transformed.as_flattened().iter().enumerate() {
-                    simd.store(*value, &mut packed[(p * inputs + c) * NR + k..]);
-                }
-            }
+            let from = Square { first: c * outputs + panel * NR, row: 3 * matrix, column: matrix };
+            let to = Square { first: c * NR, row: WINDOW * inputs * NR, column: inputs * NR };
+            both_ways(simd, KernelTransform, width, (weights, from), (&mut *packed, to));
         }
     }
 }
@@ -478,26 +522,40 @@ pub(super) fn backward_data(
     let (inputs, outputs) = (shape.in_channels, shape.out_channels);
     let (rotated, scratch) = scratch.split_at_mut(shape.weight_len());
     let (packed, scratch) = scratch.split_at_mut(grid.packed_len());
-    // Kernel position by kernel position, blocks of out channels: a cache line of the source is read whole.
     par::bands_mut(rotated, inputs * outputs, NR * inputs, |position, block, rotated| {
         let source = &weights[(8 - position) * inputs * outputs..][..inputs * outputs];
-        for (c, source) in source.chunks_exact(outputs).enumerate() {
-            for (target, value) in rotated[c..].iter_mut().step_by(inputs).zip(&source[block * NR..]) {
-                *target = *value;
-            }
-        }
+        transpose(source, outputs, block * NR, rotated, inputs);
     });
     pack_weights(isa, [outputs, inputs], rotated, packed);
     correlate(isa, grid, grad_output, packed, grad_input, scratch);
 }
 
+/// Columns of a matrix with `columns` columns, from `first` on, as the rows of `target`, each of `rows` values. Block by block, so
+/// that every cache line is read and written once.
+fn transpose(source: &[f32], columns: usize, first: usize, target: &mut [f32], rows: usize) {
+    let count = target.len() / rows;
+    for row in (0..rows).step_by(NR) {
+        let height = NR.min(rows - row);
+        let mut block = [[0.0; NR]; NR];
+        for (i, source) in source[row * columns..].chunks_exact(columns).take(height).enumerate() {
+            for (block, value) in block.iter_mut().zip(&source[first..first + count]) {
+                block[i] = *value;
+            }
+        }
+        for (target, block) in target.chunks_exact_mut(rows).zip(&block) {
+            target[row..row + height].copy_from_slice(&block[..height]);
+        }
+    }
+}
+
 /// The parts of the scratch of backward-weights: sums (positions, in, out), then of each segment windows (positions, SEGMENT,
-/// in) and gradients (positions, panels, SEGMENT, NR), and zeros.
+/// in) and gradients (positions, panels, SEGMENT, NR), and a patch of each worker.
 fn gradient_len(shape: ConvShape) -> [usize; 4] {
     let segments = SEGMENTS.min((shape.batch * Grid::forward(shape).tiles()).div_ceil(SEGMENT));
     let (inputs, outputs) = (shape.in_channels, shape.out_channels);
     let [windows, gradients] = segment_len(shape);
-    [POSITIONS * inputs * outputs, segments * windows, segments * gradients, inputs.max(outputs)]
+    let patches = par::workers() * patch_len(inputs, outputs);
+    [POSITIONS * inputs * outputs, segments * windows, segments * gradients, patches]
 }
 
 /// Lengths of a segment's windows and gradients.
@@ -527,9 +585,8 @@ pub(super) fn backward_weights(
     let lens = gradient_len(shape);
     let (sums, scratch) = scratch.split_at_mut(lens[0]);
     let (windows, scratch) = scratch.split_at_mut(lens[1]);
-    let (gradients, zeros) = scratch.split_at_mut(lens[2]);
-    zeros[..lens[3]].fill(0.0);
-    let zeros = &zeros[..lens[3]];
+    let (gradients, patches) = scratch.split_at_mut(lens[2]);
+    let patches = WorkerScratch::new(patches, patch_len(inputs, outputs));
     let segment_len = segment_len(shape);
     let block = windows.len() / segment_len[0] * SEGMENT;
     for first in (0..all).step_by(block) {
@@ -538,7 +595,8 @@ pub(super) fn backward_weights(
         let gradients = &mut gradients[..segments * segment_len[1]];
         par::chunks_mut2((windows, segment_len[0]), (gradients, segment_len[1]), |segment, windows, gradients| {
             let first = first + segment * SEGMENT;
-            isa.run(Segment { grid, input, grad_output, first, tiles: SEGMENT.min(all - first), zeros, windows, gradients });
+            let tiles = SEGMENT.min(all - first);
+            patches.with(|patch| isa.run(Segment { grid, input, grad_output, first, tiles, patch, windows, gradients }));
         });
         let (windows, gradients) = (&*windows, &*gradients);
         par::chunks_mut(sums, inputs * outputs, |position, sums| {
@@ -564,7 +622,7 @@ struct Segment<'a> {
     grad_output: &'a [f32],
     first: usize,
     tiles: usize,
-    zeros: &'a [f32],
+    patch: &'a mut [f32],
     windows: &'a mut [f32],   // (positions, SEGMENT, in)
     gradients: &'a mut [f32], // (positions, panels, SEGMENT, NR)
 }
@@ -574,27 +632,23 @@ impl Body for Segment<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Segment { grid, input, grad_output, first, tiles, zeros, windows, gradients } = self;
+        let Segment { grid, input, grad_output, first, tiles, patch, windows, gradients } = self;
         let outputs = grid.out_channels;
         if tiles < SEGMENT || outputs % NR > 0 {
             windows.fill(0.0);
             gradients.fill(0.0);
         }
-        transform_windows(simd, grid, input, first, tiles, zeros, windows);
+        transform_windows(simd, grid, input, first, tiles, patch, windows);
         let position_len = gradients.len() / POSITIONS;
-        for (t, index) in (first..first + tiles).enumerate() {
-            let (image, [top, left]) = grid.tile(index);
+        let plane = Plane { size: grid.out, channels: outputs };
+        for t in 0..tiles {
+            let (image, corner) = grid.tile(first + t);
             let image = &grad_output[image * grid.out_image_len()..][..grid.out_image_len()];
-            let pixels = Square::<TILE>::new(outputs, |i, j| match (top + i, left + j) {
-                (row, column) if row < grid.out[0] && column < grid.out[1] => &image[(row * grid.out[1] + column) * outputs..],
-                _ => zeros,
-            });
-            for k in (0..outputs).step_by(LANES) {
-                let transformed = both_ways(simd, GradientTransform, &pixels, k);
-                let place = (k / NR * SEGMENT + t) * NR + k % NR;
-                for (p, value) in transformed.as_flattened().iter().enumerate() {
-                    simd.store(*value, &mut gradients[p * position_len + place..]);
-                }
+            let (pixels, from) = plane.window(image, corner.map(|place| place as isize), TILE, patch);
+            for k in (0..outputs).step_by(NR) {
+                let from = Square { first: from.first + k, ..from };
+                let to = Square { first: (k * SEGMENT) + t * NR, row: WINDOW * position_len, column: position_len };
+                both_ways(simd, GradientTransform, NR.min(outputs - k), (pixels, from), (&mut *gradients, to));
             }
         }
     }
@@ -622,10 +676,14 @@ impl Body for AddProducts<'_> {
         for panel in (0..outputs).step_by(NR) {
             let b = &gradients[position * (SEGMENT * columns + GAP) + panel * SEGMENT..];
             for first in (0..inputs).step_by(MR) {
-                let offsets = std::array::from_fn(|i| position * (SEGMENT * inputs + GAP) + (first + i).min(inputs - 1));
+                let (mut offsets, mut rows) = ([0; MR], [0; MR]);
+                for i in 0..MR {
+                    offsets[i] = position * (SEGMENT * inputs + GAP) + (first + i).min(inputs - 1);
+                    rows[i] = (first + i) * outputs + panel;
+                }
                 let strip = Strip { a: windows, offsets, step: inputs, segments, length: SEGMENT, segment, b_segment };
-                let rows = std::array::from_fn(|i| (first + i < inputs).then_some((first + i) * outputs + panel));
-                tile(simd, &strip, b, sums, rows, NR.min(outputs - panel), add);
+                let place = Place { rows, height: MR.min(inputs - first), width: NR.min(outputs - panel) };
+                tile(simd, &strip, b, sums, &place, add);
             }
         }
     }
@@ -644,15 +702,19 @@ impl Body for WeightRow<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let WeightRow { channel, channels: [inputs, outputs], sums, kernel } = self;
-        let sums = Square::<WINDOW>::new(outputs, |i, j| &sums[((i * WINDOW + j) * inputs + channel) * outputs..]);
-        for k in (0..outputs).step_by(LANES) {
-            let weights = both_ways(simd, WeightTransform, &sums, k);
-            for (r, weights) in weights.iter().enumerate() {
-                for (s, value) in weights.iter().enumerate() {
-                    simd.store(*value, &mut kernel[r * 3 + s][k..]);
-                }
+        let WeightRow { channel, channels: [inputs, outputs], sums, mut kernel } = self;
+        let matrix = inputs * outputs;
+        let mut weights = [0.0; 9 * BLOCK];
+        for k in (0..outputs).step_by(BLOCK) {
+            let len = BLOCK.min(outputs - k);
+            let from = Square { first: channel * outputs + k, row: WINDOW * matrix, column: matrix };
+            both_ways(simd, WeightTransform, len, (sums, from), (&mut weights, Square::dense(3, len)));
+            for (plane, weights) in kernel.iter_mut().zip(weights.chunks_exact(len)) {
+                plane[k..k + len].copy_from_slice(weights);
             }
         }
     }
 }
+
+/// Output channels whose gradients are computed before they are put in their places.
+const BLOCK: usize = 64;

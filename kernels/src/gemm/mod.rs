@@ -4,7 +4,7 @@
 mod tile;
 
 pub use tile::{MR, NR};
-pub(crate) use tile::{Strip, tile};
+pub(crate) use tile::{Place, Strip, tile};
 
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
@@ -122,8 +122,12 @@ impl Body for Rows<'_> {
                     let row = strip * MR;
                     let offsets = std::array::from_fn(|i| i);
                     let strip = Strip { a, offsets, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0 };
-                    let rows = std::array::from_fn(|i| (row + i < rows).then_some((row + i) * n + panel * NR));
-                    tile(simd, &strip, b, c, rows, NR.min(n - panel * NR), first > 0);
+                    let place = Place {
+                        rows: std::array::from_fn(|i| (row + i) * n + panel * NR),
+                        height: MR.min(rows - row),
+                        width: NR.min(n - panel * NR),
+                    };
+                    tile(simd, &strip, b, c, &place, first > 0);
                 }
             }
         }

@@ -24,19 +24,18 @@ pub(crate) struct Strip<'a> {
     pub b_segment: usize,
 }
 
-/// `C[i][0..width] (+)= sum over s, p of A[i][s][p] * B[s][p][0..width]` for the first rows, whose offset into `c` is given.
+/// Where the results of one tile go: row i to the `width` values from `c[rows[i]]` on, for the first `height` rows.
+pub(crate) struct Place {
+    pub rows: [usize; MR],
+    pub height: usize,
+    pub width: usize,
+}
+
+/// `C[i][0..width] (+)= sum over s, p of A[i][s][p] * B[s][p][0..width]`.
 ///
 /// Sums run in the order of s and p, one accumulator an element; `add` continues the sum that `c` holds.
 #[inline(always)]
-pub(crate) fn tile<S: Simd>(
-    simd: S,
-    strip: &Strip,
-    b: &[f32],
-    c: &mut [f32],
-    rows: [Option<usize>; MR],
-    width: usize,
-    add: bool,
-) {
+pub(crate) fn tile<S: Simd>(simd: S, strip: &Strip, b: &[f32], c: &mut [f32], place: &Place, add: bool) {
     let Strip { a, offsets, step, segments, length, segment, b_segment } = *strip;
     let (segments_before, length_before) = (segments.max(1) - 1, length.max(1) - 1);
     assert!(segments * length == 0 || segments_before * b_segment + length * NR <= b.len());
@@ -64,24 +63,33 @@ pub(crate) fn tile<S: Simd>(
             }
         }
     }
+    let Place { rows, height, width } = *place;
+    if height == MR && width == NR {
+        assert!(rows.iter().all(|row| row + NR <= c.len()));
+        for i in 0..MR {
+            // SAFETY: the assertion above.
+            unsafe {
+                let c = c.as_mut_ptr().add(rows[i]);
+                let [mut left, mut right] = sums[i];
+                if add {
+                    left = simd.add(simd.load_ptr(c), left);
+                    right = simd.add(simd.load_ptr(c.add(LANES)), right);
+                }
+                simd.store_ptr(left, c);
+                simd.store_ptr(right, c.add(LANES));
+            }
+        }
+        return;
+    }
     // Through memory: were `sums` indexed by a variable below, the compiler would keep it in memory inside the loops above.
     let mut done = [[0.0; NR]; MR];
     for i in 0..MR {
         simd.store(sums[i][0], &mut done[i]);
         simd.store(sums[i][1], &mut done[i][LANES..]);
     }
-    for (offset, done) in rows.iter().zip(&done) {
-        let Some(offset) = *offset else { break };
-        let c = &mut c[offset..offset + width];
-        if width == NR {
-            for (c, done) in c.chunks_exact_mut(LANES).zip(done.chunks_exact(LANES)) {
-                let sum = simd.load(done);
-                simd.store(if add { simd.add(simd.load(c), sum) } else { sum }, c);
-            }
-        } else {
-            for (c, sum) in c.iter_mut().zip(done) {
-                *c = if add { *c + sum } else { *sum };
-            }
+    for (row, done) in rows.iter().zip(&done).take(height) {
+        for (c, sum) in c[*row..][..width].iter_mut().zip(done) {
+            *c = if add { *c + sum } else { *sum };
         }
     }
 }
