@@ -2,7 +2,7 @@
 //! `cargo bench --bench conv`; throughput is in FLOP/s ("elements" are multiplications and additions).
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use osteon_kernels::conv::{Algorithm, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue};
 use osteon_kernels::gemm::{self, GemmShape};
 use osteon_kernels::simd::Isa;
 
@@ -46,7 +46,7 @@ fn convolutions(criterion: &mut Criterion) {
             algorithm.pack(isa, shape, &weights, &mut packed);
             let mut scratch = vec![0.0; algorithm.forward_scratch_len(shape)];
             group.bench_function(name("forward"), |b| {
-                b.iter(|| algorithm.forward(isa, shape, &input, &packed, &mut output, &mut scratch));
+                b.iter(|| algorithm.forward(isa, shape, &input, &packed, Epilogue::default(), &mut output, &mut scratch));
             });
             let mut scratch = vec![0.0; algorithm.backward_data_scratch_len(shape)];
             group.bench_function(name("backward-data"), |b| {

@@ -55,7 +55,7 @@ fn ops(criterion: &mut Criterion) {
         time(criterion, "add", 3.0, stage, || elementwise::add(isa, &input, &grad, &mut output));
         time(criterion, "add_assign", 3.0, stage, || elementwise::add_assign(isa, &mut output, &input));
 
-        let norm = NormShape { pixels, channels };
+        let norm = NormShape { pixels, channels, relu: true };
         let mut scratch = vec![0.0; norm::scratch_len(norm)];
         let (gamma, beta) = (values(channels), values(channels));
         let (mut mean, mut inv_std, mut variance) = (gamma.clone(), gamma.clone(), gamma.clone());
@@ -70,7 +70,20 @@ fn ops(criterion: &mut Criterion) {
         let (mut grad_gamma, mut grad_beta) = (gamma.clone(), gamma.clone());
         time(criterion, "norm_backward", 5.0, stage, || {
             let (gamma_out, beta_out) = (&mut grad_gamma, &mut grad_beta);
-            norm::backward(isa, norm, &input, &grad, &gamma, &running, &running, &mut output, gamma_out, beta_out, &mut scratch);
+            norm::backward(
+                isa,
+                norm,
+                &input,
+                &grad,
+                &gamma,
+                &beta,
+                &running,
+                &running,
+                &mut output,
+                gamma_out,
+                beta_out,
+                &mut scratch,
+            );
         });
 
         if channels == 64 {

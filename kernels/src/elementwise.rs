@@ -239,6 +239,20 @@ impl PixelMap<2, 0> for Add {
     }
 }
 
+/// `output = max(a + b, 0)`; NaN stays NaN. Its backward is [`relu_backward`]'s, and hands the same gradient to both.
+pub fn add_relu(isa: Isa, a: &[f32], b: &[f32], output: &mut [f32]) {
+    map(isa, AddRelu, [a, b], output);
+}
+
+#[derive(Clone, Copy)]
+struct AddRelu;
+impl PixelMap<2, 0> for AddRelu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [a, b]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
+        simd.max(simd.splat(0.0), simd.add(a, b))
+    }
+}
+
 /// `target += b`.
 pub fn add_assign(isa: Isa, target: &mut [f32], b: &[f32]) {
     assert_eq!(target.len(), b.len(), "inputs of unequal lengths");

@@ -15,6 +15,8 @@ pub struct NormShape {
     pub pixels: usize,
     /// Channels of a pixel.
     pub channels: usize,
+    /// Whether the output is `max(output, 0)`: ReLU in the same pass.
+    pub relu: bool,
 }
 
 impl NormShape {
@@ -62,7 +64,7 @@ pub fn forward_training(
     variance: &mut [f32], // (channels)
     scratch: &mut [f32],
 ) {
-    let NormShape { pixels, channels } = shape;
+    let NormShape { pixels, channels, .. } = shape;
     check(shape, &[input, output], &[gamma, beta, mean, inv_std, variance], scratch);
     let (partial, scale) = scratch.split_at_mut(3 * shape.chunks() * channels);
     let chunk = chunk_pixels(channels);
@@ -81,7 +83,35 @@ pub fn forward_training(
         inv_std[c] = inverse_std(variance[c], epsilon);
         scale[c] = gamma[c] * inv_std[c];
     }
-    map_pixels(isa, Normalise, channels, [input], [mean, &scale[..channels], beta], output);
+    normalise(isa, shape, input, mean, &scale[..channels], beta, output);
+}
+
+/// The output of [`forward_training`] again, from what it left.
+pub fn forward_again(
+    isa: Isa,
+    shape: NormShape,
+    input: &[f32],      // (pixels, channels)
+    gamma: &[f32],      // (channels)
+    beta: &[f32],       // (channels)
+    mean: &[f32],       // (channels) of the batch
+    inv_std: &[f32],    // (channels) of the batch
+    output: &mut [f32], // (pixels, channels)
+    scratch: &mut [f32],
+) {
+    check(shape, &[input, output], &[gamma, beta, mean, inv_std], scratch);
+    let scale = &mut scratch[..shape.channels];
+    for c in 0..shape.channels {
+        scale[c] = gamma[c] * inv_std[c];
+    }
+    normalise(isa, shape, input, mean, scale, beta, output);
+}
+
+fn normalise(isa: Isa, shape: NormShape, input: &[f32], mean: &[f32], scale: &[f32], beta: &[f32], output: &mut [f32]) {
+    if shape.relu {
+        map_pixels(isa, NormaliseRelu, shape.channels, [input], [mean, scale, beta], output);
+    } else {
+        map_pixels(isa, Normalise, shape.channels, [input], [mean, scale, beta], output);
+    }
 }
 
 /// 1 / sqrt(variance + epsilon), rounded once.
@@ -97,6 +127,23 @@ impl PixelMap<1, 3> for Normalise {
     fn apply<S: Simd>(self, simd: S, [x]: [S::F32; 1], [mean, scale, beta]: [S::F32; 3]) -> S::F32 {
         simd.mul_add(simd.sub(x, mean), scale, beta)
     }
+}
+
+/// The larger of [`Normalise`] and 0; NaN stays NaN.
+#[derive(Clone, Copy)]
+struct NormaliseRelu;
+impl PixelMap<1, 3> for NormaliseRelu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: [S::F32; 1], vectors: [S::F32; 3]) -> S::F32 {
+        simd.max(simd.splat(0.0), Normalise.apply(simd, x, vectors))
+    }
+}
+
+/// The gradient that reaches the normalised value beneath a ReLU: `g` where that value is above 0, else 0.
+#[inline(always)]
+fn beneath_relu<S: Simd>(simd: S, x: S::F32, vectors: [S::F32; 3], g: S::F32) -> S::F32 {
+    let zero = simd.splat(0.0);
+    simd.select_gt(Normalise.apply(simd, [x], vectors), zero, g, zero)
 }
 
 /// Mean and sum of squares around it, of one chunk.
@@ -216,7 +263,7 @@ pub fn forward_inference(
     for c in 0..shape.channels {
         scale[c] = gamma[c] * inverse_std(running_var[c], epsilon);
     }
-    map_pixels(isa, Normalise, shape.channels, [input], [running_mean, scale, beta], output);
+    normalise(isa, shape, input, running_mean, scale, beta, output);
 }
 
 /// Gradients of [`forward_training`]. With `x' = (x - mean) * inv_std` and `n` pixels:
@@ -227,6 +274,7 @@ pub fn backward(
     input: &[f32],          // (pixels, channels)
     grad_output: &[f32],    // (pixels, channels)
     gamma: &[f32],          // (channels)
+    beta: &[f32],           // (channels)
     mean: &[f32],           // (channels) of the batch
     inv_std: &[f32],        // (channels) of the batch
     grad_input: &mut [f32], // (pixels, channels)
@@ -234,15 +282,21 @@ pub fn backward(
     grad_beta: &mut [f32],  // (channels)
     scratch: &mut [f32],
 ) {
-    let NormShape { pixels, channels } = shape;
-    check(shape, &[input, grad_output, grad_input], &[gamma, mean, inv_std, grad_gamma, grad_beta], scratch);
+    let NormShape { pixels, channels, .. } = shape;
+    check(shape, &[input, grad_output, grad_input], &[gamma, beta, mean, inv_std, grad_gamma, grad_beta], scratch);
     let (partial, vectors) = scratch.split_at_mut(2 * shape.chunks() * channels);
+    let (scale, vectors) = vectors.split_at_mut(channels);
+    for c in 0..channels {
+        scale[c] = gamma[c] * inv_std[c];
+    }
+    let scale = &*scale;
     let chunk = chunk_pixels(channels);
     // partial: (chunks, 2, channels): the sums of g and of g (x - mean).
     par::chunks_mut(partial, 2 * channels, |i, partial| {
         let range = i * chunk * channels..pixels.min((i + 1) * chunk) * channels;
         let (sum, product) = partial.split_at_mut(channels);
-        isa.run(GradientSums { channels, input: &input[range.clone()], grad: &grad_output[range], mean, sum, product });
+        let vectors = [mean, scale, beta];
+        isa.run(GradientSums { shape, input: &input[range.clone()], grad: &grad_output[range], vectors, sum, product });
     });
     let partial = &*partial;
     par::chunks_mut2((grad_beta, COMBINE_CHANNELS), (grad_gamma, COMBINE_CHANNELS), |i, beta, gamma| {
@@ -260,15 +314,18 @@ pub fn backward(
             gamma[c] = (sums[1][c] * f64::from(inv_std[first + c])) as f32;
         }
     });
-    let (scale, vectors) = vectors.split_at_mut(channels);
     let (mean_grad, slope) = vectors.split_at_mut(channels);
     let slope = &mut slope[..channels];
     for c in 0..channels {
-        scale[c] = gamma[c] * inv_std[c];
         mean_grad[c] = grad_beta[c] / pixels as f32;
         slope[c] = grad_gamma[c] * inv_std[c] / pixels as f32;
     }
-    map_pixels(isa, GradInput, channels, [input, grad_output], [mean, scale, mean_grad, slope], grad_input);
+    if shape.relu {
+        let vectors = [mean, scale, mean_grad, slope, beta];
+        map_pixels(isa, GradInputRelu, channels, [input, grad_output], vectors, grad_input);
+    } else {
+        map_pixels(isa, GradInput, channels, [input, grad_output], [mean, scale, mean_grad, slope], grad_input);
+    }
 }
 
 /// `scale * ((g - mean_grad) - (x - mean) * slope)`
@@ -282,23 +339,38 @@ impl PixelMap<2, 4> for GradInput {
     }
 }
 
+/// [`GradInput`] of the gradient beneath the ReLU.
+#[derive(Clone, Copy)]
+struct GradInputRelu;
+impl PixelMap<2, 5> for GradInputRelu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [x, g]: [S::F32; 2], [mean, scale, mean_grad, slope, beta]: [S::F32; 5]) -> S::F32 {
+        let g = beneath_relu(simd, x, [mean, scale, beta], g);
+        GradInput.apply(simd, [x, g], [mean, scale, mean_grad, slope])
+    }
+}
+
 struct GradientSums<'a> {
-    channels: usize,
-    input: &'a [f32],       // (pixels of the chunk, channels)
-    grad: &'a [f32],        // (pixels of the chunk, channels)
-    mean: &'a [f32],        // (channels)
-    sum: &'a mut [f32],     // (channels)
-    product: &'a mut [f32], // (channels)
+    shape: NormShape,
+    input: &'a [f32],        // (pixels of the chunk, channels)
+    grad: &'a [f32],         // (pixels of the chunk, channels)
+    vectors: [&'a [f32]; 3], // mean, scale, beta
+    sum: &'a mut [f32],      // (channels)
+    product: &'a mut [f32],  // (channels)
 }
 
 impl Body for GradientSums<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let GradientSums { channels, input, grad, mean, sum, product } = self;
+        let GradientSums { shape, input, grad, vectors, sum, product } = self;
         sum.fill(0.0);
         product.fill(0.0);
-        add_pixels(simd, Products, channels, [input, grad], [mean], [sum, product]);
+        if shape.relu {
+            add_pixels(simd, ProductsRelu, shape.channels, [input, grad], vectors, [sum, product]);
+        } else {
+            add_pixels(simd, Products, shape.channels, [input, grad], [vectors[0]], [sum, product]);
+        }
     }
 }
 
@@ -309,6 +381,17 @@ impl PixelSums<2, 1, 2> for Products {
     #[inline(always)]
     fn add<S: Simd>(self, simd: S, [x, g]: [S::F32; 2], [mean]: [S::F32; 1], [sum, product]: [S::F32; 2]) -> [S::F32; 2] {
         [simd.add(sum, g), simd.mul_add(g, simd.sub(x, mean), product)]
+    }
+}
+
+/// [`Products`] of the gradient beneath the ReLU.
+#[derive(Clone, Copy)]
+struct ProductsRelu;
+impl PixelSums<2, 3, 2> for ProductsRelu {
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, [x, g]: [S::F32; 2], vectors: [S::F32; 3], sums: [S::F32; 2]) -> [S::F32; 2] {
+        let g = beneath_relu(simd, x, vectors, g);
+        Products.add(simd, [x, g], [vectors[0]], sums)
     }
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{error, values, wide};
-use osteon_kernels::conv::{Algorithm, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue};
 use osteon_kernels::gemm::{self, GemmShape};
 use osteon_kernels::par::Pool;
 use osteon_kernels::simd::Isa;
@@ -22,7 +22,15 @@ fn passes(isa: Isa, algorithm: Algorithm, shape: ConvShape) -> [Vec<f32>; 3] {
     let mut packed = dirty(algorithm.packed_len(shape));
     algorithm.pack(isa, shape, &weights, &mut packed);
     let mut output = dirty(shape.output_len());
-    algorithm.forward(isa, shape, &input, &packed, &mut output, &mut dirty(algorithm.forward_scratch_len(shape)));
+    algorithm.forward(
+        isa,
+        shape,
+        &input,
+        &packed,
+        Epilogue::default(),
+        &mut output,
+        &mut dirty(algorithm.forward_scratch_len(shape)),
+    );
     let mut grad_input = dirty(shape.input_len());
     let mut scratch = dirty(algorithm.backward_data_scratch_len(shape));
     algorithm.backward_data(isa, shape, &grad_output, &weights, &mut grad_input, &mut scratch);

@@ -100,7 +100,24 @@ impl Norm {
         let mut grads = [dirty(input.len()), dirty(c), dirty(c)];
         let [grad_input, grad_gamma, grad_beta] = &mut grads;
         scratch.fill(f32::NAN);
-        norm::backward(isa, shape, input, grad_output, gamma, &mean, &inv_std, grad_input, grad_gamma, grad_beta, &mut scratch);
+        norm::backward(
+            isa,
+            shape,
+            input,
+            grad_output,
+            gamma,
+            beta,
+            &mean,
+            &inv_std,
+            grad_input,
+            grad_gamma,
+            grad_beta,
+            &mut scratch,
+        );
+        let mut again = dirty(input.len());
+        scratch.fill(f32::NAN);
+        norm::forward_again(isa, shape, input, gamma, beta, &mean, &inv_std, &mut again, &mut scratch);
+        assert_eq!(output, again, "{isa:?}");
         Norm { output, mean, inv_std, variance, inference, grads }
     }
 }
@@ -110,11 +127,26 @@ const EPSILON: f32 = 1e-5;
 const SPREAD: f64 = 0.577;
 
 fn check_norm(pixels: usize, channels: usize, seed: u64) {
-    let shape = NormShape { pixels, channels };
-    let (input, grad_output) = (values(pixels * channels, seed), values(pixels * channels, seed + 1));
+    for relu in [false, true] {
+        check_norm_with(pixels, channels, seed, relu);
+    }
+}
+
+fn check_norm_with(pixels: usize, channels: usize, seed: u64, relu: bool) {
+    let shape = NormShape { pixels, channels, relu };
+    let (input, mut grad_output) = (values(pixels * channels, seed), values(pixels * channels, seed + 1));
     let (gamma, beta) = (values(channels, seed + 2), values(channels, seed + 3));
-    let expected = reference::norm::forward_training(f64::from(EPSILON), &wide(&input), &wide(&gamma), &wide(&beta));
-    let backward = [&input, &grad_output, &gamma].map(|x| wide(x));
+    let mut expected = reference::norm::forward_training(f64::from(EPSILON), &wide(&input), &wide(&gamma), &wide(&beta));
+    let mut backward = [&input, &grad_output, &gamma].map(|x| wide(x));
+    if relu {
+        // A value that f32 rounds to the other side of 0 would pass or stop its gradient: those so near get none.
+        for (i, y) in expected.output.iter().enumerate().filter(|(_, y)| y.abs() < 1e-5) {
+            assert!(y.is_finite());
+            (grad_output[i], backward[1][i]) = (0.0, 0.0);
+        }
+        expected.output = reference::elementwise::relu(&expected.output);
+        backward[1] = reference::elementwise::relu_backward(&expected.output, &backward[1]);
+    }
     let grads = reference::norm::backward(&backward[0], &backward[1], &backward[2], &expected.mean, &expected.inv_std);
     for isa in Isa::all() {
         let actual = Norm::run(isa, shape, &input, &gamma, &beta, &grad_output);
@@ -148,7 +180,7 @@ fn norm_of_many_chunks() {
 #[test]
 fn norm_of_a_large_mean_does_not_cancel() {
     let (pixels, channels) = (4099, 24);
-    let shape = NormShape { pixels, channels };
+    let shape = NormShape { pixels, channels, relu: false };
     // The first pixels of each chunk are far from the rest, the worst case for the pilot.
     let mut input: Vec<f32> = values(pixels * channels, 1).iter().map(|x| 577.0 + x).collect();
     input[..40 * channels].fill(560.0);
@@ -163,7 +195,7 @@ fn norm_of_a_large_mean_does_not_cancel() {
 
 #[test]
 fn norm_of_a_constant_is_beta() {
-    let shape = NormShape { pixels: 1000, channels: 3 };
+    let shape = NormShape { pixels: 1000, channels: 3, relu: false };
     let input = vec![123.456; 3000];
     for isa in Isa::all() {
         let actual = Norm::run(isa, shape, &input, &[1.0; 3], &[0.5; 3], &input);
@@ -590,7 +622,7 @@ fn everything(isa: Isa) -> Vec<Vec<f32>> {
         let [mut x, mut factor] = [dirty(input.len()), dirty(maps.len() / 2)];
         attention::scale_pixels_backward(isa, shape, &input, &maps[..maps.len() / 2], &grad, &mut x, &mut factor);
         all.extend([x, factor]);
-        let shape = NormShape { pixels: 4500, channels };
+        let shape = NormShape { pixels: 4500, channels, relu: true };
         let (gamma, beta) = (values(channels, 5), values(channels, 6));
         let norm = Norm::run(isa, shape, &input, &gamma, &beta, &grad);
         all.extend([norm.output, norm.mean, norm.inv_std, norm.variance, norm.inference]);

@@ -55,8 +55,8 @@ pub struct Node {
     arity: usize,
 }
 
-/// Inputs of batch normalisation: x, gamma, beta, running mean, running variance.
-const MAX_INPUTS: usize = 5;
+/// Inputs of a convolution with batch normalisation: x, weight, gamma, beta, running mean, running variance.
+const MAX_INPUTS: usize = 6;
 
 impl Node {
     /// Indices on the tape of the operation's inputs.
@@ -208,21 +208,33 @@ impl<'a> Tape<'a> {
         let mut scratch = self.context.take_scratch(scratch_len);
         // Weights change with every training step; in inference their packed form is kept beside them.
         let (mut fresh, mut kept) = (Vec::new(), None);
-        if let Op::Conv(shape) = *op {
-            match self.slots[inputs[1].0].value {
-                Value::Parameter(id) if !self.records() => kept = Some(self.parameters.packed(id, shape, isa)),
-                _ => {
-                    fresh = self.context.take(Algorithm::choose(Pass::Forward, shape).packed_len(shape));
-                    Algorithm::choose(Pass::Forward, shape).pack(isa, shape, self.value(&inputs[1]), &mut fresh);
-                }
+        let parameter = |var: &Var| match self.slots[var.0].value {
+            Value::Parameter(id) => Some(id),
+            _ => None,
+        };
+        match (*op, parameter(&inputs[1.min(inputs.len() - 1)])) {
+            (Op::ConvNorm { shape, epsilon, .. }, Some(weight)) => {
+                let norm: Vec<ParameterId> = inputs[2..].iter().filter_map(parameter).collect();
+                kept = Some(self.parameters.packed(weight, Some((&norm, epsilon)), shape, isa));
             }
+            (Op::Conv(shape), Some(weight)) if !self.records() => {
+                kept = Some(self.parameters.packed(weight, None, shape, isa));
+            }
+            (Op::Conv(shape), _) => {
+                let algorithm = Algorithm::choose(Pass::Forward, shape);
+                fresh = self.context.take(algorithm.packed_len(shape));
+                algorithm.pack(isa, shape, self.value(&inputs[1]), &mut fresh);
+            }
+            _ => {}
         }
         let mut values: [&[f32]; MAX_INPUTS] = [&[]; MAX_INPUTS];
         for (value, var) in values.iter_mut().zip(inputs) {
             *value = self.value(var);
         }
-        if let Op::Conv(_) = op {
-            values[1] = kept.as_deref().unwrap_or(&fresh);
+        match (op, &kept) {
+            (Op::ConvNorm { .. } | Op::Conv(_), Some(kept)) => [values[1], values[2]] = [&kept.weights, &kept.bias],
+            (Op::Conv(_), None) => values[1] = &fresh,
+            _ => {}
         }
         op.forward(isa, &values[..inputs.len()], &mut output, saved, &mut scratch[..scratch_len]);
         self.context.give_scratch(scratch);
@@ -254,16 +266,44 @@ impl<'a> Tape<'a> {
         Var(self.slots.len() - 1)
     }
 
-    /// Ends a use of a value. After the last one its buffer goes back, unless a backward pass reads it.
+    /// Ends a use of a value. After the last one its buffer goes back, unless a backward pass reads it; and even then, if it can
+    /// be had again at little cost.
     pub fn release(&mut self, var: Var) {
         let slot = &mut self.slots[var.0];
         slot.uses -= 1;
-        if slot.uses == 0 && !slot.reread {
+        if slot.uses == 0 && (!slot.reread || self.can_be_had_again(var.0)) {
             self.free_value(var.0);
             if !self.records() {
                 self.vacant.push(var.0);
             }
         }
+    }
+
+    /// Whether [`restore`](Self::restore) can compute a value once more: its operation is cheap, and its inputs stay, or can be
+    /// had again themselves.
+    fn can_be_had_again(&self, index: usize) -> bool {
+        let stays = |input: &usize| self.slots[*input].reread || matches!(self.slots[*input].value, Value::Parameter(_));
+        self.nodes.get(index).is_some_and(|node| node.op.is_cheap() && node.inputs().iter().all(stays))
+    }
+
+    /// Computes a value once more that was let go of because it can be had again.
+    fn restore(&mut self, index: usize) {
+        if !matches!(self.slots[index].value, Value::Gone) || !self.nodes[index].op.is_cheap() {
+            return;
+        }
+        let node = self.nodes[index].clone();
+        node.inputs().iter().for_each(|&input| self.restore(input));
+        let mut output = self.context.take(node.shape.len());
+        let scratch_len = node.op.forward_scratch_len();
+        let mut scratch = self.context.take_scratch(scratch_len);
+        let mut values: [&[f32]; MAX_INPUTS] = [&[]; MAX_INPUTS];
+        for (value, &input) in values.iter_mut().zip(node.inputs()) {
+            *value = self.value_at(input);
+        }
+        let (isa, saved) = (self.context.isa, &self.slots[index].saved);
+        node.op.forward_again(isa, &values[..node.arity], saved, &mut output, &mut scratch[..scratch_len]);
+        self.context.give_scratch(scratch);
+        self.slots[index].value = Value::Owned(output);
     }
 
     fn free_value(&mut self, index: usize) {
@@ -329,10 +369,14 @@ impl Tape<'_> {
 
     /// From the gradient of node `index` to those of its inputs.
     fn step_back(&mut self, index: usize, op: Op, gradient: Vec<f32>) {
-        if !op.rereads().1 {
+        let (reads_inputs, reads_output) = op.rereads();
+        if !reads_output {
             self.free_unless_held(index); // so that a gradient below may have the buffer
         }
         let node = self.nodes[index].clone();
+        if reads_inputs {
+            node.inputs().iter().for_each(|&input| self.restore(input));
+        }
         let inputs = &node.inputs()[..op.differentiates()];
         let mut grads: [Vec<f32>; 3] = Default::default();
         for (grad, &input) in grads.iter_mut().zip(inputs) {
@@ -473,8 +517,42 @@ impl Tape<'_> {
 
     /// Convolution without bias: x (batch, rows, columns, in), weight (kernel rows, kernel columns, in, out).
     pub fn conv(&mut self, x: Var, weight: Var, stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
-        let [batch, rows, columns, in_channels] = self.sizes("an input", &x)?;
-        let [kernel_rows, kernel_columns, expected_channels, out_channels] = self.sizes("a weight", &weight)?;
+        let shape = self.conv_shape(&x, &weight, stride, padding)?;
+        Ok(self.apply(
+            Op::Conv(shape),
+            [x, weight],
+            [shape.batch, shape.out_rows(), shape.out_columns(), shape.out_channels],
+            &[],
+        ))
+    }
+
+    /// A convolution and batch normalisation over the running statistics, in one pass; for [`Mode::Inference`], as it has no
+    /// gradient.
+    pub fn conv_norm(
+        &mut self,
+        x: Var,
+        weight: ParameterId,
+        stride: [usize; 2],
+        padding: [usize; 2],
+        affine: [ParameterId; 2],
+        running: [ParameterId; 2],
+        epsilon: f32,
+        relu: bool,
+    ) -> Result<Var> {
+        let weight = self.parameter(weight);
+        let shape = self.conv_shape(&x, &weight, stride, padding)?;
+        let [gamma, beta, mean, variance] = [affine[0], affine[1], running[0], running[1]].map(|id| self.parameter(id));
+        for var in [&gamma, &beta, &mean, &variance] {
+            self.expect("a parameter", var, [shape.out_channels])?;
+        }
+        let inputs = [x, weight, gamma, beta, mean, variance];
+        let out = [shape.batch, shape.out_rows(), shape.out_columns(), shape.out_channels];
+        Ok(self.apply(Op::ConvNorm { shape, epsilon, relu }, inputs, out, &[]))
+    }
+
+    fn conv_shape(&self, x: &Var, weight: &Var, stride: [usize; 2], padding: [usize; 2]) -> Result<ConvShape> {
+        let [batch, rows, columns, in_channels] = self.sizes("an input", x)?;
+        let [kernel_rows, kernel_columns, expected_channels, out_channels] = self.sizes("a weight", weight)?;
         let kernel = [kernel_rows, kernel_columns];
         if in_channels != expected_channels {
             return Err(self.misfit(format!("an input of {in_channels} channels where {expected_channels} were expected")));
@@ -483,7 +561,7 @@ impl Tape<'_> {
         if stride.contains(&0) || shape.output_len() == 0 {
             return Err(self.misfit(format!("no room for a {kernel_rows}x{kernel_columns} kernel in {rows}x{columns} pixels")));
         }
-        Ok(self.apply(Op::Conv(shape), [x, weight], [batch, shape.out_rows(), shape.out_columns(), out_channels], &[]))
+        Ok(shape)
     }
 
     /// Batch normalisation of x (batch, rows, columns, channels): over the batch in training, which also moves the running
@@ -495,13 +573,14 @@ impl Tape<'_> {
         running: [ParameterId; 2],
         epsilon: f32,
         momentum: f32,
+        relu: bool,
     ) -> Result<Var> {
         let [batch, rows, columns, channels] = self.sizes("an input", &x)?;
         let [gamma, beta, mean, variance] = [affine[0], affine[1], running[0], running[1]].map(|id| self.parameter(id));
         for var in [&gamma, &beta, &mean, &variance] {
             self.expect("a parameter", var, [channels])?;
         }
-        let shape = NormShape { pixels: batch * rows * columns, channels };
+        let shape = NormShape { pixels: batch * rows * columns, channels, relu };
         let inputs = [x, gamma, beta, mean, variance];
         if self.mode != Mode::Training {
             return Ok(self.apply(Op::FrozenNorm(shape, epsilon), inputs, [batch, rows, columns, channels], &[]));
@@ -539,6 +618,13 @@ impl Tape<'_> {
         let shape = self.shape(&a);
         self.expect("a second term", &b, shape)?;
         Ok(self.apply(Op::Add, [a, b], shape, &[]))
+    }
+
+    /// `max(a + b, 0)`, of one shape.
+    pub fn add_relu(&mut self, a: Var, b: Var) -> Result<Var> {
+        let shape = self.shape(&a);
+        self.expect("a second term", &b, shape)?;
+        Ok(self.apply(Op::AddRelu, [a, b], shape, &[]))
     }
 
     /// Maximum of windows of x (batch, rows, columns, channels).

@@ -4,7 +4,7 @@
 
 use super::ParameterId;
 use osteon_kernels::attention;
-use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
+use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
 use osteon_kernels::elementwise;
 use osteon_kernels::linear::{self, LinearShape};
 use osteon_kernels::norm::{self, NormShape};
@@ -22,6 +22,16 @@ pub enum Op {
     Parameter(ParameterId),
     /// x, weight
     Conv(ConvShape),
+    /// x, weight, gamma, beta, running mean, running variance: a convolution and batch normalisation over the running
+    /// statistics in one pass. In inference only.
+    ConvNorm {
+        /// Of the convolution.
+        shape: ConvShape,
+        /// Of the batch normalisation.
+        epsilon: f32,
+        /// Whether ReLU follows.
+        relu: bool,
+    },
     /// x, gamma, beta, running mean, running variance; over the batch's own statistics.
     BatchNorm(NormShape, f32),
     /// The same inputs; over the running statistics.
@@ -32,6 +42,8 @@ pub enum Op {
     Sigmoid,
     /// a, b
     Add,
+    /// a, b; the larger of their sum and 0.
+    AddRelu,
     /// x
     MaxPool(PoolShape),
     /// x
@@ -74,11 +86,16 @@ impl Op {
             Op::Input => "input",
             Op::Parameter(_) => "parameter",
             Op::Conv(_) => "conv",
+            Op::ConvNorm { relu: false, .. } => "conv, batch norm",
+            Op::ConvNorm { relu: true, .. } => "conv, batch norm, relu",
+            Op::BatchNorm(s, _) if s.relu => "batch norm, relu",
             Op::BatchNorm(..) => "batch norm",
+            Op::FrozenNorm(s, _) if s.relu => "batch norm, running statistics, relu",
             Op::FrozenNorm(..) => "batch norm, running statistics",
             Op::Relu => "relu",
             Op::Sigmoid => "sigmoid",
             Op::Add => "add",
+            Op::AddRelu => "add, relu",
             Op::MaxPool(_) => "max pool",
             Op::AveragePool(_) => "average pool",
             Op::GlobalAverage(_) => "global average",
@@ -94,7 +111,7 @@ impl Op {
     /// Floating-point operations of the forward pass that are multiplications with weights: convolutions and linear layers.
     pub fn flops(&self) -> u64 {
         match self {
-            Op::Conv(shape) => shape.flops(),
+            Op::Conv(shape) | Op::ConvNorm { shape, .. } => shape.flops(),
             Op::Linear(s) => 2 * (s.batch * s.in_features * s.out_features) as u64,
             _ => 0,
         }
@@ -103,8 +120,8 @@ impl Op {
     /// How many of the inputs, from the first, can have a gradient.
     pub(super) fn differentiates(&self) -> usize {
         match self {
-            Op::Input | Op::Parameter(_) => 0,
-            Op::Conv(_) | Op::Add | Op::ScaleChannels(_) | Op::ScalePixels(_) => 2,
+            Op::Input | Op::Parameter(_) | Op::ConvNorm { .. } => 0,
+            Op::Conv(_) | Op::Add | Op::AddRelu | Op::ScaleChannels(_) | Op::ScalePixels(_) => 2,
             Op::BatchNorm(..) | Op::Linear(_) => 3,
             _ => 1,
         }
@@ -114,7 +131,8 @@ impl Op {
     pub(super) fn rereads(&self) -> (bool, bool) {
         match self {
             Op::Conv(_) | Op::BatchNorm(..) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::Linear(_) => (true, false),
-            Op::Relu | Op::Sigmoid => (false, true),
+            Op::FrozenNorm(s, _) => (false, s.relu),
+            Op::Relu | Op::AddRelu | Op::Sigmoid => (false, true),
             _ => (false, false),
         }
     }
@@ -134,7 +152,7 @@ impl Op {
     /// Length of the scratch of forward.
     pub(super) fn forward_scratch_len(&self) -> usize {
         match *self {
-            Op::Conv(s) => Algorithm::choose(Pass::Forward, s).forward_scratch_len(s),
+            Op::Conv(s) | Op::ConvNorm { shape: s, .. } => Algorithm::choose(Pass::Forward, s).forward_scratch_len(s),
             Op::BatchNorm(s, _) | Op::FrozenNorm(s, _) => norm::scratch_len(s),
             _ => 0,
         }
@@ -152,11 +170,15 @@ impl Op {
         }
     }
 
-    /// Overwrites `output`. A convolution's second input is its *packed* weight.
+    /// Overwrites `output`. A convolution's second input is its *packed* weight; batch normalisation is folded into it, and the
+    /// third input is then the bias.
     pub(super) fn forward(&self, isa: Isa, inputs: &[&[f32]], output: &mut [f32], saved: &mut Saved, scratch: &mut [f32]) {
         match *self {
             Op::Input | Op::Parameter(_) => unreachable!("a leaf has its value"),
-            Op::Conv(s) => Algorithm::choose(Pass::Forward, s).forward(isa, s, inputs[0], inputs[1], output, scratch),
+            Op::Conv(s) => conv(isa, s, inputs, Epilogue::default(), output, scratch),
+            Op::ConvNorm { shape, relu, .. } => {
+                conv(isa, shape, inputs, Epilogue { bias: Some(inputs[2]), relu }, output, scratch);
+            }
             Op::BatchNorm(s, epsilon) => {
                 let (mean, rest) = saved.floats.split_at_mut(s.channels);
                 let (inv_std, variance) = rest.split_at_mut(s.channels);
@@ -173,6 +195,7 @@ impl Op {
             Op::Relu => elementwise::relu(isa, inputs[0], output),
             Op::Sigmoid => elementwise::sigmoid(isa, inputs[0], output),
             Op::Add => elementwise::add(isa, inputs[0], inputs[1], output),
+            Op::AddRelu => elementwise::add_relu(isa, inputs[0], inputs[1], output),
             Op::MaxPool(s) => pool::max_pool(isa, s, inputs[0], output, &mut saved.indices),
             Op::AveragePool(s) => pool::average_pool(isa, s, inputs[0], output),
             Op::GlobalAverage(s) => reduce::global_average(isa, s, inputs[0], output),
@@ -185,6 +208,24 @@ impl Op {
                 let Saved { floats: probabilities, indices: labels } = saved;
                 output[0] = softmax::cross_entropy(isa, batch, classes, inputs[0], labels, probabilities);
             }
+        }
+    }
+
+    /// Whether [`forward_again`](Self::forward_again) can compute the output a second time, at the cost of one pass.
+    pub(super) fn is_cheap(&self) -> bool {
+        matches!(self, Op::BatchNorm(..) | Op::ScaleChannels(_))
+    }
+
+    /// Overwrites `output` with what [`forward`](Self::forward) made of the same inputs, bit for bit.
+    pub(super) fn forward_again(&self, isa: Isa, inputs: &[&[f32]], saved: &Saved, output: &mut [f32], scratch: &mut [f32]) {
+        match *self {
+            Op::BatchNorm(s, _) => {
+                let (mean, rest) = saved.floats.split_at(s.channels);
+                let [x, gamma, beta] = [inputs[0], inputs[1], inputs[2]];
+                norm::forward_again(isa, s, x, gamma, beta, mean, &rest[..s.channels], output, scratch);
+            }
+            Op::ScaleChannels(s) => attention::scale_channels(isa, s, inputs[0], inputs[1], output),
+            _ => unreachable!("{} is not computed twice", self.name()),
         }
     }
 
@@ -211,14 +252,22 @@ impl Op {
             (Op::BatchNorm(s, _), [x, gamma, beta]) => {
                 let (mean, rest) = saved.floats.split_at(s.channels);
                 let inv_std = &rest[..s.channels];
-                norm::backward(isa, s, inputs[0], grad, inputs[1], mean, inv_std, x, gamma, beta, scratch);
+                let [values, weight, bias] = [inputs[0], inputs[1], inputs[2]];
+                norm::backward(isa, s, values, grad, weight, bias, mean, inv_std, x, gamma, beta, scratch);
             }
             // Only the input's gradient: what is frozen does not learn. It is a factor a channel, of one image of all pixels.
             (Op::FrozenNorm(s, _), [x]) => {
                 let shape = ReduceShape { batch: 1, pixels: s.pixels, channels: s.channels };
                 attention::scale_channels(isa, shape, grad, &saved.floats, x);
+                if s.relu {
+                    x.iter_mut().zip(output).for_each(|(x, &output)| *x = if output > 0.0 { *x } else { 0.0 });
+                }
             }
             (Op::Relu, [x]) => elementwise::relu_backward(isa, output, grad, x),
+            (Op::AddRelu, [a, b]) => {
+                elementwise::relu_backward(isa, output, grad, a);
+                b.copy_from_slice(a);
+            }
             (Op::Sigmoid, [x]) => elementwise::sigmoid_backward(isa, output, grad, x),
             (Op::Add, [a, b]) => {
                 a.copy_from_slice(grad);
@@ -240,4 +289,8 @@ impl Op {
             (op, grads) => unreachable!("{} with {} gradients", op.name(), grads.len()),
         }
     }
+}
+
+fn conv(isa: Isa, shape: ConvShape, inputs: &[&[f32]], epilogue: Epilogue, output: &mut [f32], scratch: &mut [f32]) {
+    Algorithm::choose(Pass::Forward, shape).forward(isa, shape, inputs[0], inputs[1], epilogue, output, scratch);
 }

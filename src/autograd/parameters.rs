@@ -93,8 +93,15 @@ pub struct Parameters {
     packed: Mutex<Packed>,
 }
 
-/// Packed weights of convolutions, by parameter and algorithm.
-type Packed = HashMap<(ParameterId, Algorithm), Arc<Vec<f32>>>;
+/// By weight, algorithm and, where one is folded in, the batch normalisation's gamma.
+type Packed = HashMap<(ParameterId, Algorithm, Option<ParameterId>), Arc<PackedConv>>;
+
+/// The weights of a convolution as [`Algorithm::forward`] reads them; with batch normalisation in them, and then also its bias.
+#[derive(Debug)]
+pub(crate) struct PackedConv {
+    pub weights: Vec<f32>,
+    pub bias: Vec<f32>,
+}
 
 impl Parameters {
     /// None yet.
@@ -129,17 +136,40 @@ impl Parameters {
         self.iter().filter(|(_, parameter)| parameter.is_trained()).map(|(id, _)| id).collect()
     }
 
-    /// The weights of a convolution as [`Algorithm::forward`] reads them, packed once and kept until values change.
-    pub(crate) fn packed(&self, id: ParameterId, shape: ConvShape, isa: Isa) -> Arc<Vec<f32>> {
+    /// The weights of a convolution as [`Algorithm::forward`] reads them, packed once and kept until values change. With `norm`
+    /// (gamma, beta, running mean, running variance; epsilon) they hold the batch normalisation that follows:
+    /// `(w * x - mean) * factor + beta = (w * factor) * x + (beta - mean * factor)`, `factor = gamma / sqrt(variance + epsilon)`.
+    pub(crate) fn packed(
+        &self,
+        id: ParameterId,
+        norm: Option<(&[ParameterId], f32)>,
+        shape: ConvShape,
+        isa: Isa,
+    ) -> Arc<PackedConv> {
         let algorithm = Algorithm::choose(Pass::Forward, shape);
-        let key = (id, algorithm);
+        let key = (id, algorithm, norm.map(|(ids, _)| ids[0]));
         // A poisoned lock only means that another thread panicked while it held finished entries.
         let cache = || self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(packed) = cache().get(&key) {
             return packed.clone();
         }
-        let mut packed = vec![0.0; algorithm.packed_len(shape)];
-        algorithm.pack(isa, shape, self.get(id).value.values(), &mut packed);
+        let mut packed = PackedConv { weights: vec![0.0; algorithm.packed_len(shape)], bias: Vec::new() };
+        let weights = self.get(id).value.values();
+        match norm {
+            None => algorithm.pack(isa, shape, weights, &mut packed.weights),
+            Some((ids, epsilon)) => {
+                let [gamma, beta, mean, variance] = [0, 1, 2, 3].map(|i| self.get(ids[i]).value.values());
+                let factors: Vec<f64> = gamma
+                    .iter()
+                    .zip(variance)
+                    .map(|(&gamma, &variance)| f64::from(gamma) / (f64::from(variance) + f64::from(epsilon)).sqrt())
+                    .collect();
+                let folded = weights.iter().zip(factors.iter().cycle()).map(|(&w, factor)| (f64::from(w) * factor) as f32);
+                algorithm.pack(isa, shape, &folded.collect::<Vec<f32>>(), &mut packed.weights);
+                let biases = beta.iter().zip(mean).zip(&factors);
+                packed.bias = biases.map(|((&b, &mean), factor)| (f64::from(b) - f64::from(mean) * factor) as f32).collect();
+            }
+        }
         cache().entry(key).or_insert(Arc::new(packed)).clone()
     }
 }

@@ -7,7 +7,7 @@ use crate::models::{Model, Trainer};
 use crate::optim::Adam;
 use crate::tensor::Context;
 use crate::{Error, Result};
-use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
+use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
 use osteon_kernels::simd::Isa;
 use osteon_kernels::{par, peak};
 use serde::Serialize;
@@ -188,7 +188,8 @@ impl Convolution {
                 .max(algorithm.backward_weights_scratch_len(shape));
             let mut scratch = vec![0.0; scratch_len];
             let output = &mut target[..shape.output_len()];
-            let forward = median(rounds, || algorithm.forward(isa, shape, &input, &packed, output, &mut scratch));
+            let forward =
+                median(rounds, || algorithm.forward(isa, shape, &input, &packed, Epilogue::default(), output, &mut scratch));
             let grad_input = &mut target[..shape.input_len()];
             let data = median(rounds, || algorithm.backward_data(isa, shape, &grad_output, &weights, grad_input, &mut scratch));
             let grad_weights = &mut target[..shape.weight_len()];

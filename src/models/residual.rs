@@ -80,8 +80,7 @@ impl Network for Residual {
             let needed = format!("at least {MIN_SIDE} rows and columns of one channel are needed");
             return Err(Error::shape("input", format!("images of shape {shape} where {needed}")));
         }
-        let x = self.conv1.forward(tape, x)?;
-        let x = self.bn1.forward(tape, x)?;
+        let x = self.conv1.forward_norm(tape, x, &self.bn1, false)?;
         // ReLU keeps the order of values, so it may follow the maximum instead of going before it: the same result and
         // gradient, from a quarter of the pixels, and the largest activation of the network need not be kept.
         let x = tape.max_pool(x, [3, 3], [2, 2], [1, 1])?;

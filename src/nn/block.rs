@@ -69,24 +69,21 @@ impl Block {
     /// x (batch, rows, columns, in) to (batch, rows / stride, columns / stride, out).
     pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
         let shortcut = if self.shortcut { Some(tape.share(&x)) } else { None };
-        let y = self.conv1.forward(tape, x)?;
-        let y = self.bn1.forward(tape, y)?;
-        let y = tape.relu(y);
-        let y = self.conv2.forward(tape, y)?;
-        let mut y = self.bn2.forward(tape, y)?;
+        let y = self.conv1.forward_norm(tape, x, &self.bn1, true)?;
+        let mut y = self.conv2.forward_norm(tape, y, &self.bn2, false)?;
         if let (Placement::Inside, Some(attention)) = (self.placement, &self.attention) {
             y = attention.forward(tape, y)?;
         }
         if let Some(mut shortcut) = shortcut {
             if let Some((conv, norm)) = &self.downsample {
-                shortcut = conv.forward(tape, shortcut)?;
-                shortcut = norm.forward(tape, shortcut)?;
+                shortcut = conv.forward_norm(tape, shortcut, norm, false)?;
             }
             tape.enter(&self.name);
-            y = tape.add(y, shortcut)?;
+            y = tape.add_relu(y, shortcut)?;
+        } else {
+            tape.enter(&self.name);
+            y = tape.relu(y);
         }
-        tape.enter(&self.name);
-        let y = tape.relu(y);
         match (self.placement, &self.attention) {
             (Placement::Outside, Some(attention)) => attention.forward(tape, y),
             _ => Ok(y),

@@ -2,7 +2,7 @@
 
 use super::Builder;
 use crate::Result;
-use crate::autograd::{Kind, Name, ParameterId, Tape, Var};
+use crate::autograd::{Kind, Mode, Name, ParameterId, Tape, Var};
 use serde::{Deserialize, Serialize};
 
 /// A convolution without bias; its output has the size of its input, divided by the stride and rounded up.
@@ -28,6 +28,17 @@ impl Conv {
         tape.enter(&self.name);
         let weight = tape.parameter(self.weight);
         tape.conv(x, weight, [self.stride; 2], [self.kernel / 2; 2])
+    }
+
+    /// [`forward`](Self::forward) and then `norm`, with ReLU or without; in inference in one pass.
+    pub fn forward_norm(&self, tape: &mut Tape, x: Var, norm: &BatchNorm, relu: bool) -> Result<Var> {
+        if tape.mode() != Mode::Inference {
+            let y = self.forward(tape, x)?;
+            return norm.apply(tape, y, relu);
+        }
+        tape.enter(&self.name);
+        let BatchNorm { affine, running, settings, .. } = norm;
+        tape.conv_norm(x, self.weight, [self.stride; 2], [self.kernel / 2; 2], *affine, *running, settings.epsilon, relu)
     }
 }
 
@@ -69,8 +80,12 @@ impl BatchNorm {
 
     /// x (batch, rows, columns, channels), normalised.
     pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
+        self.apply(tape, x, false)
+    }
+
+    fn apply(&self, tape: &mut Tape, x: Var, relu: bool) -> Result<Var> {
         tape.enter(&self.name);
-        tape.batch_norm(x, self.affine, self.running, self.settings.epsilon, self.settings.momentum)
+        tape.batch_norm(x, self.affine, self.running, self.settings.epsilon, self.settings.momentum, relu)
     }
 }
 

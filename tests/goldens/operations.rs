@@ -3,7 +3,7 @@
 use crate::compare::{Goldens, Ledger, to_hwio, to_nchw, to_nhwc, to_oihw};
 use osteon_kernels::adam::{self, AdamStep};
 use osteon_kernels::attention;
-use osteon_kernels::conv::{Algorithm, ConvShape};
+use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue};
 use osteon_kernels::elementwise;
 use osteon_kernels::gemm::{self, GemmShape};
 use osteon_kernels::linear::{self, LinearShape};
@@ -93,7 +93,7 @@ fn conv2d(case: &mut Case) {
         let mut packed = blank(algorithm.packed_len(shape));
         algorithm.pack(case.isa, shape, &weights, &mut packed);
         let (mut output, mut scratch) = (blank(shape.output_len()), blank(algorithm.forward_scratch_len(shape)));
-        algorithm.forward(case.isa, shape, &input, &packed, &mut output, &mut scratch);
+        algorithm.forward(case.isa, shape, &input, &packed, Epilogue::default(), &mut output, &mut scratch);
         case.check("output", &to_nchw(&output, out));
 
         let (mut grad_input, mut scratch) = (blank(shape.input_len()), blank(algorithm.backward_data_scratch_len(shape)));
@@ -132,7 +132,7 @@ fn gemm(case: &mut Case) {
 
 fn batch_norm(case: &mut Case) {
     let (isa, nchw @ [batch, channels, rows, columns]) = (case.isa, case.goldens.shape(&case.name));
-    let shape = NormShape { pixels: batch * rows * columns, channels };
+    let shape = NormShape { pixels: batch * rows * columns, channels, relu: false };
     let input = to_nhwc(&golden::fill(&format!("{}.input", case.name), shape.len(), 3.0, 2.0), nchw);
     let grad_output = to_nhwc(&case.input("grad_output", shape.len()), nchw);
     let parameter = |name: &str| golden::parameter(&format!("{}.{name}", case.name), &[channels]);
@@ -169,6 +169,7 @@ fn batch_norm(case: &mut Case) {
         &input,
         &grad_output,
         &gamma,
+        &beta,
         &mean,
         &inv_std,
         &mut grad_input,

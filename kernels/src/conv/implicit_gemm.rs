@@ -11,7 +11,7 @@
 //!   s-th row and column of the rotated weights; nothing is multiplied by the zeros of a dilated gradient.
 //! * backward-weights: for each kernel position a product of channels by channels, summed over pixels.
 
-use super::ConvShape;
+use super::{ConvShape, Epilogue};
 use crate::gemm::{KC, MR, NR, Place, Strip, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
@@ -260,6 +260,7 @@ struct Band<'a> {
     padded: &'a mut [f32], // (images, padded rows, padded columns, channels)
     first: usize,          // output row
     out_rows: usize,
+    epilogue: Epilogue<'a>,
     output: &'a mut [f32], // (images, plane rows of the band, plane_columns, out_channels)
 }
 
@@ -268,7 +269,7 @@ impl Body for Band<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Band { correlation, images, source, packed, padded, first, out_rows, output } = self;
+        let Band { correlation, images, source, packed, padded, first, out_rows, epilogue, output } = self;
         let c = *correlation;
         let (source_len, padded_len) = (c.rows * c.columns * c.channels, c.padded_len(out_rows));
         let plane_len = output.len() / images;
@@ -315,6 +316,7 @@ impl Body for Band<'_> {
                 }
             }
         }
+        epilogue.apply(simd, c.out_channels, output);
     }
 }
 
@@ -332,13 +334,22 @@ pub(super) fn forward_scratch_len(shape: ConvShape) -> usize {
     par::workers() * images * correlation.padded_len(correlation.band_rows(shape.batch))
 }
 
-pub(super) fn forward(isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+pub(super) fn forward(
+    isa: Isa,
+    shape: ConvShape,
+    input: &[f32],
+    packed: &[f32],
+    epilogue: Epilogue,
+    output: &mut [f32],
+    scratch: &mut [f32],
+) {
     if output.is_empty() {
         return;
     }
     let correlation = Correlation::forward(shape);
     if correlation.depth() == 0 {
-        output.fill(0.0);
+        let values = epilogue.bias.unwrap_or(&[0.0]).iter().map(|&b| if epilogue.relu { b.max(0.0) } else { b });
+        output.iter_mut().zip(values.cycle()).for_each(|(output, value)| *output = value);
         return;
     }
     let [out_rows, out_columns] = correlation.out;
@@ -353,7 +364,8 @@ pub(super) fn forward(isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32],
             let images = images.min(shape.batch - first_image);
             let source = &input[first_image * source_len..];
             let out_rows = output.len() / (images * line);
-            isa.run(Band { correlation: &correlation, images, source, packed, padded, first: i * band, out_rows, output });
+            let (correlation, first) = (&correlation, i * band);
+            isa.run(Band { correlation, images, source, packed, padded, first, out_rows, epilogue, output });
         });
     });
 }
@@ -414,7 +426,8 @@ pub(super) fn backward_data(
                 let out_rows = rows.saturating_sub(correlation.origin[0]).div_ceil(shape.stride[0]);
                 if correlation.depth() > 0 && out_rows > 0 && correlation.out[1] > 0 {
                     let (padded, output, correlation) = (&mut *padded, &mut *grad_input, &correlation);
-                    isa.run(Band { correlation, images, source, packed: part, padded, first: i * band, out_rows, output });
+                    let (first, epilogue) = (i * band, Epilogue::default());
+                    isa.run(Band { correlation, images, source, packed: part, padded, first, out_rows, epilogue, output });
                 }
             }
         });

@@ -7,7 +7,7 @@
 mod implicit_gemm;
 mod winograd;
 
-use crate::simd::Isa;
+use crate::simd::{Isa, LANES, Simd};
 
 /// Everything that a convolution's cost and result depend on but its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +64,31 @@ impl ConvShape {
 
 fn out_size(size: usize, kernel: usize, stride: usize, padding: usize) -> usize {
     (size + 2 * padding).checked_sub(kernel).map_or(0, |room| room / stride + 1)
+}
+
+/// What a forward pass does to its outputs while they are in the cache: batch normalisation with known statistics is a factor,
+/// which the weights can hold, and a bias.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// Added to every output pixel: (out channels).
+    pub bias: Option<&'a [f32]>,
+    /// With a bias: then the larger of the output and 0; NaN stays NaN.
+    pub relu: bool,
+}
+
+impl Epilogue<'_> {
+    /// Applies it to pixels of `channels` values.
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, channels: usize, pixels: &mut [f32]) {
+        let Some(bias) = self.bias else { return };
+        let zero = simd.splat(0.0);
+        for pixel in pixels.chunks_exact_mut(channels) {
+            for (values, bias) in pixel.chunks_mut(LANES).zip(bias.chunks(LANES)) {
+                let sum = simd.add(simd.load_part(values, 0.0), simd.load_part(bias, 0.0));
+                simd.store_part(if self.relu { simd.max(zero, sum) } else { sum }, values);
+            }
+        }
+    }
 }
 
 /// What a convolution is asked for.
@@ -179,16 +204,26 @@ impl Algorithm {
         }
     }
 
-    /// Overwrites `output` with the convolution of `input` with weights from [`pack`](Self::pack).
-    pub fn forward(self, isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+    /// Overwrites `output` with the convolution of `input` with weights from [`pack`](Self::pack), and what `epilogue` says.
+    pub fn forward(
+        self,
+        isa: Isa,
+        shape: ConvShape,
+        input: &[f32],
+        packed: &[f32],
+        epilogue: Epilogue,
+        output: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         self.check(shape);
         assert_eq!(input.len(), shape.input_len(), "conv: length of input");
         assert_eq!(packed.len(), self.packed_len(shape), "conv: length of packed weights");
         assert_eq!(output.len(), shape.output_len(), "conv: length of output");
         assert!(scratch.len() >= self.forward_scratch_len(shape), "conv: length of scratch");
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() == shape.out_channels), "conv: length of the bias");
         match self {
-            Algorithm::ImplicitGemm => implicit_gemm::forward(isa, shape, input, packed, output, scratch),
-            Algorithm::Winograd => winograd::forward(isa, shape, input, packed, output, scratch),
+            Algorithm::ImplicitGemm => implicit_gemm::forward(isa, shape, input, packed, epilogue, output, scratch),
+            Algorithm::Winograd => winograd::forward(isa, shape, input, packed, epilogue, output, scratch),
         }
     }
 

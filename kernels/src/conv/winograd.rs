@@ -11,7 +11,7 @@
 //!
 //! The points 0, 1, -1, 2, -2 and infinity cost precision: [`MAX_ERROR`].
 
-use super::ConvShape;
+use super::{ConvShape, Epilogue};
 use crate::gemm::{KC, MR, NR, Place, Strip, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
@@ -375,6 +375,7 @@ struct Task<'a> {
     source: &'a [f32], // (batch, rows, columns, channels)
     first: usize,      // tile
     packed: &'a [f32], // (panels, positions, channels, NR)
+    epilogue: Epilogue<'a>,
     scratch: &'a mut [f32],
     output: &'a mut [f32], // (rows, columns, out_channels) of the task's outputs
 }
@@ -384,7 +385,7 @@ impl Body for Task<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Task { grid, source, first, packed, scratch, output } = self;
+        let Task { grid, source, first, packed, epilogue, scratch, output } = self;
         let Grid { channels, out_channels, .. } = grid;
         let [tile_rows, tile_columns] = grid.tile_rows();
         let out_rows = output.len() / (grid.out[1] * out_channels);
@@ -434,6 +435,7 @@ impl Body for Task<'_> {
                 output[plane.square(row + i, left).first..][..line.len()].copy_from_slice(line);
             }
         }
+        epilogue.apply(simd, out_channels, output);
     }
 }
 
@@ -475,7 +477,7 @@ fn pack_weights(isa: Isa, channels: [usize; 2], weights: &[f32], packed: &mut [f
     });
 }
 
-fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], output: &mut [f32], scratch: &mut [f32]) {
+fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], epilogue: Epilogue, output: &mut [f32], scratch: &mut [f32]) {
     if output.is_empty() {
         return;
     }
@@ -485,7 +487,7 @@ fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], output: &mut 
     let workers = WorkerScratch::new(scratch, grid.task_len().iter().sum());
     par::bands_mut(output, images * grid.out_image_len(), task_len, |group, band, output| {
         let first = group * images * grid.tiles() + band * rows * grid.tile_rows()[1];
-        workers.with(|scratch| isa.run(Task { grid, source, first, packed, scratch, output }));
+        workers.with(|scratch| isa.run(Task { grid, source, first, packed, epilogue, scratch, output }));
     });
 }
 
@@ -501,8 +503,16 @@ pub(super) fn forward_scratch_len(shape: ConvShape) -> usize {
     par::workers() * Grid::forward(shape).task_len().iter().sum::<usize>()
 }
 
-pub(super) fn forward(isa: Isa, shape: ConvShape, input: &[f32], packed: &[f32], output: &mut [f32], scratch: &mut [f32]) {
-    correlate(isa, Grid::forward(shape), input, packed, output, scratch);
+pub(super) fn forward(
+    isa: Isa,
+    shape: ConvShape,
+    input: &[f32],
+    packed: &[f32],
+    epilogue: Epilogue,
+    output: &mut [f32],
+    scratch: &mut [f32],
+) {
+    correlate(isa, Grid::forward(shape), input, packed, epilogue, output, scratch);
 }
 
 pub(super) fn backward_data_scratch_len(shape: ConvShape) -> usize {
@@ -527,7 +537,7 @@ pub(super) fn backward_data(
         transpose(source, outputs, block * NR, rotated, inputs);
     });
     pack_weights(isa, [outputs, inputs], rotated, packed);
-    correlate(isa, grid, grad_output, packed, grad_input, scratch);
+    correlate(isa, grid, grad_output, packed, Epilogue::default(), grad_input, scratch);
 }
 
 /// Columns of a matrix with `columns` columns, from `first` on, as the rows of `target`, each of `rows` values. Block by block, so
