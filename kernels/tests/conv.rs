@@ -123,6 +123,29 @@ proptest! {
     }
 }
 
+#[test]
+fn an_epilogue_is_what_would_follow() {
+    for shape in network_shapes() {
+        let (input, weights, bias) = (values(shape.input_len(), 1), values(shape.weight_len(), 2), values(shape.out_channels, 3));
+        for (isa, algorithm) in Isa::all().into_iter().flat_map(|isa| algorithms(shape).map(move |algorithm| (isa, algorithm))) {
+            let mut packed = vec![f32::NAN; algorithm.packed_len(shape)];
+            algorithm.pack(isa, shape, &weights, &mut packed);
+            let forward = |epilogue| {
+                let mut output = vec![f32::NAN; shape.output_len()];
+                let mut scratch = vec![f32::NAN; algorithm.forward_scratch_len(shape)];
+                algorithm.forward(isa, shape, &input, &packed, epilogue, &mut output, &mut scratch);
+                output
+            };
+            let plain = forward(Epilogue::default());
+            for relu in [false, true] {
+                let expected = plain.iter().zip(bias.iter().cycle()).map(|(y, b)| if relu { (y + b).max(0.0) } else { y + b });
+                let actual = forward(Epilogue { bias: Some(&bias), relu });
+                assert_eq!(actual, expected.collect::<Vec<f32>>(), "{algorithm:?} {isa:?} {shape:?}");
+            }
+        }
+    }
+}
+
 /// Every kind of convolution that the network has, at a sixteenth of its area.
 fn network_shapes() -> Vec<ConvShape> {
     let shape = |rows, columns, in_channels, out_channels, kernel: usize, stride: usize| ConvShape {

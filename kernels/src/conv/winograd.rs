@@ -47,7 +47,7 @@ const SEGMENTS: usize = 8;
 
 /// Whether this algorithm can compute a convolution.
 pub(super) fn supports(shape: ConvShape) -> bool {
-    let vectors = shape.in_channels % LANES == 0 && shape.out_channels % LANES == 0;
+    let vectors = shape.in_channels.is_multiple_of(LANES) && shape.out_channels.is_multiple_of(LANES);
     shape.kernel == [3, 3] && shape.stride == [1, 1] && shape.padding.iter().all(|&p| p <= 2) && vectors
 }
 
@@ -278,7 +278,7 @@ fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: usize>(
     (source, from): (&[f32], Square),
     (target, to): (&mut [f32], Square),
 ) {
-    assert!(len % LANES == 0 && from.end(N, len) <= source.len() && to.end(M, len) <= target.len());
+    assert!(len.is_multiple_of(LANES) && from.end(N, len) <= source.len() && to.end(M, len) <= target.len());
     let zero = simd.splat(0.0);
     for start in (0..len).step_by(LANES) {
         // Were the compiler to see that the strides are the same in each turn, it would keep the N * N + M * M offsets in
@@ -297,8 +297,8 @@ fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: usize>(
             }
             column = column.wrapping_add(from.column);
             let done = transform.apply(simd, x);
-            for i in 0..M {
-                half[i][j] = done[i];
+            for (half, done) in half.iter_mut().zip(done) {
+                half[j] = done;
             }
         }
         let mut row = unsafe { target.as_mut_ptr().add(to.first + start) };
