@@ -518,7 +518,7 @@ fn a_transfer_syntax_that_this_build_lacks_is_named_with_what_to_do() {
         plain.write_all(&mut data).unwrap();
         let mut meta = Vec::new();
         plain.meta().write(&mut meta).unwrap();
-        file.extend(&data[132 + meta.len() - 4..]);
+        file.extend(&data[132 + meta.len()..]);
         refusal(&file)
     };
     for (uid, name, feature, built) in [

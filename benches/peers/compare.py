@@ -1,9 +1,11 @@
-"""Times Osteon and PyTorch in turn on the same network, after checking that they compute the same. See README.md."""
+"""Times Osteon, OpenVINO, ONNX Runtime and PyTorch in turn on the same network, after checking that they compute the same. See
+README.md."""
 
 import argparse
 import json
 import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -14,7 +16,17 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PYTHON = HERE / ".venv/bin/python"
 MAX_LOGIT_ERROR = 1e-4
-SECONDS = {"forward_seconds_per_image": "inference", "training_step_seconds_per_image": "training step"}
+
+# What is done: the part, images a batch, threads, and who can do it.
+EVERYBODY = ["Osteon", "OpenVINO", "ONNX Runtime", "PyTorch"]
+TRAINERS = ["Osteon", "PyTorch"]
+WORKS = [
+    ("inference", 8, 2, EVERYBODY),
+    ("inference", 1, 2, EVERYBODY),
+    ("inference", 8, 1, EVERYBODY),
+    ("training", 8, 2, TRAINERS),
+    ("training", 8, 1, TRAINERS),
+]
 
 
 def parse():
@@ -22,12 +34,14 @@ def parse():
     parser.add_argument("--venv", action="store_true", help=f"make {PYTHON.parent.parent.relative_to(ROOT)} if it is not there")
     parser.add_argument("--osteon", type=pathlib.Path, default=ROOT / "target/release/osteon", help="the program")
     parser.add_argument("--size", default="1024x256", help="rows x columns")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=2, help="how often each engine has its turn")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements a turn, of which the median counts")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--pytorch-turn", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--turns", type=int, default=4, help="how often each engine has its turn")
+    parser.add_argument("--rounds", type=int, default=2, help="measurements a turn; the median of all of them counts")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures to this file too")
+    parser.add_argument("--markdown", type=pathlib.Path, help="write the table to this file too")
+    for name in ("--engine", "--part", "--folder"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    for name in ("--batch", "--threads"):
+        parser.add_argument(name, type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -42,11 +56,10 @@ def enter_venv(make):
         os.execv(PYTHON, [str(PYTHON), *sys.argv])
 
 
-def images(arguments, batch):
+def images(size, batch):
     import torch
 
-    rows, columns = map(int, arguments.size.split("x"))
-    return torch.rand(batch, 1, rows, columns, generator=torch.Generator().manual_seed(1))
+    return torch.rand(batch, 1, *map(int, size.split("x")), generator=torch.Generator().manual_seed(1))
 
 
 def classifier():
@@ -56,103 +69,180 @@ def classifier():
     import network
 
     torch.manual_seed(0)
-    return network.Classifier(), network
+    return network.Classifier().eval(), network
 
 
-def check(arguments):
-    """The relative difference of both engines' logits from the same weights and images."""
+def export(folder, size):
+    """The same weights for everybody: as safetensors, and as ONNX for each batch."""
+    import torch
+    from safetensors.torch import save_file
+
+    net, network = classifier()
+    save_file(network.state_to_save(net), folder / "weights.safetensors")
+    for batch in sorted({batch for _, batch, _, _ in WORKS}):
+        x, path = images(size, batch), folder / f"batch{batch}.onnx"
+        with open(os.devnull, "w") as silence:
+            stdout, sys.stdout = sys.stdout, silence
+            torch.onnx.export(net, (x,), path, input_names=["input"], output_names=["logits"], dynamo=True, external_data=False)
+            sys.stdout = stdout
+
+
+def openvino_model(folder, batch, threads):
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.compile_model(openvino.Core().read_model(folder / f"batch{batch}.onnx"), "CPU", settings)
+    return (lambda x: model(x)[0]), openvino.__version__.split("-")[0]
+
+
+def onnxruntime_model(folder, batch, threads):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(folder / f"batch{batch}.onnx", options, providers=["CPUExecutionProvider"])
+    return (lambda x: session.run(None, {"input": x})[0]), onnxruntime.__version__
+
+
+def check(arguments, folder):
+    """The largest relative difference of an engine's logits to PyTorch's, from the same weights and images."""
     import torch
     from safetensors.torch import load_file, save_file
 
-    net, network = classifier()
-    x = images(arguments, 1)
-    with tempfile.TemporaryDirectory() as folder:
-        weights, model, given, made = (f"{folder}/{name}.safetensors" for name in ("weights", "model", "input", "output"))
-        save_file(network.state_to_save(net), weights)
-        save_file({"input": x}, given)
-        names = ["--architecture", "inrac", "--classes", "NoMet,ADMet,nADMet", "--input-size", arguments.size, "--output", model]
-        subprocess.run([arguments.osteon, "model", "import", weights, *names], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run([arguments.osteon, "audit", "forward", "--model", model, "--input", given, "--output", made], check=True)
-        logits = load_file(made)["logits"]
+    x = images(arguments.size, 8)
     with torch.no_grad():
-        expected = net.eval()(x)
-    return ((logits - expected).norm() / expected.norm()).item()
+        expected = classifier()[0](x)
+    model, given, made = (folder / f"{name}.safetensors" for name in ("model", "input", "output"))
+    save_file({"input": x}, given)
+    names = ["--architecture", "inrac", "--classes", "NoMet,ADMet,nADMet", "--input-size", arguments.size, "--output", model]
+    quiet = {"check": True, "stdout": subprocess.DEVNULL}
+    subprocess.run([arguments.osteon, "model", "import", folder / "weights.safetensors", *names], **quiet)
+    subprocess.run([arguments.osteon, "audit", "forward", "--model", model, "--input", given, "--output", made], **quiet)
+    logits = {
+        "Osteon": load_file(made)["logits"],
+        "OpenVINO": torch.from_numpy(openvino_model(folder, 8, 2)[0](x.numpy())),
+        "ONNX Runtime": torch.from_numpy(onnxruntime_model(folder, 8, 2)[0](x.numpy())),
+    }
+    return {name: ((values - expected).norm() / expected.norm()).item() for name, values in logits.items()}
 
 
-def pytorch_turn(arguments):
-    import torch
-    import torch.nn.functional as F
+def turn(arguments):
+    """One engine's measurements of one work, in a process of their own."""
+    batch, folder = arguments.batch, pathlib.Path(arguments.folder)
+    if arguments.engine == "PyTorch":
+        import torch
 
-    torch.set_num_threads(arguments.threads)
-    net = classifier()[0].to(memory_format=torch.channels_last)
-    x = images(arguments, arguments.batch).contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(arguments.batch) % 3
-    adam = torch.optim.Adam(net.parameters(), lr=1e-4)
+        torch.set_num_threads(arguments.threads)
+        version = torch.__version__.split("+")[0]
+        net = classifier()[0].to(memory_format=torch.channels_last)
+        x = images(arguments.size, batch).contiguous(memory_format=torch.channels_last)
+        labels, adam = torch.arange(batch) % 3, torch.optim.Adam(net.parameters(), lr=1e-4)
 
-    def forward():
-        with torch.no_grad():
-            net(x)
+        def work():
+            if arguments.part == "inference":
+                with torch.no_grad():
+                    return net(x)
+            adam.zero_grad()
+            torch.nn.functional.cross_entropy(net(x), labels).backward()
+            adam.step()
 
-    def step():
-        adam.zero_grad()
-        F.cross_entropy(net(x), labels).backward()
-        adam.step()
+        net.train(arguments.part == "training")
+    else:
+        make = openvino_model if arguments.engine == "OpenVINO" else onnxruntime_model
+        model, version = make(folder, batch, arguments.threads)
+        given = images(arguments.size, batch).numpy()
 
-    def median(work):
-        work()  # warms up
-        times = []
-        for _ in range(arguments.rounds):
-            start = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - start)
-        return statistics.median(times) / arguments.batch
+        def work():
+            model(given)
 
-    net.eval()
-    figures = {"forward_seconds_per_image": median(forward)}
-    net.train()
-    return figures | {"training_step_seconds_per_image": median(step), "version": torch.__version__}
+    work()  # warms up
+    times = []
+    for _ in range(arguments.rounds):
+        start = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - start) / batch)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": times, "peak_bytes": peak, "version": version}
+
+
+def take_turn(arguments, engine, part, batch, threads, folder):
+    common = ["--size", arguments.size, "--batch", batch, "--threads", threads]
+    if engine != "Osteon":
+        command = [sys.executable, __file__, *common, "--rounds", arguments.rounds, "--engine", engine, "--part", part, "--folder", folder]
+        return json.loads(output_of(command))
+    # `osteon bench` gives the median of its rounds: a round of its own for each figure.
+    figures = [json.loads(output_of([arguments.osteon, "bench", "--json", *common, "--rounds", 1, "--only", part])) for _ in range(arguments.rounds)]
+    key = {"inference": "forward_seconds_per_image", "training": "training_step_seconds_per_image"}[part]
+    return {"seconds": [f[key] for f in figures], "peak_bytes": max(f["peak_memory_bytes"] for f in figures), "version": ""}
 
 
 def output_of(command):
-    return json.loads(subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE).stdout)
+    return subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE).stdout
+
+
+def table(arguments, rows, errors, versions):
+    """The figures as Markdown."""
+    lines = [
+        f"26-layer network at {arguments.size}, f32; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}.",
+        "Logits against PyTorch's: " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()) + ".",
+        f"Medians of {arguments.turns * arguments.rounds}, everybody in turn; seconds an image. In brackets the fastest and the slowest.",
+        "",
+        "| work | " + " | ".join(EVERYBODY) + " | ours over the fastest other |",
+        "|---" * (len(EVERYBODY) + 2) + "|",
+    ]
+    for row in rows:
+        threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+        cells = []
+        for name in EVERYBODY:
+            times = row["seconds"].get(name)
+            cells.append(f"{statistics.median(times):.3f} [{min(times):.3f}, {max(times):.3f}]" if times else "")
+        lines.append(f"| {row['part']}, batch {row['batch']}, {threads} | {' | '.join(cells)} | **{row['ratio']:.2f}** of {row['fastest']} |")
+    for row in rows:
+        cells = [f"{row['peak_bytes'][name] / 2**20:.0f} MB" if name in row["peak_bytes"] else "" for name in EVERYBODY]
+        ratio = row["peak_bytes"]["Osteon"] / min(bytes for name, bytes in row["peak_bytes"].items() if name != "Osteon")
+        if row["threads"] == 2:
+            lines.append(f"| peak memory of {row['part']}, batch {row['batch']} | {' | '.join(cells)} | **{ratio:.2f}** |")
+    return "\n".join(lines)
 
 
 def main():
     arguments = parse()
-    if arguments.pytorch_turn:
-        return print(json.dumps(pytorch_turn(arguments)))
+    if arguments.engine:
+        return print(json.dumps(turn(arguments)))
     enter_venv(arguments.venv)
     if not arguments.osteon.exists():
         sys.exit(f"{arguments.osteon} is not there; run `cargo build --release`, or say where it is by --osteon")
-    try:
-        error = check(arguments)
-    except ModuleNotFoundError as missing:
-        sys.exit(f"{missing}; give --venv to have PyTorch installed in an environment of its own")
-    if not error <= MAX_LOGIT_ERROR:
-        sys.exit(f"the engines' logits differ by {error:.1e} where {MAX_LOGIT_ERROR:.0e} is allowed: there is nothing to compare")
-
-    common = ["--size", arguments.size, "--batch", arguments.batch, "--threads", arguments.threads, "--rounds", arguments.rounds]
-    engines = {
-        "Osteon": [arguments.osteon, "bench", "--json", *common],
-        "PyTorch": [sys.executable, __file__, "--pytorch-turn", *common],
-    }
-    turns = {name: [] for name in engines}
-    for turn in range(arguments.turns):
-        for name, command in engines.items():
-            print(f"turn {turn + 1} of {arguments.turns}: {name}", file=sys.stderr, flush=True)
-            turns[name].append(output_of(command))
-
-    results = {key: {name: [t[key] for t in turns[name]] for name in engines} for key in SECONDS}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        try:
+            export(folder, arguments.size)
+            errors = check(arguments, folder)
+        except ModuleNotFoundError as missing:
+            sys.exit(f"{missing}; give --venv to have the other engines installed in an environment of its own")
+        if not max(errors.values()) <= MAX_LOGIT_ERROR:
+            sys.exit(f"logits differ from PyTorch's by {errors} where {MAX_LOGIT_ERROR:.0e} is allowed: there is nothing to compare")
+        rows, versions = [], {}
+        for part, batch, threads, engines in WORKS:
+            seconds, peaks = {name: [] for name in engines}, {}
+            for number in range(arguments.turns):
+                for name in engines:
+                    print(f"{part}, batch {batch}, {threads} threads, turn {number + 1}: {name}", file=sys.stderr, flush=True)
+                    figures = take_turn(arguments, name, part, batch, threads, folder)
+                    seconds[name] += figures["seconds"]
+                    peaks[name] = max(peaks.get(name, 0), figures["peak_bytes"])
+                    versions[name] = figures["version"]
+            medians = {name: statistics.median(times) for name, times in seconds.items()}
+            fastest = min((name for name in engines if name != "Osteon"), key=medians.get)
+            rows.append({
+                "part": part, "batch": batch, "threads": threads, "seconds": seconds, "peak_bytes": peaks,
+                "fastest": fastest, "ratio": medians["Osteon"] / medians[fastest],
+            })
+    text = table(arguments, rows, errors, versions)
+    print(text)
+    if arguments.markdown:
+        arguments.markdown.write_text(text + "\n")
     if arguments.json:
-        return print(json.dumps({"logit_error": error, "size": arguments.size, "batch": arguments.batch, **results}, indent=1))
-    versions = f"PyTorch {turns['PyTorch'][0]['version']}, channels last"
-    print(f"26-layer network at {arguments.size}, batch {arguments.batch}, {arguments.threads} threads; {versions}")
-    print(f"logits of both differ by {error:.1e} in the l2 norm")
-    print(f"{'seconds an image':18} {'Osteon':>9} {'PyTorch':>9} {'ratio':>7}   turns of Osteon; of PyTorch")
-    for key, title in SECONDS.items():
-        osteon, pytorch = (statistics.median(results[key][name]) for name in engines)
-        each = "; ".join(" ".join(f"{s:.3f}" for s in results[key][name]) for name in engines)
-        print(f"{title:18} {osteon:9.3f} {pytorch:9.3f} {osteon / pytorch:7.2f}   {each}")
+        arguments.json.write_text(json.dumps({"size": arguments.size, "logit_errors": errors, "versions": versions, "works": rows}, indent=1))
 
 
 if __name__ == "__main__":

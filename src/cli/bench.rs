@@ -32,9 +32,23 @@ pub struct Bench {
     /// Rounds of which the median is taken.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
+    /// Measure one part alone: then the peak memory is its own.
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Each convolution by itself.
+    Layers,
+    /// The forward pass of a trained network.
+    Inference,
+    /// Forward, loss, backward and Adam.
+    Training,
 }
 
 /// All figures of a run.
@@ -48,8 +62,8 @@ struct Figures {
     rounds: usize,
     peak_gflops: f64,
     convolutions: Vec<Convolution>,
-    forward_seconds_per_image: f64,
-    training_step_seconds_per_image: f64,
+    forward_seconds_per_image: Option<f64>,
+    training_step_seconds_per_image: Option<f64>,
     peak_memory_bytes: Option<u64>,
 }
 
@@ -86,7 +100,8 @@ impl Bench {
         let model = Model::new(&self.architecture, &classes, self.size.array(), Preprocessing::default(), 1)?;
         let peak = peak::measure(isa, 10);
 
-        let layers = distinct(model.convolutions(batch)?);
+        let measured = |part| self.only.is_none_or(|only| only == part);
+        let layers = if measured(Part::Layers) { distinct(model.convolutions(batch)?) } else { Vec::new() };
         let progress = terminal.progress("measuring", layers.len() + 2);
         let mut convolutions = Vec::new();
         for (i, (layer, count, shape)) in layers.into_iter().enumerate() {
@@ -94,18 +109,21 @@ impl Bench {
             convolutions.push(Convolution::measure(isa, layer, count, shape, rounds, peak));
         }
 
-        progress.set(convolutions.len(), "forward");
         let images: Vec<f32> = values(batch * self.size.pixels());
         let labels: Vec<u32> = (0..batch as u32).map(|i| i % classes.len() as u32).collect();
         let mut failed = None;
         let mut note = |result: Result<()>| failed = failed.take().or(result.err());
-        let forward = median(rounds, || note(model.logits(&images, batch).map(|logits| drop(black_box(logits)))));
+        progress.set(convolutions.len(), "forward");
+        let forward = measured(Part::Inference)
+            .then(|| median(rounds, || note(model.logits(&images, batch).map(|logits| drop(black_box(logits))))));
         progress.set(convolutions.len() + 1, "training step");
         let mut trainer = Trainer::new(model, Adam::default());
-        let step = median(rounds, || {
-            note(trainer.step(&images, &labels, 1e-4).map(|step| {
-                black_box(step);
-            }))
+        let step = measured(Part::Training).then(|| {
+            median(rounds, || {
+                note(trainer.step(&images, &labels, 1e-4).map(|step| {
+                    black_box(step);
+                }))
+            })
         });
         if let Some(error) = failed {
             return Err(error);
@@ -121,8 +139,8 @@ impl Bench {
             rounds,
             peak_gflops: peak / 1e9,
             convolutions,
-            forward_seconds_per_image: forward / batch as f64,
-            training_step_seconds_per_image: step / batch as f64,
+            forward_seconds_per_image: forward.map(|seconds| seconds / batch as f64),
+            training_step_seconds_per_image: step.map(|seconds| seconds / batch as f64),
             peak_memory_bytes: crate::train::peak_bytes(),
         };
         if self.json {
@@ -139,6 +157,22 @@ impl Figures {
         terminal
             .line(format_args!("{isa}, threads: {threads}, FMA peak {peak:.1} GFLOP/s, medians of {} rounds", self.rounds))?;
         terminal.line(format_args!("{} at {}, batch {}", self.architecture, self.size, self.batch))?;
+        if !self.convolutions.is_empty() {
+            self.print_layers(terminal)?;
+        }
+        if let Some(seconds) = self.forward_seconds_per_image {
+            terminal.line(format_args!("forward        {seconds:.4} s an image"))?;
+        }
+        if let Some(seconds) = self.training_step_seconds_per_image {
+            terminal.line(format_args!("training step  {seconds:.4} s an image"))?;
+        }
+        if let Some(bytes) = self.peak_memory_bytes {
+            terminal.line(format_args!("peak memory    {} MB", bytes >> 20))?;
+        }
+        Ok(())
+    }
+
+    fn print_layers(&self, terminal: &Terminal) -> Result<()> {
         terminal.line("")?;
         let head = ["layer", "count", "shape", "pass", "algorithm", "ms", "GFLOP/s", "of peak"];
         terminal.line(format_args!(
@@ -162,14 +196,7 @@ impl Figures {
                 left = ("", String::new(), "");
             }
         }
-        terminal.line("\n* the network's choice; GFLOP/s count the operations of a direct convolution\n")?;
-        let (forward, step) = (self.forward_seconds_per_image, self.training_step_seconds_per_image);
-        terminal.line(format_args!("forward        {forward:.4} s an image"))?;
-        terminal.line(format_args!("training step  {step:.4} s an image"))?;
-        if let Some(bytes) = self.peak_memory_bytes {
-            terminal.line(format_args!("peak memory    {} MB", bytes >> 20))?;
-        }
-        Ok(())
+        terminal.line("\n* the network's choice; GFLOP/s count the operations of a direct convolution\n")
     }
 }
 

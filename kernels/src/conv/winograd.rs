@@ -118,11 +118,10 @@ impl Grid {
 
     /// What a task of a correlation computes: so many images, or so many rows of tiles of one image.
     fn task(&self) -> (usize, usize) {
-        let [rows, _] = self.tile_rows();
+        let [rows, columns] = self.tile_rows();
         if self.tiles() >= TASK_TILES || self.batch == 1 {
-            // At least two tasks; of equal length, or nearly.
-            let bands = (self.tiles() / TASK_TILES).max(2);
-            (1, rows.div_ceil(bands).max(1))
+            // At least two tasks.
+            (1, TASK_TILES.div_ceil(columns.max(1)).min(rows.div_ceil(2)).max(1))
         } else {
             let images = TASK_TILES.div_ceil(self.tiles().max(1)).next_power_of_two();
             (images.min(self.batch.div_ceil(2)), rows)
