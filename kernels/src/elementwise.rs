@@ -90,6 +90,68 @@ impl<F: PixelMap<N, M>, const N: usize, const M: usize> Body for MapChunk<'_, F,
     }
 }
 
+/// `target[p][c] = f(input[p][c], target[p][c], vectors[..][c])` over all pixels, in fixed chunks on all workers: in place.
+pub(crate) fn update_pixels<F: PixelMap<2, M>, const M: usize>(
+    isa: Isa,
+    function: F,
+    channels: usize,
+    input: &[f32],        // (pixels, channels)
+    vectors: [&[f32]; M], // each (channels)
+    target: &mut [f32],   // (pixels, channels)
+) {
+    assert_eq!(input.len(), target.len(), "input and target of unequal lengths");
+    assert!(vectors.iter().all(|vector| vector.len() == channels), "a vector is not as long as a pixel");
+    let chunk = chunk_pixels(channels) * channels.max(1);
+    par::chunks_mut(target, chunk, |i, target| {
+        isa.run(UpdateChunk { function, channels, input: &input[i * chunk..][..target.len()], vectors, target });
+    });
+}
+
+/// [`update_pixels`] of one chunk.
+struct UpdateChunk<'a, F, const M: usize> {
+    function: F,
+    channels: usize,
+    input: &'a [f32],
+    vectors: [&'a [f32]; M],
+    target: &'a mut [f32],
+}
+
+impl<F: PixelMap<2, M>, const M: usize> Body for UpdateChunk<'_, F, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (large, small) = blocks(self.channels);
+        let pixels = self.input.chunks_exact(self.channels);
+        for (target, input) in self.target.chunks_exact_mut(self.channels).zip(pixels) {
+            for c in large.clone() {
+                update_block::<S, F, M, VECTORS>(simd, self.function, c, input, &self.vectors, target);
+            }
+            for c in small.clone() {
+                update_block::<S, F, M, 1>(simd, self.function, c, input, &self.vectors, target);
+            }
+        }
+    }
+}
+
+/// The channels of one pixel from `c` on, `V` vectors.
+#[inline(always)]
+fn update_block<S: Simd, F: PixelMap<2, M>, const M: usize, const V: usize>(
+    simd: S,
+    function: F,
+    c: usize,
+    input: &[f32],
+    vectors: &[&[f32]; M],
+    target: &mut [f32],
+) {
+    let x = load_blocks::<S, 1, V>(simd, &[input], c);
+    let v = load_blocks::<S, M, V>(simd, vectors, c);
+    let mut y = simd.load_block::<V>(&target[c..], 0.0);
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = function.apply(simd, [x[0][i], *y], each(simd, &v, i));
+    }
+    simd.store_block(y, &mut target[c..]);
+}
+
 /// The channels of one pixel from `c` on, `V` vectors.
 #[inline(always)]
 fn map_block<S: Simd, F: PixelMap<N, M>, const N: usize, const M: usize, const V: usize>(
@@ -210,9 +272,13 @@ impl PixelMap<1, 0> for Relu {
     }
 }
 
-/// `grad_input = grad_output` where the forward's `output` is above 0, else 0.
-pub fn relu_backward(isa: Isa, output: &[f32], grad_output: &[f32], grad_input: &mut [f32]) {
-    map(isa, ReluBackward, [output, grad_output], grad_input);
+/// `grad = grad` where the forward's `output` is above 0, else 0: from the output's gradient to the input's, in place.
+pub fn relu_backward(isa: Isa, output: &[f32], grad: &mut [f32]) {
+    assert_eq!(output.len(), grad.len(), "output and gradient of unequal lengths");
+    par::chunks_mut(grad, CHUNK, |i, target| {
+        let input = &output[i * CHUNK..][..target.len()];
+        isa.run(UpdateChunk { function: ReluBackward, channels: input.len(), input, vectors: [], target });
+    });
 }
 
 #[derive(Clone, Copy)]

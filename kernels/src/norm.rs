@@ -4,7 +4,7 @@
 //! Statistics are sums over fixed chunks of pixels, combined in f64 in the chunks' order. Within a chunk values are taken
 //! relative to a pilot, the mean of the chunk's first pixels: a large mean with a small variance does not cancel.
 
-use crate::elementwise::{PixelMap, PixelSums, add_pixels, chunk_pixels, map_pixels};
+use crate::elementwise::{PixelMap, PixelSums, add_pixels, chunk_pixels, map_pixels, update_pixels};
 use crate::par;
 use crate::simd::{Body, Isa, Simd};
 
@@ -266,30 +266,29 @@ pub fn forward_inference(
     normalise(isa, shape, input, running_mean, scale, beta, output);
 }
 
-/// Gradients of [`forward_training`]. With `x' = (x - mean) * inv_std` and `n` pixels:
+/// Gradients of [`forward_training`]; that of the output becomes that of the input in place. With `x' = (x - mean) * inv_std` and `n` pixels:
 /// `grad_beta = sum g`, `grad_gamma = sum g x'`, `grad_input = gamma * inv_std * (g - grad_beta / n - x' grad_gamma / n)`.
 pub fn backward(
     isa: Isa,
     shape: NormShape,
     input: &[f32],          // (pixels, channels)
-    grad_output: &[f32],    // (pixels, channels)
     gamma: &[f32],          // (channels)
     beta: &[f32],           // (channels)
     mean: &[f32],           // (channels) of the batch
     inv_std: &[f32],        // (channels) of the batch
-    grad_input: &mut [f32], // (pixels, channels)
+    grad: &mut [f32],       // (pixels, channels)
     grad_gamma: &mut [f32], // (channels)
     grad_beta: &mut [f32],  // (channels)
     scratch: &mut [f32],
 ) {
     let NormShape { pixels, channels, .. } = shape;
-    check(shape, &[input, grad_output, grad_input], &[gamma, beta, mean, inv_std, grad_gamma, grad_beta], scratch);
+    check(shape, &[input, grad], &[gamma, beta, mean, inv_std, grad_gamma, grad_beta], scratch);
     let (partial, vectors) = scratch.split_at_mut(2 * shape.chunks() * channels);
     let (scale, vectors) = vectors.split_at_mut(channels);
     for c in 0..channels {
         scale[c] = gamma[c] * inv_std[c];
     }
-    let scale = &*scale;
+    let (scale, grad_output) = (&*scale, &*grad);
     let chunk = chunk_pixels(channels);
     // partial: (chunks, 2, channels): the sums of g and of g (x - mean).
     par::chunks_mut(partial, 2 * channels, |i, partial| {
@@ -322,9 +321,9 @@ pub fn backward(
     }
     if shape.relu {
         let vectors = [mean, scale, mean_grad, slope, beta];
-        map_pixels(isa, GradInputRelu, channels, [input, grad_output], vectors, grad_input);
+        update_pixels(isa, GradInputRelu, channels, input, vectors, grad);
     } else {
-        map_pixels(isa, GradInput, channels, [input, grad_output], [mean, scale, mean_grad, slope], grad_input);
+        update_pixels(isa, GradInput, channels, input, [mean, scale, mean_grad, slope], grad);
     }
 }
 

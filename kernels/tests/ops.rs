@@ -97,23 +97,10 @@ impl Norm {
         let mut inference = dirty(input.len());
         scratch.fill(f32::NAN);
         norm::forward_inference(isa, shape, EPSILON, input, gamma, beta, &mean, &variance, &mut inference, &mut scratch);
-        let mut grads = [dirty(input.len()), dirty(c), dirty(c)];
+        let mut grads = [grad_output.to_vec(), dirty(c), dirty(c)];
         let [grad_input, grad_gamma, grad_beta] = &mut grads;
         scratch.fill(f32::NAN);
-        norm::backward(
-            isa,
-            shape,
-            input,
-            grad_output,
-            gamma,
-            beta,
-            &mean,
-            &inv_std,
-            grad_input,
-            grad_gamma,
-            grad_beta,
-            &mut scratch,
-        );
+        norm::backward(isa, shape, input, gamma, beta, &mean, &inv_std, grad_input, grad_gamma, grad_beta, &mut scratch);
         let mut again = dirty(input.len());
         scratch.fill(f32::NAN);
         norm::forward_again(isa, shape, input, gamma, beta, &mean, &inv_std, &mut again, &mut scratch);
@@ -242,7 +229,11 @@ fn check_elementwise(len: usize, seed: u64) {
     for isa in Isa::all() {
         let relu = filled(len, |y| elementwise::relu(isa, &a, y));
         assert_exact(&relu, &reference::elementwise::relu(&wide_a), "relu", isa);
-        let grad = filled(len, |y| elementwise::relu_backward(isa, &relu, &b, y));
+        let grad = {
+            let mut grad = b.clone();
+            elementwise::relu_backward(isa, &relu, &mut grad);
+            grad
+        };
         assert_exact(&grad, &reference::elementwise::relu_backward(&wide(&relu), &wide_b), "relu_backward", isa);
         let sum = reference::elementwise::add(&wide_a, &wide_b);
         assert_exact(&filled(len, |y| elementwise::add(isa, &a, &b, y)), &sum, "add", isa);
@@ -602,7 +593,10 @@ fn everything(isa: Isa) -> Vec<Vec<f32>> {
         let bits = |argmax: Vec<u32>| argmax.into_iter().map(f32::from_bits).collect::<Vec<_>>();
         let mut map = |work: &dyn Fn(&mut [f32])| all.push(filled(shape.len(), work));
         map(&|y| elementwise::relu(isa, &input, y));
-        map(&|y| elementwise::relu_backward(isa, &input, &grad, y));
+        map(&|y| {
+            y.copy_from_slice(&grad);
+            elementwise::relu_backward(isa, &input, y);
+        });
         map(&|y| elementwise::add(isa, &input, &grad, y));
         map(&|y| elementwise::sigmoid(isa, &input, y));
         map(&|y| elementwise::sigmoid_backward(isa, &input, &grad, y));

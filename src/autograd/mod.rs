@@ -368,7 +368,7 @@ impl Tape<'_> {
     }
 
     /// From the gradient of node `index` to those of its inputs.
-    fn step_back(&mut self, index: usize, op: Op, gradient: Vec<f32>) {
+    fn step_back(&mut self, index: usize, op: Op, mut gradient: Vec<f32>) {
         let (reads_inputs, reads_output) = op.rereads();
         if !reads_output {
             self.free_unless_held(index); // so that a gradient below may have the buffer
@@ -381,7 +381,9 @@ impl Tape<'_> {
         let mut grads: [Vec<f32>; 3] = Default::default();
         for (grad, &input) in grads.iter_mut().zip(inputs) {
             let slot = &self.slots[input];
-            if slot.wants_gradient || !matches!(op, Op::Conv(_)) {
+            if op.is_in_place() && !gradient.is_empty() {
+                *grad = std::mem::take(&mut gradient);
+            } else if slot.wants_gradient || !matches!(op, Op::Conv(_)) {
                 *grad = self.context.take(slot.shape.len());
             }
         }

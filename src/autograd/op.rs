@@ -211,6 +211,11 @@ impl Op {
         }
     }
 
+    /// Whether backward turns the output's gradient into the first input's in the same buffer.
+    pub(super) fn is_in_place(&self) -> bool {
+        matches!(self, Op::BatchNorm(..) | Op::Relu | Op::AddRelu)
+    }
+
     /// Whether [`forward_again`](Self::forward_again) can compute the output a second time, at the cost of one pass.
     pub(super) fn is_cheap(&self) -> bool {
         matches!(self, Op::BatchNorm(..) | Op::ScaleChannels(_))
@@ -230,7 +235,8 @@ impl Op {
     }
 
     /// Overwrites `grads`, the gradients of the inputs, from `grad`, that of the output. Values that
-    /// [`rereads`](Self::rereads) does not ask for are empty slices. A convolution skips a gradient that is empty.
+    /// [`rereads`](Self::rereads) does not ask for are empty slices. A convolution skips a gradient that is empty. Where the
+    /// operation is [`in place`](Self::is_in_place), `grad` is empty, and the first input's gradient holds the output's.
     pub(super) fn backward(
         &self,
         isa: Isa,
@@ -253,7 +259,7 @@ impl Op {
                 let (mean, rest) = saved.floats.split_at(s.channels);
                 let inv_std = &rest[..s.channels];
                 let [values, weight, bias] = [inputs[0], inputs[1], inputs[2]];
-                norm::backward(isa, s, values, grad, weight, bias, mean, inv_std, x, gamma, beta, scratch);
+                norm::backward(isa, s, values, weight, bias, mean, inv_std, x, gamma, beta, scratch);
             }
             // Only the input's gradient: what is frozen does not learn. It is a factor a channel, of one image of all pixels.
             (Op::FrozenNorm(s, _), [x]) => {
@@ -263,9 +269,9 @@ impl Op {
                     x.iter_mut().zip(output).for_each(|(x, &output)| *x = if output > 0.0 { *x } else { 0.0 });
                 }
             }
-            (Op::Relu, [x]) => elementwise::relu_backward(isa, output, grad, x),
+            (Op::Relu, [x]) => elementwise::relu_backward(isa, output, x),
             (Op::AddRelu, [a, b]) => {
-                elementwise::relu_backward(isa, output, grad, a);
+                elementwise::relu_backward(isa, output, a);
                 b.copy_from_slice(a);
             }
             (Op::Sigmoid, [x]) => elementwise::sigmoid_backward(isa, output, grad, x),

@@ -162,33 +162,20 @@ fn batch_norm(case: &mut Case) {
     case.check("running_mean", &running_mean);
     case.check("running_var", &running_var);
 
-    let (mut grad_input, mut grad_gamma, mut grad_beta) = (blank(shape.len()), blank(channels), blank(channels));
-    norm::backward(
-        isa,
-        shape,
-        &input,
-        &grad_output,
-        &gamma,
-        &beta,
-        &mean,
-        &inv_std,
-        &mut grad_input,
-        &mut grad_gamma,
-        &mut grad_beta,
-        &mut scratch,
-    );
-    case.check("grad_input", &to_nchw(&grad_input, nchw));
+    let (mut grad, mut grad_gamma, mut grad_beta) = (grad_output, blank(channels), blank(channels));
+    norm::backward(isa, shape, &input, &gamma, &beta, &mean, &inv_std, &mut grad, &mut grad_gamma, &mut grad_beta, &mut scratch);
+    case.check("grad_input", &to_nchw(&grad, nchw));
     case.check("grad_weight", &grad_gamma);
     case.check("grad_bias", &grad_beta);
 }
 
 fn relu(case: &mut Case) {
     let [len] = case.goldens.shape(&case.name);
-    let (mut output, mut grad_input) = (blank(len), blank(len));
+    let (mut output, mut grad) = (blank(len), case.input("grad_output", len));
     elementwise::relu(case.isa, &case.input("input", len), &mut output);
     case.check("output", &output);
-    elementwise::relu_backward(case.isa, &output, &case.input("grad_output", len), &mut grad_input);
-    case.check("grad_input", &grad_input);
+    elementwise::relu_backward(case.isa, &output, &mut grad);
+    case.check("grad_input", &grad);
 }
 
 fn sigmoid(case: &mut Case) {
