@@ -176,7 +176,7 @@ impl Algorithm {
         }
     }
 
-    /// Length of the packed weights of [`pack`].
+    /// Length of the packed weights of [`pack`](Self::pack).
     pub fn packed_len(self, shape: ConvShape) -> usize {
         match self {
             Algorithm::ImplicitGemm => implicit_gemm::packed_len(shape),
