@@ -266,8 +266,8 @@ const LOSSES: [Curve; 2] = [
 const SHARES_RIGHT: [Curve; 4] = [
     Curve { name: "training", ink: Ink::Series(4), measure: |row| row.train_accuracy },
     Curve { name: "held out", ink: Ink::Series(1), measure: |row| row.test_accuracy },
-    Curve { name: "held-out F1", ink: Ink::Series(0), measure: |row| row.test_f1 },
-    Curve { name: "held-out AUC", ink: Ink::Series(2), measure: |row| row.test_auc },
+    Curve { name: "its F1", ink: Ink::Series(0), measure: |row| row.test_f1 },
+    Curve { name: "its AUC", ink: Ink::Series(2), measure: |row| row.test_auc },
 ];
 
 /// Loss on the left; accuracy, F1 and AUC, as far as measured, on the right; over the epochs. `note` stands beneath.
