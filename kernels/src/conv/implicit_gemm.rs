@@ -309,7 +309,7 @@ impl Body for Band<'_> {
                         segments: block.segments,
                         length: block.length,
                         segment: width,
-                        b_segment: block.length * NR,
+                        b_segment: block.length * NR, ahead: 0,
                     };
                     let place = Place { rows, height, width: panel_width };
                     tile(simd, &strip, b, output, &place, block.depth_before > 0);
@@ -611,14 +611,14 @@ impl Body for GradientTask<'_> {
                 for (panel, b) in panels[..g.channel_block * pixels].chunks_exact(pixels * NR).enumerate() {
                     for r in 0..tap_rows {
                         for c in 0..tap_columns {
-                            let strip = Strip {
+                            let strip = Strip::<MR> {
                                 a,
                                 offsets: std::array::from_fn(|i| (r * columns + c) * MR + i),
                                 step,
                                 segments: out_rows,
                                 length: shape.out_columns(),
                                 segment,
-                                b_segment: shape.out_columns() * NR,
+                                b_segment: shape.out_columns() * NR, ahead: 0,
                             };
                             let place = ((r * tap_columns + c) * g.strips() + s) * MR;
                             let rows = std::array::from_fn(|i| (place + i) * g.channel_block + panel * NR);

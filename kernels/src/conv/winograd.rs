@@ -12,7 +12,7 @@
 //! The points 0, 1, -1, 2, -2 and infinity cost precision: [`MAX_ERROR`].
 
 use super::{ConvShape, Epilogue};
-use crate::gemm::{KC, MR, NR, Place, Strip, tile};
+use crate::gemm::{KC, MR, NR, Place, SHORT, Strip, strip_rows, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
 use std::hint::black_box;
@@ -30,9 +30,15 @@ const WINDOW: usize = TILE + 2;
 /// Products of a tile.
 const POSITIONS: usize = WINDOW * WINDOW;
 
-/// Tiles of a task to aim for: 4 strips of MR share each panel of weights that is read; windows and products of 64 channels
-/// are 36 * 24 * 128 * 4 = 442 KB, of a 512 KB L2 cache.
+/// Tiles of a fused task to aim for: 4 strips of MR share each panel of weights that is read; windows and products of 64
+/// channels are 36 * 24 * 128 * 4 = 442 KB, of a 512 KB L2 cache.
 const TASK_TILES: usize = 4 * MR;
+
+/// Packed weights, in values, that each fused task may read from a shared cache again: 36 * 128 * 128, 2.4 MB.
+const FUSED_WEIGHTS: usize = POSITIONS * 128 * 128;
+
+/// Tiles of a block to aim for: more than 2 strips of MR a thread... 
+const BLOCK_TILES: usize = 128;
 
 /// A position's values are followed by a cache line: their length is often a multiple of 4 KB, and then the lines of all
 /// positions of a tile would share one set of the L1 cache.
@@ -116,32 +122,44 @@ impl Grid {
         (image, [tile / columns * TILE, tile % columns * TILE])
     }
 
-    /// What a task of a correlation computes: so many images, or so many rows of tiles of one image.
-    fn task(&self) -> (usize, usize) {
+    /// Whether tasks transform, multiply and transform back a few tiles each, or all tiles of a block take each step together.
+    fn is_fused(&self) -> bool {
+        self.tiles() >= TASK_TILES && self.packed_len() <= FUSED_WEIGHTS
+    }
+
+    /// Rows of tiles of a fused task; at least two tasks.
+    fn task_rows(&self) -> usize {
         let [rows, columns] = self.tile_rows();
-        if self.tiles() >= TASK_TILES || self.batch == 1 {
-            // At least two tasks.
-            (1, TASK_TILES.div_ceil(columns.max(1)).min(rows.div_ceil(2)).max(1))
+        TASK_TILES.div_ceil(columns.max(1)).min(rows.div_ceil(2)).max(1)
+    }
+
+    /// Images of a block.
+    fn block_images(&self) -> usize {
+        (BLOCK_TILES / self.tiles().max(1)).clamp(1, self.batch.max(1))
+    }
+
+    /// Layout of the windows of a task or block, and of its products.
+    fn windows(&self) -> Tiles {
+        if self.is_fused() {
+            Tiles { tiles: self.task_rows() * self.tile_rows()[1], segment: self.task_rows() * self.tile_rows()[1], channels: self.channels }
         } else {
-            let images = TASK_TILES.div_ceil(self.tiles().max(1)).next_power_of_two();
-            (images.min(self.batch.div_ceil(2)), rows)
+            Tiles { tiles: self.block_images() * self.tiles(), segment: SEGMENT, channels: self.channels }
         }
     }
 
-    /// The most tiles of a task.
-    fn task_tiles(&self) -> usize {
-        let (images, rows) = self.task();
-        images * rows * self.tile_rows()[1]
+    fn products(&self) -> Tiles {
+        let tiles = self.windows().tiles;
+        Tiles { tiles, segment: tiles, channels: self.out_channels }
     }
 
-    /// Scratch of a task: a patch, windows, products.
-    fn task_len(&self) -> [usize; 3] {
-        let tiles = self.task_tiles();
-        [
-            patch_len(self.channels, self.out_channels),
-            POSITIONS * (tiles * self.channels + GAP),
-            POSITIONS * (tiles * self.out_channels + GAP),
-        ]
+    fn patch_len(&self) -> usize {
+        patch_len(self.channels, self.out_channels)
+    }
+
+    /// Scratch that each worker has of its own, and scratch that all share.
+    fn scratch_len(&self) -> [usize; 2] {
+        let shared = self.windows().len() + self.products().len();
+        if self.is_fused() { [self.patch_len() + shared, 0] } else { [self.patch_len(), shared] }
     }
 
     fn image_len(&self) -> usize {
@@ -152,7 +170,7 @@ impl Grid {
         self.out[0] * self.out[1] * self.out_channels
     }
 
-    /// Packed weights: (panels, positions, channels, NR).
+    /// Packed weights: (positions, panels, channels, NR).
     fn packed_len(&self) -> usize {
         self.out_channels.div_ceil(NR) * POSITIONS * self.channels * NR
     }
@@ -345,96 +363,226 @@ impl Plane {
     }
 }
 
-/// Transforms the windows of `tiles` tiles from `first` on, of the batch in `source`, into `windows` (positions, tiles and
-/// more, channels).
+/// Where the values of tiles lie: (segments, positions, tiles of a segment, channels), with a gap after each position.
+#[derive(Clone, Copy)]
+struct Tiles {
+    tiles: usize,
+    segment: usize,
+    channels: usize,
+}
+
+impl Tiles {
+    /// From one position of a segment to the next.
+    fn position_len(&self) -> usize {
+        self.segment * self.channels + GAP
+    }
+
+    fn segment_len(&self) -> usize {
+        POSITIONS * self.position_len()
+    }
+
+    fn len(&self) -> usize {
+        self.tiles.div_ceil(self.segment.max(1)) * self.segment_len()
+    }
+
+    fn offset(&self, position: usize, tile: usize) -> usize {
+        tile / self.segment * self.segment_len() + position * self.position_len() + tile % self.segment * self.channels
+    }
+
+    /// The square of all positions of one tile.
+    fn square(&self, tile: usize) -> Square {
+        Square { first: self.offset(0, tile), row: WINDOW * self.position_len(), column: self.position_len() }
+    }
+}
+
+/// Transforms the windows of `count` tiles from `first` on, of the batch in `source`, into the first of `windows`.
 #[inline(always)]
 fn transform_windows<S: Simd>(
     simd: S,
     grid: Grid,
     source: &[f32],
-    first: usize,
-    tiles: usize,
+    [first, count]: [usize; 2],
     patch: &mut [f32],
+    layout: Tiles,
     windows: &mut [f32],
 ) {
     let plane = Plane { size: [grid.rows, grid.columns], channels: grid.channels };
-    let position_len = windows.len() / POSITIONS;
-    for t in 0..tiles {
+    for t in 0..count {
         let (image, corner) = grid.tile(first + t);
         let image = &source[image * grid.image_len()..][..grid.image_len()];
         let corner = [0, 1].map(|axis| corner[axis] as isize - grid.padding[axis] as isize);
-        let to = Square { first: t * grid.channels, row: WINDOW * position_len, column: position_len };
-        both_ways(simd, WindowTransform, grid.channels, plane.window(image, corner, WINDOW, patch), (windows, to));
+        let from = plane.window(image, corner, WINDOW, patch);
+        both_ways(simd, WindowTransform, grid.channels, from, (&mut *windows, layout.square(t)));
     }
 }
 
-/// Some tiles of a correlation, whole images or rows of tiles of one.
-struct Task<'a> {
+/// The product of one position's windows of `count` tiles with its weights: `products` (tiles, out channels).
+#[inline(always)]
+fn multiply<S: Simd>(
+    simd: S,
+    grid: Grid,
+    (position, count): (usize, usize),
+    (windows, layout): (&[f32], Tiles),
+    packed: &[f32],
+    products: &mut [f32],
+) {
+    let Grid { channels, out_channels, .. } = grid;
+    let panels_len = packed.len() / POSITIONS;
+    let panels = &packed[position * panels_len..][..panels_len];
+    for depth in (0..channels).step_by(KC) {
+        let length = KC.min(channels - depth);
+        for (panel, b) in panels.chunks_exact(channels * NR).enumerate() {
+            let strips = Strips { windows, layout, position, count, depth, b: &b[depth * NR..][..length * NR], panel, out_channels };
+            let mut tile = 0;
+            while tile < count {
+                tile += match strip_rows(count - tile) {
+                    MR => strips.multiply::<S, MR>(simd, tile, products),
+                    _ => strips.multiply::<S, SHORT>(simd, tile, products),
+                };
+            }
+        }
+    }
+}
+
+/// The tiles that one panel of a position's weights is multiplied with.
+struct Strips<'a> {
+    windows: &'a [f32],
+    layout: Tiles,
+    position: usize,
+    count: usize,
+    depth: usize, // first channel
+    b: &'a [f32],
+    panel: usize,
+    out_channels: usize,
+}
+
+impl Strips<'_> {
+    /// R tiles from `first` on.
+    #[inline(always)]
+    fn multiply<S: Simd, const R: usize>(&self, simd: S, first: usize, products: &mut [f32]) -> usize {
+        let (mut offsets, mut rows) = ([0; R], [0; R]);
+        let mut offset = self.layout.offset(self.position, first) + self.depth;
+        let mut next_segment = (first / self.layout.segment + 1) * self.layout.segment;
+        for i in 0..R {
+            offsets[i] = offset;
+            rows[i] = (first + i) * self.out_channels + self.panel * NR;
+            // Rows beyond the last tile read it again.
+            if first + i + 1 < self.count {
+                offset += self.layout.channels;
+            }
+            if first + i + 1 == next_segment && next_segment < self.count {
+                offset += self.layout.segment_len() - self.layout.segment * self.layout.channels;
+                next_segment += self.layout.segment;
+            }
+        }
+        let strip = Strip {
+            a: self.windows,
+            offsets,
+            step: 1,
+            segments: 1,
+            length: self.b.len() / NR,
+            segment: 0,
+            b_segment: 0,
+            ahead: self.layout.channels * NR,
+        };
+        let place = Place { rows, height: R.min(self.count - first), width: NR.min(self.out_channels - self.panel * NR) };
+        tile(simd, &strip, self.b, products, &place, self.depth > 0);
+        R
+    }
+}
+
+/// Transforms the products of the tiles from `from` of `products` on into the outputs of the tiles from `first` on: whole rows
+/// of tiles, whose pixels begin at `output`.
+#[inline(always)]
+fn transform_products<S: Simd>(
+    simd: S,
+    grid: Grid,
+    [first, from]: [usize; 2],
+    (products, layout): (&[f32], Tiles),
+    patch: &mut [f32],
+    epilogue: Epilogue,
+    output: &mut [f32],
+) {
+    let channels = grid.out_channels;
+    let plane = Plane { size: grid.out, channels };
+    let rows = output.len() / (grid.out[1] * channels);
+    let (_, [first_row, _]) = grid.tile(first);
+    for t in 0..rows.div_ceil(TILE) * grid.tile_rows()[1] {
+        let (_, [top, left]) = grid.tile(first + t);
+        let row = top - first_row;
+        let from = (products, layout.square(from + t));
+        let (height, width) = (TILE.min(rows - row), TILE.min(grid.out[1] - left));
+        if height == TILE && width == TILE {
+            both_ways(simd, OutputTransform, channels, from, (&mut *output, plane.square(row, left)));
+            continue;
+        }
+        both_ways(simd, OutputTransform, channels, from, (&mut *patch, Square::dense(TILE, channels)));
+        for i in 0..height {
+            let line = &patch[i * TILE * channels..][..width * channels];
+            output[plane.square(row + i, left).first..][..line.len()].copy_from_slice(line);
+        }
+    }
+    epilogue.apply(simd, channels, output);
+}
+
+/// The three steps for a few rows of tiles of one image.
+struct Fused<'a> {
     grid: Grid,
     source: &'a [f32], // (batch, rows, columns, channels)
     first: usize,      // tile
-    packed: &'a [f32], // (panels, positions, channels, NR)
+    packed: &'a [f32], // (positions, panels, channels, NR)
     epilogue: Epilogue<'a>,
     scratch: &'a mut [f32],
     output: &'a mut [f32], // (rows, columns, out_channels) of the task's outputs
 }
 
-impl Body for Task<'_> {
+impl Body for Fused<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Task { grid, source, first, packed, epilogue, scratch, output } = self;
-        let Grid { channels, out_channels, .. } = grid;
-        let [tile_rows, tile_columns] = grid.tile_rows();
-        let out_rows = output.len() / (grid.out[1] * out_channels);
-        let tiles = match out_rows / grid.out[0] {
-            0 => out_rows.div_ceil(TILE) * tile_columns,
-            images => images * tile_rows * tile_columns,
-        };
-        let (patch, scratch) = scratch.split_at_mut(patch_len(channels, out_channels));
-        let [window_len, product_len] = [tiles * channels + GAP, tiles * out_channels + GAP];
-        let (windows, products) = scratch.split_at_mut(POSITIONS * window_len);
-        transform_windows(simd, grid, source, first, tiles, patch, windows);
-        for position in 0..POSITIONS {
-            let a = &windows[position * window_len..][..window_len];
-            let c = &mut products[position * product_len..][..product_len];
-            for depth in (0..channels).step_by(KC) {
-                let length = KC.min(channels - depth);
-                for (panel, b) in packed.chunks_exact(POSITIONS * channels * NR).enumerate() {
-                    let b = &b[(position * channels + depth) * NR..][..length * NR];
-                    for tile_index in (0..tiles).step_by(MR) {
-                        let (mut offsets, mut rows) = ([0; MR], [0; MR]);
-                        for i in 0..MR {
-                            offsets[i] = (tile_index + i).min(tiles - 1) * channels + depth;
-                            rows[i] = (tile_index + i) * out_channels + panel * NR;
-                        }
-                        let strip = Strip { a, offsets, step: 1, segments: 1, length, segment: 0, b_segment: 0 };
-                        let place = Place { rows, height: MR.min(tiles - tile_index), width: NR.min(out_channels - panel * NR) };
-                        tile(simd, &strip, b, c, &place, depth > 0);
-                    }
-                }
+        let Fused { grid, source, first, packed, epilogue, scratch, output } = self;
+        let [layout, product_layout] = [grid.windows(), grid.products()];
+        let (patch, scratch) = scratch.split_at_mut(grid.patch_len());
+        let (windows, products) = scratch.split_at_mut(layout.len());
+        let rows = output.len() / (grid.out[1] * grid.out_channels);
+        let count = rows.div_ceil(TILE) * grid.tile_rows()[1];
+        transform_windows(simd, grid, source, [first, count], patch, layout, windows);
+        for (position, products) in products.chunks_exact_mut(product_layout.position_len()).enumerate() {
+            multiply(simd, grid, (position, count), (windows, layout), packed, products);
+        }
+        transform_products(simd, grid, [first, 0], (products, product_layout), patch, epilogue, output);
+    }
+}
+
+/// One of the three steps, for a part of a block.
+enum Step<'a> {
+    Windows { grid: Grid, source: &'a [f32], tiles: [usize; 2], patch: &'a mut [f32], layout: Tiles, windows: &'a mut [f32] },
+    Multiply { grid: Grid, place: (usize, usize), windows: (&'a [f32], Tiles), packed: &'a [f32], products: &'a mut [f32] },
+    Outputs {
+        grid: Grid,
+        tiles: [usize; 2],
+        products: (&'a [f32], Tiles),
+        patch: &'a mut [f32],
+        epilogue: Epilogue<'a>,
+        output: &'a mut [f32],
+    },
+}
+
+impl Body for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self {
+            Step::Windows { grid, source, tiles, patch, layout, windows } => {
+                transform_windows(simd, grid, source, tiles, patch, layout, windows)
+            }
+            Step::Multiply { grid, place, windows, packed, products } => multiply(simd, grid, place, windows, packed, products),
+            Step::Outputs { grid, tiles, products, patch, epilogue, output } => {
+                transform_products(simd, grid, tiles, products, patch, epilogue, output)
             }
         }
-        // Where the first output row lies in its image; a task of several images begins with one.
-        let (first_image, [first_row, _]) = grid.tile(first);
-        let plane = Plane { size: grid.out, channels: out_channels };
-        for t in 0..tiles {
-            let (image, [top, left]) = grid.tile(first + t);
-            let row = (image - first_image) * grid.out[0] + top - first_row;
-            let from = (&*products, Square { first: t * out_channels, row: WINDOW * product_len, column: product_len });
-            let (height, width) = (TILE.min(grid.out[0] - top), TILE.min(grid.out[1] - left));
-            if height == TILE && width == TILE {
-                both_ways(simd, OutputTransform, out_channels, from, (output, plane.square(row, left)));
-                continue;
-            }
-            both_ways(simd, OutputTransform, out_channels, from, (&mut *patch, Square::dense(TILE, out_channels)));
-            for i in 0..height {
-                let line = &patch[i * TILE * out_channels..][..width * out_channels];
-                output[plane.square(row + i, left).first..][..line.len()].copy_from_slice(line);
-            }
-        }
-        epilogue.apply(simd, out_channels, output);
     }
 }
 
@@ -448,7 +596,7 @@ struct PackPanel<'a> {
     panel: usize,
     channels: [usize; 2],
     weights: &'a [f32],
-    packed: &'a mut [f32], // (positions, in, NR) of one panel
+    packed: [&'a mut [f32]; POSITIONS], // (in, NR) of one panel
 }
 
 impl Body for PackPanel<'_> {
@@ -456,22 +604,30 @@ impl Body for PackPanel<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let PackPanel { panel, channels: [inputs, outputs], weights, packed } = self;
+        let PackPanel { panel, channels: [inputs, outputs], weights, mut packed } = self;
         let width = NR.min(outputs - panel * NR);
-        if width < NR {
-            packed.fill(0.0);
-        }
         let matrix = inputs * outputs;
+        let mut transformed = [0.0; POSITIONS * NR];
         for c in 0..inputs {
             let from = Square { first: c * outputs + panel * NR, row: 3 * matrix, column: matrix };
-            let to = Square { first: c * NR, row: WINDOW * inputs * NR, column: inputs * NR };
-            both_ways(simd, KernelTransform, width, (weights, from), (&mut *packed, to));
+            let to = Square { first: 0, row: WINDOW * NR, column: NR };
+            both_ways(simd, KernelTransform, width, (weights, from), (&mut transformed, to));
+            for (packed, transformed) in packed.iter_mut().zip(transformed.chunks_exact(NR)) {
+                packed[c * NR..][..NR].copy_from_slice(transformed);
+            }
         }
     }
 }
 
 fn pack_weights(isa: Isa, channels: [usize; 2], weights: &[f32], packed: &mut [f32]) {
-    par::chunks_mut(packed, POSITIONS * channels[0] * NR, |panel, packed| {
+    let position_len = packed.len() / POSITIONS;
+    let mut rest = packed;
+    let positions: [&mut [f32]; POSITIONS] = std::array::from_fn(|_| {
+        let (position, after) = std::mem::take(&mut rest).split_at_mut(position_len);
+        rest = after;
+        position
+    });
+    par::chunks_mut_each(positions, channels[0] * NR, |panel, packed| {
         isa.run(PackPanel { panel, channels, weights, packed });
     });
 }
@@ -480,14 +636,37 @@ fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], epilogue: Epi
     if output.is_empty() {
         return;
     }
-    let (images, rows) = grid.task();
+    let (own, shared) = scratch.split_at_mut(par::workers() * grid.scratch_len()[0]);
+    let workers = WorkerScratch::new(own, grid.scratch_len()[0]);
     let line = grid.out[1] * grid.out_channels;
-    let task_len = images * grid.out[0].min(rows * TILE) * line;
-    let workers = WorkerScratch::new(scratch, grid.task_len().iter().sum());
-    par::bands_mut(output, images * grid.out_image_len(), task_len, |group, band, output| {
-        let first = group * images * grid.tiles() + band * rows * grid.tile_rows()[1];
-        workers.with(|scratch| isa.run(Task { grid, source, first, packed, epilogue, scratch, output }));
-    });
+    let tile_columns = grid.tile_rows()[1];
+    if grid.is_fused() {
+        par::bands_mut(output, grid.out_image_len(), grid.task_rows() * TILE * line, |image, band, output| {
+            let first = image * grid.tiles() + band * grid.task_rows() * tile_columns;
+            workers.with(|scratch| isa.run(Fused { grid, source, first, packed, epilogue, scratch, output }));
+        });
+        return;
+    }
+    let [layout, product_layout] = [grid.windows(), grid.products()];
+    let (windows, products) = shared.split_at_mut(layout.len());
+    for (block, output) in output.chunks_mut(grid.block_images() * grid.out_image_len()).enumerate() {
+        let first = block * layout.tiles;
+        let count = output.len() / grid.out_image_len() * grid.tiles();
+        par::chunks_mut(&mut windows[..count.div_ceil(layout.segment) * layout.segment_len()], layout.segment_len(), |segment, windows| {
+            let begin = segment * layout.segment;
+            let tiles = [first + begin, layout.segment.min(count - begin)];
+            workers.with(|patch| isa.run(Step::Windows { grid, source, tiles, patch, layout, windows }));
+        });
+        let windows = (&*windows, layout);
+        par::chunks_mut(&mut products[..product_layout.len()], product_layout.position_len(), |position, products| {
+            isa.run(Step::Multiply { grid, place: (position, count), windows, packed, products });
+        });
+        let products = (&*products, product_layout);
+        par::bands_mut(output, grid.out_image_len(), TILE * line, |image, band, output| {
+            let from = image * grid.tiles() + band * tile_columns;
+            workers.with(|patch| isa.run(Step::Outputs { grid, tiles: [first + from, from], products, patch, epilogue, output }));
+        });
+    }
 }
 
 pub(super) fn packed_len(shape: ConvShape) -> usize {
@@ -498,8 +677,13 @@ pub(super) fn pack(isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f3
     pack_weights(isa, [shape.in_channels, shape.out_channels], weights, packed);
 }
 
+fn scratch_len(grid: Grid) -> usize {
+    let [own, shared] = grid.scratch_len();
+    par::workers() * own + shared
+}
+
 pub(super) fn forward_scratch_len(shape: ConvShape) -> usize {
-    par::workers() * Grid::forward(shape).task_len().iter().sum::<usize>()
+    scratch_len(Grid::forward(shape))
 }
 
 pub(super) fn forward(
@@ -516,7 +700,7 @@ pub(super) fn forward(
 
 pub(super) fn backward_data_scratch_len(shape: ConvShape) -> usize {
     let grid = Grid::backward_data(shape);
-    shape.weight_len() + grid.packed_len() + par::workers() * grid.task_len().iter().sum::<usize>()
+    shape.weight_len() + grid.packed_len() + scratch_len(grid)
 }
 
 pub(super) fn backward_data(
@@ -647,7 +831,8 @@ impl Body for Segment<'_> {
             windows.fill(0.0);
             gradients.fill(0.0);
         }
-        transform_windows(simd, grid, input, first, tiles, patch, windows);
+        let layout = Tiles { tiles: SEGMENT, segment: SEGMENT, channels: grid.channels };
+        transform_windows(simd, grid, input, [first, tiles], patch, layout, windows);
         let position_len = gradients.len() / POSITIONS;
         let plane = Plane { size: grid.out, channels: outputs };
         for t in 0..tiles {
@@ -690,7 +875,7 @@ impl Body for AddProducts<'_> {
                     offsets[i] = position * (SEGMENT * inputs + GAP) + (first + i).min(inputs - 1);
                     rows[i] = (first + i) * outputs + panel;
                 }
-                let strip = Strip { a: windows, offsets, step: inputs, segments, length: SEGMENT, segment, b_segment };
+                let strip = Strip { a: windows, offsets, step: inputs, segments, length: SEGMENT, segment, b_segment, ahead: 0 };
                 let place = Place { rows, height: MR.min(inputs - first), width: NR.min(outputs - panel) };
                 tile(simd, &strip, b, sums, &place, add);
             }

@@ -6,6 +6,14 @@ use crate::simd::{LANES, Simd};
 /// vector registers, and 12 independent chains hide the latency of 4 cycles of two FMA pipes (at least 8 are needed).
 pub const MR: usize = 6;
 
+/// Rows of a short tile, whose 8 accumulators just hide the latency: 8 or 10 rows take 8 or 10 rows' time, not 12.
+pub(crate) const SHORT: usize = 4;
+
+/// How many rows the next tile should have, MR or SHORT, where `left` remain.
+pub(crate) fn strip_rows(left: usize) -> usize {
+    if left <= SHORT || left == SHORT + 3 || left == 2 * SHORT { SHORT } else { MR }
+}
+
 /// Columns of a tile: two vectors.
 pub const NR: usize = 2 * LANES;
 
@@ -14,19 +22,20 @@ pub const NR: usize = 2 * LANES;
 ///
 /// A packed strip of a matrix has one segment and `step` MR; a convolution reads the padded image in place, a segment for each
 /// row of its kernel.
-pub(crate) struct Strip<'a> {
+pub(crate) struct Strip<'a, const R: usize> {
     pub a: &'a [f32],
-    pub offsets: [usize; MR],
+    pub offsets: [usize; R],
     pub step: usize,
     pub segments: usize,
     pub length: usize,
     pub segment: usize,
     pub b_segment: usize,
+    pub ahead: usize,
 }
 
 /// Where the results of one tile go: row i to the `width` values from `c[rows[i]]` on, for the first `height` rows.
-pub(crate) struct Place {
-    pub rows: [usize; MR],
+pub(crate) struct Place<const R: usize> {
+    pub rows: [usize; R],
     pub height: usize,
     pub width: usize,
 }
@@ -35,22 +44,26 @@ pub(crate) struct Place {
 ///
 /// Sums run in the order of s and p, one accumulator an element; `add` continues the sum that `c` holds.
 #[inline(always)]
-pub(crate) fn tile<S: Simd>(simd: S, strip: &Strip, b: &[f32], c: &mut [f32], place: &Place, add: bool) {
-    let Strip { a, offsets, step, segments, length, segment, b_segment } = *strip;
+pub(crate) fn tile<S: Simd, const R: usize>(simd: S, strip: &Strip<R>, b: &[f32], c: &mut [f32], place: &Place<R>, add: bool) {
+    let Strip { a, offsets, step, segments, length, segment, b_segment, ahead } = *strip;
     let (segments_before, length_before) = (segments.max(1) - 1, length.max(1) - 1);
     assert!(segments * length == 0 || segments_before * b_segment + length * NR <= b.len());
     let last = segments_before * segment + length_before * step;
     assert!(offsets.iter().all(|offset| offset + last < a.len()));
-    let mut sums = [[simd.splat(0.0); 2]; MR];
+    for i in 0..R {
+        simd.prefetch(c.as_ptr().wrapping_add(place.rows[i]));
+    }
+    let mut sums = [[simd.splat(0.0); 2]; R];
     // SAFETY: the assertions above bound every offset into `a` and `b` that the loops form.
     unsafe {
         let mut b = b.as_ptr();
         let mut rows = offsets.map(|offset| a.as_ptr().add(offset));
         for s in 0..segments {
             for p in 0..length {
+                simd.prefetch(b.wrapping_add(ahead));
                 let b0 = simd.load_ptr(b);
                 let b1 = simd.load_ptr(b.add(LANES));
-                for i in 0..MR {
+                for i in 0..R {
                     let x = simd.splat(*rows[i].add(p * step));
                     sums[i][0] = simd.mul_add(x, b0, sums[i][0]);
                     sums[i][1] = simd.mul_add(x, b1, sums[i][1]);
@@ -64,9 +77,9 @@ pub(crate) fn tile<S: Simd>(simd: S, strip: &Strip, b: &[f32], c: &mut [f32], pl
         }
     }
     let Place { rows, height, width } = *place;
-    if height == MR && width == NR {
+    if height == R && width == NR {
         assert!(rows.iter().all(|row| row + NR <= c.len()));
-        for i in 0..MR {
+        for i in 0..R {
             // SAFETY: the assertion above.
             unsafe {
                 let c = c.as_mut_ptr().add(rows[i]);
@@ -82,8 +95,8 @@ pub(crate) fn tile<S: Simd>(simd: S, strip: &Strip, b: &[f32], c: &mut [f32], pl
         return;
     }
     // Through memory: were `sums` indexed by a variable below, the compiler would keep it in memory inside the loops above.
-    let mut done = [[0.0; NR]; MR];
-    for i in 0..MR {
+    let mut done = [[0.0; NR]; R];
+    for i in 0..R {
         simd.store(sums[i][0], &mut done[i]);
         simd.store(sums[i][1], &mut done[i][LANES..]);
     }

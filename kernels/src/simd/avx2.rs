@@ -51,6 +51,10 @@ impl Simd for Avx2Fma {
         unsafe { _mm256_storeu_ps(pointer, vector) }
     }
     #[inline(always)]
+    fn prefetch(self, pointer: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.cast()) }
+    }
+    #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_add_ps(a, b) }
     }

@@ -32,6 +32,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// Eight f32 can be written at `pointer`.
     unsafe fn store_ptr(self, vector: Self::F32, pointer: *mut f32);
+    /// Asks for the cache line at `pointer`, which need not be readable.
+    fn prefetch(self, pointer: *const f32);
     /// `a + b`
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a - b`

@@ -35,6 +35,8 @@ impl Simd for Portable {
         unsafe { pointer.cast::<[f32; LANES]>().write(vector.to_array()) }
     }
     #[inline(always)]
+    fn prefetch(self, _pointer: *const f32) {}
+    #[inline(always)]
     fn add(self, a: f32x8, b: f32x8) -> f32x8 {
         a + b
     }
