@@ -28,6 +28,52 @@ pub fn channel_stats(
     });
 }
 
+/// [`channel_stats`] of what [`scale_channels`] would give, bit for bit, without writing it and without `argmax`.
+pub fn scaled_channel_stats(
+    isa: Isa,
+    shape: ReduceShape,
+    input: &[f32],      // (batch, pixels, channels)
+    factor: &[f32],     // (batch, channels)
+    output: &mut [f32], // (batch, pixels, 2): mean, maximum
+) {
+    shape.check(&[input.len()], &[factor.len()]);
+    assert_eq!(output.len(), 2 * shape.batch * shape.pixels, "output length of {shape:?}");
+    let (chunk, channels) = (chunk_pixels(shape.channels), shape.channels);
+    par::bands_mut(output, 2 * shape.pixels, 2 * chunk, |n, i, output| {
+        let input = &input[n * shape.image_len() + i * chunk * channels..];
+        isa.run(ScaledStats { channels, input, factor: &factor[n * channels..][..channels], output });
+    });
+}
+
+struct ScaledStats<'a> {
+    channels: usize,
+    input: &'a [f32],      // (pixels of the chunk and more, channels)
+    factor: &'a [f32],     // (channels)
+    output: &'a mut [f32], // (pixels of the chunk, 2)
+}
+
+impl Body for ScaledStats<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let share = 1.0 / self.channels as f32;
+        for (pixel, output) in self.input.chunks_exact(self.channels).zip(self.output.chunks_exact_mut(2)) {
+            let mut sum = simd.splat(0.0);
+            let mut best = simd.splat(f32::NEG_INFINITY);
+            for (x, factor) in pixel.chunks(LANES).zip(self.factor.chunks(LANES)) {
+                let (factor, lowest) = (simd.load_part(factor, 1.0), simd.load_part(x, f32::NEG_INFINITY));
+                sum = simd.add(sum, simd.mul(simd.load_part(x, 0.0), factor));
+                best = simd.max(simd.mul(lowest, factor), best);
+            }
+            let sum = simd.sum(sum);
+            output[0] = sum * share;
+            // As in `ChannelStats`: comparisons lose NaN. The sum of infinities of both signs is NaN as well, of no channel.
+            let is_nan = sum.is_nan() && pixel.iter().zip(self.factor).any(|(x, factor)| (x * factor).is_nan());
+            output[1] = if is_nan { f32::NAN } else { simd.max_lane(best) };
+        }
+    }
+}
+
 /// Asserts the lengths of (batch, pixels, channels) and (batch, pixels) arrays; returns batch * pixels.
 fn check_pixels(shape: ReduceShape, arrays: &[usize], maps: &[usize]) -> usize {
     shape.check(arrays, &[]);
@@ -229,6 +275,55 @@ impl Body for ScalePixels<'_> {
             let factor = simd.splat(factor);
             for (output, x) in output.chunks_mut(LANES).zip(input.chunks(LANES)) {
                 simd.store_part(simd.mul(simd.load_part(x, 0.0), factor), output);
+            }
+        }
+    }
+}
+
+/// `output = max(input * channel factor * pixel factor + shortcut, 0)`: what [`scale_channels`], [`scale_pixels`] and
+/// [`add_relu`](crate::elementwise::add_relu) would give, bit for bit.
+pub fn scale_add_relu(
+    isa: Isa,
+    shape: ReduceShape,
+    input: &[f32],          // (batch, pixels, channels)
+    channel_factor: &[f32], // (batch, channels)
+    pixel_factor: &[f32],   // (batch, pixels)
+    shortcut: &[f32],       // (batch, pixels, channels)
+    output: &mut [f32],     // (batch, pixels, channels)
+) {
+    check_pixels(shape, &[input.len(), shortcut.len(), output.len()], &[pixel_factor.len()]);
+    shape.check(&[], &[channel_factor.len()]);
+    let (chunk, channels) = (chunk_pixels(shape.channels), shape.channels);
+    par::bands_mut(output, shape.image_len(), chunk * channels, |n, i, output| {
+        let first = n * shape.pixels + i * chunk;
+        let [input, shortcut] = [input, shortcut].map(|values| &values[first * channels..][..output.len()]);
+        let channel_factor = &channel_factor[n * channels..][..channels];
+        isa.run(ScaleAddRelu { channels, input, channel_factor, pixel_factor: &pixel_factor[first..], shortcut, output });
+    });
+}
+
+struct ScaleAddRelu<'a> {
+    channels: usize,
+    input: &'a [f32],          // (pixels of the chunk, channels)
+    channel_factor: &'a [f32], // (channels)
+    pixel_factor: &'a [f32],   // (pixels of the chunk and more)
+    shortcut: &'a [f32],       // (pixels of the chunk, channels)
+    output: &'a mut [f32],     // (pixels of the chunk, channels)
+}
+
+impl Body for ScaleAddRelu<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let zero = simd.splat(0.0);
+        let inputs = self.input.chunks_exact(self.channels).zip(self.shortcut.chunks_exact(self.channels));
+        let pixels = inputs.zip(self.pixel_factor);
+        for (output, ((input, shortcut), &factor)) in self.output.chunks_exact_mut(self.channels).zip(pixels) {
+            let factor = simd.splat(factor);
+            let values = input.chunks(LANES).zip(self.channel_factor.chunks(LANES)).zip(shortcut.chunks(LANES));
+            for (output, ((x, channel), shortcut)) in output.chunks_mut(LANES).zip(values) {
+                let x = simd.mul(simd.mul(simd.load_part(x, 0.0), simd.load_part(channel, 0.0)), factor);
+                simd.store_part(simd.max(zero, simd.add(x, simd.load_part(shortcut, 0.0))), output);
             }
         }
     }

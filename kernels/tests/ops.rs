@@ -259,6 +259,8 @@ fn not_a_number_stays() {
         let shape = ReduceShape { batch: 1, pixels: 1, channels: 3 };
         let (stats, argmax) = channel_stats(isa, shape, &[1.0, f32::NAN, 2.0]);
         assert!(stats.iter().all(|y| y.is_nan()) && argmax == [1], "{isa:?}");
+        let scaled = filled(2, |y| attention::scaled_channel_stats(isa, shape, &[1.0, f32::INFINITY, 2.0], &[1.0, 0.0, 1.0], y));
+        assert!(scaled[0].is_nan() && scaled[1].is_nan(), "{isa:?}");
         // An infinity of each sign makes the mean NaN, not the maximum.
         let (stats, argmax) = channel_stats(isa, shape, &[1.0, f32::NEG_INFINITY, f32::INFINITY]);
         assert!(stats[0].is_nan() && stats[1] == f32::INFINITY && argmax == [2], "{isa:?}");
@@ -407,6 +409,15 @@ fn check_scales(shape: ReduceShape, seed: u64) {
         attention::scale_pixels_backward(isa, shape, &input, &maps, &grad_output, &mut x, &mut factor);
         assert_exact(&x, &by_pixel_grads[0], "scale_pixels_backward, input", isa);
         assert_close(&factor, &by_pixel_grads[1], MAX_SUM_ERROR, "scale_pixels_backward, factor", isa);
+        // What is done in one pass has the bits of what is done step by step.
+        let scaled = filled(input.len(), |y| attention::scale_channels(isa, shape, &input, &vectors, y));
+        let (stats, _) = channel_stats(isa, shape, &scaled);
+        let fused = filled(stats.len(), |y| attention::scaled_channel_stats(isa, shape, &input, &vectors, y));
+        assert_eq!(fused, stats, "scaled_channel_stats {isa:?} {shape:?}");
+        let scaled = filled(input.len(), |y| attention::scale_pixels(isa, shape, &scaled, &maps, y));
+        let sum = filled(input.len(), |y| elementwise::add_relu(isa, &scaled, &grad_output, y));
+        let fused = filled(input.len(), |y| attention::scale_add_relu(isa, shape, &input, &vectors, &maps, &grad_output, y));
+        assert_eq!(fused, sum, "scale_add_relu {isa:?} {shape:?}");
     }
 }
 
@@ -563,9 +574,11 @@ fn check_adam(len: usize, weight_decay: f32, seed: u64) {
         expected = reference::adam::step(&adam, &gradient, &expected[0], &expected[1], &expected[2]);
     }
     for isa in Isa::all() {
-        for (actual, expected) in adam_steps(isa, len, weight_decay, seed).iter().zip(&expected) {
-            assert_close(actual, expected, MAX_SUM_ERROR, "adam", isa);
-        }
+        let [parameter, first, second] = adam_steps(isa, len, weight_decay, seed);
+        // Gradients of about 1 and of either sign may cancel in these two, of which a single one may be all there is.
+        assert_near(&parameter, &expected[0], 1.0, MAX_SUM_ERROR, "adam, parameter", isa);
+        assert_near(&first, &expected[1], 0.1, MAX_SUM_ERROR, "adam, first moment", isa);
+        assert_close(&second, &expected[2], MAX_SUM_ERROR, "adam, second moment", isa);
     }
 }
 

@@ -530,6 +530,9 @@ impl Tape<'_> {
 
     /// A convolution and batch normalisation over the running statistics, in one pass; for [`Mode::Inference`], as it has no
     /// gradient.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; another mode.
     pub fn conv_norm(
         &mut self,
         x: Var,
@@ -541,6 +544,7 @@ impl Tape<'_> {
         epsilon: f32,
         relu: bool,
     ) -> Result<Var> {
+        self.expect_inference()?;
         let weight = self.parameter(weight);
         let shape = self.conv_shape(&x, &weight, stride, padding)?;
         let [gamma, beta, mean, variance] = [affine[0], affine[1], running[0], running[1]].map(|id| self.parameter(id));
@@ -550,6 +554,13 @@ impl Tape<'_> {
         let inputs = [x, weight, gamma, beta, mean, variance];
         let out = [shape.batch, shape.out_rows(), shape.out_columns(), shape.out_channels];
         Ok(self.apply(Op::ConvNorm { shape, epsilon, relu }, inputs, out, &[]))
+    }
+
+    fn expect_inference(&self) -> Result<()> {
+        match self.mode {
+            Mode::Inference => Ok(()),
+            mode => Err(self.misfit(format!("an operation without a gradient on a tape for {mode:?}"))),
+        }
     }
 
     fn conv_shape(&self, x: &Var, weight: &Var, stride: [usize; 2], padding: [usize; 2]) -> Result<ConvShape> {
@@ -691,6 +702,34 @@ impl Tape<'_> {
         self.expect("a factor", &factor, [batch, rows, columns, 1])?;
         let (shape, output) = (self.reduce_shape(&x)?, self.shape(&x));
         Ok(self.apply(Op::ScalePixels(shape), [x, factor], output, &[]))
+    }
+
+    /// [`channel_stats`](Self::channel_stats) of x times `factor` (batch, channels), in one pass; for [`Mode::Inference`], as it
+    /// has no gradient.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; another mode.
+    pub fn scaled_stats(&mut self, x: Var, factor: Var) -> Result<Var> {
+        self.expect_inference()?;
+        let [batch, rows, columns, channels] = self.sizes("an input", &x)?;
+        self.expect("a factor", &factor, [batch, channels])?;
+        let shape = self.reduce_shape(&x)?;
+        Ok(self.apply(Op::ScaledStats(shape), [x, factor], [batch, rows, columns, 2], &[]))
+    }
+
+    /// `max(x * channels * pixels + shortcut, 0)`, with factors `channels` (batch, channels) and `pixels` (batch, rows, columns,
+    /// 1), in one pass; for [`Mode::Inference`], as it has no gradient.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; another mode.
+    pub fn scale_add_relu(&mut self, x: Var, channels: Var, pixels: Var, shortcut: Var) -> Result<Var> {
+        self.expect_inference()?;
+        let [batch, rows, columns, _] = self.sizes("an input", &x)?;
+        let (shape, output) = (self.reduce_shape(&x)?, self.shape(&x));
+        self.expect("a factor", &channels, [batch, shape.channels])?;
+        self.expect("a factor", &pixels, [batch, rows, columns, 1])?;
+        self.expect("a shortcut", &shortcut, output)?;
+        Ok(self.apply(Op::ScaleAddRelu(shape), [x, channels, pixels, shortcut], output, &[]))
     }
 
     /// `x W^T + b`: x (batch, in), weight (out, in), bias (out).

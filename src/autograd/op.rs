@@ -58,6 +58,11 @@ pub enum Op {
     ScaleChannels(ReduceShape),
     /// x, a factor for each pixel
     ScalePixels(ReduceShape),
+    /// x, a factor for each image and channel; mean and maximum over the scaled channels. In inference only.
+    ScaledStats(ReduceShape),
+    /// x, a factor for each image and channel, a factor for each pixel, shortcut; the larger of 0 and the sum of the shortcut and
+    /// x times both factors. In inference only.
+    ScaleAddRelu(ReduceShape),
     /// x, weight, bias
     Linear(LinearShape),
     /// logits (batch, classes); the labels are in [`Saved::indices`]. The mean over the batch.
@@ -103,6 +108,8 @@ impl Op {
             Op::ChannelStats(_) => "channel mean and max",
             Op::ScaleChannels(_) => "scale channels",
             Op::ScalePixels(_) => "scale pixels",
+            Op::ScaledStats(_) => "scale channels, mean and max",
+            Op::ScaleAddRelu(_) => "scale channels and pixels, add, relu",
             Op::Linear(_) => "linear",
             Op::CrossEntropy { .. } => "cross-entropy",
         }
@@ -120,7 +127,7 @@ impl Op {
     /// How many of the inputs, from the first, can have a gradient.
     pub(super) fn differentiates(&self) -> usize {
         match self {
-            Op::Input | Op::Parameter(_) | Op::ConvNorm { .. } => 0,
+            Op::Input | Op::Parameter(_) | Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => 0,
             Op::Conv(_) | Op::Add | Op::AddRelu | Op::ScaleChannels(_) | Op::ScalePixels(_) => 2,
             Op::BatchNorm(..) | Op::Linear(_) => 3,
             _ => 1,
@@ -203,6 +210,10 @@ impl Op {
             Op::ChannelStats(s) => attention::channel_stats(isa, s, inputs[0], output, &mut saved.indices),
             Op::ScaleChannels(s) => attention::scale_channels(isa, s, inputs[0], inputs[1], output),
             Op::ScalePixels(s) => attention::scale_pixels(isa, s, inputs[0], inputs[1], output),
+            Op::ScaledStats(s) => attention::scaled_channel_stats(isa, s, inputs[0], inputs[1], output),
+            Op::ScaleAddRelu(s) => {
+                attention::scale_add_relu(isa, s, inputs[0], inputs[1], inputs[2], inputs[3], output);
+            }
             Op::Linear(s) => linear::forward(isa, s, inputs[0], inputs[1], inputs[2], output),
             Op::CrossEntropy { batch, classes } => {
                 let Saved { floats: probabilities, indices: labels } = saved;

@@ -47,6 +47,16 @@ impl Attention {
         let x = self.channel.forward(tape, x)?;
         self.spatial.forward(tape, x)
     }
+
+    /// In inference the factors alone, for each channel and for each pixel; x weighed by its channels is never written.
+    pub fn factors(&self, tape: &mut Tape, x: &Var) -> Result<[Var; 2]> {
+        let channels = self.channel.factor(tape, x)?;
+        let (x, factor) = (tape.share(x), tape.share(&channels));
+        tape.enter(&self.spatial.name);
+        let stats = tape.scaled_stats(x, factor)?;
+        let pixels = self.spatial.factor(tape, stats)?;
+        Ok([channels, pixels])
+    }
 }
 
 /// One factor for each image and channel.
@@ -70,16 +80,20 @@ impl ChannelAttention {
 
     /// x (batch, rows, columns, channels), each channel weighed.
     pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
+        let factor = self.factor(tape, &x)?;
+        tape.scale_channels(x, factor)
+    }
+
+    fn factor(&self, tape: &mut Tape, x: &Var) -> Result<Var> {
         tape.enter(&self.name);
-        let (again, once_more) = (tape.share(&x), tape.share(&x));
+        let (again, once_more) = (tape.share(x), tape.share(x));
         let average = tape.global_average(again)?;
         let maximum = tape.global_max(once_more)?;
         let average = self.mlp(tape, average)?;
         let maximum = self.mlp(tape, maximum)?;
         tape.enter(&self.name);
         let sum = tape.add(average, maximum)?;
-        let factor = tape.sigmoid(sum);
-        tape.scale_channels(x, factor)
+        Ok(tape.sigmoid(sum))
     }
 
     fn mlp(&self, tape: &mut Tape, x: Var) -> Result<Var> {
@@ -112,12 +126,17 @@ impl SpatialAttention {
         tape.enter(&self.name);
         let again = tape.share(&x);
         let stats = tape.channel_stats(again)?;
+        let factor = self.factor(tape, stats)?;
+        tape.scale_pixels(x, factor)
+    }
+
+    /// From mean and maximum over channels.
+    fn factor(&self, tape: &mut Tape, stats: Var) -> Result<Var> {
         let mut map = self.conv.forward(tape, stats)?;
         if let Some(norm) = &self.norm {
             map = norm.forward(tape, map)?;
         }
         tape.enter(&self.name);
-        let factor = tape.sigmoid(map);
-        tape.scale_pixels(x, factor)
+        Ok(tape.sigmoid(map))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Attention, AttentionSettings, BatchNorm, Builder, Conv, NormSettings};
 use crate::Result;
-use crate::autograd::{Name, Tape, Var};
+use crate::autograd::{Mode, Name, Tape, Var};
 
 /// Where a block has its attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,19 +71,28 @@ impl Block {
         let shortcut = if self.shortcut { Some(tape.share(&x)) } else { None };
         let y = self.conv1.forward_norm(tape, x, &self.bn1, true)?;
         let mut y = self.conv2.forward_norm(tape, y, &self.bn2, false)?;
-        if let (Placement::Inside, Some(attention)) = (self.placement, &self.attention) {
-            y = attention.forward(tape, y)?;
-        }
-        if let Some(mut shortcut) = shortcut {
-            if let Some((conv, norm)) = &self.downsample {
-                shortcut = conv.forward_norm(tape, shortcut, norm, false)?;
+        let shortcut = match (shortcut, &self.downsample) {
+            (Some(shortcut), Some((conv, norm))) => Some(conv.forward_norm(tape, shortcut, norm, false)?),
+            (shortcut, _) => shortcut,
+        };
+        let inside = self.attention.as_ref().filter(|_| self.placement == Placement::Inside);
+        y = match (inside, shortcut) {
+            (Some(attention), Some(shortcut)) if tape.mode() == Mode::Inference => {
+                let [channels, pixels] = attention.factors(tape, &y)?;
+                tape.enter(&self.name);
+                tape.scale_add_relu(y, channels, pixels, shortcut)?
             }
-            tape.enter(&self.name);
-            y = tape.add_relu(y, shortcut)?;
-        } else {
-            tape.enter(&self.name);
-            y = tape.relu(y);
-        }
+            (inside, shortcut) => {
+                if let Some(attention) = inside {
+                    y = attention.forward(tape, y)?;
+                }
+                tape.enter(&self.name);
+                match shortcut {
+                    Some(shortcut) => tape.add_relu(y, shortcut)?,
+                    None => tape.relu(y),
+                }
+            }
+        };
         match (self.placement, &self.attention) {
             (Placement::Outside, Some(attention)) => attention.forward(tape, y),
             _ => Ok(y),

@@ -37,7 +37,7 @@ const TASK_TILES: usize = 4 * MR;
 /// Packed weights, in values, that each fused task may read from a shared cache again: 36 * 128 * 128, 2.4 MB.
 const FUSED_WEIGHTS: usize = POSITIONS * 128 * 128;
 
-/// Tiles of a block to aim for: more than 2 strips of MR a thread... 
+/// Tiles of a block to aim for: more than 2 strips of MR a thread...
 const BLOCK_TILES: usize = 128;
 
 /// A position's values are followed by a cache line: their length is often a multiple of 4 KB, and then the lines of all
@@ -141,7 +141,11 @@ impl Grid {
     /// Layout of the windows of a task or block, and of its products.
     fn windows(&self) -> Tiles {
         if self.is_fused() {
-            Tiles { tiles: self.task_rows() * self.tile_rows()[1], segment: self.task_rows() * self.tile_rows()[1], channels: self.channels }
+            Tiles {
+                tiles: self.task_rows() * self.tile_rows()[1],
+                segment: self.task_rows() * self.tile_rows()[1],
+                channels: self.channels,
+            }
         } else {
             Tiles { tiles: self.block_images() * self.tiles(), segment: SEGMENT, channels: self.channels }
         }
@@ -432,7 +436,8 @@ fn multiply<S: Simd>(
     for depth in (0..channels).step_by(KC) {
         let length = KC.min(channels - depth);
         for (panel, b) in panels.chunks_exact(channels * NR).enumerate() {
-            let strips = Strips { windows, layout, position, count, depth, b: &b[depth * NR..][..length * NR], panel, out_channels };
+            let strips =
+                Strips { windows, layout, position, count, depth, b: &b[depth * NR..][..length * NR], panel, out_channels };
             let mut tile = 0;
             while tile < count {
                 tile += match strip_rows(count - tile) {
@@ -557,8 +562,21 @@ impl Body for Fused<'_> {
 
 /// One of the three steps, for a part of a block.
 enum Step<'a> {
-    Windows { grid: Grid, source: &'a [f32], tiles: [usize; 2], patch: &'a mut [f32], layout: Tiles, windows: &'a mut [f32] },
-    Multiply { grid: Grid, place: (usize, usize), windows: (&'a [f32], Tiles), packed: &'a [f32], products: &'a mut [f32] },
+    Windows {
+        grid: Grid,
+        source: &'a [f32],
+        tiles: [usize; 2],
+        patch: &'a mut [f32],
+        layout: Tiles,
+        windows: &'a mut [f32],
+    },
+    Multiply {
+        grid: Grid,
+        place: (usize, usize),
+        windows: (&'a [f32], Tiles),
+        packed: &'a [f32],
+        products: &'a mut [f32],
+    },
     Outputs {
         grid: Grid,
         tiles: [usize; 2],
@@ -652,11 +670,15 @@ fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], epilogue: Epi
     for (block, output) in output.chunks_mut(grid.block_images() * grid.out_image_len()).enumerate() {
         let first = block * layout.tiles;
         let count = output.len() / grid.out_image_len() * grid.tiles();
-        par::chunks_mut(&mut windows[..count.div_ceil(layout.segment) * layout.segment_len()], layout.segment_len(), |segment, windows| {
-            let begin = segment * layout.segment;
-            let tiles = [first + begin, layout.segment.min(count - begin)];
-            workers.with(|patch| isa.run(Step::Windows { grid, source, tiles, patch, layout, windows }));
-        });
+        par::chunks_mut(
+            &mut windows[..count.div_ceil(layout.segment) * layout.segment_len()],
+            layout.segment_len(),
+            |segment, windows| {
+                let begin = segment * layout.segment;
+                let tiles = [first + begin, layout.segment.min(count - begin)];
+                workers.with(|patch| isa.run(Step::Windows { grid, source, tiles, patch, layout, windows }));
+            },
+        );
         let windows = (&*windows, layout);
         par::chunks_mut(&mut products[..product_layout.len()], product_layout.position_len(), |position, products| {
             isa.run(Step::Multiply { grid, place: (position, count), windows, packed, products });

@@ -121,7 +121,8 @@ impl Body for Rows<'_> {
                 for (strip, a) in packed_a.chunks_exact(depth * MR).take(rows.div_ceil(MR)).enumerate() {
                     let row = strip * MR;
                     let offsets = std::array::from_fn(|i| i);
-                    let strip = Strip::<MR> { a, offsets, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0, ahead: 0 };
+                    let strip =
+                        Strip::<MR> { a, offsets, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0, ahead: 0 };
                     let place = Place {
                         rows: std::array::from_fn(|i| (row + i) * n + panel * NR),
                         height: MR.min(rows - row),
