@@ -13,7 +13,7 @@ fn run(isa: Isa, threads: usize, model: &Model, images: &[f32], shape: [usize; 3
         let mut context = Context::new(isa);
         let pass = model.differentiate(&mut context, images, shape, &labels).unwrap();
         let gradients = model.parameters().trained().into_iter().map(|id| pass.gradients.get(id).unwrap().to_vec());
-        let statistics = pass.statistics.iter().map(|(_, values)| values.clone());
+        let statistics = pass.statistics.iter().map(|(_, values)| values.to_vec());
         let outputs = [model.logits_of(images, shape).unwrap(), vec![pass.loss]];
         outputs.into_iter().chain(gradients).chain(statistics).flatten().map(f32::to_bits).collect()
     })

@@ -43,7 +43,7 @@ pub fn gradients(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl 
         }
     }
     for (id, values) in pass.statistics {
-        tensors.insert(model.parameters().get(id).name.clone(), (vec![values.len()], values));
+        tensors.insert(model.parameters().get(id).name.clone(), (vec![values.len()], values.to_vec()));
     }
     archive::write(output, &BTreeMap::new(), &tensors)
 }

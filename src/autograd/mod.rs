@@ -10,7 +10,7 @@ mod parameters;
 pub use op::{Op, Saved};
 pub use parameters::{Kind, Parameter, ParameterId, Parameters};
 
-use crate::tensor::{Context, Shape};
+use crate::tensor::{Buffer, Context, Shape};
 use crate::{Error, Result};
 use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
 use osteon_kernels::elementwise;
@@ -75,11 +75,11 @@ struct Slot {
     /// Whether some backward pass reads the value.
     reread: bool,
     wants_gradient: bool,
-    gradient: Option<Vec<f32>>,
+    gradient: Option<Buffer>,
 }
 
 enum Value {
-    Owned(Vec<f32>),
+    Owned(Buffer),
     Parameter(ParameterId),
     /// Dead, or never computed.
     Gone,
@@ -95,7 +95,7 @@ pub struct Tape<'a> {
     slots: Vec<Slot>,
     /// Slots that inference may use again.
     vacant: Vec<usize>,
-    statistics: Vec<(ParameterId, Vec<f32>)>,
+    statistics: Vec<(ParameterId, Buffer)>,
     /// In place of the layers' own.
     momentum: Option<f32>,
 }
@@ -122,11 +122,6 @@ impl<'a> Tape<'a> {
     /// The operations so far; none in inference.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
-    }
-
-    /// Where its buffers come from and go.
-    pub fn context(&mut self) -> &mut Context {
-        self.context
     }
 
     /// What the tape is for.
@@ -201,13 +196,13 @@ impl<'a> Tape<'a> {
         output
     }
 
-    fn run(&mut self, op: &Op, inputs: &[Var], output_len: usize, saved: &mut Saved) -> Vec<f32> {
+    fn run(&mut self, op: &Op, inputs: &[Var], output_len: usize, saved: &mut Saved) -> Buffer {
         let isa = self.context.isa;
         let mut output = self.context.take(output_len);
         let scratch_len = op.forward_scratch_len();
         let mut scratch = self.context.take_scratch(scratch_len);
         // Weights change with every training step; in inference their packed form is kept beside them.
-        let (mut fresh, mut kept) = (Vec::new(), None);
+        let (mut fresh, mut kept) = (Buffer::default(), None);
         let parameter = |var: &Var| match self.slots[var.0].value {
             Value::Parameter(id) => Some(id),
             _ => None,
@@ -237,8 +232,6 @@ impl<'a> Tape<'a> {
             _ => {}
         }
         op.forward(isa, &values[..inputs.len()], &mut output, saved, &mut scratch[..scratch_len]);
-        self.context.give_scratch(scratch);
-        self.context.give(fresh);
         output
     }
 
@@ -302,18 +295,14 @@ impl<'a> Tape<'a> {
         }
         let (isa, saved) = (self.context.isa, &self.slots[index].saved);
         node.op.forward_again(isa, &values[..node.arity], saved, &mut output, &mut scratch[..scratch_len]);
-        self.context.give_scratch(scratch);
         self.slots[index].value = Value::Owned(output);
     }
 
     fn free_value(&mut self, index: usize) {
-        if let Value::Owned(buffer) = std::mem::replace(&mut self.slots[index].value, Value::Gone) {
-            self.context.give(buffer);
-        }
+        self.slots[index].value = Value::Gone;
     }
 
     fn recycle(&mut self, saved: Saved) {
-        self.context.give(saved.floats);
         self.context.give_indices(saved.indices);
     }
 
@@ -368,7 +357,7 @@ impl Tape<'_> {
     }
 
     /// From the gradient of node `index` to those of its inputs.
-    fn step_back(&mut self, index: usize, op: Op, mut gradient: Vec<f32>) {
+    fn step_back(&mut self, index: usize, op: Op, mut gradient: Buffer) {
         let (reads_inputs, reads_output) = op.rereads();
         if !reads_output {
             self.free_unless_held(index); // so that a gradient below may have the buffer
@@ -378,7 +367,7 @@ impl Tape<'_> {
             node.inputs().iter().for_each(|&input| self.restore(input));
         }
         let inputs = &node.inputs()[..op.differentiates()];
-        let mut grads: [Vec<f32>; 3] = Default::default();
+        let mut grads: [Buffer; 3] = Default::default();
         for (grad, &input) in grads.iter_mut().zip(inputs) {
             let slot = &self.slots[input];
             if op.is_in_place() && !gradient.is_empty() {
@@ -398,20 +387,16 @@ impl Tape<'_> {
         let (values, slices) = (&values[..inputs.len()], &mut slices[..inputs.len()]);
         let saved = &self.slots[index].saved;
         op.backward(self.context.isa, (values, self.value_at(index)), saved, &gradient, slices, &mut scratch[..scratch_len]);
-        self.context.give_scratch(scratch);
-        self.context.give(gradient);
         for (grad, &input) in grads.into_iter().zip(inputs) {
             self.hand(input, grad);
         }
     }
 
     /// Adds a gradient to that of a value.
-    fn hand(&mut self, index: usize, gradient: Vec<f32>) {
+    fn hand(&mut self, index: usize, gradient: Buffer) {
         let slot = &mut self.slots[index];
         if slot.wants_gradient {
             accumulate(self.context, &mut slot.gradient, gradient);
-        } else {
-            self.context.give(gradient);
         }
     }
 
@@ -427,17 +412,16 @@ impl Tape<'_> {
     }
 
     /// The running statistics as this tape's batch moves them.
-    pub fn take_statistics(&mut self) -> Vec<(ParameterId, Vec<f32>)> {
+    pub fn take_statistics(&mut self) -> Vec<(ParameterId, Buffer)> {
         std::mem::take(&mut self.statistics)
     }
 }
 
-fn accumulate(context: &mut Context, sum: &mut Option<Vec<f32>>, gradient: Vec<f32>) {
+fn accumulate(context: &mut Context, sum: &mut Option<Buffer>, gradient: Buffer) {
     match sum {
         None => *sum = Some(gradient),
         Some(sum) => {
             elementwise::add_assign(context.isa, sum, &gradient);
-            context.give(gradient);
         }
     }
 }
@@ -445,14 +429,7 @@ fn accumulate(context: &mut Context, sum: &mut Option<Vec<f32>>, gradient: Vec<f
 impl Drop for Tape<'_> {
     fn drop(&mut self) {
         for slot in std::mem::take(&mut self.slots) {
-            if let Value::Owned(buffer) = slot.value {
-                self.context.give(buffer);
-            }
             self.recycle(slot.saved);
-            self.context.give(slot.gradient.unwrap_or_default());
-        }
-        for (_, buffer) in std::mem::take(&mut self.statistics) {
-            self.context.give(buffer);
         }
     }
 }
@@ -469,7 +446,7 @@ impl fmt::Debug for Tape<'_> {
 /// The gradients of a network's parameters, by [`ParameterId`].
 #[derive(Debug)]
 pub struct Gradients {
-    of: Vec<Option<Vec<f32>>>,
+    of: Vec<Option<Buffer>>,
 }
 
 impl Gradients {
@@ -481,7 +458,7 @@ impl Gradients {
     /// The l2 norm of all of them together.
     pub fn norm(&self) -> f64 {
         // Sixteen running sums, so that the loop is not one chain of additions.
-        let square = |gradient: &Vec<f32>| {
+        let square = |gradient: &Buffer| {
             let mut sums = [0.0f64; 16];
             for chunk in gradient.chunks(sums.len()) {
                 for (sum, &x) in sums.iter_mut().zip(chunk) {
@@ -491,11 +468,6 @@ impl Gradients {
             sums.iter().sum::<f64>()
         };
         self.of.iter().flatten().map(square).sum::<f64>().sqrt()
-    }
-
-    /// Gives the buffers back.
-    pub fn recycle(self, context: &mut Context) {
-        self.of.into_iter().flatten().for_each(|gradient| context.give(gradient));
     }
 }
 

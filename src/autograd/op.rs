@@ -3,6 +3,7 @@
 //! Inputs and outputs are slices whose lengths the tape has checked; here operations only meet their kernels.
 
 use super::ParameterId;
+use crate::tensor::Buffer;
 use osteon_kernels::attention;
 use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
 use osteon_kernels::elementwise;
@@ -79,7 +80,7 @@ pub enum Op {
 pub struct Saved {
     /// Batch norm: mean, 1/std and variance of each channel. Frozen norm: the factor of each channel. Cross-entropy:
     /// probabilities.
-    pub floats: Vec<f32>,
+    pub floats: Buffer,
     /// Maxima: where they were. Cross-entropy: labels.
     pub indices: Vec<u32>,
 }

@@ -15,7 +15,7 @@ use crate::data::Image;
 use crate::data::views::Preprocessing;
 use crate::nn::Builder;
 use crate::tensor::archive::{self, Archive};
-use crate::tensor::{Context, Shape};
+use crate::tensor::{Buffer, Context, Shape};
 use crate::{Error, Result};
 use osteon_kernels::conv::ConvShape;
 use osteon_kernels::softmax;
@@ -63,7 +63,7 @@ pub struct Differentiated {
     /// Of the loss, by every trained parameter.
     pub gradients: Gradients,
     /// The running statistics after this batch. The model's own have not changed.
-    pub statistics: Vec<(ParameterId, Vec<f32>)>,
+    pub statistics: Vec<(ParameterId, Buffer)>,
 }
 
 /// One operation of a network, as `model info` and `bench` list it.
@@ -292,7 +292,7 @@ impl Model {
             let again = tape.share(&features);
             let logits = self.network.head(&mut tape, again)?;
             let seed: Vec<f32> = (0..classes).map(|other| f32::from(other == class)).collect();
-            let gradients = tape.backward(logits, &seed)?;
+            tape.backward(logits, &seed)?;
             let gradient = tape.gradient(&features).unwrap_or_default();
             let channels = shape[3];
             let mut importance = vec![0.0; channels]; // mean of the gradient over pixels
@@ -304,7 +304,6 @@ impl Model {
             let largest = pixels.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
             pixels.iter_mut().for_each(|pixel| *pixel /= largest);
             drop(tape);
-            gradients.recycle(context);
             Ok(Image { rows: shape[1], columns: shape[2], pixels })
         })
     }
@@ -346,7 +345,7 @@ impl Model {
         images: &[f32],
         shape: [usize; 3],
         momentum: f32,
-    ) -> Result<Vec<(ParameterId, Vec<f32>)>> {
+    ) -> Result<Vec<(ParameterId, Buffer)>> {
         check_images(images, shape)?;
         let [batch, rows, columns] = shape;
         let mut tape = Tape::new(Mode::Training, &self.parameters, context);

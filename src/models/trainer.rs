@@ -3,7 +3,7 @@
 use super::{Differentiated, Model};
 use crate::autograd::ParameterId;
 use crate::optim::{Adam, Moments};
-use crate::tensor::Context;
+use crate::tensor::{Buffer, Context};
 use crate::{Error, Result};
 
 /// A model in training, with the optimiser's moments and the buffers of its step.
@@ -47,7 +47,6 @@ impl Trainer {
             return Err(Error::failed(problem, "choose a smaller learning rate, or a warm-up"));
         }
         self.moments.step(self.context.isa, &self.adam, self.model.parameters_mut(), &gradients, learning_rate);
-        gradients.recycle(&mut self.context);
         self.adopt(statistics);
         Ok(Step { loss, correct, gradient_norm })
     }
@@ -66,10 +65,9 @@ impl Trainer {
         Ok(())
     }
 
-    fn adopt(&mut self, statistics: Vec<(ParameterId, Vec<f32>)>) {
+    fn adopt(&mut self, statistics: Vec<(ParameterId, Buffer)>) {
         for (id, values) in statistics {
             self.model.parameters_mut().values_mut(id).copy_from_slice(&values);
-            self.context.give(values);
         }
     }
 

@@ -1,24 +1,24 @@
 //! Where arithmetic happens: an instruction set, and the buffers that one step hands to the next.
 
+use super::arena::{Arena, Buffer};
 use osteon_kernels::simd::Isa;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// An instruction set and a pool of buffers. Every buffer of a forward or backward pass is taken here and given back, so a
-/// step that repeats the one before it finds each buffer it needs.
+/// An instruction set and a pool of buffers. Every buffer of a forward or backward pass is taken here and returns when it is
+/// dropped, so a step that repeats the one before it finds each buffer it needs.
 #[derive(Debug)]
 pub struct Context {
     /// The instruction set that every kernel is called with.
     pub isa: Isa,
-    floats: Shelf<f32>,
-    indices: Shelf<u32>,
-    scratch: Vec<f32>,
+    floats: Arena,
+    indices: Shelf,
     allocations: usize,
 }
 
-/// Free buffers by length. Lengths must match exactly: then the same sequence of requests is served by the same buffers
-/// for ever, where a looser fit could lend a large buffer to a small request and find it missing later.
-type Shelf<T> = HashMap<usize, Vec<Vec<T>>>;
+/// Free buffers of indices by length, which must match exactly: then the same sequence of requests is served by the same buffers
+/// for ever. They are few.
+type Shelf = HashMap<usize, Vec<Vec<u32>>>;
 
 static ISA: OnceLock<Isa> = OnceLock::new();
 
@@ -37,82 +37,61 @@ impl Default for Context {
 impl Context {
     /// An empty pool and this instruction set.
     pub fn new(isa: Isa) -> Self {
-        Context { isa, floats: Shelf::new(), indices: Shelf::new(), scratch: Vec::new(), allocations: 0 }
+        Context { isa, floats: Arena::default(), indices: Shelf::new(), allocations: 0 }
     }
 
     /// A buffer of `len` values, to be overwritten: what they are is not said.
-    pub fn take(&mut self, len: usize) -> Vec<f32> {
+    pub fn take(&mut self, len: usize) -> Buffer {
+        let mut buffer = self.take_scratch(len);
         // In debug builds NaN, so that a value that nobody wrote is seen.
-        take(&mut self.floats, len, &mut self.allocations, f32::NAN)
+        if cfg!(debug_assertions) {
+            buffer.fill(f32::NAN);
+        }
+        buffer
     }
 
-    /// Gives a buffer back.
-    pub fn give(&mut self, buffer: Vec<f32>) {
-        give(&mut self.floats, buffer);
+    /// As [`take`](Self::take), without NaN: for kernels that do not write all of their scratch.
+    pub(crate) fn take_scratch(&mut self, len: usize) -> Buffer {
+        self.floats.take(len)
     }
 
     /// A buffer of `len` indices, to be overwritten.
     pub fn take_indices(&mut self, len: usize) -> Vec<u32> {
-        take(&mut self.indices, len, &mut self.allocations, u32::MAX)
+        if len == 0 {
+            return Vec::new();
+        }
+        let mut buffer = self.indices.get_mut(&len).and_then(Vec::pop).unwrap_or_else(|| {
+            self.allocations += 1;
+            vec![0; len]
+        });
+        if cfg!(debug_assertions) {
+            buffer.fill(u32::MAX);
+        }
+        buffer
     }
 
     /// Gives a buffer of indices back.
     pub fn give_indices(&mut self, buffer: Vec<u32>) {
-        give(&mut self.indices, buffer);
-    }
-
-    /// The one scratch buffer, of at least `len` values, for the duration of a kernel.
-    pub(crate) fn take_scratch(&mut self, len: usize) -> Vec<f32> {
-        if self.scratch.len() < len {
-            self.allocations += 1;
-            self.scratch = vec![0.0; len];
+        if !buffer.is_empty() {
+            self.indices.entry(buffer.len()).or_default().push(buffer);
         }
-        std::mem::take(&mut self.scratch)
-    }
-
-    /// Gives the scratch buffer back.
-    pub(crate) fn give_scratch(&mut self, scratch: Vec<f32>) {
-        self.scratch = scratch;
     }
 
     /// Frees every buffer that is not in use.
     pub fn clear(&mut self) {
         self.floats.clear();
         self.indices.clear();
-        self.scratch = Vec::new();
     }
 
     /// Bytes of the buffers that are not in use.
     pub fn free_bytes(&self) -> usize {
-        fn bytes<T>(shelf: &Shelf<T>) -> usize {
-            shelf.iter().map(|(len, buffers)| len * buffers.len() * size_of::<T>()).sum()
-        }
-        bytes(&self.floats) + bytes(&self.indices) + self.scratch.len() * size_of::<f32>()
+        let indices: usize = self.indices.iter().map(|(len, buffers)| len * buffers.len() * size_of::<u32>()).sum();
+        self.floats.free_bytes() + indices
     }
 
     /// How often memory was asked of the system since this context was made.
     pub fn allocations(&self) -> usize {
-        self.allocations
-    }
-}
-
-fn take<T: Copy + Default>(shelf: &mut Shelf<T>, len: usize, allocations: &mut usize, poison: T) -> Vec<T> {
-    if len == 0 {
-        return Vec::new();
-    }
-    let mut buffer = shelf.get_mut(&len).and_then(Vec::pop).unwrap_or_else(|| {
-        *allocations += 1;
-        vec![T::default(); len]
-    });
-    if cfg!(debug_assertions) {
-        buffer.fill(poison);
-    }
-    buffer
-}
-
-fn give<T>(shelf: &mut Shelf<T>, buffer: Vec<T>) {
-    if !buffer.is_empty() {
-        shelf.entry(buffer.len()).or_default().push(buffer);
+        self.floats.growths() + self.allocations
     }
 }
 
@@ -124,17 +103,16 @@ mod tests {
     fn a_repeated_step_allocates_nothing() {
         let mut context = Context::default();
         let mut step = || {
-            let (a, b, c) = (context.take(10), context.take(20), context.take(10));
-            context.give(a);
-            let d = context.take(10);
-            for buffer in [b, c, d] {
-                context.give(buffer);
-            }
+            let (a, b, indices) = (context.take(64), context.take(32), context.take_indices(10));
+            drop(a);
+            let c = context.take(48);
+            drop((b, c));
+            context.give_indices(indices);
             context.allocations()
         };
         assert_eq!(step(), 3);
         assert_eq!(step(), 3);
-        assert_eq!(context.free_bytes(), 4 * (10 + 10 + 20));
+        assert_eq!(context.free_bytes(), 4 * (64 + 32 + 10));
         context.clear();
         assert_eq!(context.free_bytes(), 0);
     }

@@ -3,8 +3,10 @@
 //! Arithmetic is in the kernels, differentiation in [`autograd`](crate::autograd); a tensor here is only a shape and its values.
 
 pub mod archive;
+mod arena;
 mod context;
 
+pub use arena::Buffer;
 pub use context::{Context, use_isa};
 
 use std::fmt;
