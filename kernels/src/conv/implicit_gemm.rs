@@ -302,7 +302,7 @@ impl Body for Band<'_> {
                             (image, i) = (image + 1, 0);
                         }
                     }
-                    let strip = Strip {
+                    let strip = Strip::<MR> {
                         a: padded,
                         offsets,
                         step: 1,

@@ -37,7 +37,8 @@ const TASK_TILES: usize = 4 * MR;
 /// Packed weights, in values, that each fused task may read from a shared cache again: 36 * 128 * 128, 2.4 MB.
 const FUSED_WEIGHTS: usize = POSITIONS * 128 * 128;
 
-/// Tiles of a block to aim for: more than 2 strips of MR a thread...
+/// Tiles of a block to aim for. Windows and products of 256 channels are 36 * 128 * 512 * 4 = 9.4 MB, as much as the weights that
+/// are read once for all of them, and together they fit an L3 cache of 32 MB.
 const BLOCK_TILES: usize = 128;
 
 /// A position's values are followed by a cache line: their length is often a multiple of 4 KB, and then the lines of all
@@ -480,7 +481,7 @@ impl Strips<'_> {
                 next_segment += self.layout.segment;
             }
         }
-        let strip = Strip {
+        let strip = Strip::<R, true> {
             a: self.windows,
             offsets,
             step: 1,
@@ -897,7 +898,8 @@ impl Body for AddProducts<'_> {
                     offsets[i] = position * (SEGMENT * inputs + GAP) + (first + i).min(inputs - 1);
                     rows[i] = (first + i) * outputs + panel;
                 }
-                let strip = Strip { a: windows, offsets, step: inputs, segments, length: SEGMENT, segment, b_segment, ahead: 0 };
+                let strip =
+                    Strip::<MR> { a: windows, offsets, step: inputs, segments, length: SEGMENT, segment, b_segment, ahead: 0 };
                 let place = Place { rows, height: MR.min(inputs - first), width: NR.min(outputs - panel) };
                 tile(simd, &strip, b, sums, &place, add);
             }
