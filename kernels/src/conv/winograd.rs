@@ -4,7 +4,9 @@
 //! With window d, kernel g and outputs y: `y = A' [(G g G') . (B' d B)] A`, where `.` multiplies position by position and `'`
 //! transposes. Summed over channels, each of the 36 positions is a matrix product of tiles by channels.
 //!
-//! * forward: a task takes a few tiles, small enough that windows and products stay in a core's cache.
+//! * forward: where the weights are few, a task takes all three steps (windows, products, outputs) for a few tiles, whose windows
+//!   and products stay in a core's cache. Where they are many, a block of tiles takes each step together: the products of a
+//!   position are one task, so each weight is read once for the whole block.
 //! * backward-data: the same, of `grad_output` with the rotated weights, input and output channels exchanged.
 //! * backward-weights: `dg = G' [sum over tiles of (B' d B) . (A dy A')] G`; the sum of each position is a matrix product over
 //!   tiles. A block of tiles is transformed, then added, position by position, to all sums.
@@ -141,15 +143,12 @@ impl Grid {
 
     /// Layout of the windows of a task or block, and of its products.
     fn windows(&self) -> Tiles {
-        if self.is_fused() {
-            Tiles {
-                tiles: self.task_rows() * self.tile_rows()[1],
-                segment: self.task_rows() * self.tile_rows()[1],
-                channels: self.channels,
-            }
+        let [tiles, segment] = if self.is_fused() {
+            [self.task_rows() * self.tile_rows()[1]; 2]
         } else {
-            Tiles { tiles: self.block_images() * self.tiles(), segment: SEGMENT, channels: self.channels }
-        }
+            [self.block_images() * self.tiles(), SEGMENT]
+        };
+        Tiles { tiles, segment, channels: self.channels }
     }
 
     fn products(&self) -> Tiles {
