@@ -58,27 +58,25 @@ impl Parameter {
     /// Values in this parameter's memory order (its own, or its gradient's) in the order of a model file.
     pub fn to_file(&self, values: &[f32]) -> Vec<f32> {
         let mut file = vec![0.0; values.len()];
-        self.for_each_position(|in_memory, in_file| file[in_file] = values[in_memory]);
+        for_each_position(self.kind, self.value.shape(), |in_memory, in_file| file[in_file] = values[in_memory]);
         file
     }
+}
 
-    /// The inverse of [`to_file`](Self::to_file).
-    pub fn from_file(&self, values: &[f32]) -> Vec<f32> {
-        let mut memory = vec![0.0; values.len()];
-        self.for_each_position(|in_memory, in_file| memory[in_memory] = values[in_file]);
-        memory
-    }
+/// Out channels that are visited for one in channel before the next: in a file each lies in a cache line of its own, and these
+/// lines stay in the L1 cache until all that they hold is taken.
+const BLOCK: usize = 64;
 
-    /// Calls `visit(position in memory, position in a file)` for every value.
-    fn for_each_position(&self, mut visit: impl FnMut(usize, usize)) {
-        let shape = self.value.shape();
-        let (pixels, inputs, outputs) = match self.kind {
-            Kind::Convolution => (shape[0] * shape[1], shape[2], shape[3]),
-            Kind::Plain | Kind::Statistic => (shape.len(), 1, 1),
-        };
-        for pixel in 0..pixels {
-            for input in 0..inputs {
-                for output in 0..outputs {
+/// Calls `visit(position in memory, position in a file)` for every value of a parameter of this kind and shape.
+fn for_each_position(kind: Kind, shape: Shape, mut visit: impl FnMut(usize, usize)) {
+    let (pixels, inputs, outputs) = match kind {
+        Kind::Convolution => (shape[0] * shape[1], shape[2], shape[3]),
+        Kind::Plain | Kind::Statistic => return (0..shape.len()).for_each(|position| visit(position, position)),
+    };
+    for first in (0..outputs).step_by(BLOCK) {
+        for input in 0..inputs {
+            for pixel in 0..pixels {
+                for output in first..outputs.min(first + BLOCK) {
                     visit((pixel * inputs + input) * outputs + output, (output * inputs + input) * pixels + pixel);
                 }
             }
@@ -124,6 +122,18 @@ impl Parameters {
     pub fn values_mut(&mut self, id: ParameterId) -> &mut [f32] {
         self.packed.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         self.all[id.0].value.values_mut()
+    }
+
+    /// Overwrites the values of `id` with those of a model file, in its order.
+    ///
+    /// # Panics
+    /// Where there are not as many.
+    pub fn set_from_file(&mut self, id: ParameterId, values: &[f32]) {
+        let Parameter { kind, ref value, .. } = *self.get(id);
+        let shape = value.shape();
+        assert_eq!(values.len(), shape.len(), "number of values of a parameter {shape}");
+        let memory = self.values_mut(id);
+        for_each_position(kind, shape, |in_memory, in_file| memory[in_memory] = values[in_file]);
     }
 
     /// All of them with their ids.

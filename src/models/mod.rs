@@ -163,10 +163,11 @@ impl Model {
         if let Some(name) = missing {
             return refuse(format!("has no tensor `{name}`"));
         }
+        let mut values = Vec::new();
         for id in ids {
             let parameter = model.parameters.get(id);
             extra.remove(&*parameter.name);
-            let (shape, values) = archive.floats(&parameter.name)?;
+            let shape = archive.floats_into(&parameter.name, &mut values)?;
             let expected = parameter.file_shape();
             if shape != &*expected {
                 return refuse(format!("`{}` has shape {shape:?} where {:?} was expected", parameter.name, &*expected));
@@ -174,8 +175,7 @@ impl Model {
             if parameter.name.ends_with("running_var") && values.iter().any(|&variance| variance < 0.0) {
                 return refuse(format!("`{}` holds a negative variance", parameter.name));
             }
-            let values = parameter.from_file(&values);
-            model.parameters.values_mut(id).copy_from_slice(&values);
+            model.parameters.set_from_file(id, &values);
         }
         match extra.first() {
             Some(name) => refuse(format!("has a tensor `{name}` too many")),

@@ -63,13 +63,24 @@ impl Archive {
     /// # Errors
     /// A tensor that is missing, of another type, or has NaN or infinite values.
     pub fn floats(&self, name: &str) -> Result<(&[usize], Vec<f32>)> {
+        let mut values = Vec::new();
+        let shape = self.floats_into(name, &mut values)?;
+        Ok((shape, values))
+    }
+
+    /// As [`floats`](Self::floats) into a buffer that can serve for every tensor.
+    ///
+    /// # Errors
+    /// As [`floats`](Self::floats).
+    pub fn floats_into(&self, name: &str, values: &mut Vec<f32>) -> Result<&[usize]> {
         let (shape, bytes) = self.raw(name, Dtype::F32, "float32")?;
-        let values: Vec<f32> = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        values.clear();
+        values.extend(bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             let problem = format!("`{name}` holds {} at position {at}", values[at]);
             return Err(Error::file(&self.path, problem, "export it again with finite values only"));
         }
-        Ok((shape, values))
+        Ok(shape)
     }
 
     /// Shape and values of an int64 tensor.

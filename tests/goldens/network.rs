@@ -29,8 +29,7 @@ fn fill(parameters: &mut Parameters, prefix: &str) {
     for id in ids {
         let parameter = parameters.get(id);
         let values = golden::parameter(&format!("{prefix}{}", parameter.name), &parameter.file_shape());
-        let values = parameter.from_file(&values);
-        parameters.values_mut(id).copy_from_slice(&values);
+        parameters.set_from_file(id, &values);
     }
 }
 
