@@ -87,6 +87,7 @@ impl Slab {
     /// A slab with room for `room` values at least; only for these where the system refuses a whole one.
     fn new(room: usize) -> Self {
         let layout = |len: usize| Layout::array::<f32>(len + LINE).expect("a buffer's length fits the address space");
+        // Zeroed with an alignment of four bytes, the pages are the system's own zeros, taken when they are touched.
         // SAFETY: the layout is not empty.
         let allocate = |layout: Layout| NonNull::new(unsafe { alloc::alloc_zeroed(layout) }.cast::<f32>());
         let (len, layout, memory) = [room.max(SLAB), room]
@@ -95,7 +96,6 @@ impl Slab {
             .unwrap_or_else(|| alloc::handle_alloc_error(layout(room)));
         prefer_huge_pages(memory, layout.size());
         let first = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        // A Vec would do for memory, were its pages not written when it is made to begin at a cache line.
         let state = State { holes: std::iter::once(0..len).collect(), touched: 0, used: 0 };
         Slab { memory, layout, first, state: Mutex::new(state) }
     }
