@@ -141,8 +141,9 @@ fn check_norm_with(pixels: usize, channels: usize, seed: u64, relu: bool) {
         assert_near(&actual.mean, &expected.mean, SPREAD, MAX_ROUNDING_ERROR, "mean", isa);
         assert_close(&actual.variance, &expected.variance, MAX_SUM_ERROR, "variance", isa);
         assert_close(&actual.inv_std, &expected.inv_std, MAX_SUM_ERROR, "inv_std", isa);
-        assert_close(&actual.output, &expected.output, MAX_SUM_ERROR, "output", isa);
-        assert_close(&actual.inference, &expected.output, MAX_SUM_ERROR, "inference", isa);
+        // Scale and shift may cancel, and the ReLU may leave little beside what cancels.
+        assert_near(&actual.output, &expected.output, 1.0, MAX_SUM_ERROR, "output", isa);
+        assert_near(&actual.inference, &expected.output, 1.0, MAX_SUM_ERROR, "inference", isa);
         assert_close(&actual.grads[0], &grads[0], MAX_NORM_GRADIENT_ERROR, "grad_input", isa);
         assert_near(&actual.grads[1], &grads[1], random, MAX_SUM_ERROR, "grad_gamma", isa);
         assert_near(&actual.grads[2], &grads[2], random, MAX_SUM_ERROR, "grad_beta", isa);
@@ -290,16 +291,17 @@ fn check_pool(shape: PoolShape, seed: u64) {
     let max_grad = reference::pool::max_pool_backward(plain, &winners, &wide(&grad_output));
     let average = reference::pool::average_pool(plain, &wide(&input));
     let average_grad = reference::pool::average_pool_backward(plain, &wide(&grad_output));
+    let window = (kernel[0] * kernel[1]) as f64;
     for isa in Isa::all() {
         let (output, argmax) = max_pool(isa, shape, &input);
         assert_exact(&output, &maximum, "max_pool", isa);
         assert_eq!(argmax, winners, "{isa:?} {shape:?}");
         let grad = filled(input.len(), |x| pool::max_pool_backward(isa, shape, &argmax, &grad_output, x));
-        assert_close(&grad, &max_grad, MAX_SUM_ERROR, "max_pool_backward", isa);
+        assert_near(&grad, &max_grad, 1.0, MAX_SUM_ERROR, "max_pool_backward", isa);
         let output = filled(grad_output.len(), |y| pool::average_pool(isa, shape, &input, y));
-        assert_close(&output, &average, MAX_SUM_ERROR, "average_pool", isa);
+        assert_near(&output, &average, 1.0 / window.sqrt(), MAX_SUM_ERROR, "average_pool", isa);
         let grad = filled(input.len(), |x| pool::average_pool_backward(isa, shape, &grad_output, x));
-        assert_close(&grad, &average_grad, MAX_SUM_ERROR, "average_pool_backward", isa);
+        assert_near(&grad, &average_grad, 1.0 / window.sqrt(), MAX_SUM_ERROR, "average_pool_backward", isa);
     }
 }
 
@@ -370,7 +372,7 @@ fn check_reductions(shape: ReduceShape, seed: u64) {
     let stats_grad = reference::attention::channel_stats_backward(plain, &best, &wide(&grad_maps));
     for isa in Isa::all() {
         let output = filled(average.len(), |y| reduce::global_average(isa, shape, &input, y));
-        assert_close(&output, &average, MAX_SUM_ERROR, "global_average", isa);
+        assert_near(&output, &average, 1.0 / (pixels as f64).sqrt(), MAX_SUM_ERROR, "global_average", isa);
         let grad = filled(input.len(), |x| reduce::global_average_backward(isa, shape, &grad_vectors, x));
         assert_close(&grad, &average_grad, MAX_ROUNDING_ERROR, "global_average_backward", isa);
         let (output, argmax) = global_max(isa, shape, &input);
@@ -379,7 +381,7 @@ fn check_reductions(shape: ReduceShape, seed: u64) {
         let grad = filled(input.len(), |x| reduce::global_max_backward(isa, shape, &argmax, &grad_vectors, x));
         assert_exact(&grad, &max_grad, "global_max_backward", isa);
         let (output, argmax) = channel_stats(isa, shape, &input);
-        assert_close(&output, &stats, MAX_SUM_ERROR, "channel_stats", isa);
+        assert_near(&output, &stats, 1.0 / (channels as f64).sqrt(), MAX_SUM_ERROR, "channel_stats", isa);
         assert_eq!(argmax, best, "{isa:?} {shape:?}");
         let grad = filled(input.len(), |x| attention::channel_stats_backward(isa, shape, &argmax, &grad_maps, x));
         assert_close(&grad, &stats_grad, MAX_ROUNDING_ERROR, "channel_stats_backward", isa);
@@ -402,13 +404,13 @@ fn check_scales(shape: ReduceShape, seed: u64) {
         let [mut x, mut factor] = [dirty(input.len()), dirty(vectors.len())];
         attention::scale_channels_backward(isa, shape, &input, &vectors, &grad_output, &mut x, &mut factor);
         assert_exact(&x, &by_channel_grads[0], "scale_channels_backward, input", isa);
-        assert_close(&factor, &by_channel_grads[1], MAX_SUM_ERROR, "scale_channels_backward, factor", isa);
+        assert_near(&factor, &by_channel_grads[1], (pixels as f64).sqrt(), MAX_SUM_ERROR, "scale_channels_backward, factor", isa);
         let output = filled(input.len(), |y| attention::scale_pixels(isa, shape, &input, &maps, y));
         assert_exact(&output, &by_pixel, "scale_pixels", isa);
         let [mut x, mut factor] = [dirty(input.len()), dirty(maps.len())];
         attention::scale_pixels_backward(isa, shape, &input, &maps, &grad_output, &mut x, &mut factor);
         assert_exact(&x, &by_pixel_grads[0], "scale_pixels_backward, input", isa);
-        assert_close(&factor, &by_pixel_grads[1], MAX_SUM_ERROR, "scale_pixels_backward, factor", isa);
+        assert_near(&factor, &by_pixel_grads[1], (channels as f64).sqrt(), MAX_SUM_ERROR, "scale_pixels_backward, factor", isa);
         // What is done in one pass has the bits of what is done step by step.
         let scaled = filled(input.len(), |y| attention::scale_channels(isa, shape, &input, &vectors, y));
         let (stats, _) = channel_stats(isa, shape, &scaled);
@@ -494,11 +496,13 @@ fn check_linear(shape: LinearShape, seed: u64) {
         let (actual, arguments) = Linear::run(isa, shape, seed);
         let [input, weight, bias, grad] = arguments.map(|x| wide(&x));
         let output = reference::linear::forward(shape.in_features, &input, &weight, &bias);
-        assert_close(&actual.output, &output, MAX_SUM_ERROR, "linear", isa);
+        let random = |terms: usize| (terms as f64).sqrt();
+        assert_near(&actual.output, &output, random(shape.in_features), MAX_SUM_ERROR, "linear", isa);
         let grads = reference::linear::backward(shape.in_features, &input, &weight, &grad);
-        for (actual, (expected, what)) in actual.grads.iter().zip(grads.iter().zip(["grad_input", "grad_weight", "grad_bias"])) {
-            assert_close(actual, expected, MAX_SUM_ERROR, what, isa);
-        }
+        let [grad_input, grad_weight, grad_bias] = &actual.grads;
+        assert_near(grad_input, &grads[0], random(shape.out_features), MAX_SUM_ERROR, "grad_input", isa);
+        assert_near(grad_weight, &grads[1], random(shape.batch), MAX_SUM_ERROR, "grad_weight", isa);
+        assert_near(grad_bias, &grads[2], random(shape.batch), MAX_SUM_ERROR, "grad_bias", isa);
     }
 }
 
@@ -550,11 +554,16 @@ fn the_loss_of_a_hopeless_label_is_finite() {
 
 // ---- Adam ----
 
+/// Gradients that weight decay (here at most 0.1) cannot cancel: a first step is gradient / |gradient|, noise where it is.
+fn gradients(len: usize, seed: u64) -> Vec<f32> {
+    values(len, seed).into_iter().map(|x| x + 0.2_f32.copysign(x)).collect()
+}
+
 fn adam_steps(isa: Isa, len: usize, weight_decay: f32, seed: u64) -> [Vec<f32>; 3] {
     let (mut parameter, mut first, mut second) = (values(len, seed), vec![0.0; len], vec![0.0; len]);
     for step in 1..=3 {
         let adam = AdamStep { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, step };
-        adam::step(isa, &adam, &values(len, seed + step), &mut parameter, &mut first, &mut second);
+        adam::step(isa, &adam, &gradients(len, seed + step), &mut parameter, &mut first, &mut second);
     }
     [parameter, first, second]
 }
@@ -570,7 +579,7 @@ fn check_adam(len: usize, weight_decay: f32, seed: u64) {
             weight_decay: f64::from(weight_decay),
             step,
         };
-        let gradient = wide(&values(len, seed + step));
+        let gradient = wide(&gradients(len, seed + step));
         expected = reference::adam::step(&adam, &gradient, &expected[0], &expected[1], &expected[2]);
     }
     for isa in Isa::all() {
