@@ -27,12 +27,14 @@ pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod optim;
+mod pages;
 pub mod predict;
 pub mod report;
 pub mod tensor;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use pages::HugePages;
 
 /// The README's Rust compiles.
 #[cfg(doctest)]

@@ -1,7 +1,9 @@
 //! What a network has learnt: named tensors, trained by gradients or followed by running averages.
 
+use crate::Result;
 use crate::tensor::{Shape, Tensor};
 use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
+use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +62,17 @@ impl Parameter {
         let mut file = vec![0.0; values.len()];
         for_each_position(self.kind, self.value.shape(), |in_memory, in_file| file[in_file] = values[in_memory]);
         file
+    }
+
+    /// Overwrites the values with those of a model file, in its order, as little-endian bytes.
+    ///
+    /// # Panics
+    /// Where there are not as many.
+    pub fn set_from_file(&mut self, values: &[[u8; 4]]) {
+        let shape = self.value.shape();
+        assert_eq!(values.len(), shape.len(), "number of values of a parameter {shape}");
+        let memory = self.value.values_mut();
+        for_each_position(self.kind, shape, |in_memory, in_file| memory[in_memory] = f32::from_le_bytes(values[in_file]));
     }
 }
 
@@ -124,16 +137,15 @@ impl Parameters {
         self.all[id.0].value.values_mut()
     }
 
-    /// Overwrites the values of `id` with those of a model file, in its order.
+    /// Calls `change` for each of them, on several threads.
     ///
-    /// # Panics
-    /// Where there are not as many.
-    pub fn set_from_file(&mut self, id: ParameterId, values: &[f32]) {
-        let Parameter { kind, ref value, .. } = *self.get(id);
-        let shape = value.shape();
-        assert_eq!(values.len(), shape.len(), "number of values of a parameter {shape}");
-        let memory = self.values_mut(id);
-        for_each_position(kind, shape, |in_memory, in_file| memory[in_memory] = values[in_file]);
+    /// # Errors
+    /// That of the first parameter, in their order, for which there was one.
+    pub fn change_each(&mut self, change: impl Fn(&mut Parameter) -> Result<()> + Sync + Send) -> Result<()> {
+        self.packed.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut results: Vec<Result<()>> = self.all.iter().map(|_| Ok(())).collect();
+        par::chunks_mut2((&mut self.all, 1), (&mut results, 1), |_, parameter, result| result[0] = change(&mut parameter[0]));
+        results.into_iter().collect()
     }
 
     /// All of them with their ids.

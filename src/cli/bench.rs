@@ -90,7 +90,12 @@ struct Timing {
     /// Multiplications and additions of the definition, however many the algorithm needs, over the time.
     gflops: f64,
     share_of_peak: f64,
+    /// The time of the algorithm that the network uses over this one's: above 1, this one was faster.
+    speed_over_used: f64,
 }
+
+/// A rejected algorithm is said to be faster from this ratio on; less is the noise of a few rounds.
+const FASTER: f64 = 1.03;
 
 impl Bench {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
@@ -196,7 +201,19 @@ impl Figures {
                 left = ("", String::new(), "");
             }
         }
-        terminal.line("\n* the network's choice; GFLOP/s count the operations of a direct convolution\n")
+        terminal.line("\n* the network's choice; GFLOP/s count the operations of a direct convolution\n")?;
+        let timings = self.convolutions.iter().flat_map(|convolution| convolution.passes.iter().map(move |t| (convolution, t)));
+        let faster: Vec<_> = timings.filter(|(_, timing)| timing.speed_over_used > FASTER).collect();
+        if faster.is_empty() {
+            terminal.line("No rejected algorithm was faster by more than 3 %.")?;
+        }
+        for (convolution, timing) in faster {
+            let (layer, shape) = (&convolution.layer, &convolution.shape);
+            let (pass, algorithm, speed) = (timing.pass, timing.algorithm, timing.speed_over_used);
+            terminal
+                .line(format_args!("Rejected, yet faster: {algorithm}, {pass} of {layer} ({shape}), {speed:.2} times as fast"))?;
+        }
+        terminal.line("")
     }
 }
 
@@ -231,8 +248,14 @@ impl Convolution {
                     milliseconds: 1e3 * seconds,
                     gflops: flops / 1e9,
                     share_of_peak: flops / peak,
+                    speed_over_used: 1.0,
                 });
             }
+        }
+        let used: Vec<_> = passes.iter().filter(|timing| timing.used).map(|timing| (timing.pass, timing.milliseconds)).collect();
+        for timing in &mut passes {
+            let used = used.iter().find(|(pass, _)| *pass == timing.pass);
+            timing.speed_over_used = used.map_or(1.0, |(_, milliseconds)| milliseconds / timing.milliseconds);
         }
         // The algorithms of a pass side by side.
         passes.sort_by_key(|timing| Pass::ALL.iter().position(|pass| pass.name() == timing.pass));

@@ -155,32 +155,31 @@ impl Model {
         let refuse = |problem: String| {
             let remedy =
                 format!("give the weights of `{architecture}` with these classes; `osteon model info` lists their names");
-            Err(Error::file(archive.path(), problem, remedy))
+            Error::file(archive.path(), problem, remedy)
         };
-        let mut extra: BTreeSet<&str> = archive.names().filter(|name| !name.ends_with("num_batches_tracked")).collect();
-        let ids: Vec<ParameterId> = model.parameters.iter().map(|(id, _)| id).collect();
-        let missing = ids.iter().map(|&id| &*model.parameters.get(id).name).find(|name| !extra.contains(name));
-        if let Some(name) = missing {
-            return refuse(format!("has no tensor `{name}`"));
+        {
+            let mut extra: BTreeSet<&str> = archive.names().filter(|name| !name.ends_with("num_batches_tracked")).collect();
+            let mut names = model.parameters.iter().map(|(_, parameter)| &*parameter.name);
+            if let Some(name) = names.find(|name| !extra.remove(name)) {
+                return Err(refuse(format!("has no tensor `{name}`")));
+            }
+            if let Some(name) = extra.first() {
+                return Err(refuse(format!("has a tensor `{name}` too many")));
+            }
         }
-        let mut values = Vec::new();
-        for id in ids {
-            let parameter = model.parameters.get(id);
-            extra.remove(&*parameter.name);
-            let shape = archive.floats_into(&parameter.name, &mut values)?;
+        model.parameters.change_each(|parameter| {
+            let (shape, values) = archive.float_bytes(&parameter.name)?;
             let expected = parameter.file_shape();
             if shape != &*expected {
-                return refuse(format!("`{}` has shape {shape:?} where {:?} was expected", parameter.name, &*expected));
+                return Err(refuse(format!("`{}` has shape {shape:?} where {:?} was expected", parameter.name, &*expected)));
             }
-            if parameter.name.ends_with("running_var") && values.iter().any(|&variance| variance < 0.0) {
-                return refuse(format!("`{}` holds a negative variance", parameter.name));
+            if parameter.name.ends_with("running_var") && values.iter().any(|&variance| f32::from_le_bytes(variance) < 0.0) {
+                return Err(refuse(format!("`{}` holds a negative variance", parameter.name)));
             }
-            model.parameters.set_from_file(id, &values);
-        }
-        match extra.first() {
-            Some(name) => refuse(format!("has a tensor `{name}` too many")),
-            None => Ok(model),
-        }
+            parameter.set_from_file(values);
+            Ok(())
+        })?;
+        Ok(model)
     }
 
     /// Writes a model file: safetensors with PyTorch's shapes and torchvision's names. The same model is the same bytes.

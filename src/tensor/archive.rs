@@ -63,24 +63,22 @@ impl Archive {
     /// # Errors
     /// A tensor that is missing, of another type, or has NaN or infinite values.
     pub fn floats(&self, name: &str) -> Result<(&[usize], Vec<f32>)> {
-        let mut values = Vec::new();
-        let shape = self.floats_into(name, &mut values)?;
-        Ok((shape, values))
+        let (shape, bytes) = self.float_bytes(name)?;
+        Ok((shape, bytes.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()))
     }
 
-    /// As [`floats`](Self::floats) into a buffer that can serve for every tensor.
+    /// As [`floats`](Self::floats) with the values as they stand in the file, little-endian.
     ///
     /// # Errors
     /// As [`floats`](Self::floats).
-    pub fn floats_into(&self, name: &str, values: &mut Vec<f32>) -> Result<&[usize]> {
+    pub fn float_bytes(&self, name: &str) -> Result<(&[usize], &[[u8; 4]])> {
         let (shape, bytes) = self.raw(name, Dtype::F32, "float32")?;
-        values.clear();
-        values.extend(bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            let problem = format!("`{name}` holds {} at position {at}", values[at]);
+        let bytes = bytes.as_chunks().0;
+        if let Some(at) = bytes.iter().position(|&bytes| !f32::from_le_bytes(bytes).is_finite()) {
+            let problem = format!("`{name}` holds {} at position {at}", f32::from_le_bytes(bytes[at]));
             return Err(Error::file(&self.path, problem, "export it again with finite values only"));
         }
-        Ok(shape)
+        Ok((shape, bytes))
     }
 
     /// Shape and values of an int64 tensor.

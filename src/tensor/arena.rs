@@ -94,7 +94,6 @@ impl Slab {
             .into_iter()
             .find_map(|len| allocate(layout(len)).map(|memory| (len, layout(len), memory)))
             .unwrap_or_else(|| alloc::handle_alloc_error(layout(room)));
-        prefer_huge_pages(memory, layout.size());
         let first = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let state = State { holes: std::iter::once(0..len).collect(), touched: 0, used: 0 };
         Slab { memory, layout, first, state: Mutex::new(state) }
@@ -146,23 +145,6 @@ impl fmt::Debug for Slab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slab").field("bytes", &self.layout.size()).field("state", &*self.state()).finish()
     }
-}
-
-/// Asks for pages of 2 MiB, of which a feature map needs few, where the system leaves the choice to programs: with pages of 4 KiB
-/// a kernel waits for the addresses of pages. Only a hint: what it answers does not matter.
-fn prefer_huge_pages(memory: NonNull<f32>, bytes: usize) {
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 4096;
-        let start = memory.as_ptr().cast::<u8>();
-        let skipped = start.align_offset(PAGE);
-        if skipped < bytes {
-            // SAFETY: the range lies inside one allocation; the advice changes no content.
-            unsafe { libc::madvise(start.add(skipped).cast(), (bytes - skipped) / PAGE * PAGE, libc::MADV_HUGEPAGE) };
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (memory, bytes);
 }
 
 /// Values of a [`Context`](super::Context). When it is dropped, its place is free for the next.

@@ -2,7 +2,7 @@
 
 use crate::compare::{Goldens, Ledger, to_nchw, to_nhwc};
 use osteon::Result;
-use osteon::autograd::{Mode, ParameterId, Parameters, Tape, Var};
+use osteon::autograd::{Mode, Parameter, Parameters, Tape, Var};
 use osteon::data::views::Preprocessing;
 use osteon::models::{Model, Trainer};
 use osteon::nn::{
@@ -25,12 +25,12 @@ const MAX_LOSSES_ERROR: f64 = 1e-3;
 
 /// Gives every parameter and running statistic the formula's values.
 fn fill(parameters: &mut Parameters, prefix: &str) {
-    let ids: Vec<ParameterId> = parameters.iter().map(|(id, _)| id).collect();
-    for id in ids {
-        let parameter = parameters.get(id);
+    let fill = |parameter: &mut Parameter| {
         let values = golden::parameter(&format!("{prefix}{}", parameter.name), &parameter.file_shape());
-        parameters.set_from_file(id, &values);
-    }
+        parameter.set_from_file(&values.iter().map(|value| value.to_le_bytes()).collect::<Vec<_>>());
+        Ok(())
+    };
+    parameters.change_each(fill).expect("nothing is refused");
 }
 
 type Forward = Box<dyn Fn(&mut Tape, Var) -> Result<Var>>;
