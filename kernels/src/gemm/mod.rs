@@ -15,6 +15,9 @@ pub const KC: usize = 384;
 /// Rows of A that one task packs: 96 * 384 * 4 = 147 KB of a 512 KB L2 cache. A multiple of MR.
 const MC: usize = 96;
 
+/// Values of B that stay in an L2 cache of 512 KB beside the rows of A.
+const IN_CACHE: usize = 64 << 10;
+
 /// C (m, n) = op(A) (m, k) * op(B) (k, n), all row-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GemmShape {
@@ -94,6 +97,12 @@ struct Rows<'a> {
     c: &'a mut [f32],        // (rows, n)
 }
 
+/// A strip of `depth` columns of packed A, and B's panels one after the other.
+fn packed_strip<const AHEAD: bool>(a: &[f32], depth: usize) -> Strip<'_, MR, AHEAD> {
+    let offsets = std::array::from_fn(|i| i);
+    Strip { a, offsets, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0, ahead: depth * NR }
+}
+
 impl Body for Rows<'_> {
     type Output = ();
 
@@ -120,15 +129,17 @@ impl Body for Rows<'_> {
                 // Loop 1.
                 for (strip, a) in packed_a.chunks_exact(depth * MR).take(rows.div_ceil(MR)).enumerate() {
                     let row = strip * MR;
-                    let offsets = std::array::from_fn(|i| i);
-                    let strip =
-                        Strip::<MR> { a, offsets, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0, ahead: 0 };
                     let place = Place {
                         rows: std::array::from_fn(|i| (row + i) * n + panel * NR),
                         height: MR.min(rows - row),
                         width: NR.min(n - panel * NR),
                     };
-                    tile(simd, &strip, b, c, &place, first > 0);
+                    // Where a block of B does not stay in the L2 cache, its next panel is asked for.
+                    if block.len() > IN_CACHE {
+                        tile(simd, &packed_strip::<true>(a, depth), b, c, &place, first > 0);
+                    } else {
+                        tile(simd, &packed_strip::<false>(a, depth), b, c, &place, first > 0);
+                    }
                 }
             }
         }
