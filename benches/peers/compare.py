@@ -1,5 +1,5 @@
-"""Times Osteon, OpenVINO, ONNX Runtime and PyTorch in turn on the same network, after checking that they compute the same. See
-README.md."""
+"""Times Osteon, OpenVINO, ONNX Runtime, PyTorch and engines in Rust in turn on the same network, after checking that they compute the
+same. See README.md."""
 
 import argparse
 import json
@@ -14,11 +14,15 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PYTHON = HERE / ".venv/bin/python"
+RUST = HERE / "rust"
 MAX_LOGIT_ERROR = 1e-4
 
 # What is done: the part, images a batch, threads, and who can do it.
 EVERYBODY = ["Osteon", "OpenVINO", "ONNX Runtime", "PyTorch"]
 TRAINERS = ["Osteon", "PyTorch"]
+# With --rust, in inference only: the file that each reads. candle's dependencies have one more licence: see README.md.
+RUST_ENGINES = {"tract": "batch{}.onnx", "rten": "batch{}.onnx", "candle": "weights.safetensors", "burn": "weights.safetensors"}
+RUST_DEFAULT = "tract,rten,burn"
 WORKS = [
     ("inference", 8, 2, EVERYBODY),
     ("inference", 1, 2, EVERYBODY),
@@ -31,6 +35,8 @@ WORKS = [
 def parse():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--venv", action="store_true", help=f"make {PYTHON.parent.parent.relative_to(ROOT)} if it is not there")
+    known = f"these of {','.join(RUST_ENGINES)} too; without a list {RUST_DEFAULT}"
+    parser.add_argument("--rust", nargs="?", const=RUST_DEFAULT, default="", metavar="ENGINES", help=f"build and time {known}")
     parser.add_argument("--osteon", type=pathlib.Path, default=ROOT / "target/release/osteon", help="the program")
     parser.add_argument("--size", default="1024x256", help="rows x columns")
     parser.add_argument("--turns", type=int, default=4, help="how often each engine has its turn")
@@ -41,7 +47,11 @@ def parse():
         parser.add_argument(name, help=argparse.SUPPRESS)
     for name in ("--batch", "--threads"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.rust = [engine for engine in arguments.rust.split(",") if engine]
+    if unknown := set(arguments.rust) - set(RUST_ENGINES):
+        parser.error(f"--rust does not know {', '.join(sorted(unknown))}")
+    return arguments
 
 
 def enter_venv(make):
@@ -72,7 +82,7 @@ def classifier():
 
 
 def export(folder, size):
-    """The same weights for everybody: as safetensors, and as ONNX for each batch."""
+    """The same weights for everybody: as safetensors, and as ONNX for each batch; and the images for it."""
     import torch
     from safetensors.torch import save_file
 
@@ -80,6 +90,7 @@ def export(folder, size):
     save_file(network.state_to_save(net), folder / "weights.safetensors")
     for batch in sorted({batch for _, batch, _, _ in WORKS}):
         x, path = images(size, batch), folder / f"batch{batch}.onnx"
+        save_file({"input": x}, folder / f"input{batch}.safetensors")
         with open(os.devnull, "w") as silence:
             stdout, sys.stdout = sys.stdout, silence
             torch.onnx.export(net, (x,), path, input_names=["input"], output_names=["logits"], dynamo=True, external_data=False)
@@ -103,16 +114,27 @@ def onnxruntime_model(folder, batch, threads):
     return (lambda x: session.run(None, {"input": x})[0]), onnxruntime.__version__
 
 
+def build_rust(engines):
+    """The engines in Rust; in their own folder, for the settings of cargo there."""
+    features = ["--features", "candle"] if "candle" in engines else []
+    subprocess.run(["cargo", "build", "--release", "--locked", *features], cwd=RUST, check=True)
+
+
+def rust_turn(engine, part, batch, threads, rounds, folder, *more):
+    model = folder / RUST_ENGINES[engine].format(batch)
+    command = [RUST / "target/release/osteon-peers", "--engine", engine, "--part", part, "--model", model]
+    return json.loads(output_of([*command, "--input", folder / f"input{batch}.safetensors", "--threads", threads, "--rounds", rounds, *more]))
+
+
 def check(arguments, folder):
     """The largest relative difference of an engine's logits to PyTorch's, from the same weights and images."""
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     x = images(arguments.size, 8)
     with torch.no_grad():
         expected = classifier()[0](x)
-    model, given, made = (folder / f"{name}.safetensors" for name in ("model", "input", "output"))
-    save_file({"input": x}, given)
+    model, given, made = (folder / f"{name}.safetensors" for name in ("model", "input8", "output"))
     names = ["--architecture", "inrac", "--classes", "NoMet,ADMet,nADMet", "--input-size", arguments.size, "--output", model]
     quiet = {"check": True, "stdout": subprocess.DEVNULL}
     subprocess.run([arguments.osteon, "model", "import", folder / "weights.safetensors", *names], **quiet)
@@ -122,6 +144,9 @@ def check(arguments, folder):
         "OpenVINO": torch.from_numpy(openvino_model(folder, 8, 2)[0](x.numpy())),
         "ONNX Runtime": torch.from_numpy(onnxruntime_model(folder, 8, 2)[0](x.numpy())),
     }
+    for engine in arguments.rust:
+        rust_turn(engine, "inference", 8, 2, 0, folder, "--output", made)
+        logits[engine] = load_file(made)["logits"]
     return {name: ((values - expected).norm() / expected.norm()).item() for name, values in logits.items()}
 
 
@@ -172,6 +197,8 @@ def turn(arguments):
 
 def take_turn(arguments, engine, part, batch, threads, folder):
     common = ["--size", arguments.size, "--batch", batch, "--threads", threads]
+    if engine in RUST_ENGINES:
+        return rust_turn(engine, part, batch, threads, arguments.rounds, folder)
     if engine != "Osteon":
         command = [sys.executable, __file__, *common, "--rounds", arguments.rounds, "--engine", engine, "--part", part, "--folder", folder]
         return json.loads(output_of(command))
@@ -187,23 +214,24 @@ def output_of(command):
 
 def table(arguments, rows, errors, versions):
     """The figures as Markdown."""
+    names = EVERYBODY + arguments.rust
     lines = [
         f"26-layer network at {arguments.size}, f32; {', '.join(f'{name} {version}' for name, version in versions.items() if version)}.",
         "Logits against PyTorch's: " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()) + ".",
         f"Medians of {arguments.turns * arguments.rounds}, everybody in turn; seconds an image. In brackets the fastest and the slowest.",
         "",
-        "| work | " + " | ".join(EVERYBODY) + " | ours over the fastest other |",
-        "|---" * (len(EVERYBODY) + 2) + "|",
+        "| work | " + " | ".join(names) + " | ours over the fastest other |",
+        "|---" * (len(names) + 2) + "|",
     ]
     for row in rows:
         threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
         cells = []
-        for name in EVERYBODY:
+        for name in names:
             times = row["seconds"].get(name)
             cells.append(f"{statistics.median(times):.3f} [{min(times):.3f}, {max(times):.3f}]" if times else "")
         lines.append(f"| {row['part']}, batch {row['batch']}, {threads} | {' | '.join(cells)} | **{row['ratio']:.2f}** of {row['fastest']} |")
     for row in rows:
-        cells = [f"{row['peak_bytes'][name] / 2**20:.0f} MB" if name in row["peak_bytes"] else "" for name in EVERYBODY]
+        cells = [f"{row['peak_bytes'][name] / 2**20:.0f} MB" if name in row["peak_bytes"] else "" for name in names]
         ratio = row["peak_bytes"]["Osteon"] / min(bytes for name, bytes in row["peak_bytes"].items() if name != "Osteon")
         if row["threads"] == 2:
             lines.append(f"| peak memory of {row['part']}, batch {row['batch']} | {' | '.join(cells)} | **{ratio:.2f}** |")
@@ -217,6 +245,8 @@ def main():
     enter_venv(arguments.venv)
     if not arguments.osteon.exists():
         sys.exit(f"{arguments.osteon} is not there; run `cargo build --release`, or say where it is by --osteon")
+    if arguments.rust:
+        build_rust(arguments.rust)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         try:
@@ -228,6 +258,7 @@ def main():
             sys.exit(f"logits differ from PyTorch's by {errors} where {MAX_LOGIT_ERROR:.0e} is allowed: there is nothing to compare")
         rows, versions = [], {}
         for part, batch, threads, engines in WORKS:
+            engines = engines + arguments.rust if part == "inference" else engines
             seconds, peaks = {name: [] for name in engines}, {}
             for number in range(arguments.turns):
                 for name in engines:
