@@ -310,7 +310,6 @@ impl Body for Band<'_> {
                         length: block.length,
                         segment: width,
                         b_segment: block.length * NR,
-                        ahead: 0,
                     };
                     let place = Place { rows, height, width: panel_width };
                     tile(simd, &strip, b, output, &place, block.depth_before > 0);
@@ -620,7 +619,6 @@ impl Body for GradientTask<'_> {
                                 length: shape.out_columns(),
                                 segment,
                                 b_segment: shape.out_columns() * NR,
-                                ahead: 0,
                             };
                             let place = ((r * tap_columns + c) * g.strips() + s) * MR;
                             let rows = std::array::from_fn(|i| (place + i) * g.channel_block + panel * NR);

@@ -77,6 +77,10 @@ pub struct Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
+    fn has_relu(self) -> bool {
+        self.relu && self.bias.is_some()
+    }
+
     /// Applies it to pixels of `channels` values.
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, channels: usize, pixels: &mut [f32]) {

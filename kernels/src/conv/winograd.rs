@@ -14,7 +14,7 @@
 //! The points 0, 1, -1, 2, -2 and infinity cost precision: [`MAX_ERROR`].
 
 use super::{ConvShape, Epilogue};
-use crate::gemm::{KC, MR, NR, Place, SHORT, Strip, strip_rows, tile};
+use crate::gemm::{KC, MR, NR, Place, SHORT, Strip, prefetch_part, strip_rows, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
 use std::hint::black_box;
@@ -42,6 +42,9 @@ const FUSED_WEIGHTS: usize = POSITIONS * 128 * 128;
 /// Tiles of a block to aim for. Windows and products of 256 channels are 36 * 128 * 512 * 4 = 9.4 MB, as much as the weights that
 /// are read once for all of them, and together they fit an L3 cache of 32 MB.
 const BLOCK_TILES: usize = 128;
+
+/// The position of products whose value is added to each output of its tile: both rows of A' have ones for the point 1.
+const BIAS_POSITION: usize = WINDOW + 1;
 
 /// A position's values are followed by a cache line: their length is often a multiple of 4 KB, and then the lines of all
 /// positions of a tile would share one set of the L1 cache.
@@ -203,8 +206,8 @@ impl Transform<WINDOW, WINDOW> for WindowTransform {
 
 /// A' m of one column of products.
 #[derive(Clone, Copy)]
-struct OutputTransform;
-impl Transform<WINDOW, TILE> for OutputTransform {
+struct OutputTransform<const RELU: bool>;
+impl<const RELU: bool> Transform<WINDOW, TILE> for OutputTransform<RELU> {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, m: [S::F32; WINDOW]) -> [S::F32; TILE] {
         let [two, four, eight] = [simd.splat(2.0), simd.splat(4.0), simd.splat(8.0)];
@@ -216,6 +219,11 @@ impl Transform<WINDOW, TILE> for OutputTransform {
             simd.mul_add(four, s2, s),
             simd.add(simd.mul_add(eight, d2, d), m[5]),
         ]
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(self, simd: S, y: S::F32) -> S::F32 {
+        if RELU { simd.max(simd.splat(0.0), y) } else { y }
     }
 }
 
@@ -268,6 +276,12 @@ impl Transform<WINDOW, 3> for WeightTransform {
 /// L: multiplies a column of N vectors to M. A trait, and loops below, because a closure would lose the instruction set.
 trait Transform<const N: usize, const M: usize>: Copy {
     fn apply<S: Simd>(self, simd: S, column: [S::F32; N]) -> [S::F32; M];
+
+    /// What happens to each value of the result before it is stored.
+    #[inline(always)]
+    fn finish<S: Simd>(self, _: S, value: S::F32) -> S::F32 {
+        value
+    }
 }
 
 /// Where a square of runs of `len` values lies in a slice: the one at (i, j) begins at `first + i * row + j * column`.
@@ -326,7 +340,7 @@ fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: usize>(
         for half in &half {
             let mut pointer = row;
             for done in transform.apply(simd, *half) {
-                unsafe { simd.store_ptr(done, pointer) };
+                unsafe { simd.store_ptr(transform.finish(simd, done), pointer) };
                 pointer = pointer.wrapping_add(to.column);
             }
             row = row.wrapping_add(to.row);
@@ -420,7 +434,8 @@ fn transform_windows<S: Simd>(
     }
 }
 
-/// The product of one position's windows of `count` tiles with its weights: `products` (tiles, out channels).
+/// The product of one position's windows of `count` tiles with its weights: `products` (tiles, out channels). The bias is the
+/// sum's first term at [`BIAS_POSITION`].
 #[inline(always)]
 fn multiply<S: Simd>(
     simd: S,
@@ -428,18 +443,26 @@ fn multiply<S: Simd>(
     (position, count): (usize, usize),
     (windows, layout): (&[f32], Tiles),
     packed: &[f32],
+    bias: Option<&[f32]>,
     products: &mut [f32],
 ) {
     let Grid { channels, out_channels, .. } = grid;
+    let bias = bias.filter(|_| position == BIAS_POSITION);
+    if let Some(bias) = bias {
+        products.chunks_exact_mut(out_channels).take(count).for_each(|products| products.copy_from_slice(bias));
+    }
     let panels_len = packed.len() / POSITIONS;
     let panels = &packed[position * panels_len..][..panels_len];
     for depth in (0..channels).step_by(KC) {
         let length = KC.min(channels - depth);
         for (panel, b) in panels.chunks_exact(channels * NR).enumerate() {
-            let strips =
-                Strips { windows, layout, position, count, depth, b: &b[depth * NR..][..length * NR], panel, out_channels };
+            let (b, add) = (&b[depth * NR..][..length * NR], depth > 0 || bias.is_some());
+            let strips = Strips { windows, layout, position, count, depth, b, panel, out_channels, add };
+            let next = panels.get(((panel + 1) * channels + depth) * NR..).unwrap_or_default();
+            let next = &next[..next.len().min(length * NR)];
             let mut tile = 0;
             while tile < count {
+                prefetch_part(simd, next, [tile / MR, count.div_ceil(MR)]);
                 tile += match strip_rows(count - tile) {
                     MR => strips.multiply::<S, MR>(simd, tile, products),
                     _ => strips.multiply::<S, SHORT>(simd, tile, products),
@@ -459,6 +482,7 @@ struct Strips<'a> {
     b: &'a [f32],
     panel: usize,
     out_channels: usize,
+    add: bool, // to the products
 }
 
 impl Strips<'_> {
@@ -480,18 +504,10 @@ impl Strips<'_> {
                 next_segment += self.layout.segment;
             }
         }
-        let strip = Strip::<R, true> {
-            a: self.windows,
-            offsets,
-            step: 1,
-            segments: 1,
-            length: self.b.len() / NR,
-            segment: 0,
-            b_segment: 0,
-            ahead: self.layout.channels * NR,
-        };
+        let strip =
+            Strip::<R> { a: self.windows, offsets, step: 1, segments: 1, length: self.b.len() / NR, segment: 0, b_segment: 0 };
         let place = Place { rows, height: R.min(self.count - first), width: NR.min(self.out_channels - self.panel * NR) };
-        tile(simd, &strip, self.b, products, &place, self.depth > 0);
+        tile(simd, &strip, self.b, products, &place, self.add);
         R
     }
 }
@@ -502,10 +518,27 @@ impl Strips<'_> {
 fn transform_products<S: Simd>(
     simd: S,
     grid: Grid,
+    tiles: [usize; 2],
+    products: (&[f32], Tiles),
+    patch: &mut [f32],
+    relu: bool,
+    output: &mut [f32],
+) {
+    if relu {
+        transform_outputs(simd, OutputTransform::<true>, grid, tiles, products, patch, output);
+    } else {
+        transform_outputs(simd, OutputTransform::<false>, grid, tiles, products, patch, output);
+    }
+}
+
+#[inline(always)]
+fn transform_outputs<S: Simd>(
+    simd: S,
+    transform: impl Transform<WINDOW, TILE>,
+    grid: Grid,
     [first, from]: [usize; 2],
     (products, layout): (&[f32], Tiles),
     patch: &mut [f32],
-    epilogue: Epilogue,
     output: &mut [f32],
 ) {
     let channels = grid.out_channels;
@@ -518,16 +551,15 @@ fn transform_products<S: Simd>(
         let from = (products, layout.square(from + t));
         let (height, width) = (TILE.min(rows - row), TILE.min(grid.out[1] - left));
         if height == TILE && width == TILE {
-            both_ways(simd, OutputTransform, channels, from, (&mut *output, plane.square(row, left)));
+            both_ways(simd, transform, channels, from, (&mut *output, plane.square(row, left)));
             continue;
         }
-        both_ways(simd, OutputTransform, channels, from, (&mut *patch, Square::dense(TILE, channels)));
+        both_ways(simd, transform, channels, from, (&mut *patch, Square::dense(TILE, channels)));
         for i in 0..height {
             let line = &patch[i * TILE * channels..][..width * channels];
             output[plane.square(row + i, left).first..][..line.len()].copy_from_slice(line);
         }
     }
-    epilogue.apply(simd, channels, output);
 }
 
 /// The three steps for a few rows of tiles of one image.
@@ -554,9 +586,9 @@ impl Body for Fused<'_> {
         let count = rows.div_ceil(TILE) * grid.tile_rows()[1];
         transform_windows(simd, grid, source, [first, count], patch, layout, windows);
         for (position, products) in products.chunks_exact_mut(product_layout.position_len()).enumerate() {
-            multiply(simd, grid, (position, count), (windows, layout), packed, products);
+            multiply(simd, grid, (position, count), (windows, layout), packed, epilogue.bias, products);
         }
-        transform_products(simd, grid, [first, 0], (products, product_layout), patch, epilogue, output);
+        transform_products(simd, grid, [first, 0], (products, product_layout), patch, epilogue.has_relu(), output);
     }
 }
 
@@ -575,6 +607,7 @@ enum Step<'a> {
         place: (usize, usize),
         windows: (&'a [f32], Tiles),
         packed: &'a [f32],
+        bias: Option<&'a [f32]>,
         products: &'a mut [f32],
     },
     Outputs {
@@ -582,7 +615,7 @@ enum Step<'a> {
         tiles: [usize; 2],
         products: (&'a [f32], Tiles),
         patch: &'a mut [f32],
-        epilogue: Epilogue<'a>,
+        relu: bool,
         output: &'a mut [f32],
     },
 }
@@ -596,9 +629,11 @@ impl Body for Step<'_> {
             Step::Windows { grid, source, tiles, patch, layout, windows } => {
                 transform_windows(simd, grid, source, tiles, patch, layout, windows)
             }
-            Step::Multiply { grid, place, windows, packed, products } => multiply(simd, grid, place, windows, packed, products),
-            Step::Outputs { grid, tiles, products, patch, epilogue, output } => {
-                transform_products(simd, grid, tiles, products, patch, epilogue, output)
+            Step::Multiply { grid, place, windows, packed, bias, products } => {
+                multiply(simd, grid, place, windows, packed, bias, products)
+            }
+            Step::Outputs { grid, tiles, products, patch, relu, output } => {
+                transform_products(simd, grid, tiles, products, patch, relu, output)
             }
         }
     }
@@ -665,6 +700,7 @@ fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], epilogue: Epi
         });
         return;
     }
+    let (bias, relu) = (epilogue.bias, epilogue.has_relu());
     let [layout, product_layout] = [grid.windows(), grid.products()];
     let (windows, products) = shared.split_at_mut(layout.len());
     for (block, output) in output.chunks_mut(grid.block_images() * grid.out_image_len()).enumerate() {
@@ -681,12 +717,12 @@ fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], epilogue: Epi
         );
         let windows = (&*windows, layout);
         par::chunks_mut(&mut products[..product_layout.len()], product_layout.position_len(), |position, products| {
-            isa.run(Step::Multiply { grid, place: (position, count), windows, packed, products });
+            isa.run(Step::Multiply { grid, place: (position, count), windows, packed, bias, products });
         });
         let products = (&*products, product_layout);
         par::bands_mut(output, grid.out_image_len(), TILE * line, |image, band, output| {
             let from = image * grid.tiles() + band * tile_columns;
-            workers.with(|patch| isa.run(Step::Outputs { grid, tiles: [first + from, from], products, patch, epilogue, output }));
+            workers.with(|patch| isa.run(Step::Outputs { grid, tiles: [first + from, from], products, patch, relu, output }));
         });
     }
 }
@@ -897,8 +933,7 @@ impl Body for AddProducts<'_> {
                     offsets[i] = position * (SEGMENT * inputs + GAP) + (first + i).min(inputs - 1);
                     rows[i] = (first + i) * outputs + panel;
                 }
-                let strip =
-                    Strip::<MR> { a: windows, offsets, step: inputs, segments, length: SEGMENT, segment, b_segment, ahead: 0 };
+                let strip = Strip::<MR> { a: windows, offsets, step: inputs, segments, length: SEGMENT, segment, b_segment };
                 let place = Place { rows, height: MR.min(inputs - first), width: NR.min(outputs - panel) };
                 tile(simd, &strip, b, sums, &place, add);
             }

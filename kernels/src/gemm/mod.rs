@@ -4,7 +4,7 @@
 mod tile;
 
 pub use tile::{MR, NR};
-pub(crate) use tile::{Place, SHORT, Strip, strip_rows, tile};
+pub(crate) use tile::{Place, SHORT, Strip, prefetch_part, strip_rows, tile};
 
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
@@ -98,9 +98,9 @@ struct Rows<'a> {
 }
 
 /// A strip of `depth` columns of packed A, and B's panels one after the other.
-fn packed_strip<const AHEAD: bool>(a: &[f32], depth: usize) -> Strip<'_, MR, AHEAD> {
+fn packed_strip(a: &[f32], depth: usize) -> Strip<'_, MR> {
     let offsets = std::array::from_fn(|i| i);
-    Strip { a, offsets, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0, ahead: depth * NR }
+    Strip { a, offsets, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0 }
 }
 
 impl Body for Rows<'_> {
@@ -126,6 +126,9 @@ impl Body for Rows<'_> {
             let block = &packed_b[first * columns..][..depth * columns];
             // Loop 2.
             for (panel, b) in block.chunks_exact(depth * NR).enumerate() {
+                let next = if block.len() > IN_CACHE { block.get((panel + 1) * depth * NR..).unwrap_or_default() } else { &[] };
+                let next = &next[..next.len().min(depth * NR)];
+                let strips = rows.div_ceil(MR);
                 // Loop 1.
                 for (strip, a) in packed_a.chunks_exact(depth * MR).take(rows.div_ceil(MR)).enumerate() {
                     let row = strip * MR;
@@ -134,12 +137,8 @@ impl Body for Rows<'_> {
                         height: MR.min(rows - row),
                         width: NR.min(n - panel * NR),
                     };
-                    // Where a block of B does not stay in the L2 cache, its next panel is asked for.
-                    if block.len() > IN_CACHE {
-                        tile(simd, &packed_strip::<true>(a, depth), b, c, &place, first > 0);
-                    } else {
-                        tile(simd, &packed_strip::<false>(a, depth), b, c, &place, first > 0);
-                    }
+                    prefetch_part(simd, next, [strip, strips]);
+                    tile(simd, &packed_strip(a, depth), b, c, &place, first > 0);
                 }
             }
         }

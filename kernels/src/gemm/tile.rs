@@ -22,10 +22,7 @@ pub const NR: usize = 2 * LANES;
 ///
 /// A packed strip of a matrix has one segment and `step` MR; a convolution reads the padded image in place, a segment for each
 /// row of its kernel.
-///
-/// With `AHEAD`, each step asks for the cache line `ahead` values further on in B: of the next panel, where the weights are too
-/// many for the L2 cache (a fifth of the time at 256 channels). Where they are not, it costs 2 %.
-pub(crate) struct Strip<'a, const R: usize, const AHEAD: bool = false> {
+pub(crate) struct Strip<'a, const R: usize> {
     pub a: &'a [f32],
     pub offsets: [usize; R],
     pub step: usize,
@@ -33,7 +30,6 @@ pub(crate) struct Strip<'a, const R: usize, const AHEAD: bool = false> {
     pub length: usize,
     pub segment: usize,
     pub b_segment: usize,
-    pub ahead: usize,
 }
 
 /// Where the results of one tile go: row i to the `width` values from `c[rows[i]]` on, for the first `height` rows.
@@ -47,15 +43,8 @@ pub(crate) struct Place<const R: usize> {
 ///
 /// Sums run in the order of s and p, one accumulator an element; `add` continues the sum that `c` holds.
 #[inline(always)]
-pub(crate) fn tile<S: Simd, const R: usize, const AHEAD: bool>(
-    simd: S,
-    strip: &Strip<R, AHEAD>,
-    b: &[f32],
-    c: &mut [f32],
-    place: &Place<R>,
-    add: bool,
-) {
-    let Strip { a, offsets, step, segments, length, segment, b_segment, ahead } = *strip;
+pub(crate) fn tile<S: Simd, const R: usize>(simd: S, strip: &Strip<R>, b: &[f32], c: &mut [f32], place: &Place<R>, add: bool) {
+    let Strip { a, offsets, step, segments, length, segment, b_segment } = *strip;
     let (segments_before, length_before) = (segments.max(1) - 1, length.max(1) - 1);
     assert!(segments * length == 0 || segments_before * b_segment + length * NR <= b.len());
     let last = segments_before * segment + length_before * step;
@@ -70,17 +59,15 @@ pub(crate) fn tile<S: Simd, const R: usize, const AHEAD: bool>(
         let mut b = b.as_ptr();
         let mut rows = offsets.map(|offset| a.as_ptr().add(offset));
         for s in 0..segments {
-            for p in 0..length {
-                if AHEAD {
-                    simd.prefetch(b.wrapping_add(ahead));
-                }
-                let b0 = simd.load_ptr(b);
-                let b1 = simd.load_ptr(b.add(LANES));
-                for i in 0..R {
-                    let x = simd.splat(*rows[i].add(p * step));
-                    sums[i][0] = simd.mul_add(x, b0, sums[i][0]);
-                    sums[i][1] = simd.mul_add(x, b1, sums[i][1]);
-                }
+            let mut p = 0;
+            while p + 2 <= length {
+                step_of(simd, &rows, p * step, b, &mut sums);
+                step_of(simd, &rows, (p + 1) * step, b.add(NR), &mut sums);
+                b = b.add(2 * NR);
+                p += 2;
+            }
+            if p < length {
+                step_of(simd, &rows, p * step, b, &mut sums);
                 b = b.add(NR);
             }
             if s + 1 < segments {
@@ -119,3 +106,35 @@ pub(crate) fn tile<S: Simd, const R: usize, const AHEAD: bool>(
         }
     }
 }
+
+#[inline(always)]
+unsafe fn step_of<S: Simd, const R: usize>(
+    simd: S,
+    rows: &[*const f32; R],
+    at: usize,
+    b: *const f32,
+    sums: &mut [[S::F32; 2]; R],
+) {
+    unsafe {
+        let b0 = simd.load_ptr(b);
+        let b1 = simd.load_ptr(b.add(LANES));
+        for i in 0..R {
+            let x = simd.splat(*rows[i].add(at));
+            sums[i][0] = simd.mul_add(x, b0, sums[i][0]);
+            sums[i][1] = simd.mul_add(x, b1, sums[i][1]);
+        }
+    }
+}
+
+/// Asks for the cache lines of one of `parts` parts of `values`: of the next panel of B, a part with each strip of A, where the
+/// panels are too many to stay in the L2 cache.
+#[inline(always)]
+pub(crate) fn prefetch_part<S: Simd>(simd: S, values: &[f32], [part, parts]: [usize; 2]) {
+    let lines = values.len().div_ceil(LINE);
+    for line in lines * part / parts..lines * (part + 1) / parts {
+        simd.prefetch(values.as_ptr().wrapping_add(line * LINE));
+    }
+}
+
+/// Values of a cache line.
+const LINE: usize = 16;
