@@ -507,6 +507,12 @@ impl Strips<'_> {
         let strip =
             Strip::<R> { a: self.windows, offsets, step: 1, segments: 1, length: self.b.len() / NR, segment: 0, b_segment: 0 };
         let place = Place { rows, height: R.min(self.count - first), width: NR.min(self.out_channels - self.panel * NR) };
+        // The next strip's rows are too short for the processor to see that it should fetch them.
+        for offset in offsets {
+            let next = self.windows.as_ptr().wrapping_add(offset + R * self.layout.channels);
+            simd.prefetch(next);
+            simd.prefetch(next.wrapping_add(16));
+        }
         tile(simd, &strip, self.b, products, &place, self.add);
         R
     }
