@@ -120,9 +120,11 @@ impl Pass {
     }
 }
 
-/// Tiles whose multiplications cost as much as rotating and transforming the weights, which backward-data does in each step.
-/// Measured with `osteon bench`: at 512 channels and 128 tiles a quarter of the time beyond the forward pass.
-const PACKING_TILES: usize = 130;
+/// Tiles whose multiplications cost as much as what the backward passes do once a step for all positions of the weights: rotate
+/// and transform them, or sum and transform their gradients. Measured with `osteon bench`: at 512 channels and 128 tiles a
+/// quarter of backward-data's time beyond the forward pass; at 128 and 256 channels backward-weights of 16 tiles takes as long as
+/// the products of 124 and 180 more.
+const WEIGHTS_TILES: usize = 130;
 
 /// A way to compute a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,10 +149,10 @@ impl Algorithm {
         let image = ConvShape { batch: 1, ..shape };
         let (winograd, direct) = (winograd::multiplications(image), image.flops() as usize / 2);
         let pays = match pass {
-            Pass::Forward | Pass::BackwardWeights => 2 * winograd <= direct,
-            Pass::BackwardData => {
-                let packing = PACKING_TILES * winograd / winograd::tiles(image).max(1);
-                2 * winograd <= direct && 3 * shape.batch * winograd / 2 + packing <= shape.batch * direct
+            Pass::Forward => 2 * winograd <= direct,
+            Pass::BackwardData | Pass::BackwardWeights => {
+                let once = WEIGHTS_TILES * winograd / winograd::tiles(image).max(1);
+                2 * winograd <= direct && 3 * shape.batch * winograd / 2 + once <= shape.batch * direct
             }
         };
         if pays { Algorithm::Winograd } else { Algorithm::ImplicitGemm }
