@@ -120,11 +120,13 @@ impl Pass {
     }
 }
 
-/// Tiles whose multiplications cost as much as what the backward passes do once a step for all positions of the weights: rotate
-/// and transform them, or sum and transform their gradients. Measured with `osteon bench`: at 512 channels and 128 tiles a
-/// quarter of backward-data's time beyond the forward pass; at 128 and 256 channels backward-weights of 16 tiles takes as long as
-/// the products of 124 and 180 more.
-const WEIGHTS_TILES: usize = 130;
+/// Tiles whose multiplications cost as much as rotating and transforming the weights, which backward-data does in each step.
+/// Measured with `osteon bench`: direct wins up to 16 tiles at 256 channels, Winograd from 32.
+const PACKING_TILES: usize = 75;
+
+/// Tiles whose multiplications cost as much as the sums of backward-weights, which are written and transformed in each step.
+/// Measured with `osteon bench`: direct wins up to 16 tiles at 128 channels, up to 8 at 256 channels.
+const SUMS_TILES: usize = 40;
 
 /// A way to compute a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,13 +150,14 @@ impl Algorithm {
         }
         let image = ConvShape { batch: 1, ..shape };
         let (winograd, direct) = (winograd::multiplications(image), image.flops() as usize / 2);
+        // Weights are packed for all forward passes together; the backward passes treat them anew.
+        let once = |tiles: usize| tiles * winograd / winograd::tiles(image).max(1);
+        let pays_with = |once: usize| 3 * shape.batch * winograd / 2 + once <= shape.batch * direct;
         let pays = match pass {
-            Pass::Forward => 2 * winograd <= direct,
-            Pass::BackwardData | Pass::BackwardWeights => {
-                let once = WEIGHTS_TILES * winograd / winograd::tiles(image).max(1);
-                2 * winograd <= direct && 3 * shape.batch * winograd / 2 + once <= shape.batch * direct
-            }
-        };
+            Pass::Forward => true,
+            Pass::BackwardData => pays_with(once(PACKING_TILES)),
+            Pass::BackwardWeights => pays_with(once(SUMS_TILES)),
+        } && 2 * winograd <= direct;
         if pays { Algorithm::Winograd } else { Algorithm::ImplicitGemm }
     }
 
