@@ -537,6 +537,7 @@ fn transform_products<S: Simd>(
     }
 }
 
+/// [`transform_products`] with one of the two transforms.
 #[inline(always)]
 fn transform_outputs<S: Simd>(
     simd: S,

@@ -126,11 +126,12 @@ impl Body for Rows<'_> {
             let block = &packed_b[first * columns..][..depth * columns];
             // Loop 2.
             for (panel, b) in block.chunks_exact(depth * NR).enumerate() {
+                // The next panel, where the block is too large for all of it to stay in the L2 cache.
                 let next = if block.len() > IN_CACHE { block.get((panel + 1) * depth * NR..).unwrap_or_default() } else { &[] };
                 let next = &next[..next.len().min(depth * NR)];
                 let strips = rows.div_ceil(MR);
                 // Loop 1.
-                for (strip, a) in packed_a.chunks_exact(depth * MR).take(rows.div_ceil(MR)).enumerate() {
+                for (strip, a) in packed_a.chunks_exact(depth * MR).take(strips).enumerate() {
                     let row = strip * MR;
                     let place = Place {
                         rows: std::array::from_fn(|i| (row + i) * n + panel * NR),

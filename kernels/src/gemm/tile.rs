@@ -107,6 +107,10 @@ pub(crate) fn tile<S: Simd, const R: usize>(simd: S, strip: &Strip<R>, b: &[f32]
     }
 }
 
+/// One step of the sums. Two to a turn of the loop above: with 24 instructions a step, its end costs 4 % otherwise.
+///
+/// # Safety
+/// `at` values on from each of `rows` one value must be readable, from `b` on NR.
 #[inline(always)]
 unsafe fn step_of<S: Simd, const R: usize>(
     simd: S,
@@ -115,6 +119,7 @@ unsafe fn step_of<S: Simd, const R: usize>(
     b: *const f32,
     sums: &mut [[S::F32; 2]; R],
 ) {
+    // SAFETY: the caller's promise.
     unsafe {
         let b0 = simd.load_ptr(b);
         let b1 = simd.load_ptr(b.add(LANES));
