@@ -6,7 +6,6 @@ use crate::data::{Study, views};
 use crate::models::{Metadata, Model};
 use crate::report::{Case, ModelCard};
 use crate::{Result, files, metrics};
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// What a network said of one labelled study.
@@ -77,7 +76,7 @@ pub fn case(model: &Model, name: &str, study: &Study, explain: bool) -> Result<C
 /// The file cannot be read.
 pub fn card(model: &Model, path: &Path) -> Result<ModelCard> {
     let about = model.metadata();
-    let sha256 = Sha256::digest(files::read(path)?).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = files::sha256(&files::read(path)?);
     Ok(ModelCard {
         name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         architecture: about.architecture.clone(),

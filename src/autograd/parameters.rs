@@ -64,6 +64,19 @@ impl Parameter {
         file
     }
 
+    /// The inverse of [`to_file`](Self::to_file), from little-endian bytes.
+    ///
+    /// # Panics
+    /// Where there are not as many as this parameter has.
+    pub fn from_file(&self, values: &[[u8; 4]]) -> Vec<f32> {
+        assert_eq!(values.len(), self.value.shape().len(), "number of values of {}", self.name);
+        let mut memory = vec![0.0; values.len()];
+        for_each_position(self.kind, self.value.shape(), |in_memory, in_file| {
+            memory[in_memory] = f32::from_le_bytes(values[in_file]);
+        });
+        memory
+    }
+
     /// Overwrites the values with those of a model file, in its order, as little-endian bytes.
     ///
     /// # Panics

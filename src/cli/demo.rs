@@ -2,7 +2,8 @@
 
 use super::evaluate::{self, Job};
 use super::terminal::Terminal;
-use super::{phantom, predict as lines, train};
+use super::train::{self, Start};
+use super::{phantom, predict as lines};
 use crate::data::Size;
 use crate::data::phantom::PhantomOptions;
 use crate::report::{self, Case};
@@ -69,7 +70,7 @@ impl Demo {
         let manifest = phantom::write(terminal, &options, &self.output.join("phantoms"), self.force)?;
 
         terminal.note(format_args!("\nTraining the 26-layer network at {}", settings.input_size));
-        train::train(terminal, &manifest, &settings, &run, true)?;
+        train::train(terminal, &manifest, &settings, &run, Start::New { force: true })?;
 
         terminal.note("\nEvaluation on patients that it has not seen");
         let job = Job::test(&run)?;

@@ -76,6 +76,9 @@ pub struct SettingFlags {
     /// Memory for prepared studies, in MB [default: 1024].
     #[arg(long, value_name = "MB")]
     cache_mb: Option<usize>,
+    /// Minutes after which a checkpoint is written within an epoch; there is one after every epoch too [default: 10].
+    #[arg(long, value_name = "MINUTES")]
+    checkpoint_minutes: Option<f64>,
     #[command(flatten)]
     augmentation: AugmentationFlags,
     #[command(flatten)]

@@ -29,31 +29,54 @@ pub struct Train {
     /// Replace a run that is in the output folder.
     #[arg(long)]
     force: bool,
+    /// Go on with the interrupted run in the output folder, with its settings; others than the run's are an error.
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
     #[command(flatten)]
     settings: SettingFlags,
 }
 
 impl Train {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let settings = Settings::resolve(self.config.as_deref(), self.settings.table()?)?;
-        train(terminal, &self.manifest, &settings, &self.output, self.force)?;
+        let own = self.resume.then(|| RunFolder::resume(&self.output)).transpose()?.map(|folder| folder.file(RunFolder::CONFIG));
+        let settings = Settings::resolve_files(own.as_deref().into_iter().chain(self.config.as_deref()), self.settings.table()?)?;
+        let start = if self.resume { Start::Resume } else { Start::New { force: self.force } };
+        train(terminal, &self.manifest, &settings, &self.output, start)?;
         terminal.line(self.output.join(RunFolder::MODEL).display())
     }
 }
 
+/// How a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// In a folder without a run; with `force` in place of the run that is there.
+    New { force: bool },
+    /// Where it was interrupted.
+    Resume,
+}
+
 /// Trains under a progress bar, stopped by Ctrl-C. Returns the epochs' record.
-pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: &Path, force: bool) -> Result<Vec<Epoch>> {
+pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: &Path, start: Start) -> Result<Vec<Epoch>> {
     let manifest = Manifest::read(manifest)?;
-    let folder = RunFolder::create(output, force)?;
+    let folder = match start {
+        Start::New { force } => RunFolder::create(output, force)?,
+        Start::Resume => RunFolder::resume(output)?,
+    };
     interrupt::watch()?;
     let mut progress: Option<Progress> = None;
     let mut training_studies = 0;
-    let epochs = train::run(&manifest, settings, &folder, &mut |event| {
+    let epochs = train::run(&manifest, settings, &folder, start == Start::Resume, &mut |event| {
         match event {
             Event::Ready { train, test, parameters, steps } => {
                 terminal.note(format_args!("{parameters} parameters; {train} training studies, {test} test studies"));
                 training_studies = train;
                 progress = Some(terminal.progress("steps", steps * settings.epochs));
+            }
+            Event::Resumed { steps, epoch, problem } => {
+                if let Some(problem) = problem {
+                    terminal.note(format_args!("the newest checkpoint is not used: {problem}"));
+                }
+                terminal.note(format_args!("going on after step {steps} of epoch {epoch}"));
             }
             Event::Step { done, epoch, loss } => {
                 if let Some(progress) = &progress {

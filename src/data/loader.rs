@@ -180,14 +180,21 @@ impl Loader {
     /// The batches of an epoch differ in size by at most one study, so that no batch of one or two upsets batch
     /// normalisation. After an error the iterator ends.
     pub fn epoch(&self, epoch: u64) -> Epoch {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// [`epoch`](Self::epoch) without its first batches, the others as they would have come.
+    pub fn epoch_from(&self, epoch: u64, first: usize) -> Epoch {
         let count = self.studies();
         let mut order: Vec<usize> = (0..count).collect();
         if self.shared.options.shuffled {
             shuffle(&mut stream(Purpose::Order, self.shared.options.seed, epoch, 0), &mut order);
         }
         let batches = self.batches();
+        let first = first.min(batches);
         let plan = Plan { epoch, order, bounds: (0..=batches).map(|batch| batch * count / batches).collect() };
-        let work = Arc::new(Work { plan, queue: Mutex::default(), prepared: Condvar::new(), wanted: Condvar::new() });
+        let queue = Queue { next: plan.bounds[first], taken: first, ..Queue::default() };
+        let work = Arc::new(Work { plan, queue: Mutex::new(queue), prepared: Condvar::new(), wanted: Condvar::new() });
         let mut threads = Vec::new();
         let mut failed = None;
         for number in 0..self.shared.options.threads.min(count) {
@@ -202,7 +209,7 @@ impl Loader {
         let failed = failed.filter(|_| threads.is_empty()).map(|error| {
             Error::setting(format!("no thread can be started to load studies ({error})"), "end other programs or raise the limit")
         });
-        Epoch { shared: self.shared.clone(), work, threads, next: 0, failed }
+        Epoch { shared: self.shared.clone(), work, threads, next: first, failed }
     }
 }
 
@@ -491,6 +498,16 @@ mod tests {
         assert_eq!(with_seed(1, 0), with_seed(1, 0));
         assert_ne!(order(&with_seed(1, 0)), order(&with_seed(1, 1)));
         assert_ne!(order(&with_seed(1, 0)), order(&with_seed(2, 0)));
+    }
+
+    #[test]
+    fn an_epoch_can_begin_anywhere() {
+        let loader = Loader::new(Memory::default(), (0..20).collect(), options(3)).unwrap();
+        let whole: Vec<Batch> = loader.epoch(5).collect::<Result<_>>().unwrap();
+        for first in 0..=whole.len() + 1 {
+            let rest: Vec<Batch> = loader.epoch_from(5, first).collect::<Result<_>>().unwrap();
+            assert_eq!(rest, whole[first.min(whole.len())..]);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::data::views::Preprocessing;
 use crate::nn::Builder;
 use crate::tensor::archive::{self, Archive};
 use crate::tensor::{Buffer, Context, Shape};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use osteon_kernels::conv::ConvShape;
 use osteon_kernels::softmax;
 use std::collections::{BTreeMap, BTreeSet};
@@ -212,6 +212,16 @@ impl Model {
     /// Its parameters, to change.
     pub fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.parameters
+    }
+
+    /// SHA-256 of names, shapes and values of all parameters and running statistics, in hexadecimal digits.
+    pub fn weights_hash(&self) -> String {
+        let mut bytes = Vec::new();
+        for (_, parameter) in self.parameters.iter() {
+            bytes.extend(format!("{} {}\n", parameter.name, parameter.value.shape()).into_bytes());
+            bytes.extend(parameter.value.values().iter().flat_map(|value| value.to_le_bytes()));
+        }
+        files::sha256(&bytes)
     }
 
     /// Runs the network on a tape: images (batch, rows, columns, 1) to logits (batch, classes).

@@ -1,10 +1,12 @@
 //! One training step: forward, loss, backward, Adam, running statistics.
 
 use super::{Differentiated, Model};
-use crate::autograd::ParameterId;
+use crate::autograd::{Parameter, ParameterId};
 use crate::optim::{Adam, Moments};
+use crate::tensor::archive::Archive;
 use crate::tensor::{Buffer, Context};
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 
 /// A model in training, with the optimiser's moments and the buffers of its step.
 #[derive(Debug)]
@@ -74,6 +76,59 @@ impl Trainer {
     /// The model as it is now.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u64 {
+        self.moments.steps()
+    }
+
+    /// Parameters (`model.NAME`) and Adam's moments (`adam.first.NAME`, `adam.second.NAME`), as a file has them: with
+    /// [`steps`](Self::steps) all that the next step depends on.
+    pub fn tensors(&self) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+        let mut tensors = BTreeMap::new();
+        for (id, parameter) in self.model.parameters().iter() {
+            let [first, second] = self.moments.of(id);
+            let parts = [("model.", parameter.value.values()), ("adam.first.", first), ("adam.second.", second)];
+            for (prefix, values) in parts.into_iter().filter(|(_, values)| !values.is_empty()) {
+                let name = format!("{prefix}{}", parameter.name);
+                tensors.insert(name, (parameter.file_shape().to_vec(), parameter.to_file(values)));
+            }
+        }
+        tensors
+    }
+
+    /// Goes on after `steps` steps with what [`tensors`](Self::tensors) gave.
+    ///
+    /// # Errors
+    /// A tensor that is missing or of another shape.
+    pub fn restore(&mut self, archive: &Archive, steps: u64) -> Result<()> {
+        let read = |prefix: &str, parameter: &Parameter| {
+            let name = format!("{prefix}{}", parameter.name);
+            let (shape, values) = archive.float_bytes(&name)?;
+            let expected = parameter.file_shape();
+            if shape == &*expected {
+                return Ok(values);
+            }
+            let problem = format!("`{name}` has shape {shape:?} where {:?} was expected", &*expected);
+            Err(Error::file(archive.path(), problem, "start the run anew with --force"))
+        };
+        let mut moments = Vec::new();
+        for (_, parameter) in self.model.parameters().iter() {
+            let mut both = [Vec::new(), Vec::new()];
+            if parameter.is_trained() {
+                for (values, prefix) in both.iter_mut().zip(["adam.first.", "adam.second."]) {
+                    *values = parameter.from_file(read(prefix, parameter)?);
+                }
+            }
+            moments.push(both);
+        }
+        self.model.parameters_mut().change_each(|parameter| {
+            parameter.set_from_file(read("model.", parameter)?);
+            Ok(())
+        })?;
+        self.moments.restore(steps, moments);
+        Ok(())
     }
 
     /// Ends the training.

@@ -1,6 +1,6 @@
 //! Adam, and how its learning rate goes from step to step.
 
-use crate::autograd::{Gradients, Parameters};
+use crate::autograd::{Gradients, ParameterId, Parameters};
 use osteon_kernels::adam::{self as kernel, AdamStep};
 use osteon_kernels::simd::Isa;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,21 @@ impl Moments {
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.step
+    }
+
+    /// First and second moment of a parameter, in its order in memory; empty for what is not trained.
+    pub fn of(&self, id: ParameterId) -> [&[f32]; 2] {
+        self.moments[id.index()].each_ref().map(Vec::as_slice)
+    }
+
+    /// Goes on after `step` steps with these moments of every parameter.
+    ///
+    /// # Panics
+    /// Where their lengths are not those of the parameters.
+    pub fn restore(&mut self, step: u64, moments: Vec<[Vec<f32>; 2]>) {
+        let lengths = |moments: &[[Vec<f32>; 2]]| moments.iter().map(|both| both.each_ref().map(Vec::len)).collect::<Vec<_>>();
+        assert_eq!(lengths(&moments), lengths(&self.moments), "lengths of moments");
+        (self.step, self.moments) = (step, moments);
     }
 
     /// Moves every parameter that has a gradient.

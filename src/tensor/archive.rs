@@ -24,8 +24,16 @@ impl Archive {
     /// # Errors
     /// A file that cannot be read, is no safetensors file, or is truncated.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        let bytes = files::read(&path)?;
+        let path = path.as_ref();
+        Archive::from_bytes(path, files::read(path)?)
+    }
+
+    /// A safetensors file that is in memory already; `path` is what errors name.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let path = path.to_owned();
         let (header_len, header) = SafeTensors::read_metadata(&bytes).map_err(|error| {
             Error::file(
                 &path,
@@ -112,6 +120,11 @@ pub fn write(
     metadata: &BTreeMap<String, String>,
     tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 ) -> Result<()> {
+    files::write(path, &to_bytes(metadata, tensors))
+}
+
+/// The bytes that [`write`] writes.
+pub fn to_bytes(metadata: &BTreeMap<String, String>, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
     let mut header = Map::new();
     if !metadata.is_empty() {
         header.insert("__metadata__".into(), json!(metadata));
@@ -130,5 +143,5 @@ pub fn write(
     for (_, values) in tensors.values() {
         bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     }
-    files::write(path, &bytes)
+    bytes
 }

@@ -17,6 +17,10 @@ impl RunFolder {
     pub const METRICS: &str = "metrics.csv";
     /// [`RunFolder::METRICS`] as a picture.
     pub const CURVES: &str = "curves.png";
+    /// All that `--resume` needs.
+    pub const CHECKPOINT: &str = "checkpoint";
+    /// The one before, kept until the next is whole.
+    pub const PREVIOUS_CHECKPOINT: &str = "checkpoint.previous";
     /// Which study trained and which tests.
     pub const SPLIT: &str = "split.csv";
     /// Scores of an evaluation.
@@ -37,7 +41,8 @@ impl RunFolder {
         if path.exists() && !path.is_dir() {
             return Err(Error::file(path, "is a file, not a folder", "choose another output folder"));
         }
-        let own = [Self::MODEL, Self::CONFIG, Self::METRICS, Self::CURVES, Self::SPLIT];
+        let own =
+            [Self::MODEL, Self::CONFIG, Self::METRICS, Self::CURVES, Self::SPLIT, Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT];
         if !force && own.iter().any(|name| folder.file(name).exists()) {
             return Err(Error::file(path, "has a run in it", "choose another output folder, or replace the run with --force"));
         }
@@ -47,6 +52,18 @@ impl RunFolder {
             fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
         }
         Ok(folder)
+    }
+
+    /// The folder of a run that was interrupted.
+    ///
+    /// # Errors
+    /// There is no checkpoint in it.
+    pub fn resume(path: &Path) -> Result<Self> {
+        let folder = RunFolder(path.to_owned());
+        if [Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT].iter().any(|name| folder.file(name).is_file()) {
+            return Ok(folder);
+        }
+        Err(Error::file(path, "has no checkpoint to resume from", "give the --output folder of an interrupted run"))
     }
 
     /// The folder of a run that trained at least one epoch.

@@ -3,6 +3,7 @@
 //! The model that a run keeps is the last epoch's. Keeping the one that tests best would choose it by the test studies, and
 //! their score would no longer be that of patients never seen.
 
+mod checkpoint;
 mod folder;
 mod memory;
 mod record;

@@ -1,5 +1,6 @@
 //! The loop: epochs of steps, a measurement on the test studies, and the folder brought up to date after each epoch.
 
+use super::checkpoint::{self, Progress, State};
 use super::{Epoch, RunFolder, Settings};
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
@@ -11,7 +12,7 @@ use crate::report::{self, EpochRow};
 use crate::{Error, Result, files};
 use std::ops::ControlFlow;
 use std::path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a run tells its caller, who can stop it after any of them.
 #[derive(Debug)]
@@ -26,6 +27,15 @@ pub enum Event<'a> {
         parameters: usize,
         /// Steps an epoch.
         steps: usize,
+    },
+    /// An interrupted run goes on.
+    Resumed {
+        /// After so many steps
+        steps: usize,
+        /// of this epoch.
+        epoch: usize,
+        /// What was wrong with a newer checkpoint that could not be used.
+        problem: Option<&'a Error>,
     },
     /// A training step is over.
     Step {
@@ -49,52 +59,85 @@ pub enum Event<'a> {
 
 /// Trains a network on `manifest` into `folder` and returns the record of every epoch. `watch` sees each [`Event`].
 ///
-/// The same manifest and settings give the same model, bit for bit, whatever the number of threads.
+/// The same manifest and settings give the same model, bit for bit, whatever the number of threads, and whether the run was
+/// interrupted and then resumed, however often. With `resume` it goes on from the folder's checkpoint.
 ///
 /// # Errors
-/// Studies that cannot be read; a folder that cannot be written; a loss that is no longer a number; and
-/// [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch.
+/// Studies that cannot be read; a folder that cannot be written; a loss that is no longer a number; with `resume` no checkpoint, or
+/// one of other settings or data; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch
+/// and a checkpoint of the step.
 pub fn run(
     manifest: &Manifest,
     settings: &Settings,
     folder: &RunFolder,
+    resume: bool,
     watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Vec<Epoch>> {
-    let mut session = Session::begin(manifest, settings, folder)?;
+    let (mut session, split) = Session::begin(manifest, settings, folder)?;
+    let problem = if resume { session.restore()? } else { None };
+    session.announce(manifest, &split)?;
     let ready = Event::Ready {
         train: session.training.studies(),
         test: session.test.studies(),
         parameters: session.trainer.model().parameter_count(),
         steps: session.training.batches(),
     };
-    let mut watch = |event: Event, epochs: &[Epoch]| match watch(event) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Error::Interrupted { kept: kept(folder, epochs) }),
-    };
-    watch(ready, &[])?;
-    let mut epochs = Vec::with_capacity(settings.epochs);
-    for number in 1..=settings.epochs {
-        let epoch = session.epoch(number, &mut |event| watch(event, &epochs))?;
-        epochs.push(epoch);
-        session.save(folder, &epochs)?;
-        watch(Event::Epoch(&epoch), &epochs)?;
+    if watch(ready).is_break() {
+        return Err(Error::Interrupted { kept: kept(folder, &session.state.epochs) });
     }
-    Ok(epochs)
+    if resume {
+        let (epoch, steps) = (session.state.epochs.len() + 1, session.state.under_way.steps);
+        let _ = watch(Event::Resumed { steps, epoch, problem: problem.as_ref() }); // the next event can stop it
+        // The checkpoint of an epoch's end comes before the other files.
+        if !session.state.epochs.is_empty() {
+            session.save()?;
+        }
+    } else {
+        session.checkpoint()?;
+    }
+    while session.state.epochs.len() < settings.epochs {
+        match session.epoch(&mut |event| watch(event)) {
+            Err(Error::Interrupted { .. }) => {
+                session.checkpoint()?;
+                return Err(Error::Interrupted { kept: kept(folder, &session.state.epochs) });
+            }
+            result => result?,
+        }
+        session.checkpoint()?;
+        session.save()?;
+        let epoch = session.state.epochs.last().expect("just pushed");
+        if watch(Event::Epoch(epoch)).is_break() {
+            return Err(Error::Interrupted { kept: kept(folder, &session.state.epochs) });
+        }
+    }
+    Ok(session.state.epochs)
 }
 
 /// What lives from epoch to epoch.
 struct Session<'a> {
     settings: &'a Settings,
+    folder: &'a RunFolder,
     trainer: Trainer,
     training: Loader,
     test: Loader,
+    state: State,
+    /// When the last checkpoint was written.
+    saved: Instant,
 }
 
-type Watch<'a> = &'a mut dyn FnMut(Event) -> Result<()>;
+type Watch<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
+
+/// Tells `watch`; its wish to stop is an error that passes through the loops, and is put in words in [`run`].
+fn tell(watch: Watch, event: Event) -> Result<()> {
+    match watch(event) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Interrupted { kept: String::new() }),
+    }
+}
 
 impl<'a> Session<'a> {
-    /// Splits the studies, makes the network, and writes what is known before the first step.
-    fn begin(manifest: &Manifest, settings: &'a Settings, folder: &RunFolder) -> Result<Self> {
+    /// Splits the studies and makes the network. Writes nothing.
+    fn begin(manifest: &Manifest, settings: &'a Settings, folder: &'a RunFolder) -> Result<(Self, Split)> {
         let Settings { preprocessing, .. } = settings;
         let input_size = settings.input_size.array();
         let split = split(manifest, settings.train_share, settings.split_seed)?;
@@ -107,60 +150,97 @@ impl<'a> Session<'a> {
             return Err(Error::file(&manifest.path, "leaves fewer than two studies for training", "add studies"));
         }
 
-        let manifest_path = path::absolute(&manifest.path).map_err(|error| Error::io(&manifest.path, "found", &error))?;
-        let resolved = Settings { manifest: manifest_path, ..settings.clone() };
-        files::write(folder.file(RunFolder::CONFIG), resolved.to_toml().as_bytes())?;
-        split.write(folder.file(RunFolder::SPLIT), manifest)?;
-        Ok(Session { settings, trainer: Trainer::new(model, settings.adam()), training, test })
+        let inputs = manifest.hashes()?;
+        let trainer = Trainer::new(model, settings.adam());
+        let state = State::new(settings, inputs);
+        let session = Session { settings, folder, trainer, training, test, state, saved: Instant::now() };
+        Ok((session, split))
     }
 
-    /// One pass over the training studies, and the measurement that is due.
-    fn epoch(&mut self, number: usize, watch: Watch) -> Result<Epoch> {
-        let start = Instant::now();
+    /// Writes what is known before the first step.
+    fn announce(&self, manifest: &Manifest, split: &Split) -> Result<()> {
+        let manifest_path = path::absolute(&manifest.path).map_err(|error| Error::io(&manifest.path, "found", &error))?;
+        let resolved = Settings { manifest: manifest_path, ..self.settings.clone() };
+        files::write(self.folder.file(RunFolder::CONFIG), resolved.to_toml().as_bytes())?;
+        split.write(self.folder.file(RunFolder::SPLIT), manifest)
+    }
+
+    /// Goes on from the folder's checkpoint. Returns what was wrong with a newer one, if this is the older.
+    fn restore(&mut self) -> Result<Option<Error>> {
+        let (archive, state, problem) = checkpoint::read(self.folder)?;
+        state.check(self.settings, &self.state.inputs, archive.path())?;
+        self.trainer.restore(&archive, state.adam_steps)?;
+        self.state = state;
+        Ok(problem)
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        self.state.adam_steps = self.trainer.steps();
+        checkpoint::write(self.folder, &self.trainer, &self.state)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// The rest of the epoch under way, and the measurement that is due.
+    fn epoch(&mut self, watch: Watch) -> Result<()> {
+        let number = self.state.epochs.len() + 1;
         let (schedule, steps) = (self.settings.schedule(), self.training.batches());
-        let (mut loss, mut correct, mut norm, mut learning_rate) = (0.0, 0, 0.0, 0.0);
-        for (i, batch) in self.training.epoch(number as u64).enumerate() {
+        let pause = Duration::from_secs_f64((60.0 * self.settings.checkpoint_minutes).min(1e9));
+        let before = self.state.under_way.seconds;
+        let start = Instant::now();
+        for batch in self.training.epoch_from(number as u64, self.state.under_way.steps) {
             let batch = batch?;
-            let done = (number - 1) * steps + i;
-            learning_rate = schedule.learning_rate(done as u64, (self.settings.epochs * steps) as u64, steps as u64);
+            let done = (number - 1) * steps + self.state.under_way.steps;
+            let learning_rate = schedule.learning_rate(done as u64, (self.settings.epochs * steps) as u64, steps as u64);
             let step = self.trainer.step(&batch.images, &batch.labels, learning_rate)?;
-            loss += f64::from(step.loss) * batch.labels.len() as f64;
-            correct += step.correct;
-            norm += step.gradient_norm;
-            watch(Event::Step { done: done + 1, epoch: number, loss: step.loss })?;
+            let sums = &mut self.state.under_way;
+            sums.steps += 1;
+            sums.learning_rate = learning_rate;
+            sums.loss += f64::from(step.loss) * batch.labels.len() as f64;
+            sums.correct += step.correct;
+            sums.norm += step.gradient_norm;
+            sums.seconds = before + start.elapsed().as_secs_f64();
+            if self.saved.elapsed() >= pause {
+                self.checkpoint()?;
+            }
+            tell(watch, Event::Step { done: done + 1, epoch: number, loss: step.loss })?;
         }
+        let sums = self.state.under_way;
         let studies = self.training.studies() as f64;
         let mut epoch = Epoch {
             epoch: number,
-            learning_rate,
-            train_loss: loss / studies,
-            train_accuracy: correct as f64 / studies,
+            learning_rate: sums.learning_rate,
+            train_loss: sums.loss / studies,
+            train_accuracy: sums.correct as f64 / studies,
             test_loss: None,
             test_accuracy: None,
             test_f1: None,
             test_auc: None,
-            gradient_norm: norm / steps as f64,
-            train_seconds: start.elapsed().as_secs_f64(),
+            gradient_norm: sums.norm / steps as f64,
+            train_seconds: sums.seconds,
             seconds: 0.0,
         };
         if number.is_multiple_of(self.settings.test_every) || number == self.settings.epochs {
             if self.settings.precise_norm {
                 for (i, batch) in self.training.epoch(number as u64).enumerate() {
                     let batch = batch?;
-                    watch(Event::Test { done: 0, of: self.test.studies() })?;
+                    tell(watch, Event::Test { done: 0, of: self.test.studies() })?;
                     self.trainer.measure_statistics(i, &batch.images, batch.labels.len())?;
                 }
             }
             self.measure(&mut epoch, watch)?;
         }
-        epoch.seconds = start.elapsed().as_secs_f64();
-        Ok(epoch)
+        epoch.seconds = before + start.elapsed().as_secs_f64();
+        self.state.epochs.push(epoch);
+        self.state.weights.push(self.trainer.model().weights_hash());
+        self.state.under_way = Progress::default();
+        Ok(())
     }
 
     /// Fills in the test columns.
     fn measure(&self, epoch: &mut Epoch, watch: Watch) -> Result<()> {
         let model = self.trainer.model();
-        let judged = predict::judge(model, &self.test, &mut |done| watch(Event::Test { done, of: self.test.studies() }))?;
+        let judged = predict::judge(model, &self.test, &mut |done| tell(watch, Event::Test { done, of: self.test.studies() }))?;
         let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
         let probabilities: Vec<Vec<f32>> = judged.iter().map(|judged| judged.probabilities.clone()).collect();
         let scores = Scores::new(&model.metadata().classes, &truths, &probabilities)?;
@@ -172,8 +252,8 @@ impl<'a> Session<'a> {
     }
 
     /// Brings the folder up to date. Each file is replaced as a whole, the model first.
-    fn save(&self, folder: &RunFolder, epochs: &[Epoch]) -> Result<()> {
-        let model = self.trainer.model();
+    fn save(&self) -> Result<()> {
+        let (model, folder, epochs) = (self.trainer.model(), self.folder, &self.state.epochs);
         model.save(folder.file(RunFolder::MODEL))?;
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
         let rows: Vec<EpochRow> = epochs.iter().map(EpochRow::from).collect();

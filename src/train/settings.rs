@@ -5,6 +5,7 @@ use crate::nn::NormSettings;
 use crate::optim::{Adam, Decay, Schedule};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every setting of a training run. The defaults are the paper's (PAPER.md names those that it leaves open).
@@ -58,6 +59,8 @@ pub struct Settings {
     pub loader_threads: usize,
     /// Memory for fused inputs that need not be decoded again, in MB.
     pub cache_mb: usize,
+    /// Minutes after which a checkpoint is written within an epoch; one is written after every epoch as well.
+    pub checkpoint_minutes: f64,
     /// Random rotation and translation of training studies.
     pub augmentation: Augmentation,
     /// From two views to one input.
@@ -102,11 +105,15 @@ impl Default for Settings {
             test_every: 1,
             loader_threads: 1,
             cache_mb: 1024,
+            checkpoint_minutes: 10.0,
             augmentation: Augmentation::default(),
             preprocessing: Preprocessing::default(),
         }
     }
 }
+
+/// Keys of which no bit of the weights depends; the manifest counts by what it holds.
+const WITHOUT_EFFECT: [&str; 4] = ["cache_mb", "checkpoint_minutes", "loader_threads", "manifest"];
 
 const REMEDY: &str = "see `osteon train --help`";
 
@@ -116,12 +123,21 @@ impl Settings {
     /// # Errors
     /// A file that cannot be read or is not TOML, an unknown key, a value that makes no sense.
     pub fn resolve(file: Option<&Path>, overrides: toml::Table) -> Result<Self> {
+        Settings::resolve_files(file, overrides)
+    }
+
+    /// As [`resolve`](Self::resolve), of several files, the later over the earlier.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn resolve_files<'a>(files: impl IntoIterator<Item = &'a Path>, overrides: toml::Table) -> Result<Self> {
         let mut table = toml::Table::new();
-        if let Some(path) = file {
-            table = table_of(path)?;
+        for path in files {
+            let own = table_of(path)?;
             // On its own first: then a mistake is the file's, not the command line's.
             let at_fault = |problem: String| Error::file(path, problem, "correct the file");
-            from_table(table.clone()).and_then(|settings| settings.check()).map_err(at_fault)?;
+            from_table(own.clone()).and_then(|settings| settings.check()).map_err(at_fault)?;
+            merge(&mut table, own);
         }
         merge(&mut table, overrides);
         let settings = from_table(table).map_err(|problem| Error::setting(problem, REMEDY))?;
@@ -140,6 +156,21 @@ impl Settings {
     /// As TOML that [`Settings::resolve`] reads back to the same values.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("settings are plain values and tables")
+    }
+
+    /// Where two runs' settings differ in what their weights depend on: `key: ours here, theirs there` each.
+    pub fn differences(&self, other: &Settings) -> Vec<String> {
+        let [ours, theirs] = [self, other].map(|settings| {
+            let mut values = BTreeMap::new();
+            flatten("", &toml::Table::try_from(settings).expect("settings are plain values and tables"), &mut values);
+            WITHOUT_EFFECT.iter().for_each(|key| drop(values.remove(*key)));
+            values
+        });
+        let differs = |(key, ours): (&String, &String)| {
+            let theirs = theirs.get(key).filter(|theirs| *theirs != ours)?;
+            Some(format!("{key} is {ours} here and {theirs} there"))
+        };
+        ours.iter().filter_map(differs).collect()
     }
 
     /// The learning-rate schedule.
@@ -181,6 +212,7 @@ impl Settings {
             (self.train_share > 0.0 && self.train_share < 1.0, "train_share is not between 0 and 1"),
             (self.test_every > 0, "test_every is 0"),
             (self.loader_threads > 0, "loader_threads is 0"),
+            (self.checkpoint_minutes > 0.0, "checkpoint_minutes is not above 0"),
         ];
         if let Some((_, problem)) = rules.iter().find(|(holds, _)| !holds) {
             return Err((*problem).to_owned());
@@ -205,6 +237,16 @@ fn from_table(table: toml::Table) -> Result<Settings, String> {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Every value of a table by its key, `section.key` within sections.
+fn flatten(prefix: &str, table: &toml::Table, values: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(section) => flatten(&format!("{prefix}{key}."), section, values),
+            value => drop(values.insert(format!("{prefix}{key}"), value.to_string())),
+        }
+    }
 }
 
 /// Puts `overrides` over `table`, section by section.

@@ -1,0 +1,150 @@
+//! All that a run needs to go on where it stopped, in a file that is either whole or refused.
+//!
+//! The file: eight bytes [`MAGIC`], the SHA-256 of all that follows, then a safetensors file of the parameters (`model.NAME`) and of
+//! Adam's moments (`adam.first.NAME`, `adam.second.NAME`), with [`State`] as JSON in its metadata.
+//!
+//! Random numbers have no state of their own: each stream is a function of seed, epoch and study (`data::random`), so the epoch and
+//! the step are all there is to keep.
+
+use super::{Epoch, RunFolder, Settings};
+use crate::models::Trainer;
+use crate::tensor::archive::{self, Archive};
+use crate::{Error, Result, files};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+const MAGIC: &[u8; 8] = b"OSTEONCP";
+const DIGEST: usize = 32;
+
+/// The version of the file that this program writes and reads.
+const FORMAT_VERSION: u32 = 1;
+
+/// Where a run stands, beside its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    pub format_version: u32,
+    /// Every setting, as TOML.
+    pub settings: String,
+    /// Hash of the manifest and of every file that it names: [`Manifest::hashes`].
+    pub inputs: BTreeMap<String, String>,
+    /// Adam's steps.
+    pub adam_steps: u64,
+    /// The epochs that are over.
+    pub epochs: Vec<Epoch>,
+    /// Hash of the weights after each of them.
+    pub weights: Vec<String>,
+    /// The epoch under way, as far as it went.
+    pub under_way: Progress,
+}
+
+impl State {
+    /// Before the first step.
+    pub fn new(settings: &Settings, inputs: BTreeMap<String, String>) -> Self {
+        State {
+            format_version: FORMAT_VERSION,
+            settings: settings.to_toml(),
+            inputs,
+            adam_steps: 0,
+            epochs: Vec::new(),
+            weights: Vec::new(),
+            under_way: Progress::default(),
+        }
+    }
+
+    /// Refuses to go on, from the checkpoint at `path`, with settings or data other than those it was made with.
+    pub fn check(&self, settings: &Settings, inputs: &BTreeMap<String, String>, path: &Path) -> Result<()> {
+        let own: Settings = toml::from_str(&self.settings).map_err(|_| {
+            Error::file(path, "has settings that this program does not know", "resume it with the one that made it")
+        })?;
+        let differences = settings.differences(&own);
+        if !differences.is_empty() {
+            let problem = format!("was made with other settings: {}", differences.join("; "));
+            return Err(Error::file(path, problem, "resume with its settings, or start the run anew with --force"));
+        }
+        let names: BTreeSet<&String> = self.inputs.keys().chain(inputs.keys()).collect();
+        let change = names.into_iter().find_map(|name| match (self.inputs.get(name), inputs.get(name)) {
+            (Some(then), Some(now)) if then == now => None,
+            (Some(_), Some(_)) => Some(format!("{name} has changed")),
+            (Some(_), None) => Some(format!("{name} is missing")),
+            (None, _) => Some(format!("{name} is new")),
+        });
+        match change {
+            None => Ok(()),
+            Some(change) => {
+                let problem = format!("was made with other data: {change}");
+                Err(Error::file(path, problem, "resume with the same data, or start the run anew with --force"))
+            }
+        }
+    }
+}
+
+/// The sums of an epoch under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Progress {
+    /// Steps that are done.
+    pub steps: usize,
+    /// Sum over the studies of their loss.
+    pub loss: f64,
+    /// Studies classified right.
+    pub correct: usize,
+    /// Sum over the steps of the gradients' norm.
+    pub norm: f64,
+    /// Of the last step.
+    pub learning_rate: f32,
+    /// Wall-clock time.
+    pub seconds: f64,
+}
+
+/// Writes the checkpoint of a run; the one before it stays beside it under another name.
+///
+/// # Errors
+/// A folder that cannot be written; then the checkpoints that were there are still there.
+pub(super) fn write(folder: &RunFolder, trainer: &Trainer, state: &State) -> Result<()> {
+    let metadata = BTreeMap::from([("state".to_owned(), serde_json::to_string(state).expect("plain values are JSON"))]);
+    let body = archive::to_bytes(&metadata, &trainer.tensors());
+    let path = folder.file(RunFolder::CHECKPOINT);
+    if path.exists() {
+        files::rename(&path, folder.file(RunFolder::PREVIOUS_CHECKPOINT))?;
+    }
+    files::write_parts(path, &[MAGIC, &Sha256::digest(&body), &body])
+}
+
+/// The newest checkpoint of a run that is whole, and what was wrong with the newer one if it is the older.
+///
+/// # Errors
+/// None is there, or none is whole.
+pub(super) fn read(folder: &RunFolder) -> Result<(Archive, State, Option<Error>)> {
+    let newest = folder.file(RunFolder::CHECKPOINT);
+    let older = folder.file(RunFolder::PREVIOUS_CHECKPOINT);
+    match (read_file(&newest), older.exists()) {
+        (Ok((archive, state)), _) => Ok((archive, state, None)),
+        (Err(error), true) => {
+            let (archive, state) = read_file(&older)?;
+            Ok((archive, state, Some(error)))
+        }
+        (Err(error), false) => Err(error),
+    }
+}
+
+fn read_file(path: &Path) -> Result<(Archive, State)> {
+    let bytes = files::read(path)?;
+    let broken = |problem: &str| Error::file(path, problem, "start the run anew with --force");
+    let Some((head, body)) = bytes.split_at_checked(MAGIC.len() + DIGEST).filter(|(head, _)| head.starts_with(MAGIC)) else {
+        return Err(broken("is not a checkpoint"));
+    };
+    if head[MAGIC.len()..] != Sha256::digest(body)[..] {
+        return Err(broken("is damaged or cut off: its checksum is not that of its contents"));
+    }
+    let archive = Archive::from_bytes(path, body.to_vec())?;
+    let text = archive.metadata().get("state").ok_or_else(|| broken("has no state"))?;
+    let state: State =
+        serde_json::from_str(text).map_err(|error| broken(&format!("has a state that cannot be used ({error})")))?;
+    if state.format_version != FORMAT_VERSION {
+        return Err(broken(&format!("has version {}, and this program reads {FORMAT_VERSION}", state.format_version)));
+    }
+    Ok((archive, state))
+}
