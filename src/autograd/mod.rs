@@ -6,9 +6,11 @@
 
 mod op;
 mod parameters;
+mod record;
 
 pub use op::{Op, Saved};
 pub use parameters::{Kind, Parameter, ParameterId, Parameters};
+pub use record::{Event, Recorder};
 
 use crate::tensor::{Buffer, Context, Shape};
 use crate::{Error, Result};
@@ -20,6 +22,7 @@ use osteon_kernels::pool::PoolShape;
 use osteon_kernels::reduce::ReduceShape;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The name of a layer, such as `layer1.0.conv1`.
 pub type Name = Arc<str>;
@@ -100,6 +103,19 @@ pub struct Tape<'a> {
     momentum: Option<f32>,
 }
 
+/// Measures an operation where it is recorded.
+struct Stopwatch(Option<Instant>);
+
+impl Stopwatch {
+    fn start(context: &Context) -> Self {
+        Stopwatch(context.recorder.is_some().then(Instant::now))
+    }
+
+    fn time(&self) -> Duration {
+        self.0.map(|start| start.elapsed()).unwrap_or_default()
+    }
+}
+
 // What every value goes through, from its leaf or operation to its release.
 impl<'a> Tape<'a> {
     /// An empty tape.
@@ -133,21 +149,21 @@ impl<'a> Tape<'a> {
     pub fn input(&mut self, shape: impl Into<Shape>, values: &[f32], wants_gradient: bool) -> Result<Var> {
         let shape = shape.into();
         if self.mode == Mode::Plan {
-            return Ok(self.push(Op::Input, &[], shape, Value::Gone, Saved::default(), wants_gradient));
+            return Ok(self.push(Op::Input, &[], shape, (Value::Gone, Saved::default()), wants_gradient, Duration::ZERO));
         }
         if values.len() != shape.len() {
             return Err(self.misfit(format!("{} values for the shape {shape}", values.len())));
         }
         let mut buffer = self.context.take(values.len());
         buffer.copy_from_slice(values);
-        Ok(self.push(Op::Input, &[], shape, Value::Owned(buffer), Saved::default(), wants_gradient))
+        Ok(self.push(Op::Input, &[], shape, (Value::Owned(buffer), Saved::default()), wants_gradient, Duration::ZERO))
     }
 
     /// A parameter of the network.
     pub fn parameter(&mut self, id: ParameterId) -> Var {
         let parameter = self.parameters.get(id);
         let (shape, trained) = (parameter.value.shape(), parameter.is_trained());
-        self.push(Op::Parameter(id), &[], shape, Value::Parameter(id), Saved::default(), trained)
+        self.push(Op::Parameter(id), &[], shape, (Value::Parameter(id), Saved::default()), trained, Duration::ZERO)
     }
 
     /// The same value, to be used once more.
@@ -178,6 +194,7 @@ impl<'a> Tape<'a> {
     fn apply<const N: usize>(&mut self, op: Op, inputs: [Var; N], shape: impl Into<Shape>, labels: &[u32]) -> Var {
         let shape = shape.into();
         let (mut value, mut saved) = (Value::Gone, Saved::default());
+        let watch = Stopwatch::start(self.context);
         if self.mode != Mode::Plan {
             let (floats, indices) = op.saved_len(shape.len());
             saved = Saved { floats: self.context.take(floats), indices: self.context.take_indices(indices) };
@@ -185,12 +202,13 @@ impl<'a> Tape<'a> {
             let output = self.run(&op, &inputs, shape.len(), &mut saved);
             value = Value::Owned(output);
         }
+        let time = watch.time();
         let wants_gradient = inputs[..op.differentiates()].iter().any(|var| self.slots[var.0].wants_gradient);
         let (rereads_inputs, rereads_output) = op.rereads();
         for var in &inputs {
             self.slots[var.0].reread |= wants_gradient && rereads_inputs && self.records();
         }
-        let output = self.push(op, &inputs, shape, value, saved, wants_gradient);
+        let output = self.push(op, &inputs, shape, (value, saved), wants_gradient, time);
         self.slots[output.0].reread = wants_gradient && rereads_output;
         inputs.into_iter().for_each(|var| self.release(var));
         output
@@ -239,8 +257,32 @@ impl<'a> Tape<'a> {
         self.mode != Mode::Inference
     }
 
-    fn push(&mut self, op: Op, inputs: &[Var], shape: Shape, value: Value, saved: Saved, wants_gradient: bool) -> Var {
+    fn push(
+        &mut self,
+        op: Op,
+        inputs: &[Var],
+        shape: Shape,
+        (value, saved): (Value, Saved),
+        wants_gradient: bool,
+        time: Duration,
+    ) -> Var {
         let wants_gradient = wants_gradient && self.records();
+        let vacant = if self.records() { None } else { self.vacant.pop() };
+        let output = vacant.unwrap_or(self.slots.len());
+        if let Some(recorder) = &mut self.context.recorder {
+            let mut indices = [0; MAX_INPUTS];
+            indices.iter_mut().zip(inputs).for_each(|(index, var)| *index = var.0);
+            let (layer, value) = match &value {
+                Value::Owned(buffer) => (&*self.layer, &buffer[..]),
+                Value::Parameter(id) => {
+                    let parameter = self.parameters.get(*id);
+                    (&*parameter.name, parameter.value.values())
+                }
+                Value::Gone => (&*self.layer, &[][..]),
+            };
+            let inputs = &indices[..inputs.len()];
+            recorder.record(Event::Forward { op: &op, layer, inputs, output, shape, value, saved: &saved, time });
+        }
         let mut slot = Slot { shape, value, saved, uses: 1, reread: false, wants_gradient, gradient: None };
         if !wants_gradient {
             self.recycle(std::mem::take(&mut slot.saved));
@@ -251,12 +293,12 @@ impl<'a> Tape<'a> {
                 *index = var.0;
             }
             self.nodes.push(Node { op, layer: self.layer.clone(), shape, inputs: indices, arity: inputs.len() });
-        } else if let Some(index) = self.vacant.pop() {
-            self.slots[index] = slot;
-            return Var(index);
         }
-        self.slots.push(slot);
-        Var(self.slots.len() - 1)
+        match vacant {
+            Some(index) => self.slots[index] = slot,
+            None => self.slots.push(slot),
+        }
+        Var(output)
     }
 
     /// Ends a use of a value. After the last one its buffer goes back, unless a backward pass reads it; and even then, if it can
@@ -332,18 +374,30 @@ impl Tape<'_> {
         let mut gradient = self.context.take(len);
         gradient.copy_from_slice(seed);
         let last = output.0;
+        if let Some(recorder) = &mut self.context.recorder {
+            recorder.record(Event::Seed { slot: last, gradient: seed });
+        }
         self.slots[last].gradient = Some(gradient);
         self.release(output);
         for index in (0..=last).rev() {
             let Some(gradient) = self.slots[index].gradient.take() else { continue };
             match self.nodes[index].op {
                 Op::Input => self.slots[index].gradient = Some(gradient),
-                Op::Parameter(id) => accumulate(self.context, &mut gradients.of[id.0], gradient),
+                Op::Parameter(id) => {
+                    let watch = Stopwatch::start(self.context);
+                    let sum = accumulate(self.context, &mut gradients.of[id.0], gradient);
+                    if let Some(recorder) = &mut self.context.recorder {
+                        recorder.record(Event::Parameter { slot: index, id, gradient: sum, time: watch.time() });
+                    }
+                }
                 // The sum's gradient is both inputs' gradient: one gets a copy, one the buffer itself.
                 Op::Add => {
                     let [a, b] = [self.nodes[index].inputs[0], self.nodes[index].inputs[1]];
+                    let watch = Stopwatch::start(self.context);
                     let mut copy = self.context.take(gradient.len());
                     copy.copy_from_slice(&gradient);
+                    let time = watch.time();
+                    self.tell_backward(index, &[a, b], [&copy, &gradient, &[]], time);
                     self.hand(a, copy);
                     self.hand(b, gradient);
                 }
@@ -367,6 +421,7 @@ impl Tape<'_> {
             node.inputs().iter().for_each(|&input| self.restore(input));
         }
         let inputs = &node.inputs()[..op.differentiates()];
+        let watch = Stopwatch::start(self.context);
         let mut grads: [Buffer; 3] = Default::default();
         for (grad, &input) in grads.iter_mut().zip(inputs) {
             let slot = &self.slots[input];
@@ -387,6 +442,8 @@ impl Tape<'_> {
         let (values, slices) = (&values[..inputs.len()], &mut slices[..inputs.len()]);
         let saved = &self.slots[index].saved;
         op.backward(self.context.isa, (values, self.value_at(index)), saved, &gradient, slices, &mut scratch[..scratch_len]);
+        let time = watch.time();
+        self.tell_backward(index, inputs, grads.each_ref().map(|grad| &grad[..]), time);
         for (grad, &input) in grads.into_iter().zip(inputs) {
             self.hand(input, grad);
         }
@@ -396,8 +453,23 @@ impl Tape<'_> {
     fn hand(&mut self, index: usize, gradient: Buffer) {
         let slot = &mut self.slots[index];
         if slot.wants_gradient {
-            accumulate(self.context, &mut slot.gradient, gradient);
+            let (watch, is_sum) = (Stopwatch::start(self.context), slot.gradient.is_some());
+            let gradient = accumulate(self.context, &mut slot.gradient, gradient);
+            if let Some(recorder) = self.context.recorder.as_mut().filter(|_| is_sum) {
+                recorder.record(Event::Sum { slot: index, gradient, time: watch.time() });
+            }
         }
+    }
+
+    /// Tells of the gradients that operation `index` gives to those of its inputs that want one.
+    fn tell_backward(&mut self, index: usize, inputs: &[usize], grads: [&[f32]; 3], time: Duration) {
+        let Some(recorder) = &mut self.context.recorder else { return };
+        let mut gradients: [(usize, &[f32]); 3] = [(0, &[]); 3];
+        for ((gradient, &input), grad) in gradients.iter_mut().zip(inputs).zip(grads) {
+            *gradient = (input, if self.slots[input].wants_gradient { grad } else { &[] });
+        }
+        let node = &self.nodes[index];
+        recorder.record(Event::Backward { op: &node.op, layer: &node.layer, of: index, gradients, time });
     }
 
     fn free_unless_held(&mut self, index: usize) {
@@ -417,11 +489,13 @@ impl Tape<'_> {
     }
 }
 
-fn accumulate(context: &mut Context, sum: &mut Option<Buffer>, gradient: Buffer) {
+/// Adds a gradient to a sum, and gives the sum.
+fn accumulate<'a>(context: &Context, sum: &'a mut Option<Buffer>, gradient: Buffer) -> &'a [f32] {
     match sum {
-        None => *sum = Some(gradient),
+        None => sum.insert(gradient),
         Some(sum) => {
             elementwise::add_assign(context.isa, sum, &gradient);
+            sum
         }
     }
 }
@@ -582,6 +656,10 @@ impl Tape<'_> {
         let batch = &self.slots[output.0].saved.floats;
         let momentum = self.momentum.unwrap_or(momentum);
         norm::update_running(momentum, shape.pixels, &batch[..channels], &batch[2 * channels..], &mut mean, &mut variance);
+        if let Some(recorder) = &mut self.context.recorder {
+            let moved = [&mean[..], &variance[..]];
+            recorder.record(Event::Statistics { of: output.0, momentum, pixels: shape.pixels, running, moved });
+        }
         self.statistics.extend([(running[0], mean), (running[1], variance)]);
         Ok(output)
     }

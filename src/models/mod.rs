@@ -250,15 +250,23 @@ impl Model {
         let pixels = check_images(images, [batch, rows, columns])?;
         let mut logits = Vec::with_capacity(batch * self.metadata.classes.len());
         for images in images.chunks((PIXELS_A_PASS / pixels).max(1) * pixels) {
-            self.with_context(|context| {
-                let mut tape = Tape::new(Mode::Inference, &self.parameters, context);
-                let x = tape.input([images.len() / pixels, rows, columns, 1], images, false)?;
-                let output = self.forward(&mut tape, x)?;
-                logits.extend_from_slice(tape.value(&output));
-                Ok(())
-            })?;
+            let shape = [images.len() / pixels, rows, columns];
+            logits.extend(self.with_context(|context| self.infer(context, images, shape))?);
         }
         Ok(logits)
+    }
+
+    /// As [`logits_of`](Self::logits_of), in one pass, with these buffers.
+    ///
+    /// # Errors
+    /// As [`logits_of`](Self::logits_of).
+    pub fn infer(&self, context: &mut Context, images: &[f32], shape: [usize; 3]) -> Result<Vec<f32>> {
+        check_images(images, shape)?;
+        let [batch, rows, columns] = shape;
+        let mut tape = Tape::new(Mode::Inference, &self.parameters, context);
+        let x = tape.input([batch, rows, columns, 1], images, false)?;
+        let output = self.forward(&mut tape, x)?;
+        Ok(tape.value(&output).to_vec())
     }
 
     /// Probabilities of the classes for each image of the model's input size, (batch, rows, columns).

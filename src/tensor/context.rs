@@ -1,6 +1,7 @@
 //! Where arithmetic happens: an instruction set, and the buffers that one step hands to the next.
 
 use super::arena::{Arena, Buffer};
+use crate::autograd::Recorder;
 use osteon_kernels::simd::Isa;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -11,6 +12,8 @@ use std::sync::OnceLock;
 pub struct Context {
     /// The instruction set that every kernel is called with.
     pub isa: Isa,
+    /// Hears of each operation that runs here; usually there is none.
+    pub recorder: Option<Box<dyn Recorder>>,
     floats: Arena,
     indices: Shelf,
     allocations: usize,
@@ -37,7 +40,7 @@ impl Default for Context {
 impl Context {
     /// An empty pool and this instruction set.
     pub fn new(isa: Isa) -> Self {
-        Context { isa, floats: Arena::default(), indices: Shelf::new(), allocations: 0 }
+        Context { isa, recorder: None, floats: Arena::default(), indices: Shelf::new(), allocations: 0 }
     }
 
     /// A buffer of `len` values, to be overwritten: what they are is not said.
