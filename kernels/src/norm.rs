@@ -30,8 +30,13 @@ impl NormShape {
         self.len() == 0
     }
 
+    /// Pixels that are summed in f32, 16 together; such sums are combined in f64.
+    pub fn chunk_pixels(&self) -> usize {
+        chunk_pixels(self.channels)
+    }
+
     fn chunks(&self) -> usize {
-        self.pixels.div_ceil(chunk_pixels(self.channels))
+        self.pixels.div_ceil(self.chunk_pixels())
     }
 }
 

@@ -2,13 +2,14 @@
 
 use crate::reduce::{Place, ReduceShape};
 
-/// `y[n, p] = (sum over c of x[n, p, c] / channels, max over c of x[n, p, c])`, and the first channel that has the maximum.
+/// `y[n, p] = (sum over c of x[n, p, c] / channels, max over c of x[n, p, c])`, and the first channel that has the maximum; NaN is above all.
 pub fn channel_stats(shape: ReduceShape, input: &[f64]) -> (Vec<f64>, Vec<u32>) {
     let pixels = shape.batch * shape.pixels;
     let (mut output, mut argmax) = (vec![0.0; 2 * pixels], vec![0; pixels]);
     shape.each(|Place { x, pixel, c, .. }| {
         output[2 * pixel] += input[x] / shape.channels as f64;
-        if c == 0 || input[x] > output[2 * pixel + 1] {
+        let best = output[2 * pixel + 1];
+        if c == 0 || input[x] > best || (input[x].is_nan() && !best.is_nan()) {
             (output[2 * pixel + 1], argmax[pixel]) = (input[x], c as u32);
         }
     });

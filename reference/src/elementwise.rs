@@ -1,8 +1,8 @@
 //! Operations on each value by itself.
 
-/// `max(x, 0)`
+/// `max(x, 0)`; NaN stays NaN.
 pub fn relu(input: &[f64]) -> Vec<f64> {
-    input.iter().map(|x| x.max(0.0)).collect()
+    input.iter().map(|&x| if x <= 0.0 { 0.0 } else { x }).collect()
 }
 
 /// `g` where the forward's output is above 0, else 0.

@@ -59,6 +59,17 @@ pub fn forward_inference(epsilon: f64, input: &[f64], gamma: &[f64], beta: &[f64
     output
 }
 
+/// `(x - mean) * inv_std * gamma + beta`, the last line of the training forward from its other results.
+pub fn normalise(input: &[f64], gamma: &[f64], beta: &[f64], mean: &[f64], inv_std: &[f64]) -> Vec<f64> {
+    let channels = gamma.len();
+    let mut output = vec![0.0; input.len()];
+    for i in 0..input.len() {
+        let c = i % channels;
+        output[i] = (input[i] - mean[c]) * inv_std[c] * gamma[c] + beta[c];
+    }
+    output
+}
+
 /// Gradients of the input, gamma and beta. With `x' = (x - mean) * inv_std`:
 /// `grad_beta = sum over p of g`, `grad_gamma = sum over p of g x'`,
 /// `grad_x = gamma * inv_std * (g - (grad_beta + x' grad_gamma) / pixels)`.

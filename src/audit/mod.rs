@@ -1,5 +1,14 @@
-//! Runs a model on tensors from a file and writes what comes out, so that another engine can be compared with this one. All
-//! tensors have PyTorch's shapes and names.
+//! What an auditor asks for: a run operation by operation ([`trace()`]), each of them computed again ([`verify()`]), and a model run
+//! on tensors from a file, so that another engine can be compared with this one. Those tensors have PyTorch's shapes and names.
+
+mod log;
+mod page;
+mod trace;
+mod verify;
+
+pub use log::Header;
+pub use trace::{TraceOptions, TrainOptions, trace};
+pub use verify::{Verdict, verify};
 
 use crate::models::Model;
 use crate::tensor::Context;

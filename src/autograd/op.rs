@@ -116,6 +116,41 @@ impl Op {
         }
     }
 
+    /// Where its equation is written.
+    pub fn source(&self) -> &'static str {
+        match self {
+            Op::Input => "from outside",
+            Op::Parameter(_) => "the model file",
+            Op::Conv(_) => "Goodfellow et al. 2016, eq. 9.6 (cross-correlation)",
+            Op::ConvNorm { .. } => "Goodfellow et al. 2016, eq. 9.6; Ioffe and Szegedy 2015, algorithm 2",
+            Op::BatchNorm(..) => "Ioffe and Szegedy 2015, algorithm 1",
+            Op::FrozenNorm(..) => "Ioffe and Szegedy 2015, algorithm 2",
+            Op::Relu => "Glorot et al. 2011, section 3.1",
+            Op::Sigmoid => "Goodfellow et al. 2016, eq. 3.30; in the attention: Woo et al. 2018, eq. 2 and 3",
+            Op::Add => "Woo et al. 2018, eq. 2",
+            Op::AddRelu => "He et al. 2016, eq. 1",
+            Op::MaxPool(_) => "Lin et al. 2022, table of Classifier-inRAC, `Pool`; Goodfellow et al. 2016, section 9.3",
+            Op::AveragePool(_) => "Goodfellow et al. 2016, section 9.3",
+            Op::GlobalAverage(_) => "Lin, Chen and Yan 2014, section 3.2; in the attention: Woo et al. 2018, eq. 2",
+            Op::GlobalMax(_) => "Woo et al. 2018, eq. 2",
+            Op::ChannelStats(_) => "Woo et al. 2018, eq. 3",
+            Op::ScaleChannels(_) | Op::ScalePixels(_) => "Woo et al. 2018, eq. 1",
+            Op::ScaledStats(_) => "Woo et al. 2018, eq. 1 and 3",
+            Op::ScaleAddRelu(_) => "Woo et al. 2018, eq. 1; He et al. 2016, eq. 1; Lin et al. 2022, inRAC",
+            Op::Linear(_) => "Goodfellow et al. 2016, eq. 6.2; in the attention: Woo et al. 2018, eq. 2",
+            Op::CrossEntropy { .. } => "Goodfellow et al. 2016, eq. 6.29 and 6.30",
+        }
+    }
+
+    /// Where the equation of its gradient is written.
+    pub fn gradient_source(&self) -> &'static str {
+        match self {
+            Op::Conv(_) => "Goodfellow et al. 2016, eq. 9.11 (weight) and 9.13 (input)",
+            Op::BatchNorm(..) => "Ioffe and Szegedy 2015, section 3",
+            _ => "the chain rule (Goodfellow et al. 2016, eq. 6.47) of its equation",
+        }
+    }
+
     /// Floating-point operations of the forward pass that are multiplications with weights: convolutions and linear layers.
     pub fn flops(&self) -> u64 {
         match self {

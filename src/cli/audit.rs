@@ -1,13 +1,32 @@
-//! `osteon audit`: the network's arithmetic on tensors from a file, for comparison with other engines.
+//! `osteon audit`: the network's arithmetic operation by operation, and on tensors from a file for comparison with other engines.
 
+use super::predict::model_path;
+use super::scan::ScanOptions;
 use super::terminal::Terminal;
-use crate::{Result, audit};
+use crate::audit::{self, TraceOptions, TrainOptions, Verdict};
+use crate::data::Size;
+use crate::{Error, Result};
 use clap::Subcommand;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// Run a model on tensors from a file and write what comes out, for comparison with other engines.
+/// Inspect every operation of a run, compute it again, compare with other engines.
 #[derive(Subcommand)]
 pub enum Audit {
+    /// Run one study and write every operation: inputs, result, time, statistics, hash, as JSON lines and as a page.
+    #[command(after_help = "Example:\n  osteon audit trace runs/first/model.safetensors scan.dcm --output trace\n  \
+                            osteon audit trace runs/first/model.safetensors scan.dcm --train --label ADMet --output step")]
+    Trace(Trace),
+    /// Compute each operation of a trace again in float64 and compare; exit code 1 when one is off by more than its bound.
+    #[command(after_help = "Example:\n  osteon audit verify trace\n  osteon audit verify trace --operation 42")]
+    Verify {
+        /// The folder that `osteon audit trace` wrote.
+        trace: PathBuf,
+        /// This one alone.
+        #[arg(long, value_name = "N")]
+        operation: Option<usize>,
+    },
     /// Inference: reads `input` (N,1,H,W f32), writes `logits` and `probabilities`.
     #[command(after_help = "Example:\n  osteon audit forward --model M.safetensors --input X.safetensors --output Y.safetensors")]
     Forward(Files),
@@ -34,10 +53,113 @@ pub struct Files {
 }
 
 impl Audit {
-    pub fn run(&self, _terminal: &Terminal) -> Result<()> {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
+            Audit::Trace(trace) => trace.run(terminal),
+            Audit::Verify { trace, operation } => verify(terminal, trace, *operation),
             Audit::Forward(files) => audit::forward(&files.model, &files.input, &files.output),
             Audit::Gradients(files) => audit::gradients(&files.model, &files.input, &files.output),
+        }
+    }
+}
+
+/// What to trace.
+#[derive(clap::Args)]
+pub struct Trace {
+    /// The model file, or the folder of a run.
+    model: PathBuf,
+    /// The study: a two-frame DICOM file, a folder, or two files as A,B.
+    scan: PathBuf,
+    /// The folder to write; it must not exist yet.
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    #[command(flatten)]
+    options: ScanOptions,
+    /// Input of the network, rows x columns; without it the model's own.
+    #[arg(long, value_name = "ROWSxCOLUMNS")]
+    input_size: Option<Size>,
+    /// Write all feature maps in full size, a PNG an operation.
+    #[arg(long)]
+    pictures: bool,
+    /// A training step on the study in place of inference: forward, loss, every gradient, Adam's first step.
+    #[arg(long)]
+    train: bool,
+    /// The study's class; without it the one that the model predicts.
+    #[arg(long, value_name = "CLASS", requires = "train")]
+    label: Option<String>,
+    /// Adam's learning rate.
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, requires = "train")]
+    learning_rate: f32,
+}
+
+impl Trace {
+    fn run(&self, terminal: &Terminal) -> Result<()> {
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return Err(Error::setting(format!("--learning-rate {} is no rate", self.learning_rate), "give one above 0"));
+        }
+        let train = self.train.then(|| TrainOptions { label: self.label.clone(), learning_rate: self.learning_rate });
+        let options = TraceOptions { input_size: self.input_size.map(Size::array), train, pictures: self.pictures };
+        let study = self.options.read(&self.scan)?;
+        let header = audit::trace(&model_path(&self.model), &study, &options, &self.output)?;
+        let probabilities = header.probabilities.iter().map(|(class, probability)| format!("{class} {probability:.4}"));
+        let loss = header.loss.map(|loss| format!(", loss {loss:.6}")).unwrap_or_default();
+        terminal.line(format_args!(
+            "{}: {} operations{loss}  ({})",
+            header.run,
+            header.operations,
+            probabilities.collect::<Vec<_>>().join(", ")
+        ))?;
+        terminal.line(self.output.join("index.html").display())
+    }
+}
+
+/// A line an operation, then a line a bound with the operation that came nearest to it.
+fn verify(terminal: &Terminal, trace: &Path, operation: Option<usize>) -> Result<()> {
+    let progress = OnceLock::new();
+    let begin = |total| terminal.progress("operations", total);
+    let (header, verdicts) = audit::verify(trace, operation, &|done, total| progress.get_or_init(|| begin(total)).set(done, ""))?;
+    drop(progress);
+    terminal.line(format_args!(
+        "{} of {} (SHA-256 {}), {} threads on {}",
+        header.run, header.model, header.model_sha256, header.threads, header.isa
+    ))?;
+    terminal.line("    #  error     allowed   bound              operation")?;
+    let mut kinds: BTreeMap<_, (usize, &Verdict)> = BTreeMap::new();
+    for verdict in &verdicts {
+        let (holds, what) = (if verdict.holds() { "" } else { "  <-- " }, verdict.damage.as_deref().unwrap_or_default());
+        let above = if verdict.error <= verdict.allowed { "" } else { "above its bound " };
+        terminal.line(format_args!(
+            "{:5}  {:<8.1e}  {:<8.1e}  {:<17}  {}: {}{holds}{above}{what}",
+            verdict.number,
+            verdict.error,
+            verdict.allowed,
+            verdict.bound.name(),
+            verdict.layer,
+            verdict.name,
+        ))?;
+        let worst = kinds.entry(verdict.bound).or_insert((0, verdict));
+        worst.0 += 1;
+        if !(verdict.share() <= worst.1.share()) {
+            worst.1 = verdict;
+        }
+    }
+    terminal.line("")?;
+    for (bound, (count, worst)) in kinds {
+        terminal.line(format_args!(
+            "{:<17}  {count:5} operations, the nearest {} with {:.1e} of {:.1e} allowed",
+            bound.name(),
+            worst.number,
+            worst.error,
+            worst.allowed
+        ))?;
+    }
+    let failed: Vec<String> = verdicts.iter().filter(|verdict| !verdict.holds()).map(|v| v.number.to_string()).collect();
+    match &failed[..] {
+        [] => terminal.line(format_args!("{} operations verified", verdicts.len())),
+        [..] => {
+            let some = if failed.len() > 8 { format!("{} and others", failed[..8].join(", ")) } else { failed.join(", ") };
+            let problem = format!("{} of {} operations are not what it says: {some}", failed.len(), verdicts.len());
+            Err(Error::file(trace, problem, "do not rely on it; run `osteon audit trace` again"))
         }
     }
 }

@@ -74,7 +74,7 @@ impl Predict {
 }
 
 /// The model of a run's folder, or the file itself.
-fn model_path(path: &Path) -> PathBuf {
+pub fn model_path(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(RunFolder::MODEL) } else { path.to_owned() }
 }
 

@@ -2,7 +2,7 @@
 
 /// Text as HTML or XML shows it, in an element or a quoted attribute. Control characters and those that turn the direction of
 /// reading become U+FFFD: a patient's name must not disguise another's.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -21,7 +21,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A PNG file as the address of a picture.
-pub(super) fn data_uri(png: &[u8]) -> String {
+pub(crate) fn data_uri(png: &[u8]) -> String {
     format!("data:image/png;base64,{}", base64(png))
 }
 
@@ -40,7 +40,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// A whole page. `body` is HTML; the policy forbids the browser to fetch anything, whatever the body says.
-pub(super) fn page(title: &str, caveat: &str, body: &str) -> String {
+pub(crate) fn page(title: &str, caveat: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\

@@ -7,8 +7,8 @@
 mod figure;
 mod figures;
 mod heat;
-mod html;
-mod pages;
+pub(crate) mod html;
+pub(crate) mod pages;
 
 pub use figure::Figure;
 pub use figures::{confusion, curves, distribution, reliability, roc};
@@ -151,7 +151,7 @@ impl Prediction {
 }
 
 /// "Trained and evaluated on phantoms (simulated patients). Research software, not a medical device."
-fn caveat(uses: &[(&str, &str)]) -> String {
+pub(crate) fn caveat(uses: &[(&str, &str)]) -> String {
     let simulated: Vec<&str> = uses.iter().filter(|(_, on)| is_phantom(on)).map(|(verb, _)| *verb).collect();
     match simulated.as_slice() {
         [] => DISCLAIMER.to_owned(),

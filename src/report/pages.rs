@@ -78,7 +78,7 @@ pub fn prediction_page(prediction: &Prediction) -> String {
     page(&prediction.title, &prediction.caveat(), &body)
 }
 
-fn header(title: &str, caveat: &str, tag: &str, facts: &[(&str, String)]) -> String {
+pub(crate) fn header(title: &str, caveat: &str, tag: &str, facts: &[(&str, String)]) -> String {
     let mut html = format!(
         "<header>\n<p class=\"brand\"><svg viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"10.5\"/>\
          <path d=\"M12 3.5v17M8 7.2c1.2-1 6.800-1 8 0M7 10.600c1.500-1.100 8.500-1.100 10 0M7.300 14c1.400-1 8-1 9.400 0M9 17.500c1-.7 \

@@ -1,0 +1,570 @@
+//! Runs one study, or one training step on it, and writes every operation of it: what it computed from what, how, how long it
+//! took, and the values themselves.
+//!
+//! It is the network's own run: the tape tells a [`Recorder`] of each operation as it is done.
+
+use super::log::{Equation, FORMAT, Folder, Header, Part, Record, Summary, TensorWriter, Type};
+use super::page;
+use crate::autograd::{Event, Op, ParameterId, Recorder, Saved};
+use crate::data::{Study, views};
+use crate::models::Model;
+use crate::optim::{Adam, Moments};
+use crate::report::DISCLAIMER;
+use crate::tensor::{Context, Shape};
+use crate::{Error, Result, files, metrics};
+use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
+use osteon_kernels::par;
+use osteon_kernels::simd::Isa;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What to trace.
+#[derive(Clone, Debug, Default)]
+pub struct TraceOptions {
+    /// Rows and columns of the network's input, where not the model's own.
+    pub input_size: Option<[usize; 2]>,
+    /// A training step in place of inference.
+    pub train: Option<TrainOptions>,
+    /// Whether to write all feature maps as pictures.
+    pub pictures: bool,
+}
+
+/// The training step: a batch of the one study, and Adam's first step.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// The study's class; without it the one that the model predicts.
+    pub label: Option<String>,
+    /// Of Adam.
+    pub learning_rate: f32,
+}
+
+/// Traces `study` through a model, into a new folder.
+///
+/// # Errors
+/// A model that cannot be used; views that cannot be fused; an input that is too small; a folder that is there already or cannot
+/// be written, and then nothing is left of it.
+pub fn trace(model: &Path, study: &Study, options: &TraceOptions, output: &Path) -> Result<Header> {
+    let is_free = !output.exists() || fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_none());
+    if !is_free {
+        return Err(Error::file(output, "exists already", "choose another output folder, or remove this one"));
+    }
+    let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy().into_owned();
+    let model_sha256 = files::sha256(&files::read(model)?);
+    let network = Model::load(model)?;
+    let mut temporary = output.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let folder = Folder(PathBuf::from(temporary));
+    files::create_folder(&folder.0)?;
+    let traced = run(network, study, options, &folder).and_then(|(mut header, log)| {
+        (header.model, header.model_sha256) = (name, model_sha256);
+        folder.write(&mut header, &log.records)?;
+        files::write(folder.file(Folder::PAGE), page::html(&header, &log.records, &log.thumbnails, log.pictures).as_bytes())?;
+        files::rename(&folder.0, output)?;
+        Ok(header)
+    });
+    if traced.is_err() {
+        // What failed is what is told.
+        let _ = fs::remove_dir_all(&folder.0);
+    }
+    traced
+}
+
+fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder) -> Result<(Header, Log)> {
+    let about = model.metadata().clone();
+    let size = options.input_size.unwrap_or(about.input_size);
+    let fused = views::fuse(study, &about.preprocessing)?;
+    let input = views::network_input(&fused.image, size, &about.preprocessing);
+    let mut scan = BTreeMap::new();
+    for path in &study.sources {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        scan.insert(name, files::sha256(&files::read(path)?));
+    }
+    let shape = [1, size[0], size[1]];
+    let mut context = Context::default();
+    let mut header = Header {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        caveat: DISCLAIMER.into(),
+        run: "inference".into(),
+        model: String::new(),
+        model_sha256: String::new(),
+        architecture: about.architecture.clone(),
+        trained_on: about.trained_on.clone(),
+        scan,
+        input_size: size,
+        isa: context.isa.name().into(),
+        threads: par::workers(),
+        probabilities: BTreeMap::new(),
+        label: None,
+        loss: None,
+        operations: 0,
+        operations_sha256: String::new(),
+    };
+    let log = Log::create(folder, context.isa, options.pictures)?;
+    let log = Arc::new(Mutex::new(log));
+    let probabilities = match &options.train {
+        None => {
+            context.recorder = Some(Box::new(Handle(log.clone())));
+            let logits = model.infer(&mut context, &input.pixels, shape)?;
+            let start = Instant::now();
+            let probabilities = model.softmax(&logits).remove(0);
+            lock(&log).softmax(&probabilities, start.elapsed());
+            probabilities
+        }
+        Some(train) => {
+            let probabilities = model.softmax(&model.infer(&mut context, &input.pixels, shape)?).remove(0);
+            let label = match &train.label {
+                None => metrics::predicted(&probabilities),
+                Some(label) => about.classes.iter().position(|class| class == label).ok_or_else(|| {
+                    Error::setting(
+                        format!("the model has no class `{label}`"),
+                        format!("choose one of {}", about.classes.join(", ")),
+                    )
+                })?,
+            };
+            context.recorder = Some(Box::new(Handle(log.clone())));
+            let pass = model.differentiate(&mut context, &input.pixels, shape, &[label as u32])?;
+            (header.run, header.label, header.loss) =
+                ("training step".into(), Some(about.classes[label].clone()), Some(pass.loss));
+            let (adam, start) = (Adam::default(), Instant::now());
+            let mut moments = Moments::new(model.parameters());
+            moments.step(context.isa, &adam, model.parameters_mut(), &pass.gradients, train.learning_rate);
+            lock(&log).adam(&model, &adam, train.learning_rate, start.elapsed());
+            probabilities
+        }
+    };
+    header.probabilities = about.classes.into_iter().zip(probabilities).collect();
+    context.recorder = None;
+    let log = Arc::into_inner(log).expect("the recorder is gone, and no other has the log");
+    let log = log.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((header, log.finish()?))
+}
+
+/// The log as a tape sees it.
+#[derive(Debug)]
+struct Handle(Arc<Mutex<Log>>);
+
+fn lock(log: &Mutex<Log>) -> std::sync::MutexGuard<'_, Log> {
+    // A poisoned lock only means that a test panicked.
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What has been recorded, and which record each value of the tape is.
+#[derive(Debug)]
+struct Log {
+    folder: Folder,
+    isa: Isa,
+    pictures: bool,
+    tensors: Option<TensorWriter>,
+    records: Vec<Record>,
+    /// By record: a picture of its feature maps.
+    thumbnails: Vec<Option<Vec<u8>>>,
+    /// The first error of writing; after it nothing is recorded.
+    failed: Option<Error>,
+    /// By slot of the tape, and by parameter: numbers of records.
+    values: HashMap<usize, usize>,
+    saved: HashMap<usize, usize>,
+    gradients: HashMap<usize, usize>,
+    /// Gradients of a slot that will be added to the one it has.
+    waiting: HashMap<usize, Vec<usize>>,
+    parameters: HashMap<ParameterId, usize>,
+    parameter_gradients: HashMap<ParameterId, usize>,
+}
+
+/// What a record says beside what its values say.
+struct Made<'a> {
+    name: &'a str,
+    layer: &'a str,
+    part: Part,
+    source: &'a str,
+    inputs: &'a [usize],
+    shape: &'a [usize],
+    algorithm: Option<Algorithm>,
+    flops: u64,
+    time: Duration,
+    computed_with: Option<usize>,
+    equation: Equation,
+}
+
+impl<'a> Made<'a> {
+    /// A result of a forward operation.
+    fn by(op: &'a Op, layer: &'a str, part: Part, inputs: &'a [usize], shape: &'a [usize]) -> Self {
+        let algorithm = convolution(op).map(|shape| Algorithm::choose(Pass::Forward, shape));
+        Made { part, inputs, algorithm, equation: equation(op), ..Made::given(op.name(), layer, op.source(), shape) }
+    }
+
+    /// Something from outside.
+    fn given(name: &'a str, layer: &'a str, source: &'a str, shape: &'a [usize]) -> Self {
+        let (part, equation) = (Part::Output, Equation::Given);
+        let (inputs, algorithm, computed_with) = (&[][..], None, None);
+        Made { name, layer, part, source, inputs, shape, algorithm, flops: 0, time: Duration::ZERO, computed_with, equation }
+    }
+}
+
+impl Recorder for Handle {
+    fn record(&mut self, event: Event) {
+        let mut log = lock(&self.0);
+        match event {
+            Event::Forward { op, layer, inputs, output, shape, value, saved, time } => {
+                log.forward(op, layer, inputs, output, shape, value, saved, time);
+            }
+            Event::Statistics { of, momentum, pixels, running, moved } => {
+                let equations = [Equation::RunningMean { momentum }, Equation::RunningVariance { momentum, pixels }];
+                let names = ["running mean", "running variance"];
+                for (((id, moved), equation), name) in running.into_iter().zip(moved).zip(equations).zip(names) {
+                    let (before, shape) = (log.parameters[&id], [moved.len()]);
+                    let layer = log.records[before].layer.clone();
+                    let inputs = [log.saved[&of], before];
+                    let source = "Ioffe and Szegedy 2015, section 3.1, as PyTorch has it";
+                    let made = Made {
+                        inputs: &inputs,
+                        flops: 3 * moved.len() as u64,
+                        equation,
+                        ..Made::given(name, &layer, source, &shape)
+                    };
+                    log.add(made, moved);
+                }
+            }
+            Event::Seed { slot, gradient } => {
+                let shape = log.records[log.values[&slot]].shape.clone();
+                let made = Made::given("gradient of the loss by itself", "loss", "d loss / d loss = 1", &shape);
+                let number = log.add(made, gradient);
+                log.gradients.insert(slot, number);
+            }
+            Event::Backward { op, layer, of, gradients, time } => log.backward(op, layer, of, gradients, time),
+            Event::Sum { slot, gradient, time } => {
+                let (before, second) = (log.gradients[&slot], log.waiting.get_mut(&slot).map(|waiting| waiting.remove(0)));
+                let number = log.sum(before, second.expect("its operation told of it"), gradient, time);
+                log.gradients.insert(slot, number);
+            }
+            Event::Parameter { slot, id, gradient, time } => {
+                let newest = log.gradients[&slot];
+                let number = match log.parameter_gradients.get(&id) {
+                    None => newest,
+                    Some(&before) => log.sum(before, newest, gradient, time),
+                };
+                log.parameter_gradients.insert(id, number);
+            }
+        }
+    }
+}
+
+impl Log {
+    fn create(folder: &Folder, isa: Isa, pictures: bool) -> Result<Self> {
+        let path = folder.file(Folder::TENSORS);
+        let tensors = TensorWriter::create(&path).map_err(|error| Error::io(&path, "written", &error))?;
+        if pictures {
+            files::create_folder(folder.file(Folder::PICTURES))?;
+        }
+        Ok(Log {
+            folder: folder.clone(),
+            isa,
+            pictures,
+            tensors: Some(tensors),
+            records: Vec::new(),
+            thumbnails: Vec::new(),
+            failed: None,
+            values: HashMap::new(),
+            saved: HashMap::new(),
+            gradients: HashMap::new(),
+            waiting: HashMap::new(),
+            parameters: HashMap::new(),
+            parameter_gradients: HashMap::new(),
+        })
+    }
+
+    /// Makes what was written last.
+    fn finish(mut self) -> Result<Log> {
+        let path = self.folder.file(Folder::TENSORS);
+        match (self.failed.take(), self.tensors.take()) {
+            (Some(error), _) => Err(error),
+            (None, Some(tensors)) => tensors.finish().map_err(|error| Error::io(path, "written", &error)).map(|()| self),
+            (None, None) => Ok(self),
+        }
+    }
+
+    /// A record of numbers, and their picture.
+    fn add(&mut self, made: Made, values: &[f32]) -> usize {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let summary = Summary::of(values.iter().map(|&value| f64::from(value)));
+        let is_parameter =
+            matches!(made.equation, Equation::Adam { .. }) || (made.layer != "input" && made.equation == Equation::Given);
+        let weights = matches!((made.part, made.equation), (Part::Gradient(1), Equation::Conv { .. }));
+        let maps = if is_parameter || weights { None } else { page::Maps::new(made.shape, values) };
+        let number = self.push(made, Type::F32, bytes, summary);
+        self.thumbnails.push(maps.as_ref().map(page::Maps::thumbnail));
+        if let Some(maps) = maps.filter(|_| self.pictures && self.failed.is_none()) {
+            let path = self.folder.file(Folder::PICTURES).join(page::picture_name(number));
+            self.failed = files::write(path, &maps.full()).err();
+        }
+        number
+    }
+
+    /// A record of labels or places.
+    fn add_indices(&mut self, made: Made, values: &[u32]) -> usize {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let number = self.push(made, Type::U32, bytes, Summary::of(values.iter().map(|&value| f64::from(value))));
+        self.thumbnails.push(None);
+        number
+    }
+
+    fn push(&mut self, made: Made, dtype: Type, bytes: Vec<u8>, summary: Summary) -> usize {
+        let number = self.records.len();
+        if let Some(tensors) = self.tensors.as_mut().filter(|_| self.failed.is_none())
+            && let Err(error) = tensors.add(number.to_string(), dtype, made.shape, &bytes)
+        {
+            self.failed = Some(Error::io(self.folder.file(Folder::TENSORS), "written", &error));
+        }
+        let read: usize = made.inputs.iter().map(|&input| self.records[input].shape.iter().product::<usize>()).sum();
+        self.records.push(Record {
+            number,
+            name: made.name.into(),
+            layer: made.layer.into(),
+            part: made.part,
+            source: made.source.into(),
+            inputs: made.inputs.to_vec(),
+            shape: made.shape.to_vec(),
+            dtype,
+            algorithm: made.algorithm.map(|algorithm| algorithm.name().into()),
+            isa: (made.equation != Equation::Given).then(|| self.isa.name().into()),
+            flops: made.flops,
+            bytes: (4 * read + bytes.len()) as u64,
+            microseconds: made.time.as_nanos() as f64 / 1000.0,
+            computed_with: made.computed_with,
+            summary,
+            sha256: files::sha256(&bytes),
+            equation: made.equation,
+        });
+        number
+    }
+
+    fn forward(
+        &mut self,
+        op: &Op,
+        layer: &str,
+        inputs: &[usize],
+        output: usize,
+        shape: Shape,
+        value: &[f32],
+        saved: &Saved,
+        time: Duration,
+    ) {
+        // A parameter that two operations read is recorded once.
+        if let Op::Parameter(id) = op
+            && let Some(&number) = self.parameters.get(id)
+        {
+            self.values.insert(output, number);
+            return;
+        }
+        let mut inputs: Vec<usize> = inputs.iter().map(|input| self.values[input]).collect();
+        let read = inputs.first().map_or(0, |&input| self.records[input].shape.iter().product());
+        let (results, channels) = (shape.len(), shape.last().copied().unwrap_or(1));
+        self.saved.remove(&output);
+        match *op {
+            Op::BatchNorm(..) => {
+                let (computed_with, statistics) = (Some(self.records.len() + 1), [3, channels]);
+                let made =
+                    Made { computed_with, flops: 4 * read as u64, ..Made::by(op, layer, Part::Saved, &inputs[..1], &statistics) };
+                let number = self.add(Made { name: "batch norm: mean, 1/std, variance", ..made }, &saved.floats);
+                self.saved.insert(output, number);
+                inputs.truncate(3); // the running statistics are not read
+                inputs.push(number);
+            }
+            Op::MaxPool(_) | Op::GlobalMax(_) | Op::ChannelStats(_) => {
+                let map = [shape[0], shape.get(1).copied().unwrap_or(1), shape.get(2).copied().unwrap_or(1)];
+                let places = if matches!(op, Op::ChannelStats(_)) { &map[..] } else { &shape[..] };
+                let made =
+                    Made { computed_with: Some(self.records.len() + 1), ..Made::by(op, layer, Part::Saved, &inputs, places) };
+                let number = self.add_indices(Made { name: "where the maximum is", ..made }, &saved.indices);
+                self.saved.insert(output, number);
+            }
+            Op::CrossEntropy { batch, classes } => {
+                let probabilities = [batch, classes];
+                let labels = self.add_indices(Made::given("labels", layer, "from outside", &[batch]), &saved.indices);
+                let made = Made {
+                    name: "softmax",
+                    computed_with: Some(self.records.len() + 1),
+                    flops: 4 * (batch * classes) as u64,
+                    equation: Equation::Softmax,
+                    ..Made::by(op, layer, Part::Output, &inputs, &probabilities)
+                };
+                let number = self.add(made, &saved.floats);
+                self.saved.insert(output, number);
+                inputs.push(labels);
+            }
+            _ => {}
+        }
+        let flops = op.flops() + flops(op, results, read);
+        let number = self.add(Made { flops, time, ..Made::by(op, layer, Part::Output, &inputs, &shape) }, value);
+        self.values.insert(output, number);
+        if let Op::Parameter(id) = op {
+            self.parameters.insert(*id, number);
+        }
+    }
+
+    fn backward(&mut self, op: &Op, layer: &str, of: usize, gradients: [(usize, &[f32]); 3], time: Duration) {
+        let (g, y) = (self.gradients[&of], self.values[&of]);
+        let x = self.records[y].inputs.clone();
+        let saved = self.saved.get(&of).copied();
+        let wanted = gradients.iter().enumerate().filter(|(_, (_, gradient))| !gradient.is_empty());
+        let first = self.records.len();
+        for (k, &(slot, gradient)) in wanted {
+            let mut inputs = vec![g];
+            match (op, k) {
+                (Op::Conv(_) | Op::ScaleChannels(_) | Op::ScalePixels(_), k) => inputs.push(x[1 - k]),
+                (Op::Linear(_), 0 | 1) => inputs.push(x[1 - k]),
+                (Op::BatchNorm(..), _) => inputs.extend([x[0], x[1], x[3]]),
+                (Op::FrozenNorm(..), _) => inputs.extend([x[1], x[4]]),
+                (Op::CrossEntropy { .. }, _) => inputs.extend(saved.into_iter().chain([x[1]])),
+                _ => inputs.extend(saved),
+            }
+            let relu = match op {
+                Op::BatchNorm(s, _) | Op::FrozenNorm(s, _) => s.relu,
+                Op::Relu | Op::AddRelu | Op::Sigmoid => true,
+                _ => false,
+            };
+            inputs.extend(relu.then_some(y));
+            let shape = self.records[self.values[&slot]].shape.clone();
+            let (len, from) = (gradient.len() as u64, self.records[g].shape.iter().product::<usize>() as u64);
+            let flops = match (op, k) {
+                (Op::Conv(_) | Op::Linear(_), 0 | 1) => op.flops(),
+                (Op::BatchNorm(..), 0) => 6 * len,
+                (Op::BatchNorm(..), 1) => 3 * from,
+                (Op::Sigmoid | Op::CrossEntropy { .. }, _) => 3 * len,
+                (Op::ScaleChannels(_) | Op::ScalePixels(_), 1) => 2 * from,
+                (Op::FrozenNorm(..) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::GlobalAverage(_), _) => len,
+                (Op::Relu | Op::Add | Op::AddRelu | Op::GlobalMax(_), _) => 0,
+                _ => from,
+            };
+            let pass = if k == 0 { Pass::BackwardData } else { Pass::BackwardWeights };
+            let is_first = self.records.len() == first;
+            let number = self.add(
+                Made {
+                    name: &format!("{} backward: gradient of {}", op.name(), input_name(op, k)),
+                    layer,
+                    part: Part::Gradient(k),
+                    source: op.gradient_source(),
+                    inputs: &inputs,
+                    shape: &shape,
+                    algorithm: convolution(op).map(|shape| Algorithm::choose(pass, shape)),
+                    flops,
+                    time: if is_first { time } else { Duration::ZERO },
+                    computed_with: (!is_first).then_some(first),
+                    equation: equation(op),
+                },
+                gradient,
+            );
+            if self.gradients.contains_key(&slot) {
+                self.waiting.entry(slot).or_default().push(number);
+            } else {
+                self.gradients.insert(slot, number);
+            }
+        }
+    }
+
+    /// Two gradients of one value, added.
+    fn sum(&mut self, before: usize, second: usize, gradient: &[f32], time: Duration) -> usize {
+        let (shape, layer) = (self.records[before].shape.clone(), self.records[before].layer.clone());
+        let (inputs, equation, flops) = ([before, second], Equation::Add, gradient.len() as u64);
+        let made = Made::given("add gradients", &layer, "Goodfellow et al. 2016, eq. 6.47 (the chain rule's sum)", &shape);
+        self.add(Made { inputs: &inputs, equation, flops, time, ..made }, gradient)
+    }
+
+    /// The probabilities that follow from the last record, which holds the logits.
+    fn softmax(&mut self, probabilities: &[f32], time: Duration) {
+        let logits = self.records.len() - 1;
+        let (shape, flops) = (self.records[logits].shape.clone(), 4 * probabilities.len() as u64);
+        let made = Made::given("softmax", "probabilities", "Goodfellow et al. 2016, eq. 6.29", &shape);
+        self.add(Made { inputs: &[logits], equation: Equation::Softmax, flops, time, ..made }, probabilities);
+    }
+
+    /// Every parameter after Adam's first step, which was one step of all of them.
+    fn adam(&mut self, model: &Model, adam: &Adam, learning_rate: f32, time: Duration) {
+        let Adam { beta1, beta2, epsilon, weight_decay } = *adam;
+        let equation = Equation::Adam { learning_rate, beta1, beta2, epsilon, weight_decay };
+        let first = self.records.len();
+        for id in model.parameters().trained() {
+            let Some((&before, &gradient)) = self.parameters.get(&id).zip(self.parameter_gradients.get(&id)) else { continue };
+            let parameter = model.parameters().get(id);
+            let (shape, is_first) = (parameter.value.shape(), self.records.len() == first);
+            let made = Made::given("Adam", &parameter.name, "Kingma and Ba 2015, algorithm 1", &shape);
+            let made = Made {
+                inputs: &[gradient, before],
+                equation,
+                flops: 12 * shape.len() as u64,
+                time: if is_first { time } else { Duration::ZERO },
+                computed_with: (!is_first).then_some(first),
+                ..made
+            };
+            self.add(made, parameter.value.values());
+        }
+    }
+}
+
+/// The convolution that an operation is or holds.
+fn convolution(op: &Op) -> Option<ConvShape> {
+    match *op {
+        Op::Conv(shape) | Op::ConvNorm { shape, .. } => Some(shape),
+        _ => None,
+    }
+}
+
+/// What a file says of an operation.
+fn equation(op: &Op) -> Equation {
+    match *op {
+        Op::Input | Op::Parameter(_) => Equation::Given,
+        Op::Conv(ConvShape { stride, padding, .. }) => Equation::Conv { stride, padding },
+        Op::ConvNorm { shape: ConvShape { stride, padding, .. }, epsilon, relu } => {
+            Equation::ConvNorm { stride, padding, epsilon, relu }
+        }
+        Op::BatchNorm(s, epsilon) => Equation::BatchNorm { epsilon, relu: s.relu },
+        Op::FrozenNorm(s, epsilon) => Equation::FrozenNorm { epsilon, relu: s.relu },
+        Op::Relu => Equation::Relu,
+        Op::Sigmoid => Equation::Sigmoid,
+        Op::Add => Equation::Add,
+        Op::AddRelu => Equation::AddRelu,
+        Op::MaxPool(s) => Equation::MaxPool { kernel: s.kernel, stride: s.stride, padding: s.padding },
+        Op::AveragePool(s) => Equation::AveragePool { kernel: s.kernel, stride: s.stride, padding: s.padding },
+        Op::GlobalAverage(_) => Equation::GlobalAverage,
+        Op::GlobalMax(_) => Equation::GlobalMax,
+        Op::ChannelStats(_) => Equation::ChannelStats,
+        Op::ScaleChannels(_) => Equation::ScaleChannels,
+        Op::ScalePixels(_) => Equation::ScalePixels,
+        Op::ScaledStats(_) => Equation::ScaledStats,
+        Op::ScaleAddRelu(_) => Equation::ScaleAddRelu,
+        Op::Linear(_) => Equation::Linear,
+        Op::CrossEntropy { .. } => Equation::CrossEntropy,
+    }
+}
+
+/// What an operation calls its input `k`.
+fn input_name(op: &Op, k: usize) -> &'static str {
+    match (op, k) {
+        (Op::CrossEntropy { .. }, _) => "logits",
+        (Op::Conv(_) | Op::Linear(_), 1) => "weight",
+        (Op::Linear(_), _) if k == 2 => "bias",
+        (Op::BatchNorm(..), 1) => "gamma",
+        (Op::BatchNorm(..), 2) => "beta",
+        (Op::ScaleChannels(_) | Op::ScalePixels(_), 1) => "factor",
+        (Op::Add | Op::AddRelu, 0) => "a",
+        (Op::Add | Op::AddRelu, _) => "b",
+        _ => "x",
+    }
+}
+
+/// Multiplications, additions, divisions, roots and exponentials of a forward pass beside products with weights; comparisons are
+/// free. `results` values come of a first input of `read` values.
+fn flops(op: &Op, results: usize, read: usize) -> u64 {
+    let flops = match op {
+        Op::ConvNorm { .. } | Op::Linear(_) | Op::Add | Op::AddRelu | Op::ScaleChannels(_) | Op::ScalePixels(_) => results,
+        Op::BatchNorm(..) | Op::FrozenNorm(..) | Op::Sigmoid | Op::ScaleAddRelu(_) => 3 * results,
+        Op::AveragePool(s) => s.kernel[0] * s.kernel[1] * results,
+        Op::GlobalAverage(_) | Op::ChannelStats(_) => read,
+        Op::ScaledStats(_) => 2 * read,
+        _ => 0,
+    };
+    flops as u64
+}

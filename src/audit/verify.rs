@@ -1,0 +1,775 @@
+//! Computes each operation of a trace again from its recorded inputs, by the plain f64 loops of `osteon_reference`, and compares.
+//!
+//! Each operation is judged by itself: its inputs are what was recorded, not what was computed again, so errors do not add up
+//! along the network. How far a value may be off is a named [`Bound`], in units of f32's rounding error [`U`]; where an
+//! operation is made of several, its bound is made of theirs.
+
+use super::log::{Equation, Folder, Header, Part, Record, TensorReader, Type, Values};
+use crate::{Error, Result, files};
+use osteon_kernels::conv::Algorithm;
+use osteon_kernels::norm::NormShape;
+use osteon_kernels::{par, simd};
+use osteon_reference as reference;
+use reference::conv::ConvShape;
+use reference::pool::PoolShape;
+use reference::reduce::ReduceShape;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Largest relative error of one rounding to f32: half of 2^-23.
+pub const U: f64 = 0.5 * f32::EPSILON as f64;
+
+/// Results below 2^-126 = 1.2e-38 are flushed to zero. A sum of 10^7 of them is still below this, which every value may be off.
+const FLUSHED: f64 = 1e-30;
+
+/// How far an operation's values may be off, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bound {
+    /// Nothing was computed; the hash alone is checked.
+    Recorded,
+    /// Values are chosen or copied: not at all.
+    Exact,
+    /// `k U` of the value, or of the terms that may cancel in it, for the `k` roundings that a value goes through.
+    Rounding,
+    /// `n U` of the sum of the terms' absolute values, for terms that go through at most `n` roundings (Higham 2002, section
+    /// 4.2). `n` is the number of terms, or less where they are summed in groups.
+    Sum,
+    /// The relative l2 error that implicit GEMM claims, `Algorithm::max_error`: 2e-6. The size that it is relative to is
+    /// `sqrt(y^2 + sum of squared terms)` for each value, which is y's own where terms do not cancel.
+    ImplicitGemm,
+    /// The same of Winograd: 1e-5.
+    Winograd,
+    /// `MAX_EXP_ERROR` = 3e-7 for an exponential, and the rounding of its argument, `U` times its size.
+    Exponential,
+    /// Mean and variance of chunks, which are f32 sums around a pilot, combined in f64. A chunk of `n` pixels is summed in
+    /// groups of 16, so a term goes through `s = 16 + n / 16` roundings; the pilot makes the sum of squares at most
+    /// `1 + n / 32` times what it is around the mean.
+    /// Mean: `2 U |mean| + s U sqrt((1 + n / 32) variance)`. Variance: `(s + 4) U (1 + n / 32) variance`, and what the error
+    /// `d` of a mean moves it, `2 d std + d^2`. 1 / std: half the relative error of the variance, and `U`.
+    Statistics,
+    /// Batch normalisation's gradient is what is left of g without its mean and its slope along the normal values x': the error
+    /// is relative to `scale (|g| + mean |g| + |x'| mean |g x'|)`, times `s + 6` roundings, with `s` as in
+    /// [`Statistics`](Bound::Statistics).
+    NormGradient,
+    /// Adam: `10 U` of `|p| + learning rate (|m| + |g|) / (sqrt(v) + epsilon)`: a moment has 3 roundings, the root 3, the
+    /// denominator 1, quotient and step 3.
+    Adam,
+}
+
+impl Bound {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Bound::Recorded => "recorded",
+            Bound::Exact => "exact",
+            Bound::Rounding => "rounding",
+            Bound::Sum => "sum",
+            Bound::ImplicitGemm => "implicit GEMM, l2",
+            Bound::Winograd => "Winograd, l2",
+            Bound::Exponential => "exponential",
+            Bound::Statistics => "statistics",
+            Bound::NormGradient => "norm gradient",
+            Bound::Adam => "Adam",
+        }
+    }
+}
+
+/// What came of one operation.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Its number.
+    pub number: usize,
+    /// What it did.
+    pub name: String,
+    /// The layer that did it.
+    pub layer: String,
+    /// What its error was held against.
+    pub bound: Bound,
+    /// The error that is nearest to what is allowed: of one value, or, where the bound is one of l2, of all together.
+    pub error: f64,
+    /// What is allowed there.
+    pub allowed: f64,
+    /// What is wrong beside the error: bytes that do not have their hash, values that are not as described.
+    pub damage: Option<String>,
+}
+
+impl Verdict {
+    /// Whether the operation is what the trace says it is.
+    pub fn holds(&self) -> bool {
+        self.error <= self.allowed && self.damage.is_none()
+    }
+
+    /// The error as a share of what is allowed; 0 where both are.
+    pub fn share(&self) -> f64 {
+        if self.error == 0.0 { 0.0 } else { self.error / self.allowed }
+    }
+}
+
+/// Computes every operation of a trace again, or one. `progress` hears how many are done of how many, from any thread.
+///
+/// # Errors
+/// A trace that is damaged so far that it cannot be read; an operation that there is not; inputs that do not fit their operation.
+pub fn verify(
+    folder: &Path,
+    operation: Option<usize>,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<(Header, Vec<Verdict>)> {
+    let folder = Folder(folder.to_owned());
+    let (header, records) = folder.read()?;
+    let tensors = TensorReader::open(folder.file(Folder::TENSORS), &records)?;
+    let wanted: Vec<&Record> = match operation {
+        None => records.iter().collect(),
+        Some(number) => vec![records.get(number).ok_or_else(|| {
+            let remedy = format!("give one from 0 to {}", records.len().saturating_sub(1));
+            Error::setting(format!("--operation {number}: the trace has {} operations", records.len()), remedy)
+        })?],
+    };
+    let mut verdicts: Vec<Option<Result<Verdict>>> = wanted.iter().map(|_| None).collect();
+    let done = AtomicUsize::new(0);
+    par::chunks_mut(&mut verdicts, 1, |i, verdict| {
+        let operation_ = Operation { folder: &folder, records: &records, tensors: &tensors, record: wanted[i] };
+        verdict[0] = Some(operation_.judge(operation.is_some()));
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, wanted.len());
+    });
+    Ok((header, verdicts.into_iter().flatten().collect::<Result<_>>()?))
+}
+
+/// What an operation should have given.
+struct Expected {
+    bound: Bound,
+    values: Vec<f64>,
+    allowed: Allowed,
+}
+
+enum Allowed {
+    /// By value.
+    Each(Vec<f64>),
+    /// In all: the l2 norm of the errors, relative to this.
+    Norm { claim: f64, size: f64 },
+}
+
+impl Expected {
+    fn exact(values: Vec<f64>) -> Self {
+        let allowed = Allowed::Each(vec![0.0; values.len()]);
+        Expected { bound: Bound::Exact, values, allowed }
+    }
+
+    /// `steps` roundings of `sizes`.
+    fn within(bound: Bound, steps: f64, values: Vec<f64>, sizes: &[f64]) -> Self {
+        let allowed = Allowed::Each(sizes.iter().map(|size| steps * U * size.abs() + FLUSHED).collect());
+        Expected { bound, values, allowed }
+    }
+
+    /// `steps` roundings of the value itself.
+    fn rounded(steps: f64, values: Vec<f64>) -> Self {
+        let sizes = values.clone();
+        Expected::within(Bound::Rounding, steps, values, &sizes)
+    }
+
+    /// The larger of it and 0, which is nowhere farther off.
+    fn relu(mut self, relu: bool) -> Self {
+        if relu {
+            self.values = reference::elementwise::relu(&self.values);
+        }
+        self
+    }
+
+    /// Error and what is allowed where it is nearest to that.
+    fn compare(&self, actual: &[f64]) -> (f64, f64) {
+        // A value that is not finite must be the same on both sides; one too large for f32 is infinite there.
+        let differ = |a: f64, e: f64| match a.is_finite() && e.is_finite() {
+            true => (a - e).abs(),
+            false if (a.is_nan() && e.is_nan()) || a == f64::from(e as f32) => 0.0,
+            false => f64::INFINITY,
+        };
+        let differences = actual.iter().zip(&self.values).map(|(&a, &e)| differ(a, e));
+        match &self.allowed {
+            Allowed::Norm { claim, size } => {
+                let error = differences.map(|difference| difference * difference).sum::<f64>().sqrt();
+                let size = if size.is_finite() { size.max(FLUSHED) } else { FLUSHED };
+                (error / size, *claim)
+            }
+            Allowed::Each(allowed) => {
+                let mut worst = (0.0, 0.0, -1.0);
+                for (error, &allowed) in differences.zip(allowed) {
+                    let share = if error == 0.0 { 0.0 } else { error / allowed };
+                    // What is allowed of a value that is not finite is not a number, and only 0 is within it.
+                    if share > worst.2 || share.is_nan() {
+                        worst = (
+                            error,
+                            if allowed.is_nan() { 0.0 } else { allowed },
+                            if share.is_nan() { f64::INFINITY } else { share },
+                        );
+                    }
+                }
+                (worst.0, worst.1)
+            }
+        }
+    }
+}
+
+/// A record with all that it refers to.
+struct Operation<'a> {
+    folder: &'a Folder,
+    records: &'a [Record],
+    tensors: &'a TensorReader,
+    record: &'a Record,
+}
+
+impl Operation<'_> {
+    /// Compares; with `alone`, also the hashes of the inputs, which nobody else looks at then.
+    fn judge(&self, alone: bool) -> Result<Verdict> {
+        let record = self.record;
+        let bytes = self.tensors.bytes(record)?;
+        let mut damage = Vec::new();
+        if files::sha256(&bytes) != record.sha256 {
+            damage.push("its bytes do not have their hash".to_owned());
+        }
+        let values = Values::from_bytes(record.dtype, &bytes);
+        drop(bytes);
+        if values.summary() != record.summary {
+            damage.push("its values are not as described".to_owned());
+        }
+        for &input in record.inputs.iter().filter(|_| alone) {
+            if files::sha256(&self.tensors.bytes(&self.records[input])?) != self.records[input].sha256 {
+                damage.push(format!("the bytes of its input {input} do not have their hash"));
+            }
+        }
+        let (bound, (error, allowed)) = if record.equation == Equation::Given {
+            (Bound::Recorded, (0.0, 0.0))
+        } else {
+            let expected = self.expected()?;
+            let actual = values.wide();
+            self.ensure(expected.values.len() == actual.len())?;
+            (expected.bound, expected.compare(&actual))
+        };
+        Ok(Verdict {
+            number: record.number,
+            name: record.name.clone(),
+            layer: record.layer.clone(),
+            bound,
+            error,
+            allowed,
+            damage: (!damage.is_empty()).then(|| damage.join(", ")),
+        })
+    }
+
+    fn misfit(&self) -> Error {
+        let problem = format!("operation {} ({}) has inputs that do not fit it", self.record.number, self.record.name);
+        Error::file(self.folder.file(Folder::RECORDS), problem, "run `osteon audit trace` again")
+    }
+
+    fn ensure(&self, holds: bool) -> Result<()> {
+        if holds { Ok(()) } else { Err(self.misfit()) }
+    }
+
+    fn input(&self, k: usize) -> Result<&Record> {
+        self.record.inputs.get(k).map(|&number| &self.records[number]).ok_or_else(|| self.misfit())
+    }
+
+    fn shape(&self, k: usize) -> Result<&[usize]> {
+        Ok(&self.input(k)?.shape)
+    }
+
+    /// The sizes of an input that must have `N` dimensions, none of them empty.
+    fn sizes<const N: usize>(&self, k: usize) -> Result<[usize; N]> {
+        self.dimensions(self.shape(k)?)
+    }
+
+    /// The same of the result.
+    fn result<const N: usize>(&self) -> Result<[usize; N]> {
+        self.dimensions(&self.record.shape)
+    }
+
+    fn dimensions<const N: usize>(&self, shape: &[usize]) -> Result<[usize; N]> {
+        shape.try_into().ok().filter(|sizes: &[usize; N]| !sizes.contains(&0)).ok_or_else(|| self.misfit())
+    }
+
+    fn values(&self, k: usize, dtype: Type) -> Result<Values> {
+        let input = self.input(k)?;
+        self.ensure(input.dtype == dtype && !input.shape.contains(&0))?;
+        Ok(Values::from_bytes(dtype, &self.tensors.bytes(input)?))
+    }
+
+    /// The values of an input.
+    fn floats(&self, k: usize) -> Result<Vec<f64>> {
+        Ok(self.values(k, Type::F32)?.wide())
+    }
+
+    /// The values of an input of `len` values.
+    fn exactly(&self, k: usize, len: usize) -> Result<Vec<f64>> {
+        let values = self.floats(k)?;
+        self.ensure(values.len() == len)?;
+        Ok(values)
+    }
+
+    /// The places or labels in an input, `len` of them.
+    fn indices(&self, k: usize, len: usize) -> Result<Vec<u32>> {
+        match self.values(k, Type::U32)? {
+            Values::Indices(indices) if indices.len() == len => Ok(indices),
+            _ => Err(self.misfit()),
+        }
+    }
+
+    /// Input (batch, rows, columns, channels), or one like it, as pixels.
+    fn pixels(&self, shape: &[usize]) -> Result<ReduceShape> {
+        let [batch, rows, columns, channels] = self.dimensions(shape)?;
+        Ok(ReduceShape { batch, pixels: rows * columns, channels })
+    }
+
+    /// The convolution of a tensor of shape `x` with weights of shape `w` that gives one of shape `y`.
+    fn conv(&self, x: &[usize], w: &[usize], y: &[usize], stride: [usize; 2], padding: [usize; 2]) -> Result<ConvShape> {
+        let [batch, rows, columns, in_channels] = self.dimensions(x)?;
+        let [kernel_rows, kernel_columns, expected, out_channels] = self.dimensions(w)?;
+        let kernel = [kernel_rows, kernel_columns];
+        let shape = ConvShape { batch, rows, columns, in_channels, out_channels, kernel, stride, padding };
+        self.ensure(expected == in_channels && !stride.contains(&0) && padding.iter().all(|&padding| padding < 1 << 20))?;
+        let [out_rows, out_columns] = shape.out();
+        self.ensure(y == [batch, out_rows, out_columns, out_channels])?;
+        Ok(shape)
+    }
+
+    /// The claim of the algorithm that computed a convolution.
+    fn claim(&self) -> Result<(Bound, f64)> {
+        let name = self.record.algorithm.as_deref();
+        let algorithm = Algorithm::ALL.into_iter().find(|algorithm| Some(algorithm.name()) == name);
+        let algorithm = algorithm.ok_or_else(|| self.misfit())?;
+        let bound = match algorithm {
+            Algorithm::ImplicitGemm => Bound::ImplicitGemm,
+            Algorithm::Winograd => Bound::Winograd,
+        };
+        Ok((bound, algorithm.max_error()))
+    }
+
+    /// The windows of a pool over a tensor of shape `x` that gives one of shape `y`.
+    fn pool(&self, x: &[usize], y: &[usize], [kernel, stride, padding]: [[usize; 2]; 3]) -> Result<PoolShape> {
+        let [batch, rows, columns, channels] = self.dimensions(x)?;
+        for (side, size) in [rows, columns].into_iter().enumerate() {
+            let (kernel, padding) = (kernel[side], padding[side]);
+            self.ensure(stride[side] > 0 && padding < kernel && kernel < 1 << 20 && size + 2 * padding >= kernel)?;
+        }
+        let shape = PoolShape { batch, rows, columns, channels, kernel, stride, padding };
+        let [out_rows, out_columns] = shape.out();
+        self.ensure(y == [batch, out_rows, out_columns, channels])?;
+        Ok(shape)
+    }
+
+    /// What the record's equation says of its inputs.
+    fn expected(&self) -> Result<Expected> {
+        let (record, result) = (self.record, &self.record.shape[..]);
+        let len: usize = result.iter().product();
+        match (record.equation, record.part) {
+            (Equation::Conv { stride, padding }, part) => {
+                let (a, b) = (self.shape(0)?, self.shape(1)?);
+                type Pass = fn(ConvShape, &[f64], &[f64]) -> Vec<f64>;
+                let (shape, pass): (_, Pass) = match part {
+                    Part::Output => (self.conv(a, b, result, stride, padding)?, reference::conv::forward),
+                    Part::Gradient(0) => (self.conv(result, b, a, stride, padding)?, reference::conv::backward_data),
+                    Part::Gradient(1) => {
+                        let swapped = |shape, g: &[f64], x: &[f64]| reference::conv::backward_weights(shape, x, g);
+                        (self.conv(b, result, a, stride, padding)?, swapped)
+                    }
+                    _ => return Err(self.misfit()),
+                };
+                let (a, b) = (self.floats(0)?, self.floats(1)?);
+                let values = pass(shape, &a, &b);
+                let squares = pass(shape, &squared(&a), &squared(&b));
+                let size = values.iter().zip(&squares).map(|(y, square)| y * y + square).sum::<f64>().sqrt();
+                let (bound, claim) = self.claim()?;
+                Ok(Expected { bound, values, allowed: Allowed::Norm { claim, size } })
+            }
+            // The weights hold the normalisation: y = (w factor) * x + (beta - mean factor). One rounding of the weights and two
+            // of the sum join the convolution's own error.
+            (Equation::ConvNorm { stride, padding, epsilon, relu }, Part::Output) => {
+                let shape = self.conv(self.shape(0)?, self.shape(1)?, result, stride, padding)?;
+                let channels = shape.out_channels;
+                let (x, w) = (self.floats(0)?, self.floats(1)?);
+                let [gamma, beta, mean, variance] = [2, 3, 4, 5].map(|k| self.exactly(k, channels));
+                let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
+                let y = reference::conv::forward(shape, &x, &w);
+                let squares = reference::conv::forward(shape, &squared(&x), &squared(&w));
+                let epsilon = f64::from(epsilon);
+                let values = reference::norm::forward_inference(epsilon, &y, &gamma, &beta, &mean, &variance);
+                let size = y.iter().zip(&squares).enumerate().map(|(i, (y, square))| {
+                    let c = i % channels;
+                    let factor = gamma[c] / (variance[c] + epsilon).sqrt();
+                    factor * factor * (y * y + square) + (beta[c] - mean[c] * factor).powi(2)
+                });
+                let allowed = Allowed::Norm { claim: self.claim()?.1 + 3.0 * U, size: size.sum::<f64>().sqrt() };
+                Ok(Expected { bound: self.claim()?.0, values, allowed }.relu(relu))
+            }
+            (Equation::BatchNorm { epsilon, .. }, Part::Saved) => self.statistics(epsilon),
+            (Equation::BatchNorm { relu, .. }, Part::Output) => {
+                let channels = *self.shape(0)?.last().ok_or_else(|| self.misfit())?;
+                let (x, gamma, beta) = (self.exactly(0, len)?, self.exactly(1, channels)?, self.exactly(2, channels)?);
+                let statistics = self.exactly(3, 3 * channels)?;
+                let (mean, inv_std) = (&statistics[..channels], &statistics[channels..2 * channels]);
+                let values = reference::norm::normalise(&x, &gamma, &beta, mean, inv_std);
+                // The difference, the scale, and their product with the shift.
+                let size = |(i, x): (usize, &f64)| {
+                    let c = i % channels;
+                    ((x - mean[c]) * inv_std[c] * gamma[c]).abs() + beta[c].abs()
+                };
+                let sizes: Vec<f64> = x.iter().enumerate().map(size).collect();
+                Ok(Expected::within(Bound::Rounding, 4.0, values, &sizes).relu(relu))
+            }
+            (Equation::BatchNorm { relu, .. }, Part::Gradient(k)) => self.norm_gradient(k, relu),
+            (Equation::FrozenNorm { epsilon, relu }, Part::Output) => {
+                let channels = *self.shape(0)?.last().ok_or_else(|| self.misfit())?;
+                let x = self.exactly(0, len)?;
+                let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|k| self.exactly(k, channels));
+                let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
+                let norm =
+                    |beta: &[f64]| reference::norm::forward_inference(f64::from(epsilon), &x, &gamma, beta, &mean, &variance);
+                let (values, scaled) = (norm(&beta), norm(&vec![0.0; channels]));
+                let sizes: Vec<f64> = scaled.iter().enumerate().map(|(i, y)| y.abs() + beta[i % channels].abs()).collect();
+                Ok(Expected::within(Bound::Rounding, 5.0, values, &sizes).relu(relu))
+            }
+            (Equation::FrozenNorm { epsilon, relu }, Part::Gradient(0)) => {
+                let channels = *result.last().ok_or_else(|| self.misfit())?;
+                let (mut g, gamma, variance) = (self.exactly(0, len)?, self.exactly(1, channels)?, self.exactly(2, channels)?);
+                if relu {
+                    g = reference::elementwise::relu_backward(&self.exactly(3, len)?, &g);
+                }
+                let zeros = vec![0.0; channels];
+                let values = reference::norm::forward_inference(f64::from(epsilon), &g, &gamma, &zeros, &zeros, &variance);
+                Ok(Expected::rounded(5.0, values))
+            }
+            (Equation::RunningMean { .. } | Equation::RunningVariance { .. }, Part::Output) => {
+                let (statistics, running) = (self.exactly(0, 3 * len)?, self.exactly(1, len)?);
+                let (mean, variance) = (&statistics[..len], &statistics[2 * len..]);
+                let moved = |momentum, pixels| {
+                    reference::norm::update_running(f64::from(momentum), pixels, mean, variance, &running, &running)
+                };
+                let (values, batch) = match record.equation {
+                    Equation::RunningMean { momentum } => (moved(momentum, 2).into_iter().next(), mean),
+                    Equation::RunningVariance { momentum, pixels } => {
+                        self.ensure(pixels > 1)?;
+                        (moved(momentum, pixels).into_iter().nth(1), variance)
+                    }
+                    _ => (None, mean),
+                };
+                // The unbiased variance is at most twice the biased one.
+                let sizes: Vec<f64> =
+                    running.iter().zip(batch).map(|(running, batch)| running.abs() + 2.0 * batch.abs()).collect();
+                Ok(Expected::within(Bound::Rounding, 1.0, values.ok_or_else(|| self.misfit())?, &sizes))
+            }
+            (Equation::Relu, Part::Output) => Ok(Expected::exact(reference::elementwise::relu(&self.exactly(0, len)?))),
+            (Equation::Relu | Equation::AddRelu, Part::Gradient(_)) => {
+                let (g, y) = (self.exactly(0, len)?, self.exactly(1, len)?);
+                Ok(Expected::exact(reference::elementwise::relu_backward(&y, &g)))
+            }
+            (Equation::Sigmoid, Part::Output) => {
+                let values = reference::elementwise::sigmoid(&self.exactly(0, len)?);
+                // The exponential's error, of at most the whole value; sum and quotient.
+                Ok(Expected::within(Bound::Exponential, simd::MAX_EXP_ERROR / U + 2.0, values.clone(), &values))
+            }
+            (Equation::Sigmoid, Part::Gradient(0)) => {
+                let (g, y) = (self.exactly(0, len)?, self.exactly(1, len)?);
+                Ok(Expected::rounded(3.0, reference::elementwise::sigmoid_backward(&y, &g)))
+            }
+            (Equation::Add | Equation::AddRelu, Part::Output) => {
+                let values = reference::elementwise::add(&self.exactly(0, len)?, &self.exactly(1, len)?);
+                Ok(Expected::rounded(1.0, values).relu(record.equation == Equation::AddRelu))
+            }
+            (Equation::Add, Part::Gradient(_)) => Ok(Expected::exact(self.exactly(0, len)?)),
+            (Equation::MaxPool { kernel, stride, padding }, part) => {
+                let window = [kernel, stride, padding];
+                if let Part::Gradient(0) = part {
+                    let shape = self.pool(result, self.shape(0)?, window)?;
+                    let g = self.floats(0)?;
+                    let places = self.indices(1, g.len())?;
+                    let sum = |g: &[f64]| reference::pool::max_pool_backward(shape, &places, g);
+                    let windows = kernel[0].div_ceil(stride[0]) * kernel[1].div_ceil(stride[1]);
+                    return Ok(Expected::within(Bound::Sum, windows as f64, sum(&g), &sum(&absolute(&g))));
+                }
+                let shape = self.pool(self.shape(0)?, result, window)?;
+                self.maxima(reference::pool::max_pool(shape, &self.floats(0)?))
+            }
+            (Equation::AveragePool { kernel, stride, padding }, part) => {
+                let window = [kernel, stride, padding];
+                let x = self.floats(0)?;
+                let (values, sizes) = if part == Part::Output {
+                    let shape = self.pool(self.shape(0)?, result, window)?;
+                    [&x, &absolute(&x)].map(|x| reference::pool::average_pool(shape, x)).into()
+                } else {
+                    let shape = self.pool(result, self.shape(0)?, window)?;
+                    [&x, &absolute(&x)].map(|x| reference::pool::average_pool_backward(shape, x)).into()
+                };
+                // The terms, the rounded share, and the product with it.
+                Ok(Expected::within(Bound::Sum, (kernel[0] * kernel[1] + 2) as f64, values, &sizes))
+            }
+            (Equation::GlobalAverage, Part::Output) => {
+                let shape = self.pixels(self.shape(0)?)?;
+                let x = self.floats(0)?;
+                let average = |x: &[f64]| reference::reduce::global_average(shape, x);
+                // Segments of 128 pixels, then their sums; the rounded share, and the product with it.
+                let steps = 128.0_f64.min(shape.pixels as f64) + shape.pixels as f64 / 128.0 + 3.0;
+                Ok(Expected::within(Bound::Sum, steps, average(&x), &average(&absolute(&x))))
+            }
+            (Equation::GlobalAverage, Part::Gradient(0)) => {
+                let shape = self.pixels(result)?;
+                let g = self.exactly(0, shape.batch * shape.channels)?;
+                Ok(Expected::rounded(2.0, reference::reduce::global_average_backward(shape, &g)))
+            }
+            (Equation::GlobalMax, Part::Gradient(0)) => {
+                let shape = self.pixels(result)?;
+                let vectors = shape.batch * shape.channels;
+                let (g, places) = (self.exactly(0, vectors)?, self.indices(1, vectors)?);
+                Ok(Expected::exact(reference::reduce::global_max_backward(shape, &places, &g)))
+            }
+            (Equation::GlobalMax, _) => {
+                let shape = self.pixels(self.shape(0)?)?;
+                self.maxima(reference::reduce::global_max(shape, &self.floats(0)?))
+            }
+            (Equation::ChannelStats, Part::Gradient(0)) => {
+                let shape = self.pixels(result)?;
+                let (g, places) =
+                    (self.exactly(0, 2 * shape.batch * shape.pixels)?, self.indices(1, shape.batch * shape.pixels)?);
+                let sum = |g: &[f64]| reference::attention::channel_stats_backward(shape, &places, g);
+                Ok(Expected::within(Bound::Rounding, 3.0, sum(&g), &sum(&absolute(&g))))
+            }
+            (Equation::ChannelStats, part) => {
+                let shape = self.pixels(self.shape(0)?)?;
+                let x = self.floats(0)?;
+                let (values, places) = reference::attention::channel_stats(shape, &x);
+                if part == Part::Saved {
+                    return self.maxima((Vec::new(), places));
+                }
+                Ok(channel_stats(shape, values, &x, 0.0))
+            }
+            (Equation::ScaleChannels | Equation::ScalePixels, part) => {
+                let by_channel = record.equation == Equation::ScaleChannels;
+                let shape = self.pixels(if part == Part::Gradient(1) { self.shape(1)? } else { result })?;
+                let factors = shape.batch * if by_channel { shape.channels } else { shape.pixels };
+                let all = shape.batch * shape.pixels * shape.channels;
+                let scale = if by_channel { reference::attention::scale_channels } else { reference::attention::scale_pixels };
+                if part != Part::Gradient(1) {
+                    // The gradient of x is scaled as x itself.
+                    return Ok(Expected::rounded(1.0, scale(shape, &self.exactly(0, all)?, &self.exactly(1, factors)?)));
+                }
+                let (g, x) = (self.exactly(0, all)?, self.exactly(1, all)?);
+                let backward = match by_channel {
+                    true => reference::attention::scale_channels_backward,
+                    false => reference::attention::scale_pixels_backward,
+                };
+                let products = |g: &[f64], x: &[f64]| {
+                    let [_, products] = backward(shape, x, &vec![0.0; factors], g);
+                    products
+                };
+                // Pixels are summed 16 together; channels eight beside each other, and then the eight.
+                let steps = if by_channel { pixel_sum(shape.pixels) } else { shape.channels as f64 / 8.0 + 5.0 };
+                Ok(Expected::within(Bound::Sum, steps, products(&g, &x), &products(&absolute(&g), &absolute(&x))))
+            }
+            (Equation::ScaledStats, Part::Output) => {
+                let shape = self.pixels(self.shape(0)?)?;
+                let (x, factor) = (self.floats(0)?, self.exactly(1, shape.batch * shape.channels)?);
+                let scaled = reference::attention::scale_channels(shape, &x, &factor);
+                let (values, _) = reference::attention::channel_stats(shape, &scaled);
+                Ok(channel_stats(shape, values, &scaled, 1.0))
+            }
+            (Equation::ScaleAddRelu, Part::Output) => {
+                let shape = self.pixels(self.shape(0)?)?;
+                let (x, channels) = (self.exactly(0, len)?, self.exactly(1, shape.batch * shape.channels)?);
+                let (pixels, shortcut) = (self.exactly(2, shape.batch * shape.pixels)?, self.exactly(3, len)?);
+                let scaled = reference::attention::scale_channels(shape, &x, &channels);
+                let scaled = reference::attention::scale_pixels(shape, &scaled, &pixels);
+                let sizes: Vec<f64> = scaled.iter().zip(&shortcut).map(|(a, b)| a.abs() + b.abs()).collect();
+                Ok(Expected::within(Bound::Rounding, 3.0, reference::elementwise::add(&scaled, &shortcut), &sizes).relu(true))
+            }
+            (Equation::Linear, part) => self.linear(part),
+            (Equation::Softmax, Part::Output) => {
+                let [batch, classes] = self.result()?;
+                let logits = self.exactly(0, batch * classes)?;
+                let values = reference::softmax::softmax(classes, &logits);
+                // Both exponentials of the quotient with their arguments' rounding; the sum, the inverse, the product.
+                let steps = 2.0 * (simd::MAX_EXP_ERROR / U + spread(classes, &logits)) + classes as f64 + 2.0;
+                Ok(Expected::within(Bound::Exponential, steps, values.clone(), &values))
+            }
+            (Equation::CrossEntropy, Part::Output) => {
+                let [batch, classes] = self.sizes(0)?;
+                let (logits, labels) = (self.floats(0)?, self.labels(1, batch, classes)?);
+                let loss = reference::softmax::cross_entropy(classes, &logits, &labels);
+                // ln moves by its argument's relative error; the rest is f64, rounded once.
+                let size = simd::MAX_EXP_ERROR / U + spread(classes, &logits) + classes as f64 + loss.abs();
+                Ok(Expected::within(Bound::Exponential, 1.0, vec![loss], &[size]))
+            }
+            (Equation::CrossEntropy, Part::Gradient(0)) => {
+                let [batch, classes] = self.result()?;
+                let (g, probabilities) = (self.exactly(0, 1)?, self.exactly(1, batch * classes)?);
+                let labels = self.labels(2, batch, classes)?;
+                Ok(Expected::rounded(3.0, reference::softmax::cross_entropy_backward(classes, &probabilities, &labels, g[0])))
+            }
+            (Equation::Adam { learning_rate, beta1, beta2, epsilon, weight_decay }, Part::Output) => {
+                let (g, p) = (self.exactly(0, len)?, self.exactly(1, len)?);
+                let [learning_rate, beta1, beta2, epsilon, weight_decay] =
+                    [learning_rate, beta1, beta2, epsilon, weight_decay].map(f64::from);
+                let adam = reference::adam::AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, step: 1 };
+                let zeros = vec![0.0; len];
+                let [values, first, second] = reference::adam::step(&adam, &g, &p, &zeros, &zeros);
+                let size = |i: usize| {
+                    let denominator = (second[i] / (1.0 - beta2)).sqrt() + epsilon;
+                    let moment = (first[i].abs() + weight_decay * p[i].abs() * (1.0 - beta1)) / (1.0 - beta1);
+                    p[i].abs() + learning_rate * moment / denominator
+                };
+                Ok(Expected::within(Bound::Adam, 10.0, values, &(0..len).map(size).collect::<Vec<_>>()))
+            }
+            _ => Err(self.misfit()),
+        }
+    }
+
+    /// Maxima and where they are: of the record, one of the two.
+    fn maxima(&self, (maxima, places): (Vec<f64>, Vec<u32>)) -> Result<Expected> {
+        match self.record.part {
+            Part::Output => Ok(Expected::exact(maxima)),
+            Part::Saved => Ok(Expected::exact(places.into_iter().map(f64::from).collect())),
+            Part::Gradient(_) => Err(self.misfit()),
+        }
+    }
+
+    /// Labels that are classes.
+    fn labels(&self, k: usize, batch: usize, classes: usize) -> Result<Vec<u32>> {
+        let labels = self.indices(k, batch)?;
+        self.ensure(labels.iter().all(|&label| (label as usize) < classes))?;
+        Ok(labels)
+    }
+
+    /// Mean, 1/std and variance of a batch.
+    fn statistics(&self, epsilon: f32) -> Result<Expected> {
+        let x = self.floats(0)?;
+        let channels = *self.shape(0)?.last().ok_or_else(|| self.misfit())?;
+        let (pixels, epsilon) = (x.len() / channels, f64::from(epsilon));
+        let ones = vec![1.0; channels];
+        let normalised = reference::norm::forward_training(epsilon, &x, &ones, &ones);
+        let n = chunk(pixels, channels);
+        let (steps, pilot) = (pixel_sum(n), 1.0 + n as f64 / 32.0);
+        let of_mean = |mean: f64, variance: f64| 2.0 * U * mean.abs() + steps * U * (pilot * variance).sqrt();
+        let (mut means, mut variances, mut inverses) = (Vec::new(), Vec::new(), Vec::new());
+        for (&mean, &variance) in normalised.mean.iter().zip(&normalised.variance) {
+            let moved = of_mean(mean, variance);
+            let of_variance = (steps + 4.0) * U * pilot * variance + 2.0 * moved * variance.sqrt() + moved * moved + FLUSHED;
+            let inverse = 1.0 / (variance + epsilon).sqrt();
+            means.push(moved + FLUSHED);
+            inverses.push(inverse * (0.5 * of_variance / (variance + epsilon) + 2.0 * U));
+            variances.push(of_variance);
+        }
+        let values = [normalised.mean, normalised.inv_std, normalised.variance].concat();
+        let allowed = Allowed::Each([means, inverses, variances].concat());
+        Ok(Expected { bound: Bound::Statistics, values, allowed })
+    }
+
+    /// Gradient of batch normalisation's x, gamma or beta, from g, x, gamma, statistics and, with ReLU, the output.
+    fn norm_gradient(&self, k: usize, relu: bool) -> Result<Expected> {
+        let (mut g, x) = (self.floats(0)?, self.floats(1)?);
+        let channels = *self.shape(1)?.last().ok_or_else(|| self.misfit())?;
+        let (gamma, statistics) = (self.exactly(2, channels)?, self.exactly(3, 3 * channels)?);
+        self.ensure(g.len() == x.len())?;
+        if relu {
+            g = reference::elementwise::relu_backward(&self.exactly(4, x.len())?, &g);
+        }
+        let (mean, inv_std) = (&statistics[..channels], &statistics[channels..2 * channels]);
+        let gradients = reference::norm::backward(&x, &g, &gamma, mean, inv_std);
+        let pixels = x.len() / channels;
+        let steps = pixel_sum(chunk(pixels, channels));
+        // Per channel: the sums of |g| and of |g x'|.
+        let (mut sum, mut product) = (vec![0.0; channels], vec![0.0; channels]);
+        let normal = |i: usize| ((x[i] - mean[i % channels]) * inv_std[i % channels]).abs();
+        for (i, g) in g.iter().enumerate() {
+            sum[i % channels] += g.abs();
+            product[i % channels] += g.abs() * normal(i);
+        }
+        let values = gradients.into_iter().nth(k).ok_or_else(|| self.misfit())?;
+        Ok(match k {
+            0 => {
+                let size = |(i, g): (usize, &f64)| {
+                    let c = i % channels;
+                    (gamma[c] * inv_std[c]).abs() * (g.abs() + (sum[c] + normal(i) * product[c]) / pixels as f64)
+                };
+                let sizes: Vec<f64> = g.iter().enumerate().map(size).collect();
+                Expected::within(Bound::NormGradient, steps + 6.0, values, &sizes)
+            }
+            1 => Expected::within(Bound::NormGradient, steps + 3.0, values, &product),
+            _ => Expected::within(Bound::Sum, steps + 1.0, values, &sum),
+        })
+    }
+
+    fn linear(&self, part: Part) -> Result<Expected> {
+        let backward = |features: usize, x: &[f64], w: &[f64], g: &[f64]| reference::linear::backward(features, x, w, g);
+        match part {
+            Part::Output => {
+                let ([batch, features], [outputs, expected]) = (self.sizes(0)?, self.sizes(1)?);
+                self.ensure(features == expected && self.record.shape == [batch, outputs])?;
+                let (x, w, bias) = (self.floats(0)?, self.floats(1)?, self.exactly(2, outputs)?);
+                let values = reference::linear::forward(features, &x, &w, &bias);
+                let sizes = reference::linear::forward(features, &absolute(&x), &absolute(&w), &absolute(&bias));
+                // 32 products beside each other, then the 32 in five steps, and the bias.
+                Ok(Expected::within(Bound::Sum, features as f64 / 32.0 + 7.0, values, &sizes))
+            }
+            Part::Gradient(0) => {
+                let ([batch, outputs], [expected, features]) = (self.sizes(0)?, self.sizes(1)?);
+                self.ensure(outputs == expected && self.record.shape == [batch, features])?;
+                let (g, w, x) = (self.floats(0)?, self.floats(1)?, vec![0.0; batch * features]);
+                let [values, ..] = backward(features, &x, &w, &g);
+                let [sizes, ..] = backward(features, &x, &absolute(&w), &absolute(&g));
+                Ok(Expected::within(Bound::Sum, outputs as f64, values, &sizes))
+            }
+            Part::Gradient(1) => {
+                let ([batch, outputs], [expected, features]) = (self.sizes(0)?, self.sizes(1)?);
+                self.ensure(batch == expected && self.record.shape == [outputs, features])?;
+                let (g, x, w) = (self.floats(0)?, self.floats(1)?, vec![0.0; outputs * features]);
+                let [_, values, _] = backward(features, &x, &w, &g);
+                let [_, sizes, _] = backward(features, &absolute(&x), &w, &absolute(&g));
+                Ok(Expected::within(Bound::Sum, batch as f64, values, &sizes))
+            }
+            Part::Gradient(2) => {
+                let [batch, outputs] = self.sizes(0)?;
+                self.ensure(self.record.shape == [outputs])?;
+                let (g, x, w) = (self.floats(0)?, vec![0.0; batch], vec![0.0; outputs]);
+                let [_, _, values] = backward(1, &x, &w, &g);
+                let [_, _, sizes] = backward(1, &x, &w, &absolute(&g));
+                Ok(Expected::within(Bound::Sum, batch as f64, values, &sizes))
+            }
+            _ => Err(self.misfit()),
+        }
+    }
+}
+
+/// Mean and maximum over the channels of x, whose values have `before` roundings already: eight channels beside each other are
+/// summed, and then the eight; share and product round twice. The maximum is one of the values.
+fn channel_stats(shape: ReduceShape, values: Vec<f64>, x: &[f64], before: f64) -> Expected {
+    let (sizes, _) = reference::attention::channel_stats(shape, &absolute(x));
+    let steps = shape.channels as f64 / 8.0 + 6.0 + before;
+    let allowed = sizes.chunks(2).zip(values.chunks(2)).flat_map(|(sizes, values)| {
+        let of_maximum = before * U * values[1].abs();
+        [steps * U * sizes[0] + FLUSHED, if before > 0.0 { of_maximum + FLUSHED } else { 0.0 }]
+    });
+    let allowed = Allowed::Each(allowed.collect());
+    Expected { bound: Bound::Sum, values, allowed }
+}
+
+/// Pixels of a chunk of batch normalisation's sums.
+fn chunk(pixels: usize, channels: usize) -> usize {
+    pixels.min(NormShape { pixels, channels, relu: false }.chunk_pixels())
+}
+
+/// Roundings of a term of a sum over pixels: 16 are summed in registers, then their sum joins the others.
+fn pixel_sum(pixels: usize) -> f64 {
+    16.0_f64.min(pixels as f64) + (pixels as f64 / 16.0).ceil() + 1.0
+}
+
+/// The largest distance of a row's logit from its largest: the size of an exponential's argument. Below -87.3 the exponential is 0.
+fn spread(classes: usize, logits: &[f64]) -> f64 {
+    let of_row = |row: &[f64]| {
+        let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        row.iter().map(|logit| (largest - logit).min(100.0)).fold(0.0, f64::max)
+    };
+    logits.chunks(classes).map(of_row).fold(0.0, f64::max)
+}
+
+fn absolute(values: &[f64]) -> Vec<f64> {
+    values.iter().map(|value| value.abs()).collect()
+}
+
+fn squared(values: &[f64]) -> Vec<f64> {
+    values.iter().map(|value| value * value).collect()
+}
