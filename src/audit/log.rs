@@ -48,6 +48,10 @@ pub struct Header {
     pub label: Option<String>,
     /// Loss of the training step.
     pub loss: Option<f32>,
+    /// How long the run took without being recorded.
+    pub milliseconds: f64,
+    /// And recorded: hashed, summed up, drawn and written.
+    pub recorded_milliseconds: f64,
     /// Lines of `trace.jsonl`.
     pub operations: usize,
     /// SHA-256 of `trace.jsonl`.
@@ -393,6 +397,12 @@ impl TensorReader {
             begin.push(place.ok_or_else(cut_off)?.0);
         }
         Ok(TensorReader { path, file: Mutex::new(file), begin })
+    }
+
+    /// Where the tensor of a record begins in the file.
+    #[cfg(test)]
+    pub fn place(&self, number: usize) -> u64 {
+        self.begin[number]
     }
 
     /// The tensor of a record, as little-endian bytes.

@@ -3,7 +3,7 @@
   const details = JSON.parse(document.getElementById("details").textContent);
   const body = document.getElementById("operations").tBodies[0], rows = [...body.rows];
   const search = document.getElementById("search"), found = document.getElementById("found");
-  const texts = rows.map((row) => row.textContent.toLowerCase());
+  const texts = rows.map((row, n) => `${row.textContent} ${details[n].source}`.toLowerCase());
   const open = new Map();
   const close = (n) => { open.get(n)?.remove(); open.delete(n); };
   const filter = () => {
@@ -24,7 +24,7 @@
       button.addEventListener("click", () => go(input));
       inputs.append(button, " · ");
     });
-    cell.append(inputs, element("p", `Equation: ${JSON.stringify(about.equation)}`), element("p", `SHA-256 ${about.sha256}`));
+    cell.append(inputs, element("p", `Equation: ${about.source}; ${JSON.stringify(about.equation)}`), element("p", `SHA-256 ${about.sha256}`));
     if (about.png) {
       const picture = document.createElement("img");
       picture.src = about.png;

@@ -97,6 +97,7 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
         ("Loss", about.loss.map(|loss| format!("{loss:.6}")).unwrap_or_default()),
         ("Machine", format!("{}, {} threads", about.isa, about.threads)),
         ("Work", format!("{:.3} GFLOP in {:.1} ms", total(&|r| r.flops as f64) / 1e9, total(&|r| r.microseconds) / 1e3)),
+        ("Whole run", format!("{:.1} ms, recorded {:.1} ms", about.milliseconds, about.recorded_milliseconds)),
     ];
     let tag = if caveat == about.caveat { "" } else { "simulated" };
     let mut body = header(&format!("Trace of one {}", about.run), &caveat, tag, &facts);
@@ -110,6 +111,7 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
         .map(|(record, thumbnail)| {
             let mut detail = Map::from_iter([
                 ("inputs".to_owned(), json!(record.inputs)),
+                ("source".to_owned(), json!(record.source)),
                 ("sha256".to_owned(), json!(record.sha256)),
                 ("equation".to_owned(), json!(record.equation)),
             ]);
@@ -152,7 +154,7 @@ fn row(body: &mut String, record: &Record) {
         body,
         "<tr{odd}><td class=\"n\"><button>{}</button></td><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{shape}</td>\
          <td>{how}</td><td class=\"n\">{time}</td><td class=\"n\">{:.3}</td><td class=\"n\">{:.1}</td><td class=\"n\">{}</td>\
-         <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{} / {}</td><td class=\"source\">{}</td></tr>",
+         <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{} / {}</td></tr>",
         record.number,
         escape(&record.name),
         escape(&record.layer),
@@ -163,7 +165,6 @@ fn row(body: &mut String, record: &Record) {
         number(summary.mean),
         summary.nan,
         summary.infinite,
-        escape(&record.source),
     );
 }
 
@@ -185,9 +186,9 @@ mod tests {
     fn thumbnails_are_small_and_average() {
         let (rows, columns, channels) = (256, 64, 40);
         let values: Vec<f32> = (0..rows * columns * channels).map(|i| ((i / channels) % 2) as f32).collect();
-        let maps = Maps::new(&[2, rows, columns, channels], &[&values[..], &values].concat().clone());
-        assert!(maps.is_some(), "the first image of two is taken");
         let thumbnail = Maps::new(&[1, rows, columns, channels], &values).unwrap().thumbnail();
+        let two = [&values[..], &vec![0.5; values.len()]].concat();
+        assert_eq!(Maps::new(&[2, rows, columns, channels], &two).unwrap().thumbnail(), thumbnail, "the first image of two");
         let thumbnail = image::load_from_memory(&thumbnail).unwrap().to_luma8();
         assert_eq!((thumbnail.height(), thumbnail.width()), (2 * 65 - 1, 8 * 17 - 1));
         assert_eq!(thumbnail.get_pixel(3, 3).0, [0], "alternating columns average to a flat map");

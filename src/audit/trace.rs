@@ -100,47 +100,72 @@ fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder)
         probabilities: BTreeMap::new(),
         label: None,
         loss: None,
+        milliseconds: 0.0,
+        recorded_milliseconds: 0.0,
         operations: 0,
         operations_sha256: String::new(),
     };
-    let log = Log::create(folder, context.isa, options.pictures)?;
-    let log = Arc::new(Mutex::new(log));
-    let probabilities = match &options.train {
+    // The first pass packs the weights, so that times are those of the passes after it.
+    model.infer(&mut context, &input.pixels, shape)?;
+    let log = Arc::new(Mutex::new(Log::create(folder, context.isa, options.pictures)?));
+    let recorder = || Some(Box::new(Handle(log.clone())) as Box<dyn Recorder>);
+    let (logits, plain) = timed(|| model.infer(&mut context, &input.pixels, shape))?;
+    let probabilities = model.softmax(&logits).remove(0);
+    let (plain, recorded) = match &options.train {
         None => {
-            context.recorder = Some(Box::new(Handle(log.clone())));
-            let logits = model.infer(&mut context, &input.pixels, shape)?;
-            let start = Instant::now();
-            let probabilities = model.softmax(&logits).remove(0);
-            lock(&log).softmax(&probabilities, start.elapsed());
-            probabilities
+            context.recorder = recorder();
+            let (again, recorded) = timed(|| model.infer(&mut context, &input.pixels, shape))?;
+            same_bits([(&logits[..], &again[..])])?;
+            let (probabilities, time) = timed(|| Ok(model.softmax(&again).remove(0)))?;
+            lock(&log).softmax(&probabilities, time);
+            (plain, recorded)
         }
         Some(train) => {
-            let probabilities = model.softmax(&model.infer(&mut context, &input.pixels, shape)?).remove(0);
             let label = match &train.label {
                 None => metrics::predicted(&probabilities),
                 Some(label) => about.classes.iter().position(|class| class == label).ok_or_else(|| {
-                    Error::setting(
-                        format!("the model has no class `{label}`"),
-                        format!("choose one of {}", about.classes.join(", ")),
-                    )
+                    let remedy = format!("choose one of {}", about.classes.join(", "));
+                    Error::setting(format!("the model has no class `{label}`"), remedy)
                 })?,
             };
-            context.recorder = Some(Box::new(Handle(log.clone())));
-            let pass = model.differentiate(&mut context, &input.pixels, shape, &[label as u32])?;
+            let mut step = |recorder| {
+                context.recorder = recorder;
+                timed(|| model.differentiate(&mut context, &input.pixels, shape, &[label as u32]))
+            };
+            let ((expected, plain), (pass, recorded)) = (step(None)?, step(recorder())?);
+            let gradients = |id| Some((expected.gradients.get(id)?, pass.gradients.get(id)?));
+            same_bits(model.parameters().trained().into_iter().filter_map(gradients))?;
             (header.run, header.label, header.loss) =
                 ("training step".into(), Some(about.classes[label].clone()), Some(pass.loss));
-            let (adam, start) = (Adam::default(), Instant::now());
+            let adam = Adam::default();
             let mut moments = Moments::new(model.parameters());
-            moments.step(context.isa, &adam, model.parameters_mut(), &pass.gradients, train.learning_rate);
-            lock(&log).adam(&model, &adam, train.learning_rate, start.elapsed());
-            probabilities
+            let (isa, rate) = (context.isa, train.learning_rate);
+            let ((), time) = timed(|| Ok(moments.step(isa, &adam, model.parameters_mut(), &pass.gradients, rate)))?;
+            lock(&log).adam(&model, &adam, rate, time);
+            (plain, recorded)
         }
     };
+    (header.milliseconds, header.recorded_milliseconds) = (1e3 * plain.as_secs_f64(), 1e3 * recorded.as_secs_f64());
     header.probabilities = about.classes.into_iter().zip(probabilities).collect();
     context.recorder = None;
     let log = Arc::into_inner(log).expect("the recorder is gone, and no other has the log");
     let log = log.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok((header, log.finish()?))
+}
+
+/// What some work gives, and how long it took.
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+    let start = Instant::now();
+    work().map(|result| (result, start.elapsed()))
+}
+
+/// A trace is of the run that would have been without it, or it is none.
+fn same_bits<'a>(pairs: impl IntoIterator<Item = (&'a [f32], &'a [f32])>) -> Result<()> {
+    let same = |(a, b): (&[f32], &[f32])| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+    if pairs.into_iter().all(same) {
+        return Ok(());
+    }
+    Err(Error::failed("the recorded run has other bits than the one before it", "check the machine's memory, and report it"))
 }
 
 /// The log as a tape sees it.
@@ -567,4 +592,197 @@ fn flops(op: &Op, results: usize, read: usize) -> u64 {
         _ => 0,
     };
     flops as u64
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::autograd::{Kind, Mode, Parameters, Tape};
+    use crate::data::phantom;
+    use crate::data::views::Preprocessing;
+    use crate::models::Metadata;
+    use crate::tensor::Tensor;
+    use osteon_kernels::par::Pool;
+
+    pub fn study() -> Study {
+        let patient = phantom::simulate(&phantom::PhantomOptions::default(), 3);
+        Study { anterior: Some(patient.anterior), posterior: Some(patient.posterior), sources: Vec::new() }
+    }
+
+    /// A model whose batch normalisations do something, so that nothing is verified for zeros and ones alone.
+    pub fn model(folder: &Path, architecture: &str, spatial_norm: bool) -> PathBuf {
+        let classes = ["a", "b", "c"].map(str::to_owned);
+        let mut metadata = Metadata::new(architecture, &classes, [64, 40], Preprocessing::default());
+        metadata.attention.spatial_norm = spatial_norm;
+        let mut model = Model::initialised(metadata, 4).unwrap();
+        let small: Vec<ParameterId> =
+            model.parameters().iter().filter(|(_, parameter)| parameter.value.shape().len() == 1).map(|(id, _)| id).collect();
+        for id in small {
+            model
+                .parameters_mut()
+                .values_mut(id)
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, x)| *x += 0.01 * ((i * 7 + id.index()) % 13) as f32);
+        }
+        let path = folder.join(format!("{architecture}-{spatial_norm}.safetensors"));
+        model.save(&path).unwrap();
+        path
+    }
+
+    pub fn step() -> TraceOptions {
+        TraceOptions { train: Some(TrainOptions { label: None, learning_rate: 0.01 }), ..TraceOptions::default() }
+    }
+
+    /// What a recorder hears, as bits: nothing of it may depend on threads.
+    #[test]
+    fn recording_changes_no_bit_and_hears_the_same_on_any_number_of_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = Model::load(model(folder.path(), "inrac", false)).unwrap();
+        let images: Vec<f32> = (0..2 * 65 * 40).map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0).collect();
+        let run = |threads: usize, record: bool| {
+            Pool::new(threads).unwrap().run(|| {
+                let folder = Folder(folder.path().to_owned());
+                let mut context = Context::default();
+                let log = Arc::new(Mutex::new(Log::create(&folder, context.isa, false).unwrap()));
+                if record {
+                    context.recorder = Some(Box::new(Handle(log.clone())));
+                }
+                let logits = model.infer(&mut context, &images, [2, 65, 40]).unwrap();
+                let pass = model.differentiate(&mut context, &images, [2, 65, 40], &[1, 2]).unwrap();
+                let gradients = model.parameters().trained().into_iter().map(|id| pass.gradients.get(id).unwrap().to_vec());
+                let statistics = pass.statistics.iter().map(|(_, values)| values.to_vec());
+                let all = [logits, vec![pass.loss]].into_iter().chain(gradients).chain(statistics);
+                let bits: Vec<u32> = all.flatten().map(f32::to_bits).collect();
+                let hashes: Vec<_> =
+                    lock(&log).records.iter().map(|record| (record.name.clone(), record.sha256.clone())).collect();
+                (bits, hashes)
+            })
+        };
+        let (plain, nothing) = run(2, false);
+        assert!(nothing.is_empty());
+        let (_, first) = run(1, true);
+        assert!(first.len() > 1300, "{} records of an inference and a training pass", first.len());
+        for threads in [1, 2, 3] {
+            let (bits, hashes) = run(threads, true);
+            assert!(bits == plain, "recorded on {threads} threads, other bits");
+            assert!(hashes == first, "recorded on {threads} threads, other hashes");
+        }
+    }
+
+    #[test]
+    fn every_operation_of_the_plan_is_recorded_once_with_all_that_it_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = model(folder.path(), "inrac", false);
+        let output = folder.path().join("trace");
+        let header = trace(&path, &study(), &step(), &output).unwrap();
+        let (read, records) = Folder(output.clone()).read().unwrap();
+        assert_eq!(read, header);
+        let model = Model::load(&path).unwrap();
+        let planned = model.layers([64, 40]).unwrap();
+        // A plan is of a network as it predicts.
+        let name = |op: &Op| op.name().replace(", running statistics", "");
+        let forward: Vec<(String, String)> = planned.iter().map(|layer| (layer.name.clone(), name(&layer.op))).collect();
+        let is_step = |record: &&Record| {
+            record.part == Part::Output
+                && !matches!(record.equation, Equation::Given | Equation::RunningMean { .. } | Equation::RunningVariance { .. })
+        };
+        let loss = records.iter().position(|record| record.equation == Equation::CrossEntropy).unwrap();
+        let recorded = records[..loss - 1].iter().filter(is_step).map(|record| (record.layer.clone(), record.name.clone()));
+        let recorded: Vec<(String, String)> = recorded.collect();
+        assert!(recorded == forward, "{:?}", recorded.iter().zip(&forward).find(|(recorded, planned)| recorded != planned));
+        // Every trained parameter has a gradient and a step, every running statistic a move.
+        let count = |wanted: &dyn Fn(&Equation) -> bool| records.iter().filter(|record| wanted(&record.equation)).count();
+        let trained = model.parameters().trained().len();
+        assert_eq!(count(&|equation| matches!(equation, Equation::Adam { .. })), trained);
+        let moved = count(&|equation| matches!(equation, Equation::RunningMean { .. } | Equation::RunningVariance { .. }));
+        assert_eq!(moved, model.parameters().iter().len() - trained);
+        assert_eq!(records.iter().filter(|record| record.name == "parameter").count(), model.parameters().iter().len());
+        // What nothing reads is what a step is for.
+        let mut read = vec![false; records.len()];
+        records.iter().flat_map(|record| &record.inputs).for_each(|&input| read[input] = true);
+        for record in records.iter().filter(|record| !read[record.number]) {
+            let last = matches!(
+                record.equation,
+                Equation::Adam { .. } | Equation::RunningMean { .. } | Equation::RunningVariance { .. } | Equation::CrossEntropy
+            );
+            assert!(last, "nothing reads {} ({} of {})", record.number, record.name, record.layer);
+        }
+        assert!(header.loss.is_some_and(|loss| loss > 0.0) && header.label.is_some());
+        let page = fs::read_to_string(output.join(Folder::PAGE)).unwrap();
+        assert!(page.contains(DISCLAIMER) && page.contains("layer4.1.conv2") && page.contains("data:image/png;base64"));
+    }
+
+    /// Operations that no network traces: recorded from a tape, and their numbers are right.
+    #[test]
+    fn a_frozen_tape_is_recorded_and_verifies() {
+        let folder = Folder(tempfile::tempdir().unwrap().keep());
+        let mut parameters = Parameters::new();
+        let vector = |parameters: &mut Parameters, name: &str, first: f32| {
+            let values = (0..6).map(|i| first + 0.3 * i as f32).collect();
+            parameters.add(name, Kind::Plain, Tensor::new([6], values))
+        };
+        let ids = ["gamma", "beta", "mean", "variance"]
+            .map(|name| vector(&mut parameters, name, if name == "beta" { -0.7 } else { 0.2 }));
+        let mut context = Context::default();
+        let log = Arc::new(Mutex::new(Log::create(&folder, context.isa, true).unwrap()));
+        context.recorder = Some(Box::new(Handle(log.clone())));
+        let mut tape = Tape::new(Mode::Frozen, &parameters, &mut context);
+        let values: Vec<f32> = (0..2 * 9 * 7 * 6).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+        let x = tape.input([2, 9, 7, 6], &values, true).unwrap();
+        let twice = tape.share(&x);
+        let sum = tape.add(x, twice).unwrap();
+        let normal = tape.batch_norm(sum, [ids[0], ids[1]], [ids[2], ids[3]], 1e-5, 0.1, true).unwrap();
+        let pooled = tape.average_pool(normal, [3, 3], [2, 2], [1, 1]).unwrap();
+        let len = tape.shape(&pooled).len();
+        let seed: Vec<f32> = (0..len).map(|i| (i * 13 % 17) as f32 / 8.0 - 1.0).collect();
+        tape.backward(pooled, &seed).unwrap();
+        drop(tape);
+        context.recorder = None;
+        let log = Arc::into_inner(log).unwrap().into_inner().unwrap().finish().unwrap();
+        let mut header: Header = serde_json::from_value(serde_json::json!({
+            "format": FORMAT, "version": "", "caveat": "", "run": "", "model": "", "model_sha256": "", "architecture": "",
+            "trained_on": "", "scan": {}, "input_size": [9, 7], "isa": "", "threads": 1, "probabilities": {}, "label": null,
+            "loss": null, "milliseconds": 0.0, "recorded_milliseconds": 0.0, "operations": 0, "operations_sha256": ""
+        }))
+        .unwrap();
+        folder.write(&mut header, &log.records).unwrap();
+        let (_, verdicts) = super::super::verify(&folder.0, None, &|_, _| ()).unwrap();
+        let names: Vec<&str> = verdicts.iter().map(|verdict| &*verdict.name).collect();
+        for name in [
+            "average pool backward: gradient of x",
+            "batch norm, running statistics, relu backward: gradient of x",
+            "add gradients",
+        ] {
+            assert!(names.contains(&name), "{name} in {names:?}");
+        }
+        for verdict in &verdicts {
+            assert!(verdict.holds(), "{verdict:?}");
+        }
+        assert!(folder.file(Folder::PICTURES).join(page::picture_name(0)).is_file());
+        fs::remove_dir_all(&folder.0).unwrap();
+    }
+
+    #[test]
+    fn what_is_there_stays_and_what_fails_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = model(folder.path(), "plain-26", false);
+        let output = folder.path().join("trace");
+        fs::create_dir(&output).unwrap();
+        fs::write(output.join("precious"), b"x").unwrap();
+        let refusal = trace(&path, &study(), &TraceOptions::default(), &output).unwrap_err().to_string();
+        assert!(refusal.contains("exists already"), "{refusal}");
+        assert_eq!(fs::read(output.join("precious")).unwrap(), b"x");
+        let output = folder.path().join("other");
+        let small = TraceOptions { input_size: Some([31, 32]), ..TraceOptions::default() };
+        let one_pixel = TraceOptions { input_size: Some([32, 32]), ..step() };
+        let mut stranger = step();
+        stranger.train.as_mut().unwrap().label = Some("d".into());
+        for (options, part) in [(small, "at least 32"), (one_pixel, "one pixel"), (stranger, "no class `d`")] {
+            let error = trace(&path, &study(), &options, &output).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
 }

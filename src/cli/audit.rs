@@ -109,6 +109,10 @@ impl Trace {
             header.operations,
             probabilities.collect::<Vec<_>>().join(", ")
         ))?;
+        terminal.line(format_args!(
+            "{:.1} ms without recording, {:.1} ms with it, the same bits",
+            header.milliseconds, header.recorded_milliseconds
+        ))?;
         terminal.line(self.output.join("index.html").display())
     }
 }
