@@ -94,6 +94,16 @@ fn traces_verify() {
 }
 
 #[test]
+fn the_portable_instruction_set_verifies_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, more) in [("trace", &["--isa", "portable"][..]), ("step", &["--isa", "portable", "--train"])] {
+        let trace = folder.path().join(kind);
+        succeeds(SHARED.trace(2, &trace, more));
+        assert!(succeeds(verify(&trace, &[])).contains("on portable"));
+    }
+}
+
+#[test]
 fn a_line_says_all_that_is_promised() {
     for record in lines(&SHARED.path("trace")).into_iter().chain(lines(&SHARED.path("step"))) {
         for key in "number name layer source inputs shape algorithm isa flops bytes microseconds min max mean nan infinite sha256"

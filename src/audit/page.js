@@ -19,10 +19,10 @@
   const show = (n) => {
     const about = details[n], cell = document.createElement("td"), row = document.createElement("tr");
     const inputs = element("p", about.inputs.length ? "Inputs: " : "No inputs.");
-    about.inputs.forEach((input) => {
+    about.inputs.forEach((input, at) => {
       const button = element("button", `${input} ${rows[input].cells[1].textContent} ${rows[input].cells[2].textContent}`);
       button.addEventListener("click", () => go(input));
-      inputs.append(button, " · ");
+      inputs.append(at ? " · " : "", button);
     });
     cell.append(inputs, element("p", `Equation: ${about.source}; ${JSON.stringify(about.equation)}`), element("p", `SHA-256 ${about.sha256}`));
     if (about.png) {

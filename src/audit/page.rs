@@ -141,7 +141,7 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
 }
 
 fn row(body: &mut String, record: &Record) {
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4e}"));
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3e}"));
     let shape = record.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
     let how = record.algorithm.iter().chain(&record.isa).map(String::as_str).collect::<Vec<_>>().join(", ");
     let time = match record.computed_with {

@@ -15,6 +15,7 @@ use crate::{Error, Result, files, metrics};
 use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
 use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -140,8 +141,9 @@ fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder)
             let adam = Adam::default();
             let mut moments = Moments::new(model.parameters());
             let (isa, rate) = (context.isa, train.learning_rate);
-            let ((), time) = timed(|| Ok(moments.step(isa, &adam, model.parameters_mut(), &pass.gradients, rate)))?;
-            lock(&log).adam(&model, &adam, rate, time);
+            let start = Instant::now();
+            moments.step(isa, &adam, model.parameters_mut(), &pass.gradients, rate);
+            lock(&log).adam(&model, &adam, rate, start.elapsed());
             (plain, recorded)
         }
     };
@@ -482,10 +484,9 @@ impl Log {
                 },
                 gradient,
             );
-            if self.gradients.contains_key(&slot) {
-                self.waiting.entry(slot).or_default().push(number);
-            } else {
-                self.gradients.insert(slot, number);
+            match self.gradients.entry(slot) {
+                Entry::Vacant(vacant) => drop(vacant.insert_entry(number)),
+                Entry::Occupied(_) => self.waiting.entry(slot).or_default().push(number),
             }
         }
     }

@@ -143,7 +143,7 @@ fn verify(terminal: &Terminal, trace: &Path, operation: Option<usize>) -> Result
         ))?;
         let worst = kinds.entry(verdict.bound).or_insert((0, verdict));
         worst.0 += 1;
-        if !(verdict.share() <= worst.1.share()) {
+        if verdict.share() > worst.1.share() {
             worst.1 = verdict;
         }
     }
