@@ -8,7 +8,7 @@ mod verify;
 
 pub use log::Header;
 pub use trace::{TraceOptions, TrainOptions, trace};
-pub use verify::{Verdict, verify};
+pub use verify::{Bound, Verdict, verify};
 
 use crate::models::Model;
 use crate::tensor::Context;

@@ -3,7 +3,7 @@
 use super::predict::model_path;
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
-use crate::audit::{self, TraceOptions, TrainOptions, Verdict};
+use crate::audit::{self, Bound, TraceOptions, TrainOptions, Verdict};
 use crate::data::Size;
 use crate::{Error, Result};
 use clap::Subcommand;
@@ -117,7 +117,7 @@ impl Trace {
     }
 }
 
-/// A line an operation, then a line a bound with the operation that came nearest to it.
+/// A line an operation, then a line a kind of operation with the one that came nearest to its bound.
 fn verify(terminal: &Terminal, trace: &Path, operation: Option<usize>) -> Result<()> {
     let progress = OnceLock::new();
     let begin = |total| terminal.progress("operations", total);
@@ -141,21 +141,17 @@ fn verify(terminal: &Terminal, trace: &Path, operation: Option<usize>) -> Result
             verdict.layer,
             verdict.name,
         ))?;
-        let worst = kinds.entry(verdict.bound).or_insert((0, verdict));
+        let worst = kinds.entry((verdict.bound, &*verdict.name)).or_insert((0, verdict));
         worst.0 += 1;
         if verdict.share() > worst.1.share() {
             worst.1 = verdict;
         }
     }
     terminal.line("")?;
-    for (bound, (count, worst)) in kinds {
-        terminal.line(format_args!(
-            "{:<17}  {count:5} operations, the nearest {} with {:.1e} of {:.1e} allowed",
-            bound.name(),
-            worst.number,
-            worst.error,
-            worst.allowed
-        ))?;
+    terminal.line("nearest to its bound, of each kind of operation\n    #  error     allowed   bound              operations")?;
+    for ((bound, name), (count, worst)) in kinds.into_iter().filter(|((bound, _), _)| *bound != Bound::Recorded) {
+        let Verdict { number, error, allowed, .. } = worst;
+        terminal.line(format_args!("{number:5}  {error:<8.1e}  {allowed:<8.1e}  {:<17}  {count} x {name}", bound.name()))?;
     }
     let failed: Vec<String> = verdicts.iter().filter(|verdict| !verdict.holds()).map(|v| v.number.to_string()).collect();
     match &failed[..] {
