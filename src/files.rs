@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind::NotFound, Read, Write};
 use std::path::Path;
 
 /// Writes `bytes` to `path`. On any failure what stood there before is unchanged.
@@ -13,12 +13,22 @@ pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
 
 /// [`write`] of bytes that are not in one piece.
 pub fn write_parts(path: impl AsRef<Path>, parts: &[&[u8]]) -> Result<()> {
-    let path = path.as_ref();
+    put(path.as_ref(), None, parts)
+}
+
+/// As [`write_parts`]; what stood at `path` is afterwards at `previous`, in the same folder. Whenever the process or the machine
+/// dies, one of the two is whole.
+pub fn write_keeping(path: impl AsRef<Path>, previous: impl AsRef<Path>, parts: &[&[u8]]) -> Result<()> {
+    put(path.as_ref(), Some(previous.as_ref()), parts)
+}
+
+fn put(path: &Path, previous: Option<&Path>, parts: &[&[u8]]) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}{TEMPORARY}", std::process::id()));
     let temporary = path.with_file_name(name);
     let written = File::create(&temporary)
         .and_then(|mut file| parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| file.sync_all()))
+        .and_then(|()| previous.map_or(Ok(()), |previous| keep(path, previous)))
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| flush_folder(path));
     written.map_err(|error| {
@@ -28,17 +38,51 @@ pub fn write_parts(path: impl AsRef<Path>, parts: &[&[u8]]) -> Result<()> {
     })
 }
 
+/// What the names of unfinished files end with.
+const TEMPORARY: &str = ".tmp";
+
+/// Gives what stands at `path`, if anything, the name `previous` as well, or, on file systems where a file has one name only, instead.
+fn keep(path: &Path, previous: &Path) -> io::Result<()> {
+    let absent_is_fine = |result: io::Result<()>| result.or_else(|e| if e.kind() == NotFound { Ok(()) } else { Err(e) });
+    if !path.try_exists()? {
+        return Ok(());
+    }
+    absent_is_fine(fs::remove_file(previous))?;
+    fs::hard_link(path, previous).or_else(|_| fs::rename(path, previous))
+}
+
+/// Removes what a process that was killed while it wrote the file `path` has left: `path.PROCESS.tmp`.
+pub fn remove_unfinished(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let (folder, name) = (folder_of(path), path.file_name().unwrap_or_default().to_string_lossy());
+    let is_unfinished = |other: &str| {
+        let process = other.strip_prefix(&*name).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(TEMPORARY));
+        process.is_some_and(|process| !process.is_empty() && process.bytes().all(|digit| digit.is_ascii_digit()))
+    };
+    for entry in fs::read_dir(folder).map_err(|error| Error::io(folder, "read", &error))? {
+        let file = entry.map_err(|error| Error::io(folder, "read", &error))?;
+        if file.file_name().to_str().is_some_and(is_unfinished) {
+            fs::remove_file(file.path()).map_err(|error| Error::io(file.path(), "removed", &error))?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives a file another name in its folder, in place of what has that name.
 pub fn rename(path: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     fs::rename(path, to).and_then(|()| flush_folder(path)).map_err(|error| Error::io(path, "renamed", &error))
 }
 
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes the names in a file's folder last, where the system has folders that can be flushed.
-fn flush_folder(path: &Path) -> std::io::Result<()> {
+fn flush_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
+        File::open(folder_of(path))?.sync_all()?;
     }
     Ok(())
 }
@@ -73,4 +117,62 @@ pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>> {
 /// SHA-256, in hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_one_before_is_kept_also_after_every_way_to_die() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, previous] = ["now", "before"].map(|name| folder.path().join(name));
+        let put = |content: &[u8]| write_keeping(&path, &previous, &[content, b"!"]).unwrap();
+        let content = || [&path, &previous].map(|path| fs::read_to_string(path).unwrap_or_default());
+        put(b"1");
+        assert_eq!(content(), ["1!", ""]);
+        put(b"2");
+        put(b"3");
+        assert_eq!(content(), ["3!", "2!"]);
+        // Died when both names were the same file's, and where only one of them was there.
+        fs::remove_file(&previous).unwrap();
+        fs::hard_link(&path, &previous).unwrap();
+        put(b"4");
+        assert_eq!(content(), ["4!", "3!"]);
+        fs::remove_file(&path).unwrap();
+        put(b"5");
+        assert_eq!(content(), ["5!", "3!"]);
+        assert_eq!(names(folder.path()), ["before", "now"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_everything_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, previous] = ["now", "before"].map(|name| folder.path().join(name));
+        // A folder cannot be replaced by a file.
+        fs::create_dir_all(path.join("inner")).unwrap();
+        assert!(write(&path, b"x").unwrap_err().to_string().contains("now: cannot be written"));
+        assert_eq!(names(folder.path()), ["now"]);
+        fs::write(&previous, "old").unwrap();
+        assert!(write_keeping(folder.path().join("no/now"), &previous, &[b"x"]).is_err());
+        assert_eq!(fs::read_to_string(&previous).unwrap(), "old");
+    }
+
+    #[test]
+    fn only_what_this_program_left_unfinished_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let stays = ["now", "now..tmp", "now.1.tmp.old", "now.12x.tmp", "now.old.tmp", "then.1.tmp"];
+        for name in stays.iter().chain(&["now.1.tmp", "now.4242.tmp"]) {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_unfinished(folder.path().join("now")).unwrap();
+        assert_eq!(names(folder.path()), stays);
+    }
 }

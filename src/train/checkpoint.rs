@@ -106,45 +106,55 @@ pub(super) struct Progress {
 pub(super) fn write(folder: &RunFolder, trainer: &Trainer, state: &State) -> Result<()> {
     let metadata = BTreeMap::from([("state".to_owned(), serde_json::to_string(state).expect("plain values are JSON"))]);
     let body = archive::to_bytes(&metadata, &trainer.tensors());
-    let path = folder.file(RunFolder::CHECKPOINT);
-    if path.exists() {
-        files::rename(&path, folder.file(RunFolder::PREVIOUS_CHECKPOINT))?;
-    }
-    files::write_parts(path, &[MAGIC, &Sha256::digest(&body), &body])
+    let [path, previous] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].map(|name| folder.file(name));
+    files::write_keeping(path, previous, &[MAGIC, &Sha256::digest(&body), &body])
 }
 
 /// The newest checkpoint of a run that is whole, and what was wrong with the newer one if it is the older.
 ///
 /// # Errors
-/// None is there, or none is whole.
+/// None is there, none is whole, or one that may be whole cannot be read.
 pub(super) fn read(folder: &RunFolder) -> Result<(Archive, State, Option<Error>)> {
-    let newest = folder.file(RunFolder::CHECKPOINT);
-    let older = folder.file(RunFolder::PREVIOUS_CHECKPOINT);
-    match (read_file(&newest), older.exists()) {
-        (Ok((archive, state)), _) => Ok((archive, state, None)),
-        (Err(error), true) => {
-            let (archive, state) = read_file(&older)?;
-            Ok((archive, state, Some(error)))
+    let [newest, older] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].map(|name| folder.file(name));
+    let problem = if newest.exists() || !older.exists() {
+        match parse(&newest, &files::read(&newest)?) {
+            Ok((archive, state)) => return Ok((archive, state, None)),
+            Err(problem) => problem,
         }
-        (Err(error), false) => Err(error),
+    } else {
+        "is missing".to_owned()
+    };
+    let refused = |problem: String| Error::file(&newest, problem, "start the run anew with --force");
+    if !older.exists() {
+        return Err(refused(problem));
+    }
+    match parse(&older, &files::read(&older)?) {
+        Ok((archive, state)) => Ok((archive, state, Some(Error::file(&newest, problem, "the one before it is used")))),
+        Err(older) => Err(refused(format!("{problem}, and {} {older}", RunFolder::PREVIOUS_CHECKPOINT))),
     }
 }
 
-fn read_file(path: &Path) -> Result<(Archive, State)> {
-    let bytes = files::read(path)?;
-    let broken = |problem: &str| Error::file(path, problem, "start the run anew with --force");
+/// Makes the older checkpoint the newest, in place of one that [`read`] could not use: the next [`write`] must not keep that one.
+///
+/// # Errors
+/// It cannot be renamed.
+pub(super) fn discard_newest(folder: &RunFolder) -> Result<()> {
+    files::rename(folder.file(RunFolder::PREVIOUS_CHECKPOINT), folder.file(RunFolder::CHECKPOINT))
+}
+
+/// What a checkpoint of these bytes holds, or what is wrong with it.
+fn parse(path: &Path, bytes: &[u8]) -> Result<(Archive, State), String> {
     let Some((head, body)) = bytes.split_at_checked(MAGIC.len() + DIGEST).filter(|(head, _)| head.starts_with(MAGIC)) else {
-        return Err(broken("is not a checkpoint"));
+        return Err("is not a checkpoint, or is cut off".to_owned());
     };
     if head[MAGIC.len()..] != Sha256::digest(body)[..] {
-        return Err(broken("is damaged or cut off: its checksum is not that of its contents"));
+        return Err("is damaged or cut off: its checksum is not that of its contents".to_owned());
     }
-    let archive = Archive::from_bytes(path, body.to_vec())?;
-    let text = archive.metadata().get("state").ok_or_else(|| broken("has no state"))?;
-    let state: State =
-        serde_json::from_str(text).map_err(|error| broken(&format!("has a state that cannot be used ({error})")))?;
+    let archive = Archive::from_bytes(path, body.to_vec()).map_err(|error| error.to_string())?;
+    let text = archive.metadata().get("state").ok_or("has no state")?;
+    let state: State = serde_json::from_str(text).map_err(|error| format!("has a state that cannot be used ({error})"))?;
     if state.format_version != FORMAT_VERSION {
-        return Err(broken(&format!("has version {}, and this program reads {FORMAT_VERSION}", state.format_version)));
+        return Err(format!("has version {}, and this program reads {FORMAT_VERSION}", state.format_version));
     }
     Ok((archive, state))
 }

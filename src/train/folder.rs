@@ -21,6 +21,8 @@ impl RunFolder {
     pub const CHECKPOINT: &str = "checkpoint";
     /// The one before, kept until the next is whole.
     pub const PREVIOUS_CHECKPOINT: &str = "checkpoint.previous";
+    /// What the run is: [`RunRecord`](super::RunRecord).
+    pub const RECORD: &str = "run.json";
     /// Which study trained and which tests.
     pub const SPLIT: &str = "split.csv";
     /// Scores of an evaluation.
@@ -29,6 +31,17 @@ impl RunFolder {
     pub const PATIENTS: &str = "patients.csv";
     /// An evaluation's page.
     pub const REPORT: &str = "report.html";
+    /// All that training writes.
+    const OWN: [&str; 8] = [
+        Self::MODEL,
+        Self::CONFIG,
+        Self::RECORD,
+        Self::METRICS,
+        Self::CURVES,
+        Self::SPLIT,
+        Self::CHECKPOINT,
+        Self::PREVIOUS_CHECKPOINT,
+    ];
     const CONFUSION: [&str; 2] = ["confusion.png", "confusion.svg"];
     const ROC: [&str; 2] = ["roc.png", "roc.svg"];
 
@@ -41,29 +54,33 @@ impl RunFolder {
         if path.exists() && !path.is_dir() {
             return Err(Error::file(path, "is a file, not a folder", "choose another output folder"));
         }
-        let own =
-            [Self::MODEL, Self::CONFIG, Self::METRICS, Self::CURVES, Self::SPLIT, Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT];
-        if !force && own.iter().any(|name| folder.file(name).exists()) {
+        if !force && Self::OWN.iter().any(|name| folder.file(name).exists()) {
             return Err(Error::file(path, "has a run in it", "choose another output folder, or replace the run with --force"));
         }
         files::create_folder(path)?;
         let evaluation = [Self::SCORES, Self::PATIENTS, Self::REPORT].into_iter().chain(Self::CONFUSION).chain(Self::ROC);
-        for stale in own.into_iter().chain(evaluation).map(|name| folder.file(name)).filter(|file| force && file.exists()) {
+        for stale in Self::OWN.into_iter().chain(evaluation).map(|name| folder.file(name)).filter(|file| force && file.exists()) {
             fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
         }
+        folder.remove_unfinished()?;
         Ok(folder)
     }
 
-    /// The folder of a run that was interrupted.
+    /// The folder of a run that was interrupted. What a killed process has left half written is removed.
     ///
     /// # Errors
-    /// There is no checkpoint in it.
+    /// There is no checkpoint in it, or it cannot be written.
     pub fn resume(path: &Path) -> Result<Self> {
         let folder = RunFolder(path.to_owned());
         if [Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT].iter().any(|name| folder.file(name).is_file()) {
+            folder.remove_unfinished()?;
             return Ok(folder);
         }
         Err(Error::file(path, "has no checkpoint to resume from", "give the --output folder of an interrupted run"))
+    }
+
+    fn remove_unfinished(&self) -> Result<()> {
+        Self::OWN.iter().try_for_each(|name| files::remove_unfinished(self.file(name)))
     }
 
     /// The folder of a run that trained at least one epoch.
@@ -110,7 +127,9 @@ mod tests {
         assert!(refusal.contains("run in it") && refusal.contains("--force"), "{refusal}");
         assert!(folder.file(RunFolder::MODEL).exists());
 
+        files::write(folder.file("checkpoint.77.tmp"), b"x").unwrap();
         RunFolder::create(&path, true).unwrap();
+        assert!(!folder.file("checkpoint.77.tmp").exists());
         assert!(!folder.file(RunFolder::MODEL).exists() && !folder.file(RunFolder::REPORT).exists());
         assert!(folder.file("notes.txt").exists());
     }

@@ -10,6 +10,7 @@ use crate::models::{Metadata, Model, Trainer};
 use crate::predict::{self, Judged};
 use crate::report::{self, EpochRow};
 use crate::{Error, Result, files};
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path;
 use std::time::{Duration, Instant};
@@ -122,7 +123,7 @@ struct Session<'a> {
     test: Loader,
     state: State,
     /// When the last checkpoint was written.
-    saved: Instant,
+    saved: Cell<Instant>,
 }
 
 type Watch<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
@@ -153,7 +154,7 @@ impl<'a> Session<'a> {
         let inputs = manifest.hashes()?;
         let trainer = Trainer::new(model, settings.adam());
         let state = State::new(settings, inputs);
-        let session = Session { settings, folder, trainer, training, test, state, saved: Instant::now() };
+        let session = Session { settings, folder, trainer, training, test, state, saved: Cell::new(Instant::now()) };
         Ok((session, split))
     }
 
@@ -170,22 +171,29 @@ impl<'a> Session<'a> {
         let (archive, state, problem) = checkpoint::read(self.folder)?;
         state.check(self.settings, &self.state.inputs, archive.path())?;
         self.trainer.restore(&archive, state.adam_steps)?;
-        self.state = state;
+        if problem.is_some() {
+            checkpoint::discard_newest(self.folder)?;
+        }
+        self.state = State { settings: self.state.settings.clone(), ..state };
         Ok(problem)
     }
 
-    fn checkpoint(&mut self) -> Result<()> {
-        self.state.adam_steps = self.trainer.steps();
+    fn checkpoint(&self) -> Result<()> {
         checkpoint::write(self.folder, &self.trainer, &self.state)?;
-        self.saved = Instant::now();
+        self.saved.set(Instant::now());
         Ok(())
+    }
+
+    /// A checkpoint, if the last one is as old as the settings allow.
+    fn checkpoint_in_time(&self) -> Result<()> {
+        let pause = Duration::from_secs_f64((60.0 * self.settings.checkpoint_minutes).min(1e9));
+        if self.saved.get().elapsed() >= pause { self.checkpoint() } else { Ok(()) }
     }
 
     /// The rest of the epoch under way, and the measurement that is due.
     fn epoch(&mut self, watch: Watch) -> Result<()> {
         let number = self.state.epochs.len() + 1;
         let (schedule, steps) = (self.settings.schedule(), self.training.batches());
-        let pause = Duration::from_secs_f64((60.0 * self.settings.checkpoint_minutes).min(1e9));
         let before = self.state.under_way.seconds;
         let start = Instant::now();
         for batch in self.training.epoch_from(number as u64, self.state.under_way.steps) {
@@ -200,9 +208,8 @@ impl<'a> Session<'a> {
             sums.correct += step.correct;
             sums.norm += step.gradient_norm;
             sums.seconds = before + start.elapsed().as_secs_f64();
-            if self.saved.elapsed() >= pause {
-                self.checkpoint()?;
-            }
+            self.state.adam_steps = self.trainer.steps();
+            self.checkpoint_in_time()?;
             tell(watch, Event::Step { done: done + 1, epoch: number, loss: step.loss })?;
         }
         let sums = self.state.under_way;
@@ -226,6 +233,7 @@ impl<'a> Session<'a> {
                     let batch = batch?;
                     tell(watch, Event::Test { done: 0, of: self.test.studies() })?;
                     self.trainer.measure_statistics(i, &batch.images, batch.labels.len())?;
+                    self.checkpoint_in_time()?; // statistics that are half measured are measured anew
                 }
             }
             self.measure(&mut epoch, watch)?;
@@ -240,7 +248,10 @@ impl<'a> Session<'a> {
     /// Fills in the test columns.
     fn measure(&self, epoch: &mut Epoch, watch: Watch) -> Result<()> {
         let model = self.trainer.model();
-        let judged = predict::judge(model, &self.test, &mut |done| tell(watch, Event::Test { done, of: self.test.studies() }))?;
+        let judged = predict::judge(model, &self.test, &mut |done| {
+            self.checkpoint_in_time()?;
+            tell(watch, Event::Test { done, of: self.test.studies() })
+        })?;
         let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
         let probabilities: Vec<Vec<f32>> = judged.iter().map(|judged| judged.probabilities.clone()).collect();
         let scores = Scores::new(&model.metadata().classes, &truths, &probabilities)?;
