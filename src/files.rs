@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind::NotFound, Read, Write};
 use std::path::Path;
 
@@ -85,6 +85,25 @@ fn flush_folder(path: &Path) -> io::Result<()> {
         File::open(folder_of(path))?.sync_all()?;
     }
     Ok(())
+}
+
+/// Keeps other processes that ask for the same from a folder, until what is returned is dropped or this process ends in whatever
+/// way. `None` where the system has no such locks.
+///
+/// # Errors
+/// Another has it.
+pub fn hold_folder(path: &Path) -> Result<Option<File>> {
+    if !cfg!(unix) {
+        return Ok(None);
+    }
+    let folder = File::open(path).map_err(|error| Error::io(path, "opened", &error))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::file(path, "is in use: another training run writes to it", "wait for its end, or choose another folder"))
+        }
+        Err(TryLockError::Error(_)) => Ok(None), // a network drive without locks
+    }
 }
 
 /// Creates a folder and those above it.

@@ -10,6 +10,10 @@ pub use log::Header;
 pub use trace::{TraceOptions, TrainOptions, trace};
 pub use verify::{Bound, Verdict, verify};
 
+mod compare;
+
+pub use compare::{Comparison, compare};
+
 use crate::models::Model;
 use crate::tensor::Context;
 use crate::tensor::archive::{self, Archive};

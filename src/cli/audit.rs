@@ -3,7 +3,7 @@
 use super::predict::model_path;
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
-use crate::audit::{self, Bound, TraceOptions, TrainOptions, Verdict};
+use crate::audit::{self, Bound, Comparison, TraceOptions, TrainOptions, Verdict};
 use crate::data::Size;
 use crate::{Error, Result};
 use clap::Subcommand;
@@ -36,6 +36,15 @@ pub enum Audit {
         after_help = "Example:\n  osteon audit gradients --model M.safetensors --input X.safetensors --output Y.safetensors"
     )]
     Gradients(Files),
+    /// Say whether two runs are the same to the last bit, and where they first differ: configuration, inputs, program, the weights
+    /// after each epoch, model. Exit code 0 if they are the same, 1 if not.
+    #[command(after_help = "Example:\n  osteon audit compare runs/first runs/again")]
+    Compare {
+        /// The --output folder of `osteon train`.
+        run_a: PathBuf,
+        /// Another.
+        run_b: PathBuf,
+    },
 }
 
 /// What both read and write.
@@ -59,6 +68,7 @@ impl Audit {
             Audit::Verify { trace, operation } => verify(terminal, trace, *operation),
             Audit::Forward(files) => audit::forward(&files.model, &files.input, &files.output),
             Audit::Gradients(files) => audit::gradients(&files.model, &files.input, &files.output),
+            Audit::Compare { run_a, run_b } => compare(terminal, run_a, run_b),
         }
     }
 }
@@ -162,4 +172,18 @@ fn verify(terminal: &Terminal, trace: &Path, operation: Option<usize>) -> Result
             Err(Error::file(trace, problem, "do not rely on it; run `osteon audit trace` again"))
         }
     }
+}
+
+fn compare(terminal: &Terminal, run_a: &Path, run_b: &Path) -> Result<()> {
+    let comparison = audit::compare(run_a, run_b)?;
+    for difference in &comparison.differences {
+        terminal.line(format_args!("different: {difference}"))?;
+    }
+    for difference in &comparison.without_effect {
+        terminal.line(format_args!("without effect: {difference}"))?;
+    }
+    comparison.expect_same()?;
+    let Comparison { inputs, epochs, models, .. } = comparison;
+    let models = if models { ", the models" } else { "; no models yet" };
+    terminal.line(format_args!("the same: the configuration, {inputs} inputs, the weights after each of {epochs} epochs{models}"))
 }

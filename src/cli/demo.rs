@@ -2,9 +2,9 @@
 
 use super::evaluate::{self, Job};
 use super::terminal::Terminal;
-use super::train::{self, Start};
-use super::{phantom, predict as lines};
+use super::{phantom, predict as lines, train};
 use crate::data::Size;
+use crate::data::manifest::Manifest;
 use crate::data::phantom::PhantomOptions;
 use crate::report::{self, Case};
 use crate::train::{RunFolder, ScheduleName, Settings};
@@ -63,14 +63,14 @@ impl Demo {
         settings.validate()?;
         let run = self.output.join("run");
         // Before minutes of work, not after them.
-        RunFolder::create(&run, self.force)?;
+        let folder = RunFolder::create(&run, self.force)?;
 
         terminal.note("Synthetic patients");
         let options = PhantomOptions { studies: self.studies.unwrap_or(studies), seed: self.seed, ..PhantomOptions::default() };
         let manifest = phantom::write(terminal, &options, &self.output.join("phantoms"), self.force)?;
 
         terminal.note(format_args!("\nTraining the 26-layer network at {}", settings.input_size));
-        train::train(terminal, &manifest, &settings, &run, Start::New { force: true })?;
+        train::train(terminal, &Manifest::read(&manifest)?, &settings, &folder, false)?;
 
         terminal.note("\nEvaluation on patients that it has not seen");
         let job = Job::test(&run)?;

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::data::manifest::Manifest;
 use crate::train::{self, Epoch, Event, RunFolder, Settings};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Train a network on the studies of a manifest.
 ///
@@ -38,34 +38,29 @@ pub struct Train {
 
 impl Train {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let own = self.resume.then(|| RunFolder::resume(&self.output)).transpose()?.map(|folder| folder.file(RunFolder::CONFIG));
+        // Held before its settings are read, so that a folder without a run is called that.
+        let held = self.resume.then(|| RunFolder::resume(&self.output)).transpose()?;
+        let own = held.as_ref().map(|folder| folder.file(RunFolder::CONFIG));
         let settings = Settings::resolve_files(own.as_deref().into_iter().chain(self.config.as_deref()), self.settings.table()?)?;
-        let start = if self.resume { Start::Resume } else { Start::New { force: self.force } };
-        train(terminal, &self.manifest, &settings, &self.output, start)?;
-        terminal.line(self.output.join(RunFolder::MODEL).display())
+        let manifest = Manifest::read(&self.manifest)?;
+        let folder = held.map_or_else(|| RunFolder::create(&self.output, self.force), Ok)?;
+        train(terminal, &manifest, &settings, &folder, self.resume)?;
+        terminal.line(folder.file(RunFolder::MODEL).display())
     }
 }
 
-/// How a run begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// In a folder without a run; with `force` in place of the run that is there.
-    New { force: bool },
-    /// Where it was interrupted.
-    Resume,
-}
-
-/// Trains under a progress bar, stopped by Ctrl-C. Returns the epochs' record.
-pub fn train(terminal: &Terminal, manifest: &Path, settings: &Settings, output: &Path, start: Start) -> Result<Vec<Epoch>> {
-    let manifest = Manifest::read(manifest)?;
-    let folder = match start {
-        Start::New { force } => RunFolder::create(output, force)?,
-        Start::Resume => RunFolder::resume(output)?,
-    };
+/// Trains under a progress bar, stopped by Ctrl-C; with `resume` from where it was interrupted. Returns the epochs' record.
+pub fn train(
+    terminal: &Terminal,
+    manifest: &Manifest,
+    settings: &Settings,
+    folder: &RunFolder,
+    resume: bool,
+) -> Result<Vec<Epoch>> {
     interrupt::watch()?;
     let mut progress: Option<Progress> = None;
     let mut training_studies = 0;
-    let epochs = train::run(&manifest, settings, &folder, start == Start::Resume, &mut |event| {
+    let epochs = train::run(manifest, settings, folder, resume, &mut |event| {
         match event {
             Event::Ready { train, test, parameters, steps } => {
                 terminal.note(format_args!("{parameters} parameters; {train} training studies, {test} test studies"));

@@ -160,16 +160,21 @@ impl Manifest {
         self.rows.iter().map(index).collect()
     }
 
+    /// A file as the manifest names it: relative to the manifest where it is in or below its folder.
+    pub fn name_of(&self, path: &Path) -> String {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        path.strip_prefix(folder).unwrap_or(path).display().to_string()
+    }
+
     /// SHA-256 of the manifest (under its file name) and of every file that it names, as it names them.
     ///
     /// # Errors
     /// A file that cannot be read.
     pub fn hashes(&self) -> Result<BTreeMap<String, String>> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
         let files = self.rows.iter().flat_map(Row::cells).map(|cell| &cell.path).chain([&self.path]);
         let mut hashes = BTreeMap::new();
         for path in files {
-            let name = path.strip_prefix(folder).unwrap_or(path).display().to_string();
+            let name = self.name_of(path);
             if !hashes.contains_key(&name) {
                 hashes.insert(name, files::sha256(&files::read(path)?));
             }

@@ -1,12 +1,16 @@
 //! The folder of a run: which file holds what, and that a run is never overwritten by accident.
 
 use crate::{Error, Result, files};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// A folder with the files of one training run and of its evaluation.
+/// A folder with the files of one training run and of its evaluation. Who made it to write a run keeps other processes from that.
 #[derive(Clone, Debug)]
-pub struct RunFolder(PathBuf);
+pub struct RunFolder {
+    path: PathBuf,
+    _held: Option<Arc<File>>,
+}
 
 impl RunFolder {
     /// The network as the last whole epoch left it.
@@ -48,9 +52,9 @@ impl RunFolder {
     /// A folder for a new run; `force` removes a run that it holds (and no other file).
     ///
     /// # Errors
-    /// It holds a run and `force` is off; it cannot be made or written.
+    /// It holds a run and `force` is off; another process writes to it; it cannot be made or written.
     pub fn create(path: &Path, force: bool) -> Result<Self> {
-        let folder = RunFolder(path.to_owned());
+        let mut folder = RunFolder { path: path.to_owned(), _held: None };
         if path.exists() && !path.is_dir() {
             return Err(Error::file(path, "is a file, not a folder", "choose another output folder"));
         }
@@ -58,6 +62,7 @@ impl RunFolder {
             return Err(Error::file(path, "has a run in it", "choose another output folder, or replace the run with --force"));
         }
         files::create_folder(path)?;
+        folder._held = files::hold_folder(path)?.map(Arc::new);
         let evaluation = [Self::SCORES, Self::PATIENTS, Self::REPORT].into_iter().chain(Self::CONFUSION).chain(Self::ROC);
         for stale in Self::OWN.into_iter().chain(evaluation).map(|name| folder.file(name)).filter(|file| force && file.exists()) {
             fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
@@ -69,10 +74,11 @@ impl RunFolder {
     /// The folder of a run that was interrupted. What a killed process has left half written is removed.
     ///
     /// # Errors
-    /// There is no checkpoint in it, or it cannot be written.
+    /// There is no checkpoint in it; another process writes to it; it cannot be written.
     pub fn resume(path: &Path) -> Result<Self> {
-        let folder = RunFolder(path.to_owned());
+        let mut folder = RunFolder { path: path.to_owned(), _held: None };
         if [Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT].iter().any(|name| folder.file(name).is_file()) {
+            folder._held = files::hold_folder(path)?.map(Arc::new);
             folder.remove_unfinished()?;
             return Ok(folder);
         }
@@ -88,7 +94,7 @@ impl RunFolder {
     /// # Errors
     /// There is no such folder, or no model in it.
     pub fn open(path: &Path) -> Result<Self> {
-        let folder = RunFolder(path.to_owned());
+        let folder = RunFolder { path: path.to_owned(), _held: None };
         if !folder.file(Self::MODEL).is_file() {
             let problem = format!("is not the folder of a run (it has no {})", Self::MODEL);
             return Err(Error::file(path, problem, "give the --output folder of `osteon train`"));
@@ -98,12 +104,12 @@ impl RunFolder {
 
     /// The folder itself.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The path of one of its files.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 }
 
@@ -116,7 +122,12 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("a/run");
         let folder = RunFolder::create(&path, false).unwrap();
-        RunFolder::create(&path, false).expect("an empty folder has no run in it");
+        if cfg!(unix) {
+            let refusal = RunFolder::create(&path, true).unwrap_err().to_string();
+            assert!(refusal.contains("is in use"), "{refusal}");
+        }
+        drop(folder);
+        let folder = RunFolder::create(&path, false).expect("an empty folder has no run in it");
         assert!(RunFolder::open(&path).is_err());
 
         for name in [RunFolder::MODEL, RunFolder::REPORT, "notes.txt"] {
@@ -128,7 +139,8 @@ mod tests {
         assert!(folder.file(RunFolder::MODEL).exists());
 
         files::write(folder.file("checkpoint.77.tmp"), b"x").unwrap();
-        RunFolder::create(&path, true).unwrap();
+        drop(folder);
+        let folder = RunFolder::create(&path, true).unwrap();
         assert!(!folder.file("checkpoint.77.tmp").exists());
         assert!(!folder.file(RunFolder::MODEL).exists() && !folder.file(RunFolder::REPORT).exists());
         assert!(folder.file("notes.txt").exists());

@@ -1,4 +1,4 @@
-//! Training: what it is told ([`Settings`]), its loop ([`run`]), and what it leaves behind ([`RunFolder`], [`Epoch`]).
+//! Training: what it is told ([`Settings`]), its loop ([`run`]), and what it leaves behind ([`RunFolder`], [`RunRecord`], [`Epoch`]).
 //!
 //! The model that a run keeps is the last epoch's. Keeping the one that tests best would choose it by the test studies, and
 //! their score would no longer be that of patients never seen.
@@ -12,6 +12,6 @@ mod settings;
 
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
-pub use record::Epoch;
+pub use record::{Epoch, RunRecord};
 pub use run::{Event, run};
 pub use settings::{ScheduleName, Settings};

@@ -1,9 +1,100 @@
-//! What a run writes down: a row an epoch.
+//! What a run writes down: what it is and what came of it ([`RunRecord`]), and a row an epoch ([`Epoch`]).
 
+use super::settings::flatten;
+use super::{RunFolder, Settings};
 use crate::report::EpochRow;
+use crate::tensor::Context;
 use crate::{Error, Result, files};
+use osteon_kernels::par;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// The version of `run.json` that this program writes and reads.
+const FORMAT_VERSION: u32 = 1;
+
+/// `run.json`: all that the weights of a run depend on, and their hash after each epoch. Two runs that agree in the configuration
+/// and the hashes of their inputs give the same weights, as long as they ran on the same instruction set; that makes a run
+/// repeatable, and [`audit::compare`](crate::audit::compare) finds where one went another way. No times: they are in `metrics.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Of the file.
+    pub format_version: u32,
+    /// Of the program.
+    pub version: String,
+    /// That the program was built from, `-dirty` where its sources were changed; empty where it was not built from a clone.
+    pub commit: String,
+    /// That the program was built for, such as `x86_64-unknown-linux-gnu`.
+    pub target: String,
+    /// Instruction set of the kernels.
+    pub isa: String,
+    /// Worker threads, of the last process that worked on the run.
+    pub threads: usize,
+    /// Of the initial weights, the order of studies and augmentation; the configuration has it too.
+    pub seed: u64,
+    /// Every setting.
+    pub configuration: Value,
+    /// SHA-256 of the manifest.
+    pub manifest: String,
+    /// SHA-256 of every file that the manifest names, by the name it has there.
+    pub inputs: BTreeMap<String, String>,
+    /// SHA-256 of the weights after each epoch: [`Model::weights_hash`](crate::models::Model::weights_hash).
+    pub weights: Vec<String>,
+}
+
+impl RunRecord {
+    /// Of a run by this program on this machine. `manifest` is the name that the manifest has among the `inputs`.
+    pub(super) fn new(settings: &Settings, manifest: &str, mut inputs: BTreeMap<String, String>, weights: &[String]) -> Self {
+        RunRecord {
+            format_version: FORMAT_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("OSTEON_COMMIT").to_owned(),
+            target: env!("OSTEON_TARGET").to_owned(),
+            isa: Context::default().isa.name().to_owned(),
+            threads: par::workers(),
+            seed: settings.seed,
+            configuration: settings.to_json(),
+            manifest: inputs.remove(manifest).unwrap_or_default(),
+            inputs,
+            weights: weights.to_vec(),
+        }
+    }
+
+    /// Writes it into a run's folder.
+    pub(super) fn write(&self, folder: &RunFolder) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self).expect("plain values are JSON");
+        text.push('\n');
+        files::write(folder.file(RunFolder::RECORD), text.as_bytes())
+    }
+
+    /// Reads that of the run in the folder `path`.
+    ///
+    /// # Errors
+    /// There is none, or it is not one that this program reads.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = path.join(RunFolder::RECORD);
+        if !file.is_file() {
+            let problem = format!("is not the folder of a run (it has no {})", RunFolder::RECORD);
+            return Err(Error::file(path, problem, "give the --output folder of `osteon train`"));
+        }
+        let refused = |problem: String| Error::file(&file, problem, "restore it, or resume or repeat the run");
+        let value: Value = serde_json::from_slice(&files::read(&file)?).map_err(|e| refused(format!("is not JSON ({e})")))?;
+        match value.get("format_version").and_then(Value::as_u64) {
+            Some(version) if version == u64::from(FORMAT_VERSION) => {}
+            Some(version) => return Err(refused(format!("has version {version}, and this program reads {FORMAT_VERSION}"))),
+            None => return Err(refused("is not the record of a run (it has no format_version)".to_owned())),
+        }
+        serde_json::from_value(value).map_err(|error| refused(format!("is not the record of a run ({error})")))
+    }
+
+    /// Every setting by its key, `section.key` within sections.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        flatten("", &self.configuration, &mut values);
+        values
+    }
+}
 
 /// One epoch, a row of `metrics.csv`. Test columns are empty for an epoch that was not measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

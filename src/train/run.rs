@@ -1,7 +1,7 @@
 //! The loop: epochs of steps, a measurement on the test studies, and the folder brought up to date after each epoch.
 
 use super::checkpoint::{self, Progress, State};
-use super::{Epoch, RunFolder, Settings};
+use super::{Epoch, RunFolder, RunRecord, Settings};
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::{Split, split};
@@ -76,7 +76,7 @@ pub fn run(
 ) -> Result<Vec<Epoch>> {
     let (mut session, split) = Session::begin(manifest, settings, folder)?;
     let problem = if resume { session.restore()? } else { None };
-    session.announce(manifest, &split)?;
+    session.announce(&split)?;
     let ready = Event::Ready {
         train: session.training.studies(),
         test: session.test.studies(),
@@ -116,6 +116,7 @@ pub fn run(
 
 /// What lives from epoch to epoch.
 struct Session<'a> {
+    manifest: &'a Manifest,
     settings: &'a Settings,
     folder: &'a RunFolder,
     trainer: Trainer,
@@ -138,7 +139,7 @@ fn tell(watch: Watch, event: Event) -> Result<()> {
 
 impl<'a> Session<'a> {
     /// Splits the studies and makes the network. Writes nothing.
-    fn begin(manifest: &Manifest, settings: &'a Settings, folder: &'a RunFolder) -> Result<(Self, Split)> {
+    fn begin(manifest: &'a Manifest, settings: &'a Settings, folder: &'a RunFolder) -> Result<(Self, Split)> {
         let Settings { preprocessing, .. } = settings;
         let input_size = settings.input_size.array();
         let split = split(manifest, settings.train_share, settings.split_seed)?;
@@ -154,16 +155,27 @@ impl<'a> Session<'a> {
         let inputs = manifest.hashes()?;
         let trainer = Trainer::new(model, settings.adam());
         let state = State::new(settings, inputs);
-        let session = Session { settings, folder, trainer, training, test, state, saved: Cell::new(Instant::now()) };
+        let session = Session { manifest, settings, folder, trainer, training, test, state, saved: Cell::new(Instant::now()) };
         Ok((session, split))
     }
 
     /// Writes what is known before the first step.
-    fn announce(&self, manifest: &Manifest, split: &Split) -> Result<()> {
-        let manifest_path = path::absolute(&manifest.path).map_err(|error| Error::io(&manifest.path, "found", &error))?;
-        let resolved = Settings { manifest: manifest_path, ..self.settings.clone() };
-        files::write(self.folder.file(RunFolder::CONFIG), resolved.to_toml().as_bytes())?;
-        split.write(self.folder.file(RunFolder::SPLIT), manifest)
+    fn announce(&self, split: &Split) -> Result<()> {
+        files::write(self.folder.file(RunFolder::CONFIG), self.resolved()?.to_toml().as_bytes())?;
+        split.write(self.folder.file(RunFolder::SPLIT), self.manifest)?;
+        self.record()
+    }
+
+    /// The settings, with a manifest that can be found from anywhere.
+    fn resolved(&self) -> Result<Settings> {
+        let manifest = &self.manifest.path;
+        let manifest = path::absolute(manifest).map_err(|error| Error::io(manifest, "found", &error))?;
+        Ok(Settings { manifest, ..self.settings.clone() })
+    }
+
+    fn record(&self) -> Result<()> {
+        let State { inputs, weights, .. } = &self.state;
+        RunRecord::new(&self.resolved()?, &self.manifest.name_of(&self.manifest.path), inputs.clone(), weights).write(self.folder)
     }
 
     /// Goes on from the folder's checkpoint. Returns what was wrong with a newer one, if this is the older.
@@ -270,7 +282,8 @@ impl<'a> Session<'a> {
         let rows: Vec<EpochRow> = epochs.iter().map(EpochRow::from).collect();
         // A score says what it was made with: phantoms are named beneath the curves.
         let note = format!("Trained on {}. {}", model.metadata().trained_on, report::DISCLAIMER);
-        files::write(folder.file(RunFolder::CURVES), &report::curves(&rows, &note).png())
+        files::write(folder.file(RunFolder::CURVES), &report::curves(&rows, &note).png())?;
+        self.record()
     }
 }
 

@@ -112,12 +112,12 @@ impl Default for Settings {
     }
 }
 
-/// Keys of which no bit of the weights depends; the manifest counts by what it holds.
-const WITHOUT_EFFECT: [&str; 4] = ["cache_mb", "checkpoint_minutes", "loader_threads", "manifest"];
-
 const REMEDY: &str = "see `osteon train --help`";
 
 impl Settings {
+    /// Keys that no bit of the weights depends on; the manifest counts by what it holds.
+    pub const WITHOUT_EFFECT: [&str; 4] = ["cache_mb", "checkpoint_minutes", "loader_threads", "manifest"];
+
     /// The settings of a TOML file, if there is one, with `overrides` on top: a table of the same keys.
     ///
     /// # Errors
@@ -158,12 +158,19 @@ impl Settings {
         toml::to_string(self).expect("settings are plain values and tables")
     }
 
+    /// As JSON.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        // By way of text, which has an f32 in its own few digits.
+        let text = serde_json::to_string(self).expect("settings are plain values");
+        serde_json::from_str(&text).expect("text that was just made")
+    }
+
     /// Where two runs' settings differ in what their weights depend on: `key: ours here, theirs there` each.
     pub fn differences(&self, other: &Settings) -> Vec<String> {
         let [ours, theirs] = [self, other].map(|settings| {
             let mut values = BTreeMap::new();
-            flatten("", &toml::Table::try_from(settings).expect("settings are plain values and tables"), &mut values);
-            WITHOUT_EFFECT.iter().for_each(|key| drop(values.remove(*key)));
+            flatten("", &settings.to_json(), &mut values);
+            Self::WITHOUT_EFFECT.iter().for_each(|key| drop(values.remove(*key)));
             values
         });
         let differs = |(key, ours): (&String, &String)| {
@@ -239,13 +246,14 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Every value of a table by its key, `section.key` within sections.
-fn flatten(prefix: &str, table: &toml::Table, values: &mut BTreeMap<String, String>) {
-    for (key, value) in table {
-        match value {
-            toml::Value::Table(section) => flatten(&format!("{prefix}{key}."), section, values),
-            value => drop(values.insert(format!("{prefix}{key}"), value.to_string())),
+/// Every value by its key, `section.key` within sections, as text.
+pub(super) fn flatten(key: &str, value: &serde_json::Value, values: &mut BTreeMap<String, String>) {
+    match value {
+        serde_json::Value::Object(section) => {
+            let dot = if key.is_empty() { "" } else { "." };
+            section.iter().for_each(|(inner, value)| flatten(&format!("{key}{dot}{inner}"), value, values));
         }
+        value => drop(values.insert(key.to_owned(), value.to_string())),
     }
 }
 
