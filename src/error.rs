@@ -42,6 +42,12 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
+    /// NaN or infinity in a training step; the model has not changed.
+    #[error("{place}; choose a smaller learning rate, a warm-up, or a limit for the gradient's norm")]
+    NotFinite {
+        /// The layer or parameter where it came up first, and what it was.
+        place: String,
+    },
     /// Ctrl-C.
     #[error("interrupted; {kept}")]
     Interrupted {

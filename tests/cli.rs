@@ -148,6 +148,7 @@ fn help_and_version_succeed() {
         "model info",
         "audit forward",
         "audit gradients",
+        "audit compare",
         "bench",
     ] {
         let help = succeeds(run(&format!("{command} --help")));
@@ -161,10 +162,22 @@ fn help_and_version_succeed() {
 #[test]
 fn train_writes_a_whole_run() {
     let run = SHARED.run();
-    assert_eq!(names(&run), ["config.toml", "curves.png", "metrics.csv", "model.safetensors", "split.csv"]);
+    assert_eq!(
+        names(&run),
+        [
+            "checkpoint",
+            "checkpoint.previous",
+            "config.toml",
+            "curves.png",
+            "metrics.csv",
+            "model.safetensors",
+            "run.json",
+            "split.csv"
+        ]
+    );
     let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
     let mut lines = metrics.lines();
-    let header = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,gradient_norm,train_seconds,seconds";
+    let header = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,gradient_norm,skipped_steps,train_seconds,seconds";
     assert_eq!(lines.next(), Some(header));
     let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
     assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), ["1", "2"]);

@@ -101,6 +101,14 @@ pub struct Tape<'a> {
     statistics: Vec<(ParameterId, Buffer)>,
     /// In place of the layers' own.
     momentum: Option<f32>,
+    /// Looks through every result, if told to.
+    inspection: Option<Inspection>,
+}
+
+/// A search for the first value that is NaN or infinite.
+#[derive(Debug, Default)]
+struct Inspection {
+    found: Option<String>,
 }
 
 /// Measures an operation where it is recorded.
@@ -120,8 +128,8 @@ impl Stopwatch {
 impl<'a> Tape<'a> {
     /// An empty tape.
     pub fn new(mode: Mode, parameters: &'a Parameters, context: &'a mut Context) -> Self {
-        let (nodes, slots, vacant, statistics, momentum) = Default::default();
-        Tape { parameters, context, mode, layer: Name::from("input"), nodes, slots, vacant, statistics, momentum }
+        let (nodes, slots, vacant, statistics, momentum, inspection) = Default::default();
+        Tape { parameters, context, mode, layer: Name::from("input"), nodes, slots, vacant, statistics, momentum, inspection }
     }
 
     /// Names the layer whose operations follow.
@@ -133,6 +141,25 @@ impl<'a> Tape<'a> {
     /// says.
     pub fn set_momentum(&mut self, momentum: f32) {
         self.momentum = Some(momentum);
+    }
+
+    /// From here on looks through the result of every operation, and the running statistics of every batch normalisation, for NaN
+    /// and infinity: a pass over each.
+    pub fn inspect(&mut self) {
+        self.inspection = Some(Inspection::default());
+    }
+
+    /// The first layer since [`inspect`](Self::inspect) that gave NaN or infinity, in words: `conv1 (conv) gave 3 NaN and 1 infinite of 4096
+    /// values`.
+    pub fn first_not_finite(&self) -> Option<&str> {
+        self.inspection.as_ref()?.found.as_deref()
+    }
+
+    /// Keeps in mind the first values that are not finite, if it was told to look.
+    fn look(&mut self, what: &str, values: &[f32]) {
+        if let Some(inspection) = self.inspection.as_mut().filter(|inspection| inspection.found.is_none()) {
+            inspection.found = not_finite(values).map(|count| format!("{} ({what}) gave {count}", self.layer));
+        }
     }
 
     /// The operations so far; none in inference.
@@ -200,6 +227,7 @@ impl<'a> Tape<'a> {
             saved = Saved { floats: self.context.take(floats), indices: self.context.take_indices(indices) };
             saved.indices[..labels.len()].copy_from_slice(labels);
             let output = self.run(&op, &inputs, shape.len(), &mut saved);
+            self.look(op.name(), &output);
             value = Value::Owned(output);
         }
         let time = watch.time();
@@ -523,6 +551,17 @@ pub struct Gradients {
     of: Vec<Option<Buffer>>,
 }
 
+/// How many of the values are NaN and how many infinite, in words; `None` where all are finite.
+pub fn not_finite(values: &[f32]) -> Option<String> {
+    // Free of branches: nearly always there is nothing to count.
+    if values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+        return None;
+    }
+    let nan = values.iter().filter(|value| value.is_nan()).count();
+    let infinite = values.iter().filter(|value| value.is_infinite()).count();
+    Some(format!("{nan} NaN and {infinite} infinite of {} values", values.len()))
+}
+
 impl Gradients {
     /// The gradient of one, in its parameter's memory order; none where the parameter took no part.
     pub fn get(&self, id: ParameterId) -> Option<&[f32]> {
@@ -542,6 +581,13 @@ impl Gradients {
             sums.iter().sum::<f64>()
         };
         self.of.iter().flatten().map(square).sum::<f64>().sqrt()
+    }
+
+    /// Multiplies all of them.
+    pub fn scale(&mut self, factor: f32) {
+        for gradient in self.of.iter_mut().flatten() {
+            gradient.iter_mut().for_each(|value| *value *= factor);
+        }
     }
 }
 
@@ -660,6 +706,8 @@ impl Tape<'_> {
             let moved = [&mean[..], &variance[..]];
             recorder.record(Event::Statistics { of: output.0, momentum, pixels: shape.pixels, running, moved });
         }
+        self.look("running mean", &mean);
+        self.look("running variance", &variance);
         self.statistics.extend([(running[0], mean), (running[1], variance)]);
         Ok(output)
     }

@@ -23,6 +23,16 @@ pub fn watch() -> Result<()> {
     installed.clone().map_err(|error| Error::setting(format!("Ctrl-C cannot be watched ({error})"), "run again"))
 }
 
+/// From now on a write beyond the limit on file sizes (`ulimit -f`) is an error like that of a full disk. Left to itself the system
+/// would end the process.
+pub fn survive_file_size_limit() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: to ignore a signal runs no code and touches no memory.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
 /// Whether Ctrl-C was pressed since [`watch`].
 pub fn pressed() -> bool {
     PRESSED.load(Ordering::SeqCst)

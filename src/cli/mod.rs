@@ -87,6 +87,7 @@ pub fn main() -> ExitCode {
         }
     };
     let terminal = Terminal::new();
+    interrupt::survive_file_size_limit();
     match run(&arguments, &terminal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -49,6 +49,12 @@ pub struct SettingFlags {
     /// L2 penalty on the weights [default: 0].
     #[arg(long, value_name = "X")]
     weight_decay: Option<f64>,
+    /// The largest l2 norm of a step's gradient, over all parameters; a larger one is scaled down to it. 0 is no limit [default: 0].
+    #[arg(long, value_name = "X")]
+    clip_norm: Option<f64>,
+    /// What follows a step with NaN or infinity in loss or gradient: stop, or skip and count it [default: stop].
+    #[arg(long, value_name = "stop|skip", value_parser = ["stop", "skip"])]
+    on_nan: Option<String>,
     /// What batch normalisation adds to the variance [default: 1e-5].
     #[arg(long, value_name = "X")]
     norm_epsilon: Option<f64>,

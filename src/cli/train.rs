@@ -78,6 +78,12 @@ pub fn train(
                     progress.set(done, format_args!("epoch {epoch}, loss {loss:.4}"));
                 }
             }
+            Event::Skipped { done, epoch, problem } => {
+                if let Some(progress) = &progress {
+                    progress.set(done, format_args!("epoch {epoch}"));
+                    progress.note(format_args!("left out: {problem}"));
+                }
+            }
             Event::Test { done, of } => {
                 if let Some(progress) = &progress {
                     progress.message(format_args!("test study {done} of {of}"));
@@ -105,6 +111,9 @@ fn epoch_line(epoch: &Epoch, epochs: usize, training_studies: usize) -> String {
     );
     if let (Some(loss), Some(accuracy), Some(f1)) = (epoch.test_loss, epoch.test_accuracy, epoch.test_f1) {
         line += &format!("  test loss {loss:.4} accuracy {accuracy:.3} F1 {f1:.3}");
+    }
+    if epoch.skipped_steps > 0 {
+        line += &format!("  {} steps left out", epoch.skipped_steps);
     }
     line + &format!("  {:.1} s, {:.3} a training study", epoch.seconds, epoch.train_seconds / training_studies as f64)
 }

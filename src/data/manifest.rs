@@ -39,6 +39,11 @@ impl Row {
         study::read_manifest_row(&self.anterior, self.posterior.as_ref())
     }
 
+    /// The files of its scans, anterior first.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.cells().map(|cell| &*cell.path)
+    }
+
     /// Its one or two cells, anterior first.
     fn cells(&self) -> impl Iterator<Item = &Cell> {
         std::iter::once(&self.anterior).chain(&self.posterior)

@@ -10,7 +10,7 @@ pub use metadata::{FORMAT_VERSION, Metadata};
 pub use residual::{MIN_SIDE, Residual, VARIANTS, Variant};
 pub use trainer::{Step, Trainer};
 
-use crate::autograd::{Gradients, Mode, Node, Op, ParameterId, Parameters, Tape, Var};
+use crate::autograd::{Gradients, Mode, Node, Op, ParameterId, Parameters, Tape, Var, not_finite};
 use crate::data::Image;
 use crate::data::views::Preprocessing;
 use crate::nn::Builder;
@@ -371,6 +371,35 @@ impl Model {
         let logits = self.forward(&mut tape, x)?;
         tape.release(logits);
         Ok(tape.take_statistics())
+    }
+
+    /// Where a forward pass in training mode first meets NaN or infinity, in words: images, a parameter, or a layer. `None` where the
+    /// loss and all that leads to it is finite.
+    ///
+    /// # Errors
+    /// Images or labels that do not fit.
+    pub fn first_not_finite(
+        &self,
+        context: &mut Context,
+        images: &[f32],
+        shape: [usize; 3],
+        labels: &[u32],
+    ) -> Result<Option<String>> {
+        check_images(images, shape)?;
+        let parameters = self.parameters.iter().map(|(_, parameter)| (&*parameter.name, parameter.value.values()));
+        for (name, values) in std::iter::once(("the input", images)).chain(parameters) {
+            if let Some(count) = not_finite(values) {
+                return Ok(Some(format!("{name} holds {count}")));
+            }
+        }
+        let [batch, rows, columns] = shape;
+        let mut tape = Tape::new(Mode::Training, &self.parameters, context);
+        tape.inspect();
+        let x = tape.input([batch, rows, columns, 1], images, false)?;
+        let logits = self.forward(&mut tape, x)?;
+        let loss = tape.cross_entropy(logits, labels)?;
+        tape.release(loss);
+        Ok(tape.first_not_finite().map(str::to_owned))
     }
 
     /// The recorded operations of a forward pass on images (batch, rows, columns), without computing it.

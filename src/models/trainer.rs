@@ -1,7 +1,7 @@
 //! One training step: forward, loss, backward, Adam, running statistics.
 
 use super::{Differentiated, Model};
-use crate::autograd::{Parameter, ParameterId};
+use crate::autograd::{Gradients, Parameter, ParameterId, not_finite};
 use crate::optim::{Adam, Moments};
 use crate::tensor::archive::Archive;
 use crate::tensor::{Buffer, Context};
@@ -14,6 +14,8 @@ pub struct Trainer {
     model: Model,
     adam: Adam,
     moments: Moments,
+    /// The largest l2 norm of a gradient that a step takes as it is.
+    clip_norm: Option<f64>,
     context: Context,
 }
 
@@ -24,7 +26,7 @@ pub struct Step {
     pub loss: f32,
     /// Images whose largest logit was their label's.
     pub correct: usize,
-    /// l2 norm of the gradient of all parameters.
+    /// l2 norm of the gradient of all parameters, before it was clipped.
     pub gradient_norm: f64,
 }
 
@@ -32,25 +34,51 @@ impl Trainer {
     /// Starts with this model.
     pub fn new(model: Model, adam: Adam) -> Self {
         let moments = Moments::new(model.parameters());
-        Trainer { model, adam, moments, context: Context::default() }
+        Trainer { model, adam, moments, clip_norm: None, context: Context::default() }
+    }
+
+    /// From now on a gradient whose l2 norm, over all parameters together, is above `norm` is scaled down to it (Pascanu, Mikolov and
+    /// Bengio 2013, algorithm 1).
+    pub fn clip_norm(&mut self, norm: f64) {
+        self.clip_norm = Some(norm);
     }
 
     /// One step on images (batch, rows, columns) of the model's input size and their labels.
     ///
     /// # Errors
-    /// Images or labels that do not fit; a loss or gradient that is not finite, and then the model has not changed.
+    /// Images or labels that do not fit; [`Error::NotFinite`] where loss, gradient or a running statistic is not finite, or a gradient
+    /// too large for Adam, whose second moment is its square: then the model has not changed.
     pub fn step(&mut self, images: &[f32], labels: &[u32], learning_rate: f32) -> Result<Step> {
         let [rows, columns] = self.model.metadata().input_size;
         let pass = self.model.differentiate(&mut self.context, images, [labels.len(), rows, columns], labels)?;
-        let Differentiated { loss, correct, gradients, statistics } = pass;
+        let Differentiated { loss, correct, mut gradients, statistics } = pass;
         let gradient_norm = gradients.norm();
-        if !loss.is_finite() || !gradient_norm.is_finite() {
-            let problem = format!("training diverged in step {}: its loss is {loss}", self.moments.steps() + 1);
-            return Err(Error::failed(problem, "choose a smaller learning rate, or a warm-up"));
+        let statistics_are_finite = statistics.iter().all(|(_, values)| not_finite(values).is_none());
+        if !loss.is_finite() || !gradient_norm.is_finite() || !statistics_are_finite {
+            let place = self.model.first_not_finite(&mut self.context, images, [labels.len(), rows, columns], labels)?;
+            let place = place.unwrap_or_else(|| self.first_gradient_not_finite(&gradients));
+            return Err(Error::NotFinite { place });
+        }
+        if let Some(limit) = self.clip_norm.filter(|&limit| gradient_norm > limit) {
+            gradients.scale((limit / gradient_norm) as f32);
+        }
+        let applied = self.clip_norm.map_or(gradient_norm, |limit| gradient_norm.min(limit));
+        if applied * applied > f64::from(f32::MAX) {
+            let place = format!("the gradient has the norm {gradient_norm:.1e}, too large to be squared");
+            return Err(Error::NotFinite { place });
         }
         self.moments.step(self.context.isa, &self.adam, self.model.parameters_mut(), &gradients, learning_rate);
         self.adopt(statistics);
         Ok(Step { loss, correct, gradient_norm })
+    }
+
+    /// In the order of the backward pass, from the last parameter.
+    fn first_gradient_not_finite(&self, gradients: &Gradients) -> String {
+        let ids = self.model.parameters().trained();
+        let found = ids.into_iter().rev().find_map(|id| Some((id, not_finite(gradients.get(id)?)?)));
+        found.map_or("the gradient is not finite".to_owned(), |(id, count)| {
+            format!("the gradient of {} has {count}", self.model.parameters().get(id).name)
+        })
     }
 
     /// Precise batch normalisation (Wu and Johnson 2021, section 3): makes the running statistics the plain average of those

@@ -3,10 +3,11 @@
 //! The file: eight bytes [`MAGIC`], the SHA-256 of all that follows, then a safetensors file of the parameters (`model.NAME`) and of
 //! Adam's moments (`adam.first.NAME`, `adam.second.NAME`), with [`State`] as JSON in its metadata.
 //!
-//! Random numbers have no state of their own: each stream is a function of seed, epoch and study (`data::random`), so the epoch and
-//! the step are all there is to keep.
+//! Random numbers have no state of their own: the order of an epoch and the augmentation of a study are streams that begin anew as a
+//! function of seed, epoch and study (`data::random`). So the generators' state is the epoch and the step, which are kept.
 
 use super::{Epoch, RunFolder, Settings};
+use crate::autograd::not_finite;
 use crate::models::Trainer;
 use crate::tensor::archive::{self, Archive};
 use crate::{Error, Result, files};
@@ -59,6 +60,9 @@ impl State {
         let own: Settings = toml::from_str(&self.settings).map_err(|_| {
             Error::file(path, "has settings that this program does not know", "resume it with the one that made it")
         })?;
+        // Up to the first step that is not finite, both ways to go on from there are the same.
+        let skipped = self.under_way.skipped + self.epochs.iter().map(|epoch| epoch.skipped_steps).sum::<usize>();
+        let own = if skipped == 0 { Settings { on_nan: settings.on_nan, ..own } } else { own };
         let differences = settings.differences(&own);
         if !differences.is_empty() {
             let problem = format!("was made with other settings: {}", differences.join("; "));
@@ -87,7 +91,11 @@ impl State {
 pub(super) struct Progress {
     /// Steps that are done.
     pub steps: usize,
-    /// Sum over the studies of their loss.
+    /// Steps among them that were left out.
+    pub skipped: usize,
+    /// Studies of the others.
+    pub studies: usize,
+    /// Sum over these studies of their loss.
     pub loss: f64,
     /// Studies classified right.
     pub correct: usize,
@@ -102,10 +110,16 @@ pub(super) struct Progress {
 /// Writes the checkpoint of a run; the one before it stays beside it under another name.
 ///
 /// # Errors
-/// A folder that cannot be written; then the checkpoints that were there are still there.
+/// A folder that cannot be written, or a value that is not finite; then the checkpoints that were there are still there.
 pub(super) fn write(folder: &RunFolder, trainer: &Trainer, state: &State) -> Result<()> {
     let metadata = BTreeMap::from([("state".to_owned(), serde_json::to_string(state).expect("plain values are JSON"))]);
-    let body = archive::to_bytes(&metadata, &trainer.tensors());
+    let tensors = trainer.tensors();
+    if let Some((name, count)) = tensors.iter().find_map(|(name, (_, values))| Some((name, not_finite(values)?))) {
+        let problem = format!("training went astray before step {}: {name} holds {count}", trainer.steps() + 1);
+        let remedy = "the last checkpoint is as it was: start anew with a lower --learning-rate, --warm-up-epochs or --clip-norm";
+        return Err(Error::failed(problem, remedy));
+    }
+    let body = archive::to_bytes(&metadata, &tensors);
     let [path, previous] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].map(|name| folder.file(name));
     files::write_keeping(path, previous, &[MAGIC, &Sha256::digest(&body), &body])
 }

@@ -14,4 +14,4 @@ pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use record::{Epoch, RunRecord};
 pub use run::{Event, run};
-pub use settings::{ScheduleName, Settings};
+pub use settings::{OnNan, ScheduleName, Settings};

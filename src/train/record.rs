@@ -117,6 +117,9 @@ pub struct Epoch {
     pub test_auc: Option<f64>,
     /// Mean over the steps of the l2 norm of all gradients.
     pub gradient_norm: f64,
+    /// Steps that were left out, NaN or infinity being in their loss or gradient; no other column counts them.
+    #[serde(default)]
+    pub skipped_steps: usize,
     /// Wall-clock time of the training steps.
     pub train_seconds: f64,
     /// Wall-clock time of training and measuring.
@@ -177,6 +180,7 @@ mod tests {
             test_f1: Some(0.375),
             test_auc: None,
             gradient_norm: 2.0,
+            skipped_steps: 0,
             train_seconds: 0.0625,
             seconds: 0.125,
         };

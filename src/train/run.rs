@@ -1,8 +1,8 @@
 //! The loop: epochs of steps, a measurement on the test studies, and the folder brought up to date after each epoch.
 
 use super::checkpoint::{self, Progress, State};
-use super::{Epoch, RunFolder, RunRecord, Settings};
-use crate::data::loader::{Loader, LoaderOptions};
+use super::{Epoch, OnNan, RunFolder, RunRecord, Settings};
+use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::{Split, split};
 use crate::metrics::Scores;
@@ -11,6 +11,7 @@ use crate::predict::{self, Judged};
 use crate::report::{self, EpochRow};
 use crate::{Error, Result, files};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path;
 use std::time::{Duration, Instant};
@@ -47,6 +48,15 @@ pub enum Event<'a> {
         /// The step's loss.
         loss: f32,
     },
+    /// A training step was left out, its loss or gradient not being finite.
+    Skipped {
+        /// Steps since the run began, with this one.
+        done: usize,
+        /// The epoch under way, from 1.
+        epoch: usize,
+        /// Where that was found first, and the batch's files.
+        problem: &'a str,
+    },
     /// Test studies have been measured.
     Test {
         /// So many in this epoch,
@@ -64,8 +74,8 @@ pub enum Event<'a> {
 /// interrupted and then resumed, however often. With `resume` it goes on from the folder's checkpoint.
 ///
 /// # Errors
-/// Studies that cannot be read; a folder that cannot be written; a loss that is no longer a number; with `resume` no checkpoint, or
-/// one of other settings or data; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch
+/// Studies that cannot be read; a folder that cannot be written; NaN or infinity in loss or gradients, if the settings say stop, and
+/// then the checkpoints stay as they are; with `resume` no checkpoint, or one of other settings or data; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch
 /// and a checkpoint of the step.
 pub fn run(
     manifest: &Manifest,
@@ -153,7 +163,10 @@ impl<'a> Session<'a> {
         }
 
         let inputs = manifest.hashes()?;
-        let trainer = Trainer::new(model, settings.adam());
+        let mut trainer = Trainer::new(model, settings.adam());
+        if settings.clip_norm > 0.0 {
+            trainer.clip_norm(settings.clip_norm.into());
+        }
         let state = State::new(settings, inputs);
         let session = Session { manifest, settings, folder, trainer, training, test, state, saved: Cell::new(Instant::now()) };
         Ok((session, split))
@@ -212,20 +225,37 @@ impl<'a> Session<'a> {
             let batch = batch?;
             let done = (number - 1) * steps + self.state.under_way.steps;
             let learning_rate = schedule.learning_rate(done as u64, (self.settings.epochs * steps) as u64, steps as u64);
-            let step = self.trainer.step(&batch.images, &batch.labels, learning_rate)?;
+            let step = match self.trainer.step(&batch.images, &batch.labels, learning_rate) {
+                Err(Error::NotFinite { place }) => Err(self.place_in_run(done + 1, &batch, &place)),
+                step => Ok(step?),
+            };
             let sums = &mut self.state.under_way;
             sums.steps += 1;
             sums.learning_rate = learning_rate;
-            sums.loss += f64::from(step.loss) * batch.labels.len() as f64;
-            sums.correct += step.correct;
-            sums.norm += step.gradient_norm;
             sums.seconds = before + start.elapsed().as_secs_f64();
+            let event = match &step {
+                Ok(step) => {
+                    sums.studies += batch.labels.len();
+                    sums.loss += f64::from(step.loss) * batch.labels.len() as f64;
+                    sums.correct += step.correct;
+                    sums.norm += step.gradient_norm;
+                    Event::Step { done: done + 1, epoch: number, loss: step.loss }
+                }
+                Err(problem) if self.settings.on_nan == OnNan::Skip => {
+                    sums.skipped += 1;
+                    Event::Skipped { done: done + 1, epoch: number, problem }
+                }
+                Err(problem) => return Err(self.stopped(problem)),
+            };
             self.state.adam_steps = self.trainer.steps();
             self.checkpoint_in_time()?;
-            tell(watch, Event::Step { done: done + 1, epoch: number, loss: step.loss })?;
+            tell(watch, event)?;
         }
         let sums = self.state.under_way;
-        let studies = self.training.studies() as f64;
+        if sums.skipped == steps {
+            return Err(self.stopped(&format!("epoch {number}: every step of it had to be left out")));
+        }
+        let studies = sums.studies as f64;
         let mut epoch = Epoch {
             epoch: number,
             learning_rate: sums.learning_rate,
@@ -235,7 +265,8 @@ impl<'a> Session<'a> {
             test_accuracy: None,
             test_f1: None,
             test_auc: None,
-            gradient_norm: sums.norm / steps as f64,
+            gradient_norm: sums.norm / (steps - sums.skipped) as f64,
+            skipped_steps: sums.skipped,
             train_seconds: sums.seconds,
             seconds: 0.0,
         };
@@ -255,6 +286,28 @@ impl<'a> Session<'a> {
         self.state.weights.push(self.trainer.model().weights_hash());
         self.state.under_way = Progress::default();
         Ok(())
+    }
+
+    /// Where a step was not finite, with the files that it was made of.
+    fn place_in_run(&self, step: usize, batch: &Batch, place: &str) -> String {
+        let files = batch.studies.iter().flat_map(|&study| self.manifest.rows[study].files());
+        let files: BTreeSet<String> = files.map(|file| self.manifest.name_of(file)).collect();
+        let files = files.into_iter().collect::<Vec<_>>().join(", ");
+        format!("step {step} (epoch {}): {place}, on {files}", self.state.epochs.len() + 1)
+    }
+
+    /// Why training cannot go on, and what is left.
+    fn stopped(&self, problem: &str) -> Error {
+        let checkpoint = self.folder.file(RunFolder::CHECKPOINT);
+        let skip = match self.settings.on_nan {
+            OnNan::Stop => ", or --resume with --on-nan skip",
+            OnNan::Skip => "",
+        };
+        let remedy = format!(
+            "{} is from before it: start anew with a lower --learning-rate, --warm-up-epochs or --clip-norm{skip}",
+            checkpoint.display()
+        );
+        Error::failed(format!("training stopped in {problem}"), remedy)
     }
 
     /// Fills in the test columns.

@@ -40,6 +40,10 @@ pub struct Settings {
     pub epsilon: f32,
     /// L2 penalty, as in PyTorch's Adam.
     pub weight_decay: f32,
+    /// The largest l2 norm of a step's gradient, over all parameters together; a larger gradient is scaled down to it. 0: no limit.
+    pub clip_norm: f32,
+    /// What follows a step whose loss or gradient is NaN or infinite.
+    pub on_nan: OnNan,
     /// What batch normalisation adds to the variance.
     pub norm_epsilon: f32,
     /// Share of a new batch in batch normalisation's running statistics.
@@ -79,6 +83,16 @@ pub enum ScheduleName {
     Step,
 }
 
+/// What follows a step whose loss or gradient is NaN or infinite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNan {
+    /// Training stops, with the last checkpoint as it was.
+    Stop,
+    /// The step is left out and counted: weights, moments and running statistics stay as they were before it.
+    Skip,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -96,6 +110,8 @@ impl Default for Settings {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            clip_norm: 0.0,
+            on_nan: OnNan::Stop,
             norm_epsilon: 1e-5,
             norm_momentum: 0.1,
             precise_norm: false,
@@ -214,6 +230,7 @@ impl Settings {
             ((0.0..1.0).contains(&self.beta2), "beta2 is not from 0 to below 1"),
             (self.epsilon > 0.0 && self.epsilon.is_finite(), "epsilon is not a positive number"),
             (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay is negative or not a number"),
+            (self.clip_norm >= 0.0 && self.clip_norm.is_finite(), "clip_norm is negative or not a number"),
             (self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0, "norm_epsilon is not between 0 and 1"),
             (self.norm_momentum > 0.0 && self.norm_momentum <= 1.0, "norm_momentum is not above 0 and at most 1"),
             (self.train_share > 0.0 && self.train_share < 1.0, "train_share is not between 0 and 1"),
