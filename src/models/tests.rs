@@ -259,8 +259,68 @@ fn training_learns_and_settles() {
     assert_eq!(trainer.allocations(), allocations, "a steady step asks for no memory");
     let before = trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value.clone();
     let error = trainer.step(&vec![f32::NAN; images.len()], &labels, 1e-3).unwrap_err().to_string();
-    assert!(error.contains("diverged in step 11"), "{error}");
+    assert!(error.contains("the input holds 8192 NaN"), "{error}");
     assert_eq!(trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value, before);
+}
+
+/// What is said of a step by a model whose parameters were changed as told, and that the step changed nothing.
+fn refusal(changes: &[(&str, f32)]) -> String {
+    let mut model = Model::new("residual-26", &model(5).metadata().classes, [64, 32], Preprocessing::default(), 5).unwrap();
+    for &(name, factor) in changes {
+        let id = model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().0;
+        model.parameters_mut().values_mut(id).iter_mut().for_each(|value| *value *= factor);
+    }
+    let mut trainer = Trainer::new(model, crate::optim::Adam::default());
+    let bits = |trainer: &Trainer| -> Vec<u32> {
+        trainer.tensors().values().flat_map(|(_, values)| values.iter().map(|value| value.to_bits())).collect()
+    };
+    let before = bits(&trainer);
+    let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+    let error = trainer.step(&images, &[0, 1], 1e-3).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { .. }), "{error:?}");
+    assert!(bits(&trainer) == before && trainer.steps() == 0, "the model has changed");
+    error.to_string()
+}
+
+#[test]
+fn the_first_place_that_is_not_finite_is_named() {
+    for (changes, expected) in [
+        (&[("layer2.0.bn1.weight", f32::NAN)][..], "layer2.0.bn1.weight holds 128 NaN and 0 infinite of 128 values"),
+        // Products beyond the largest f32.
+        (&[("layer1.1.conv2.weight", 1e38), ("layer1.1.bn1.weight", 1e3)], "layer1.1.conv2 (conv) gave"),
+        // Finite values whose variance is not.
+        (&[("layer3.0.conv2.weight", 1e25)], "layer3.0.bn2"),
+        (&[("fc.weight", 1e38), ("fc.bias", 1e38), ("layer4.1.bn2.weight", 1e3)], "fc (linear) gave"),
+        // A finite loss, but a normalisation of tiny values makes gradients large.
+        (
+            &[("layer4.1.conv2.weight", 1e-10), ("layer4.1.bn2.weight", 1e20), ("fc.weight", 1e21)],
+            "the gradient of layer4.1.conv2.weight has",
+        ),
+    ] {
+        let said = refusal(changes);
+        assert!(said.starts_with(expected), "`{said}` in place of `{expected}`");
+    }
+}
+
+#[test]
+fn a_gradient_above_the_limit_is_scaled_to_it() {
+    let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+    // After one step Adam's first moment is a tenth of the gradient.
+    let applied = |limit: Option<f64>| {
+        let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
+        limit.into_iter().for_each(|limit| trainer.clip_norm(limit));
+        let step = trainer.step(&images, &[0, 1], 1e-3).unwrap();
+        let tensors = trainer.tensors();
+        let moments = tensors.iter().filter(|(name, _)| name.starts_with("adam.first."));
+        let squares = moments.flat_map(|(_, (_, values))| values.iter().map(|&value| f64::from(value).powi(2)));
+        (step.gradient_norm, 10.0 * squares.sum::<f64>().sqrt())
+    };
+    let (norm, whole) = applied(None);
+    assert!((whole / norm - 1.0).abs() < 1e-5, "{whole} {norm}");
+    assert_eq!(applied(Some(2.0 * norm)), (norm, whole), "a limit that is not reached changes nothing");
+    let (same, clipped) = applied(Some(0.25 * norm));
+    assert_eq!(same, norm, "the norm before");
+    assert!((clipped / (0.25 * norm) - 1.0).abs() < 1e-5, "{clipped} {norm}");
 }
 
 #[test]
