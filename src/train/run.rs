@@ -317,6 +317,11 @@ impl<'a> Session<'a> {
             self.checkpoint_in_time()?;
             tell(watch, Event::Test { done, of: self.test.studies() })
         })?;
+        if let Some(judged) = judged.iter().find(|judged| !judged.loss.is_finite()) {
+            let row = &self.manifest.rows[judged.study];
+            let study = self.manifest.name_of(&row.anterior.path);
+            return Err(self.stopped(&format!("epoch {}: the loss of test study {study} is not finite", epoch.epoch)));
+        }
         let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
         let probabilities: Vec<Vec<f32>> = judged.iter().map(|judged| judged.probabilities.clone()).collect();
         let scores = Scores::new(&model.metadata().classes, &truths, &probabilities)?;

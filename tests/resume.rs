@@ -1,0 +1,611 @@
+//! Runs that are interrupted, damaged, refused a place to write, or driven to NaN: what is lost, what is said, and the same bits at
+//! the end. `tests/kills.sh` does the rest: it kills real processes at random moments.
+
+use osteon::audit;
+use osteon::data::Size;
+use osteon::data::manifest::Manifest;
+use osteon::train::{self, Epoch, Event, OnNan, RunFolder, ScheduleName, Settings};
+use osteon::{Error, Result, files};
+use osteon_kernels::par::Pool;
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+use tempfile::TempDir;
+
+const STUDIES: usize = 18;
+
+/// The smallest network on the smallest inputs, with all that a run's bits can depend on: shuffling, augmentation, a schedule,
+/// measured statistics. Thirteen training studies: three steps an epoch.
+fn settings() -> Settings {
+    Settings {
+        architecture: "classifier-18".into(),
+        input_size: Size { rows: 32, columns: 32 },
+        batch: 5,
+        epochs: 2,
+        learning_rate: 0.001,
+        schedule: ScheduleName::Cosine,
+        precise_norm: true,
+        ..Settings::default()
+    }
+}
+
+/// The same as flags.
+const FLAGS: &str = "--architecture classifier-18 --input-size 32x32 --batch 5 --epochs 2 --learning-rate 0.001 --schedule cosine \
+                     --precise-norm true";
+
+/// Phantoms, a run without interruption, and one that was interrupted in the second epoch, with two checkpoints. No test changes
+/// them.
+struct Shared {
+    folder: TempDir,
+}
+
+impl Shared {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+    fn manifest(&self) -> PathBuf {
+        self.path("phantoms/manifest.csv")
+    }
+    /// A copy of the interrupted run. Its files may be replaced, but not written into: but for the checkpoints they are links.
+    fn interrupted(&self, folder: &Path) -> PathBuf {
+        let copy = folder.join("run");
+        fs::create_dir(&copy).unwrap();
+        for name in names(&self.path("interrupted")) {
+            let (from, to) = (self.path("interrupted").join(&name), copy.join(&name));
+            if name.starts_with("checkpoint") {
+                fs::copy(from, to).unwrap();
+            } else {
+                fs::hard_link(from, to).unwrap();
+            }
+        }
+        copy
+    }
+}
+
+static SHARED: LazyLock<Shared> = LazyLock::new(|| {
+    let shared = Shared { folder: tempfile::tempdir().unwrap() };
+    let studies = STUDIES.to_string();
+    let phantoms = ["phantom", "--studies", &studies, "--seed", "5", "--output"];
+    succeeds(osteon().args(phantoms).arg(shared.path("phantoms")).output().unwrap());
+    let manifest = shared.manifest();
+    run(&manifest, &settings(), 2, &shared.path("whole"), false, |_| false).unwrap();
+    interrupted(run(&manifest, &settings(), 2, &shared.path("interrupted"), false, |event| step(event) == Some(4)));
+    shared
+});
+
+fn osteon() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_osteon"))
+}
+
+/// `osteon train` with the settings of [`settings`], or those of the run with `--resume`.
+fn command(manifest: &Path, output: &Path, more: &str) -> Command {
+    let mut command = osteon();
+    command.args(["--threads", "2", "train"]).arg(manifest).arg("--output").arg(output);
+    if !more.contains("--resume") {
+        command.args(FLAGS.split_whitespace());
+    }
+    command.args(more.split_whitespace());
+    command
+}
+
+#[track_caller]
+fn succeeds(output: Output) -> (String, String) {
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success(), "{}\n{stdout}{stderr}", output.status);
+    (stdout, stderr)
+}
+
+/// One sentence on standard error with every part, and this exit code.
+#[track_caller]
+fn fails(output: Output, code: i32, parts: &[&str]) -> String {
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("osteon: ") || line.contains("panicked")).collect();
+    assert_eq!(errors.len(), 1, "{said}");
+    for part in parts {
+        assert!(errors[0].contains(part), "`{}` does not say `{part}`", errors[0]);
+    }
+    errors[0].to_owned()
+}
+
+/// Trains in this process until `stop` says so.
+fn run(
+    manifest: &Path,
+    settings: &Settings,
+    threads: usize,
+    output: &Path,
+    resume: bool,
+    mut stop: impl FnMut(&Event) -> bool + Send,
+) -> Result<()> {
+    Pool::new(threads).unwrap().run(|| {
+        let manifest = Manifest::read(manifest)?;
+        let folder = if resume { RunFolder::resume(output)? } else { RunFolder::create(output, false)? };
+        let mut watch = |event: Event| if stop(&event) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        train::run(&manifest, settings, &folder, resume, &mut watch).map(drop)
+    })
+}
+
+fn step(event: &Event) -> Option<usize> {
+    match event {
+        Event::Step { done, .. } | Event::Skipped { done, .. } => Some(*done),
+        _ => None,
+    }
+}
+
+#[track_caller]
+fn interrupted(result: Result<()>) {
+    assert!(matches!(result, Err(Error::Interrupted { .. })), "{result:?}");
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The model's bytes, and the metrics without their two columns of seconds.
+fn outcome(run: &Path) -> (Vec<u8>, Vec<String>) {
+    let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    let untimed = |line: &str| line.rsplitn(3, ',').last().unwrap().to_owned();
+    (fs::read(run.join("model.safetensors")).unwrap(), metrics.lines().map(untimed).collect())
+}
+
+#[track_caller]
+fn expect_same(a: &Path, b: &Path) {
+    let (model_a, metrics_a) = outcome(a);
+    let (model_b, metrics_b) = outcome(b);
+    assert_eq!(metrics_a, metrics_b);
+    assert!(model_a == model_b, "the models differ");
+    let comparison = audit::compare(a, b).unwrap();
+    assert_eq!(comparison.differences, [""; 0]);
+    assert_eq!((comparison.inputs, comparison.models), (STUDIES, true));
+}
+
+/// Every file of a folder with its bytes.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    names(folder).into_iter().map(|name| (name.clone(), fs::read(folder.join(&name)).unwrap())).collect()
+}
+
+// ---- the same bits -----------------------------------------------------------------------------------------------------
+
+/// Stopped in mid-epoch, at an epoch's end, and while the network is tested; with other threads than the run that is compared.
+#[track_caller]
+fn stops_and_goes_on(threads: usize, loader_threads: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run");
+    let settings = Settings { loader_threads, ..settings() };
+    let go_on = |resume, stop: &(dyn Fn(&Event) -> bool + Sync)| {
+        run(&SHARED.manifest(), &settings, threads, &output, resume, |event| stop(event))
+    };
+    interrupted(go_on(false, &|event| step(event) == Some(2)));
+    assert!(!output.join("model.safetensors").exists());
+    interrupted(go_on(true, &|event| matches!(event, Event::Epoch(_))));
+    interrupted(go_on(true, &|event| matches!(event, Event::Test { done: 0.., .. })));
+    go_on(true, &|event| step(event).is_some_and(|done| done <= 3)).expect("no step is done again");
+    expect_same(&SHARED.path("whole"), &output);
+}
+
+#[test]
+fn stopped_and_resumed_with_one_thread() {
+    stops_and_goes_on(1, 2);
+}
+
+#[test]
+fn stopped_and_resumed_with_two_threads() {
+    stops_and_goes_on(2, 1);
+}
+
+#[test]
+fn stopped_and_resumed_with_three_threads() {
+    stops_and_goes_on(3, 2);
+}
+
+#[test]
+fn stopped_and_resumed_with_eight_threads() {
+    stops_and_goes_on(8, 1);
+}
+
+/// Checkpoints between steps, and what a killed process leaves, change nothing.
+#[test]
+fn checkpoints_in_time_and_unfinished_files_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = SHARED.interrupted(folder.path());
+    for name in ["checkpoint.4242.tmp", "model.safetensors.4242.tmp"] {
+        fs::write(run.join(name), "half of a file").unwrap();
+    }
+    let (_, said) = succeeds(command(&SHARED.manifest(), &run, "--resume --checkpoint-minutes 1e-9").output().unwrap());
+    assert!(said.contains("going on after step 1 of epoch 2"), "{said}");
+    assert_eq!(names(&run), names(&SHARED.path("whole")));
+    expect_same(&SHARED.path("whole"), &run);
+}
+
+// ---- damaged checkpoints -----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_folder = SHARED.interrupted(folder.path());
+    let path = run_folder.join("checkpoint");
+    let [whole, previous] = ["checkpoint", "checkpoint.previous"].map(|name| fs::read(run_folder.join(name)).unwrap());
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        Some(bytes)
+    };
+    let cases = [
+        (Some(whole[..whole.len() / 2].to_vec()), "is damaged or cut off"),
+        (Some(Vec::new()), "is not a checkpoint, or is cut off"),
+        (flipped(3), "is not a checkpoint"),
+        (flipped(20), "its checksum"),
+        (flipped(whole.len() / 2), "its checksum"),
+        (flipped(whole.len() - 1), "its checksum"),
+        (None, "is missing"),
+    ];
+    for (bytes, expected) in cases {
+        fs::write(run_folder.join("checkpoint.previous"), &previous).unwrap();
+        match bytes {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let mut told = None;
+        interrupted(run(&SHARED.manifest(), &settings(), 2, &run_folder, true, |event| {
+            if let Event::Resumed { steps, epoch, problem } = event {
+                told = Some((*steps, *epoch, problem.map(ToString::to_string).unwrap_or_default()));
+            }
+            told.is_some() && step(event).is_some()
+        }));
+        let (steps, epoch, problem) = told.unwrap();
+        assert_eq!((steps, epoch), (0, 2), "from the end of the first epoch, not after its first step");
+        assert!(problem.contains(expected) && problem.contains("checkpoint: "), "{problem}");
+        assert!(fs::read(run_folder.join("checkpoint.previous")).unwrap() == previous, "the one that was used is kept");
+    }
+    // And to the end, by the program.
+    fs::write(&path, flipped(whole.len() / 3).unwrap()).unwrap();
+    let (_, said) = succeeds(command(&SHARED.manifest(), &run_folder, "--resume").output().unwrap());
+    assert!(said.contains("checkpoint: is damaged or cut off") && said.contains("going on after step 0 of epoch 2"), "{said}");
+    expect_same(&SHARED.path("whole"), &run_folder);
+}
+
+#[test]
+fn without_a_whole_checkpoint_nothing_is_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = SHARED.interrupted(folder.path());
+    for name in ["checkpoint", "checkpoint.previous"] {
+        fs::write(run.join(name), b"OSTEONCP and nothing else").unwrap();
+    }
+    let before = contents(&run);
+    let resume = |output: &Path| command(&SHARED.manifest(), output, "--resume").output().unwrap();
+    fails(resume(&run), 1, &["checkpoint: ", "and checkpoint.previous is not a checkpoint", "--force"]);
+    assert!(contents(&run) == before);
+    fails(resume(&folder.path().join("nothing")), 1, &["nothing: has no checkpoint to resume from"]);
+    fails(resume(&SHARED.path("phantoms")), 1, &["phantoms: has no checkpoint to resume from"]);
+    let both = command(&SHARED.manifest(), &run, "--resume --force").output().unwrap();
+    assert_eq!(both.status.code(), Some(2));
+}
+
+// ---- other settings, other data ----------------------------------------------------------------------------------------
+
+#[test]
+fn other_settings_or_data_are_refused_with_the_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = SHARED.interrupted(folder.path());
+    let before = contents(&run);
+    let resume = |manifest: &Path, more: &str| command(manifest, &run, &format!("--resume {more}")).output().unwrap();
+    for (more, difference) in [
+        ("--learning-rate 0.01", "learning_rate is 0.01 here and 0.001 there"),
+        ("--seed 2", "seed is 2 here and 1 there"),
+        ("--rotation-deg 4 --epochs 3", "augmentation.rotation_deg is 4.0 here and 5.0 there; epochs is 3 here and 2 there"),
+    ] {
+        fails(resume(&SHARED.manifest(), more), 1, &["checkpoint: was made with other settings", difference]);
+    }
+    // The same studies elsewhere, then with one pixel changed, then with one less.
+    let phantoms = folder.path().join("moved");
+    fs::create_dir_all(phantoms.join("studies")).unwrap();
+    for name in names(&SHARED.path("phantoms/studies")) {
+        fs::copy(SHARED.path("phantoms/studies").join(&name), phantoms.join("studies").join(&name)).unwrap();
+    }
+    let manifest = phantoms.join("manifest.csv");
+    fs::copy(SHARED.manifest(), &manifest).unwrap();
+    let study = phantoms.join("studies/0002.dcm");
+    let whole = fs::read(&study).unwrap();
+    let mut changed = whole.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    fs::write(&study, changed).unwrap();
+    fails(resume(&manifest, ""), 1, &["was made with other data", "studies/0002.dcm has changed"]);
+    fs::write(&study, whole).unwrap();
+    let text = fs::read_to_string(&manifest).unwrap();
+    let (shorter, _) = text.trim_end().rsplit_once('\n').unwrap();
+    fs::write(&manifest, shorter).unwrap();
+    fails(resume(&manifest, ""), 1, &["was made with other data", "manifest.csv has changed"]);
+    assert!(contents(&run) == before, "a refusal changes nothing");
+    // Where the data are, and how fast they are read, is no difference.
+    fs::write(&manifest, text).unwrap();
+    succeeds(resume(&manifest, "--loader-threads 2 --cache-mb 1 --checkpoint-minutes 3"));
+    expect_same(&SHARED.path("whole"), &run);
+}
+
+// ---- nowhere to write --------------------------------------------------------------------------------------------------
+
+/// A limit on the size of files that the model stays below and a checkpoint does not.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_checkpoints_that_were_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = SHARED.interrupted(folder.path());
+    let before = contents(&run);
+    let limited = |output: &Path, more: &str| {
+        let inner = command(&SHARED.manifest(), output, more);
+        let mut shell = Command::new("sh");
+        // In blocks of 512 bytes, or 1024 for some shells: 61 or 123 MB between a model of 45 MB and a checkpoint of 135 MB.
+        shell.args(["-c", "ulimit -f 120000; exec \"$0\" \"$@\""]).arg(inner.get_program()).args(inner.get_args());
+        shell.output().unwrap()
+    };
+    let parts = ["checkpoint: cannot be written (File too large", "what was there before is unchanged"];
+    fails(limited(&run, "--resume"), 1, &parts);
+    let checkpoints = |contents: &[(String, Vec<u8>)]| -> Vec<(String, Vec<u8>)> {
+        contents.iter().filter(|(name, _)| name.starts_with("checkpoint")).cloned().collect()
+    };
+    assert!(checkpoints(&contents(&run)) == checkpoints(&before));
+    assert_eq!(names(&run), names(&SHARED.path("interrupted")), "no part of a file is left");
+    succeeds(command(&SHARED.manifest(), &run, "--resume").output().unwrap());
+    expect_same(&SHARED.path("whole"), &run);
+
+    let new = folder.path().join("new");
+    fails(limited(&new, ""), 1, &parts);
+    assert_eq!(names(&new), ["config.toml", "run.json", "split.csv"]);
+}
+
+/// The superuser may write everywhere, so the program runs as somebody else if these tests do not.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_written_is_left_as_it_is() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    let folder = tempfile::tempdir().unwrap();
+    let run = SHARED.interrupted(folder.path());
+    let mode = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let superuser = fs::metadata(&run).unwrap().uid() == 0;
+    let program = folder.path().join("osteon");
+    if superuser {
+        fs::copy(env!("CARGO_BIN_EXE_osteon"), &program).unwrap();
+        [folder.path(), SHARED.folder.path()].iter().for_each(|path| mode(path, 0o755));
+    }
+    mode(&run, 0o555);
+    let before = contents(&run);
+    let train = |output: &Path, more: &str| {
+        let mut train = command(&SHARED.manifest(), output, more);
+        if superuser {
+            const NOBODY: u32 = 65534;
+            let arguments: Vec<_> = train.get_args().map(ToOwned::to_owned).collect();
+            train = Command::new(&program);
+            train.args(arguments).uid(NOBODY).gid(NOBODY);
+        }
+        train.output().unwrap()
+    };
+    fails(train(&run, "--resume"), 1, &["config.toml: cannot be written (Permission denied", "check its permissions"]);
+    fails(train(&run.join("inner"), ""), 1, &["inner: cannot be created (Permission denied", "check its permissions"]);
+    mode(&run, 0o755);
+    assert!(contents(&run) == before);
+}
+
+#[cfg(unix)]
+#[test]
+fn two_processes_cannot_write_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = SHARED.interrupted(folder.path());
+    let held = RunFolder::resume(&run).unwrap();
+    for more in ["--resume", "--force"] {
+        fails(command(&SHARED.manifest(), &run, more).output().unwrap(), 1, &["is in use"]);
+    }
+    assert_eq!(names(&run), names(&SHARED.path("interrupted")));
+    drop(held);
+    RunFolder::resume(&run).unwrap();
+}
+
+// ---- run.json and compare ----------------------------------------------------------------------------------------------
+
+#[test]
+fn compare_finds_where_runs_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let compare = |a: &Path, b: &Path| osteon().args(["audit", "compare"]).arg(a).arg(b).output().unwrap();
+    let whole = SHARED.path("whole");
+    let text = fs::read_to_string(whole.join("run.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for key in ["version", "target", "isa", "manifest"] {
+        assert!(record[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {text}");
+    }
+    assert!(record["commit"].is_string() && record["threads"] == 2 && record["seed"] == 1, "{text}");
+    assert_eq!(record["configuration"]["learning_rate"].to_string(), "0.001");
+    assert_eq!(record["inputs"].as_object().unwrap().len(), STUDIES);
+    assert_eq!(record["weights"].as_array().unwrap().len(), 2);
+
+    // As the other run, but for these changes to its record.
+    let altered = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let path = at(name);
+        fs::create_dir(&path).unwrap();
+        fs::hard_link(whole.join("model.safetensors"), path.join("model.safetensors")).unwrap();
+        let mut record = record.clone();
+        change(&mut record);
+        fs::write(path.join("run.json"), record.to_string()).unwrap();
+        path
+    };
+    let said = |a: &Path, b: &Path, parts: &[&str]| {
+        let output = compare(a, b);
+        let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+        let first = stdout.lines().next().unwrap_or_default().strip_prefix("different: ").unwrap_or_default().to_owned();
+        fails(output, 1, &["the runs are not the same", &first]);
+        for (line, part) in stdout.lines().zip(parts) {
+            assert!(line.contains(part), "`{line}` does not say `{part}`");
+        }
+        assert_eq!(stdout.lines().count(), parts.len(), "{stdout}");
+    };
+    let (same, _) = succeeds(compare(&whole, &whole));
+    assert_eq!(same, "the same: the configuration, 18 inputs, the weights after each of 2 epochs, the models\n");
+
+    let harmless = altered("harmless", &|record| {
+        record["threads"] = 5.into();
+        record["isa"] = "portable".into();
+        record["configuration"]["cache_mb"] = 7.into();
+    });
+    let (same, _) = succeeds(compare(&whole, &harmless));
+    let lines: Vec<&str> = same.lines().collect();
+    assert_eq!(lines.len(), 4, "{same}");
+    assert!(lines[0].starts_with("without effect: cache_mb is 1024 in ") && lines[2].contains("threads is 2 in "), "{same}");
+
+    let told = altered("told", &|record| {
+        record["configuration"]["seed"] = 9.into();
+        record["inputs"]["studies/0003.dcm"] = "0".into();
+        record["weights"][1] = "0".into();
+    });
+    let parts = ["different: seed is 1 in ", "studies/0003.dcm is not the same in both", "weights after epoch 2 are the first"];
+    said(&whole, &told, &parts);
+    let shorter = altered("shorter", &|record| drop(record["weights"].as_array_mut().unwrap().pop()));
+    said(&whole, &shorter, &["has 2 epochs and"]);
+
+    // One value of one tensor, by one bit.
+    let bit = altered("bit", &|_| ());
+    let mut model = fs::read(whole.join("model.safetensors")).unwrap();
+    *model.last_mut().unwrap() ^= 1;
+    fs::remove_file(bit.join("model.safetensors")).unwrap();
+    fs::write(bit.join("model.safetensors"), model).unwrap();
+    said(&whole, &bit, &["of the models differs in 1 of "]);
+
+    fails(compare(&whole, &at("nothing")), 1, &["nothing: is not the folder of a run (it has no run.json)"]);
+    for (text, problem) in [("{", "is not JSON"), ("{}", "no format_version"), ("{\"format_version\":9}", "version 9")] {
+        fs::remove_file(bit.join("run.json")).unwrap();
+        fs::write(bit.join("run.json"), text).unwrap();
+        fails(compare(&bit, &whole), 1, &["run.json: ", problem]);
+    }
+}
+
+// ---- NaN ---------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn nan_stops_a_run_before_it_harms_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run");
+    // Steps so large that the second meets infinity.
+    let flags = "--learning-rate 1e30 --schedule constant --precise-norm false";
+    let said = fails(
+        command(&SHARED.manifest(), &output, flags).output().unwrap(),
+        1,
+        &[
+            "training stopped in step 2 (epoch 1): ",
+            ") gave ",
+            "infinite of",
+            "studies/",
+            ".dcm",
+            "--learning-rate",
+            "--clip-norm",
+        ],
+    );
+    assert_eq!(said.matches(".dcm").count(), 4, "the files of the batch: {said}");
+    assert_eq!(names(&output), ["checkpoint", "config.toml", "run.json", "split.csv"]);
+    let checkpoint = fs::read(output.join("checkpoint")).unwrap();
+    // Again, from the checkpoint: the same step.
+    let again = fails(command(&SHARED.manifest(), &output, "--resume").output().unwrap(), 1, &["training stopped in step 2"]);
+    assert_eq!(again, said);
+    assert!(fs::read(output.join("checkpoint")).unwrap() == checkpoint);
+    // Leave to skip does not help weights of 1e30.
+    let output = command(&SHARED.manifest(), &output, "--resume --on-nan skip").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(stderr.matches("left out: step ").count(), 2, "{stderr}");
+    fails(output, 1, &["training stopped in epoch 1: the loss of test study studies/", " is not finite"]);
+}
+
+/// The parts of a checkpoint: [`train`]'s documentation of the file. Its state, and its tensors by name.
+fn parts(checkpoint: &[u8]) -> (serde_json::Value, BTreeMap<String, Vec<u8>>) {
+    let (_, metadata) = SafeTensors::read_metadata(&checkpoint[HEAD..]).unwrap();
+    let state = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["state"]).unwrap();
+    let tensors = SafeTensors::deserialize(&checkpoint[HEAD..]).unwrap();
+    (state, tensors.iter().map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec())).collect())
+}
+
+/// Eight bytes that name the file, and the SHA-256 of the rest.
+const HEAD: usize = 8 + 32;
+
+/// The checkpoint with the first convolution's weights multiplied, as if training had come there.
+fn with_larger_weights(checkpoint: &[u8], factor: f32) -> Vec<u8> {
+    let mut bytes = checkpoint.to_vec();
+    let (header, metadata) = SafeTensors::read_metadata(&bytes[HEAD..]).unwrap();
+    let (from, to) = metadata.info("model.conv1.weight").unwrap().data_offsets;
+    for value in bytes[HEAD + 8 + header..][from..to].as_chunks_mut::<4>().0 {
+        *value = (f32::from_le_bytes(*value) * factor).to_le_bytes();
+    }
+    let digest = files::sha256(&bytes[HEAD..]);
+    for (byte, digits) in bytes[8..HEAD].iter_mut().zip(digest.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(str::from_utf8(digits).unwrap(), 16).unwrap();
+    }
+    bytes
+}
+
+/// A network whose first layer gives values with a variance just above the largest f32 for some batches, just below it for others.
+#[test]
+fn skipped_steps_are_counted_and_leave_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let stop = Settings { precise_norm: false, ..settings() };
+    let skip = Settings { on_nan: OnNan::Skip, checkpoint_minutes: 1e-9, ..stop.clone() };
+    interrupted(run(&SHARED.manifest(), &stop, 2, &at("start"), false, |event| step(event) == Some(1)));
+    let start = fs::read(at("start").join("checkpoint")).unwrap();
+    let go_on = |name: &str, factor: f32, settings: &Settings, stop: &mut (dyn FnMut(&Event) -> bool + Send)| {
+        fs::create_dir_all(at(name)).unwrap();
+        fs::write(at(name).join("checkpoint"), with_larger_weights(&start, factor)).unwrap();
+        run(&SHARED.manifest(), settings, 2, &at(name), true, stop)
+    };
+    // More batches are left out the larger the weights. Looks for a size at which some are, not all: in the second epoch.
+    let (mut below, mut above) = (17.0f32, 21.0f32);
+    let factor = loop {
+        let factor = 10f32.powf((below + above) / 2.0);
+        assert!(above - below > 1e-3, "no batch differs from the others");
+        let mut skipped = [0, 0];
+        let result = go_on("probe", factor, &Settings { checkpoint_minutes: 1e9, ..skip.clone() }, &mut |event| {
+            if let Event::Skipped { epoch, .. } = event {
+                skipped[epoch - 1] += 1;
+            }
+            skipped[1] > 0
+        });
+        match (result, skipped) {
+            (Ok(()), [_, 0]) => below = factor.log10(),
+            (Err(Error::Interrupted { .. }), [0 | 1, 1]) => break factor,
+            _ => above = factor.log10(),
+        }
+    };
+
+    let mut problems = Vec::new();
+    go_on("whole", factor, &skip, &mut |event| {
+        if let Event::Skipped { problem, .. } = event {
+            // One checkpoint a step: the last is from after the step that was left out, the one before from before it.
+            let [after, before] = ["checkpoint", "checkpoint.previous"].map(|name| fs::read(at("whole").join(name)).unwrap());
+            let ([state_after, state_before], tensors) =
+                ([parts(&after).0, parts(&before).0], [parts(&after).1, parts(&before).1]);
+            assert!(tensors[0] == tensors[1], "weights, moments or statistics have changed");
+            assert_eq!(state_after["adam_steps"], state_before["adam_steps"]);
+            let sum = |state: &serde_json::Value, key: &str| state["under_way"][key].as_f64().unwrap();
+            assert_eq!(sum(&state_after, "skipped"), sum(&state_before, "skipped") + 1.0);
+            assert_eq!(sum(&state_after, "steps"), sum(&state_before, "steps") + 1.0);
+            problems.push((*problem).to_owned());
+        }
+        false
+    })
+    .expect("an epoch in which some steps are left out goes to its end");
+    assert!(problems.iter().all(|problem| problem.contains("bn1 (") && problem.contains(".dcm")), "{problems:?}");
+    let rows = Epoch::read_all(&at("whole").join("metrics.csv")).unwrap();
+    assert_eq!(rows.iter().map(|row| row.skipped_steps).sum::<usize>(), problems.len());
+    assert!(rows.iter().all(|row| row.train_loss.is_finite() && row.gradient_norm.is_finite()), "{rows:?}");
+
+    // Told to stop, the same run stops at the first of these steps; with leave to skip it goes on, and ends as if it had had it.
+    let error = go_on("other", factor, &stop, &mut |_| false).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("training stopped in {}; ", problems[0])), "{error} {problems:?}");
+    interrupted(run(&SHARED.manifest(), &skip, 1, &at("other"), true, |event| matches!(event, Event::Skipped { .. })));
+    let error = run(&SHARED.manifest(), &stop, 2, &at("other"), true, |_| false).unwrap_err().to_string();
+    assert!(error.contains("on_nan is \"stop\" here and \"skip\" there"), "after a skip the two are not the same: {error}");
+    run(&SHARED.manifest(), &skip, 3, &at("other"), true, |_| false).unwrap();
+    expect_same(&at("whole"), &at("other"));
+}
