@@ -8,6 +8,7 @@
 use super::Study;
 use super::study::{self, Cell};
 use crate::{Error, Result, files};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -179,9 +180,8 @@ impl Manifest {
         let files = self.rows.iter().flat_map(Row::cells).map(|cell| &cell.path).chain([&self.path]);
         let mut hashes = BTreeMap::new();
         for path in files {
-            let name = self.name_of(path);
-            if !hashes.contains_key(&name) {
-                hashes.insert(name, files::sha256(&files::read(path)?));
+            if let Entry::Vacant(hash) = hashes.entry(self.name_of(path)) {
+                hash.insert(files::sha256(&files::read(path)?));
             }
         }
         Ok(hashes)
