@@ -38,6 +38,21 @@ fn put(path: &Path, previous: Option<&Path>, parts: &[&[u8]]) -> Result<()> {
     })
 }
 
+/// Writes a new file that nobody but its owner can read, where the system has such files. One that exists is an error.
+pub fn write_secret(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(|error| Error::io(path, "written", &error))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| flush_folder(path)).map_err(|error| {
+        // It is this call's own, and not whole; the first error is the one to report.
+        let _ = fs::remove_file(path);
+        Error::io(path, "written", &error)
+    })
+}
+
 /// What the names of unfinished files end with.
 const TEMPORARY: &str = ".tmp";
 
@@ -116,15 +131,16 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     fs::read(&path).map_err(|error| Error::io(path, "read", &error))
 }
 
-/// Reads a whole file of at most `limit` bytes. Anything but a file, and a larger one, is an error before anything is read.
-pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>> {
+/// Reads a whole file of at most `limit` bytes. Anything but a file, and a larger one, is an error before anything is read;
+/// `remedy` says what to give in place of a larger one.
+pub fn read_at_most(path: impl AsRef<Path>, limit: u64, remedy: &str) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let unreadable = |error| Error::io(path, "read", &error);
     let about = fs::metadata(path).map_err(unreadable)?;
     if !about.is_file() {
         return Err(Error::file(path, "is not a file", "give the path of a file"));
     }
-    let too_large = || Error::file(path, format!("has more than {} MB", limit >> 20), "give a planar scan, which is smaller");
+    let too_large = || Error::file(path, format!("has more than {} MB", limit >> 20), remedy);
     if about.len() > limit {
         return Err(too_large());
     }

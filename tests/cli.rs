@@ -1,6 +1,7 @@
 //! The program from the outside: commands end to end on tiny phantoms, and what bad input is told.
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -146,6 +147,11 @@ fn help_and_version_succeed() {
         "model new",
         "model import",
         "model info",
+        "model keygen",
+        "model sign",
+        "model verify",
+        "audit trace",
+        "audit verify",
         "audit forward",
         "audit gradients",
         "audit compare",
@@ -269,6 +275,59 @@ fn a_model_can_be_made_shown_imported_and_audited() {
         &["m.safetensors", "fc.weight"],
     );
     assert!(!folder.path().join("x").exists());
+}
+
+/// What `model info` says of a trained model leads back to the run's record, and to the data by means of other programs.
+#[test]
+fn a_trained_model_says_where_it_comes_from() {
+    let info = succeeds(osteon().args(["model", "info", "--json"]).arg(SHARED.model()).output().unwrap());
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(SHARED.run().join("run.json")).unwrap()).unwrap();
+    assert_eq!(&info["weights_sha256"], record["weights"].as_array().unwrap().last().unwrap());
+    let run = &info["provenance"];
+    assert_eq!(run["configuration"]["batch"], 4);
+    assert_eq!(run["commit"], record["commit"]);
+    assert_eq!(run["epochs"], 2);
+    assert!((0.0..=1.0).contains(&run["scores"]["accuracy"].as_f64().unwrap()), "{run}");
+    let manifest = serde_json::json!({ "manifest.csv": record["manifest"] });
+    let mut lines: Vec<(String, String)> = [&record["inputs"], &manifest]
+        .into_iter()
+        .flat_map(|table| table.as_object().unwrap())
+        .map(|(name, hash)| (name.clone(), hash.as_str().unwrap().to_owned()))
+        .collect();
+    lines.sort();
+    let text: String = lines.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect();
+    let hash: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(run["data"], hash);
+    let layers = info["layers"].as_array().unwrap();
+    assert_eq!(
+        layers.iter().map(|layer| layer["parameters"].as_u64().unwrap()).sum::<u64>(),
+        info["parameters"].as_u64().unwrap()
+    );
+    assert!(info["gflop"].as_f64().unwrap() > 0.1 && info["memory"]["buffers"].as_u64().unwrap() > 0);
+    assert!(info["trained_on"].as_str().unwrap().contains("phantom"));
+}
+
+#[test]
+fn a_scan_is_classified_by_a_signed_model_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, key) = (folder.path().join("model.safetensors"), folder.path().join("key"));
+    fs::copy(SHARED.model(), &model).unwrap();
+    succeeds(osteon().args(["model", "keygen", "--output"]).arg(&key).output().unwrap());
+    let [private, public] = ["key.pem", "key.pub.pem"].map(|name| folder.path().join(name));
+    let predict =
+        || osteon().arg("predict").arg(&model).arg(SHARED.scan()).arg("--require-signature").arg(&public).output().unwrap();
+    fails(predict(), 1, &["model.safetensors: is not signed", "ask its maker"]);
+    succeeds(osteon().args(["model", "sign"]).arg(&model).arg("--key").arg(&private).output().unwrap());
+    assert!(succeeds(predict()).contains("NoMet"));
+    succeeds(osteon().args(["model", "verify"]).arg(&model).arg("--key").arg(&public).output().unwrap());
+    let mut bytes = fs::read(&model).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&model, bytes).unwrap();
+    fails(predict(), 1, &["is not what the owner of", "key.pub.pem signed", "do not use it"]);
+    fails(osteon().args(["model", "verify"]).arg(&model).arg("--key").arg(&public).output().unwrap(), 1, &["do not use it"]);
+    // Without the demand it is refused all the same: these are not the weights that were written.
+    fails(osteon().arg("predict").arg(&model).arg(SHARED.scan()).output().unwrap(), 1, &["holds other weights", "copy it again"]);
 }
 
 /// Labels of two classes and an image each, in the shapes that the audit commands read.

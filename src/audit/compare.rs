@@ -1,5 +1,6 @@
 //! Whether two runs are the same, and where they first differ: from what they were told to what came of it.
 
+use crate::models::PROVENANCE;
 use crate::tensor::archive::Archive;
 use crate::train::{RunFolder, RunRecord, Settings};
 use crate::{Error, Result};
@@ -127,8 +128,10 @@ fn between_models(a: &Archive, b: &Archive) -> Result<Option<String>> {
     Ok(match (first, tensors) {
         (Some(first), 1) => Some(first),
         (Some(first), more) => Some(format!("{first}, the first of {more} such tensors")),
+        // Of how the models came about the runs' records tell.
         (None, _) => unequal(a.metadata(), b.metadata())
-            .first()
+            .iter()
+            .find(|(key, _)| *key != PROVENANCE)
             .map(|(key, [a, b])| format!("the models' `{key}` is {} and {}", a.unwrap_or("missing"), b.unwrap_or("missing"))),
     })
 }

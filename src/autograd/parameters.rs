@@ -1,7 +1,7 @@
 //! What a network has learnt: named tensors, trained by gradients or followed by running averages.
 
-use crate::Result;
 use crate::tensor::{Shape, Tensor};
+use crate::{Result, files};
 use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
 use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
@@ -31,6 +31,16 @@ pub enum Kind {
     Statistic,
 }
 
+impl Kind {
+    /// The shape in a model file of what has this one in memory.
+    pub fn file_shape(self, shape: Shape) -> Shape {
+        match self {
+            Kind::Convolution => [shape[3], shape[2], shape[0], shape[1]].into(),
+            Kind::Plain | Kind::Statistic => shape,
+        }
+    }
+}
+
 /// A named tensor of a network.
 #[derive(Clone, Debug)]
 pub struct Parameter {
@@ -50,11 +60,15 @@ impl Parameter {
 
     /// Its shape in a model file: PyTorch's.
     pub fn file_shape(&self) -> Shape {
-        let shape = self.value.shape();
-        match self.kind {
-            Kind::Convolution => [shape[3], shape[2], shape[0], shape[1]].into(),
-            Kind::Plain | Kind::Statistic => shape,
-        }
+        self.kind.file_shape(self.value.shape())
+    }
+
+    /// SHA-256 of its values as they stand in a model file, little-endian, in hexadecimal digits.
+    pub fn sha256(&self) -> String {
+        let values = self.to_file(self.value.values());
+        let mut bytes = vec![[0; 4]; values.len()];
+        bytes.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+        files::sha256(bytes.as_flattened())
     }
 
     /// Values in this parameter's memory order (its own, or its gradient's) in the order of a model file.
@@ -161,6 +175,13 @@ impl Parameters {
         results.into_iter().collect()
     }
 
+    /// [`Parameter::sha256`] of each, in their order, on several threads.
+    pub fn hashes(&self) -> Vec<String> {
+        let mut hashes = vec![String::new(); self.all.len()];
+        par::chunks_mut(&mut hashes, 1, |i, hash| hash[0] = self.all[i].sha256());
+        hashes
+    }
+
     /// All of them with their ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (ParameterId, &Parameter)> {
         self.all.iter().enumerate().map(|(i, parameter)| (ParameterId(i), parameter))
@@ -169,6 +190,12 @@ impl Parameters {
     /// The ids of those that gradients change.
     pub fn trained(&self) -> Vec<ParameterId> {
         self.iter().filter(|(_, parameter)| parameter.is_trained()).map(|(id, _)| id).collect()
+    }
+
+    /// Bytes of all weights that were packed for the kernels.
+    pub fn packed_bytes(&self) -> usize {
+        let packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        packed.values().map(|conv| size_of_val(&conv.weights[..]) + size_of_val(&conv.bias[..])).sum()
     }
 
     /// The weights of a convolution as [`Algorithm::forward`] reads them, packed once and kept until values change. With `norm`

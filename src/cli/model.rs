@@ -1,14 +1,16 @@
-//! `osteon model`: model files made, taken from elsewhere, and shown.
+//! `osteon model`: model files made, taken from elsewhere, shown, and signed.
 
+use super::predict::model_path;
 use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
 use crate::data::Size;
-use crate::models::Model as Network;
-use crate::{Result, predict};
+use crate::models::{Memory, Metadata, Model as Network, signature};
+use crate::{Result, files, predict};
 use clap::Subcommand;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Make, import or show a model file.
+/// Make, import, show, sign or verify a model file.
 #[derive(Subcommand)]
 pub enum Model {
     /// Make a model with random weights.
@@ -29,11 +31,39 @@ pub enum Model {
         #[command(flatten)]
         network: NetworkFlags,
     },
-    /// Show what a model is and every tensor in it.
-    #[command(after_help = "Example:\n  osteon model info runs/first/model.safetensors")]
+    /// Show what a model is: layers, work, memory, the run it comes from, and every tensor in it with its hash.
+    #[command(after_help = "Example:\n  osteon model info runs/first/model.safetensors --json")]
     Info {
         /// The model.
         model: PathBuf,
+        /// Print JSON instead of tables.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a pair of ed25519 keys: NAME.pem signs and stays secret, NAME.pub.pem verifies.
+    #[command(after_help = "Example:\n  osteon model keygen --output clinic")]
+    Keygen {
+        /// The name of both files, without extension.
+        #[arg(long, value_name = "NAME")]
+        output: PathBuf,
+    },
+    /// Sign a model: 64 bytes beside it, in a file with .sig after its name.
+    #[command(after_help = "Example:\n  osteon model sign runs/first/model.safetensors --key clinic.pem")]
+    Sign {
+        /// The model.
+        model: PathBuf,
+        /// The private key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Check a model's signature; exit code 1 if it is missing or another's, or the model has changed.
+    #[command(after_help = "Example:\n  osteon model verify runs/first/model.safetensors --key clinic.pub.pem")]
+    Verify {
+        /// The model.
+        model: PathBuf,
+        /// The public key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
     },
 }
 
@@ -69,7 +99,21 @@ impl Model {
                 let model = Network::import(weights, &n.architecture, &n.classes, n.input_size.array(), preprocessing)?;
                 save(terminal, &model, &n.output)
             }
-            Model::Info { model } => info(terminal, &Network::load(model)?),
+            Model::Info { model, json } => {
+                let about = About::of(&model_path(model))?;
+                if *json { terminal.line(json_text(&about)) } else { about.print(terminal) }
+            }
+            Model::Keygen { output } => {
+                let [private, public] = signature::keygen(output)?;
+                terminal.line(format_args!("{} signs: keep it secret", private.display()))?;
+                terminal.line(format_args!("{} verifies: give it to whoever uses your models", public.display()))
+            }
+            Model::Sign { model, key } => terminal.line(signature::sign(&model_path(model), key)?.display()),
+            Model::Verify { model, key } => {
+                let path = model_path(model);
+                let weights = Network::load_signed(&path, key)?.weights_hash();
+                terminal.line(format_args!("{}: signed by the owner of {}; weights {weights}", path.display(), key.display()))
+            }
         }
     }
 }
@@ -79,25 +123,129 @@ fn save(terminal: &Terminal, model: &Network, output: &Path) -> Result<()> {
     terminal.line(output.display())
 }
 
-fn info(terminal: &Terminal, model: &Network) -> Result<()> {
-    let about = model.metadata();
-    let preprocessing = predict::preprocessing(about);
-    let trained_on = if about.trained_on.is_empty() { "nothing yet" } else { &about.trained_on };
-    for (name, value) in [
-        ("architecture", about.architecture.clone()),
-        ("classes", about.classes.join(", ")),
-        ("input size", Size::from(about.input_size).to_string()),
-        ("preprocessing", preprocessing),
-        ("trained on", trained_on.to_owned()),
-        ("format version", about.format_version.to_string()),
-        ("parameters", model.parameter_count().to_string()),
-    ] {
-        terminal.line(format_args!("{name:<16}{value}"))?;
+fn json_text(about: &About) -> String {
+    serde_json::to_string_pretty(about).expect("plain values are JSON")
+}
+
+/// All that `model info` says.
+#[derive(Serialize)]
+struct About {
+    /// SHA-256 of the file.
+    file_sha256: String,
+    /// [`Network::weights_hash`]
+    weights_sha256: String,
+    #[serde(flatten)]
+    metadata: Metadata,
+    parameters: usize,
+    /// Of one image: two operations a multiplication and addition, in convolutions and linear layers.
+    gflop: f64,
+    memory: Memory,
+    layers: Vec<LayerRow>,
+    tensors: Vec<TensorRow>,
+}
+
+#[derive(Serialize)]
+struct LayerRow {
+    layer: String,
+    operation: &'static str,
+    output: Vec<usize>,
+    parameters: usize,
+    mflop: f64,
+}
+
+#[derive(Serialize)]
+struct TensorRow {
+    name: String,
+    shape: Vec<usize>,
+    trained: bool,
+    sha256: String,
+}
+
+impl About {
+    fn of(path: &Path) -> Result<Self> {
+        let bytes = Network::read(path)?;
+        let file_sha256 = files::sha256(&bytes);
+        let model = Network::from_bytes(path, bytes)?;
+        let mega = |flops: u64| flops as f64 / 1e6;
+        let layers: Vec<LayerRow> = model
+            .layers(model.metadata().input_size)?
+            .into_iter()
+            .map(|layer| LayerRow {
+                operation: layer.op.name(),
+                mflop: mega(layer.op.flops()),
+                output: layer.output.to_vec(),
+                parameters: layer.parameters,
+                layer: layer.name,
+            })
+            .collect();
+        let parameters = model.parameters();
+        let tensors = parameters.iter().zip(parameters.hashes()).map(|((_, parameter), sha256)| TensorRow {
+            name: parameter.name.clone(),
+            shape: parameter.file_shape().to_vec(),
+            trained: parameter.is_trained(),
+            sha256,
+        });
+        Ok(About {
+            file_sha256,
+            weights_sha256: model.weights_hash(),
+            metadata: model.metadata().clone(),
+            parameters: model.parameter_count(),
+            gflop: layers.iter().map(|layer| layer.mflop).sum::<f64>() / 1e3,
+            memory: model.memory()?,
+            tensors: tensors.collect(),
+            layers,
+        })
     }
-    terminal.line("")?;
-    for (_, parameter) in model.parameters().iter() {
-        let kind = if parameter.is_trained() { "" } else { "  (running statistic)" };
-        terminal.line(format_args!("{:<48}{}{kind}", parameter.name, parameter.file_shape()))?;
+
+    fn print(&self, terminal: &Terminal) -> Result<()> {
+        let about = &self.metadata;
+        let megabytes = |bytes: usize| bytes as f64 / 1e6;
+        let Memory { weights, packed, buffers } = self.memory;
+        let [weights, packed, buffers] = [weights, packed, buffers].map(megabytes);
+        let trained_on = if about.trained_on.is_empty() { "nothing yet" } else { &about.trained_on };
+        let mut lines = vec![
+            ("architecture", about.architecture.clone()),
+            ("classes", about.classes.join(", ")),
+            ("input size", Size::from(about.input_size).to_string()),
+            ("preprocessing", predict::preprocessing(about)),
+            ("parameters", self.parameters.to_string()),
+            ("work", format!("{:.3} GFLOP an image", self.gflop)),
+            (
+                "memory",
+                format!("{weights:.1} MB weights, {packed:.1} MB packed for the kernels, {buffers:.1} MB buffers for one image"),
+            ),
+            ("trained on", trained_on.to_owned()),
+        ];
+        if let Some(run) = &about.provenance {
+            let scores = run.scores.iter().map(|(name, score)| format!("{name} {score:.4}")).collect::<Vec<_>>().join(", ");
+            let scores = if scores.is_empty() { "not measured after the last epoch".to_owned() } else { scores };
+            let commit = if run.commit.is_empty() { "unknown" } else { &run.commit };
+            lines.extend([
+                ("epochs", run.epochs.to_string()),
+                ("test scores", scores),
+                ("data", run.data.clone()),
+                ("program", format!("osteon {}, commit {commit}, {}", run.version, run.isa)),
+                ("configuration", run.configuration.to_string()),
+            ]);
+        }
+        lines.extend([
+            ("format version", about.format_version.to_string()),
+            ("weights SHA-256", self.weights_sha256.clone()),
+            ("file SHA-256", self.file_sha256.clone()),
+        ]);
+        for (name, value) in lines {
+            terminal.line(format_args!("{name:<17}{value}"))?;
+        }
+        terminal.line(format_args!("\n{:<32}{:<38}{:<20}{:>11}{:>9}", "layer", "operation", "output", "parameters", "MFLOP"))?;
+        for LayerRow { layer, operation, output, parameters, mflop } in &self.layers {
+            let output = format!("{output:?}");
+            terminal.line(format_args!("{layer:<32}{operation:<38}{output:<20}{parameters:>11}{mflop:>9.1}"))?;
+        }
+        terminal.line(format_args!("\n{:<44}{:<20}SHA-256", "tensor", "shape"))?;
+        for TensorRow { name, shape, trained, sha256 } in &self.tensors {
+            let (shape, kind) = (format!("{shape:?}"), if *trained { "" } else { "  running statistic" });
+            terminal.line(format_args!("{name:<44}{shape:<20}{sha256}{kind}"))?;
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -23,6 +23,9 @@ pub struct Predict {
     scans: Vec<PathBuf>,
     #[command(flatten)]
     options: ScanOptions,
+    /// Use the model only if the owner of this public key signed it (`osteon model sign`).
+    #[arg(long, value_name = "KEY")]
+    require_signature: Option<PathBuf>,
     /// Print JSON: a list with an object a study.
     #[arg(long)]
     json: bool,
@@ -34,7 +37,10 @@ pub struct Predict {
 impl Predict {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let path = model_path(&self.model);
-        let model = Model::load(&path)?;
+        let model = match &self.require_signature {
+            Some(key) => Model::load_signed(&path, key)?,
+            None => Model::load(&path)?,
+        };
         let classes = &model.metadata().classes;
         let progress = terminal.progress("scans", self.scans.len());
         let (mut cases, mut objects, mut failed) = (Vec::new(), Vec::new(), None);

@@ -39,7 +39,7 @@ pub fn is_picture(path: impl AsRef<Path>) -> bool {
 pub fn read(path: impl AsRef<Path>) -> Result<Image> {
     let path = path.as_ref();
     let refuse = |problem: &str, remedy: &str| Error::file(path, problem, remedy);
-    let bytes = files::read_at_most(path, MAX_FILE_BYTES)?;
+    let bytes = files::read_at_most(path, MAX_FILE_BYTES, "give a planar scan, which is smaller")?;
     let format =
         format(&bytes).ok_or_else(|| refuse("is neither a PNG nor a JPEG picture", "export the scan as DICOM or PNG"))?;
     let mut limits = Limits::default();

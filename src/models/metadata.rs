@@ -8,11 +8,42 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The version of the model file that this program writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the model file that this program writes. It reads this one and those before it.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// From this version on a model file holds the hash of its weights.
+pub(super) const HASHED_SINCE: u32 = 2;
+
+/// Under this key: [`Model::weights_hash`](super::Model::weights_hash).
+pub(super) const WEIGHTS_HASH: &str = "weights_sha256";
+
+/// Under this key: [`Provenance`].
+pub const PROVENANCE: &str = "provenance";
+
+/// The run that a model comes from: enough to repeat it and to find its `run.json`, whose last hash of weights is this model's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Of the program.
+    pub version: String,
+    /// That the program was built from; empty where that is not known.
+    pub commit: String,
+    /// Instruction set of the kernels.
+    pub isa: String,
+    /// SHA-256 of the data: of the lines `SHA256  NAME`, sorted by name, of the manifest and every file that it names.
+    pub data: String,
+    /// Every setting that the weights depend on.
+    pub configuration: serde_json::Value,
+    /// Epochs of training.
+    pub epochs: usize,
+    /// Of the test studies after the last epoch, where they were measured: loss, accuracy, mean F1, mean AUC.
+    pub scores: BTreeMap<String, f64>,
+}
 
 /// The largest side of an input.
 const MAX_SIDE: usize = 16384;
+
+/// The most classes.
+const MAX_CLASSES: usize = 1000;
 
 /// What a model is, beside its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +60,9 @@ pub struct Metadata {
     pub format_version: u32,
     /// What it was trained on, in a few words, such as `phantoms`; empty if it was not.
     pub trained_on: String,
+    /// The run it comes from, if this program trained it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// Of its attention, where it has any.
     pub attention: AttentionSettings,
     /// Of its batch normalisations.
@@ -45,6 +79,7 @@ impl Metadata {
             preprocessing,
             format_version: FORMAT_VERSION,
             trained_on: String::new(),
+            provenance: None,
             attention: AttentionSettings::default(),
             norm: NormSettings::default(),
         }
@@ -60,7 +95,7 @@ impl Metadata {
         let distinct: BTreeSet<&String> = self.classes.iter().collect();
         let rules = [
             (sides.contains(&rows) && sides.contains(&columns), "the input size", "choose sides from 32 to 16384 pixels"),
-            (self.classes.len() >= 2, "the list of classes", "give at least two classes"),
+            ((2..=MAX_CLASSES).contains(&self.classes.len()), "the list of classes", "give from 2 to 1000 classes"),
             (distinct.len() == self.classes.len(), "the list of classes", "name every class once"),
             (self.classes.iter().all(|class| !class.trim().is_empty()), "the list of classes", "give every class a name"),
             ((1..=512).contains(&self.attention.reduction), "the attention's reduction", "choose one from 1 to 512"),
@@ -87,12 +122,13 @@ impl Metadata {
             ("attention", json(serde_json::to_string(&self.attention))),
             ("batch_norm", json(serde_json::to_string(&self.norm))),
             ("classes", json(serde_json::to_string(&self.classes))),
-            ("format_version", self.format_version.to_string()),
+            ("format_version", FORMAT_VERSION.to_string()),
             ("input_size", format!("{rows}x{columns}")),
             ("preprocessing", json(serde_json::to_string(&self.preprocessing))),
             ("trained_on", self.trained_on.clone()),
         ];
-        entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        let provenance = self.provenance.as_ref().map(|provenance| (PROVENANCE, json(serde_json::to_string(provenance))));
+        entries.into_iter().chain(provenance).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// The inverse of [`to_text`](Self::to_text); the error says what is wrong.
@@ -102,8 +138,8 @@ impl Metadata {
             serde_json::from_str(text).map_err(|error| format!("has metadata `{key}` that cannot be used ({error})"))
         }
         let format_version: u32 = json("format_version", get("format_version")?)?;
-        if format_version != FORMAT_VERSION {
-            return Err(format!("has format version {format_version}, and this program reads {FORMAT_VERSION}"));
+        if !(1..=FORMAT_VERSION).contains(&format_version) {
+            return Err(format!("has format version {format_version}, and this program reads those up to {FORMAT_VERSION}"));
         }
         let size = get("input_size")?;
         let sides = size.split_once('x').and_then(|(rows, columns)| Some([rows.parse().ok()?, columns.parse().ok()?]));
@@ -114,6 +150,7 @@ impl Metadata {
             preprocessing: json("preprocessing", get("preprocessing")?)?,
             format_version,
             trained_on: text.get("trained_on").cloned().unwrap_or_default(),
+            provenance: text.get(PROVENANCE).map(|text| json(PROVENANCE, text)).transpose()?,
             attention: json("attention", get("attention")?)?,
             norm: json("batch_norm", get("batch_norm")?)?,
         })

@@ -2,11 +2,13 @@
 
 mod metadata;
 mod residual;
+pub mod signature;
 #[cfg(test)]
 mod tests;
 mod trainer;
 
-pub use metadata::{FORMAT_VERSION, Metadata};
+pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Provenance};
+use metadata::{HASHED_SINCE, WEIGHTS_HASH};
 pub use residual::{MIN_SIDE, Residual, VARIANTS, Variant};
 pub use trainer::{Step, Trainer};
 
@@ -19,7 +21,8 @@ use crate::tensor::{Buffer, Context, Shape};
 use crate::{Error, Result, files};
 use osteon_kernels::conv::ConvShape;
 use osteon_kernels::softmax;
-use std::collections::{BTreeMap, BTreeSet};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -39,6 +42,9 @@ pub fn architectures() -> Vec<&'static str> {
 
 /// Images that one inference pass takes together: so many as have these pixels, since more only cost memory.
 const PIXELS_A_PASS: usize = 8 * 1024 * 256;
+
+/// The largest model file that is read; that of the largest network has about 90 MB.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Bytes of buffers that a model keeps for its next inference.
 const KEPT_BYTES: usize = 1 << 30;
@@ -79,6 +85,17 @@ pub struct Layer {
     pub parameters: usize,
 }
 
+/// Bytes that a model takes, as `model info` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Parameters and running statistics.
+    pub weights: usize,
+    /// The convolutions' weights again, in the order in which the kernels read them, transformed where they do (Winograd).
+    pub packed: usize,
+    /// Feature maps and workspace of one image.
+    pub buffers: usize,
+}
+
 impl Model {
     /// A network with initial weights drawn from `seed`: He normal (fan out) for convolutions, PyTorch's defaults elsewhere.
     ///
@@ -109,19 +126,60 @@ impl Model {
             return Err(Error::setting(problem, format!("choose one of {}", architectures().join(", "))));
         };
         let network = Box::new(Residual::new(&mut builder, *variant, &metadata));
-        Ok(Model { metadata, network, parameters: builder.finish(), contexts: Mutex::default() })
+        let parameters = builder.finish().map_err(|problem| {
+            let remedy = "with these classes; `osteon model info` lists their names";
+            Error::setting(problem, format!("give the weights of `{}` {remedy}", metadata.architecture))
+        })?;
+        Ok(Model { metadata, network, parameters, contexts: Mutex::default() })
     }
 
     /// Reads a model file.
     ///
     /// # Errors
-    /// A file that is not a model of this program, or whose weights are not those of its architecture.
+    /// A file that is not a model of this program, or whose weights are not those of its architecture, or not those that were written.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let archive = Archive::read(path)?;
+        let path = path.as_ref();
+        Model::from_bytes(path, Model::read(path)?)
+    }
+
+    /// Reads a model file that the owner of a public `key` has [signed](signature). What was checked is what is used.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); a signature that is missing or not this file's, or a key that is none.
+    pub fn load_signed(path: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = Model::read(path)?;
+        signature::verify(path, &bytes, key.as_ref())?;
+        Model::from_bytes(path, bytes)
+    }
+
+    /// The bytes of a model file.
+    ///
+    /// # Errors
+    /// Not a file, too large for a model, or it cannot be read.
+    pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+        files::read_at_most(path, MAX_FILE_BYTES, "give a model, which is smaller")
+    }
+
+    /// A model file that is in memory already; `path` is what errors name.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let archive = &Archive::from_bytes(path, bytes)?;
         let metadata = Metadata::from_text(archive.metadata()).map_err(|problem| {
             Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
         })?;
-        Model::from_archive(&archive, metadata)
+        let hashed = metadata.format_version >= HASHED_SINCE;
+        let model = Model::from_archive(archive, metadata)?;
+        let refuse = |problem: &str| Err(Error::file(archive.path(), problem, "copy it again from where it came from"));
+        match archive.metadata().get(WEIGHTS_HASH) {
+            Some(hash) if *hash != model.weights_hash() => {
+                refuse("holds other weights than were written: its hash does not fit them")
+            }
+            None if hashed => refuse("does not hold the hash of its weights"),
+            Some(_) | None => Ok(model),
+        }
     }
 
     /// Takes PyTorch's weights, in torchvision's names and shapes. Counters of batches (`num_batches_tracked`) are passed over.
@@ -147,34 +205,18 @@ impl Model {
     }
 
     fn from_archive(archive: &Archive, metadata: Metadata) -> Result<Self> {
-        let architecture = metadata.architecture.clone();
-        let mut model = Model::build(metadata, Builder::zeros()).map_err(|error| match error {
+        let named = |error| match error {
             Error::Setting { problem, remedy } => Error::file(archive.path(), problem, remedy),
             other => other,
-        })?;
-        let refuse = |problem: String| {
-            let remedy =
-                format!("give the weights of `{architecture}` with these classes; `osteon model info` lists their names");
-            Error::file(archive.path(), problem, remedy)
         };
-        {
-            let mut extra: BTreeSet<&str> = archive.names().filter(|name| !name.ends_with("num_batches_tracked")).collect();
-            let mut names = model.parameters.iter().map(|(_, parameter)| &*parameter.name);
-            if let Some(name) = names.find(|name| !extra.remove(name)) {
-                return Err(refuse(format!("has no tensor `{name}`")));
-            }
-            if let Some(name) = extra.first() {
-                return Err(refuse(format!("has a tensor `{name}` too many")));
-            }
-        }
+        let tensors = archive.shapes().filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+        let tensors = tensors.map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
+        let mut model = Model::build(metadata, Builder::of_file(tensors)).map_err(named)?;
         model.parameters.change_each(|parameter| {
-            let (shape, values) = archive.float_bytes(&parameter.name)?;
-            let expected = parameter.file_shape();
-            if shape != &*expected {
-                return Err(refuse(format!("`{}` has shape {shape:?} where {:?} was expected", parameter.name, &*expected)));
-            }
+            let (_, values) = archive.float_bytes(&parameter.name)?;
             if parameter.name.ends_with("running_var") && values.iter().any(|&variance| f32::from_le_bytes(variance) < 0.0) {
-                return Err(refuse(format!("`{}` holds a negative variance", parameter.name)));
+                let problem = format!("`{}` holds a negative variance", parameter.name);
+                return Err(Error::file(archive.path(), problem, "export it again from a network that was trained"));
             }
             parameter.set_from_file(values);
             Ok(())
@@ -191,12 +233,19 @@ impl Model {
             let values = parameter.to_file(parameter.value.values());
             (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
         });
-        archive::write(path, &self.metadata.to_text(), &tensors.collect::<BTreeMap<_, _>>())
+        let mut text = self.metadata.to_text();
+        text.insert(WEIGHTS_HASH.to_owned(), self.weights_hash());
+        archive::write(path, &text, &tensors.collect::<BTreeMap<_, _>>())
     }
 
     /// What its file says about it.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// Says which run the model comes from.
+    pub fn set_provenance(&mut self, provenance: Provenance) {
+        self.metadata.provenance = Some(provenance);
     }
 
     /// Says what the model was trained on.
@@ -214,14 +263,27 @@ impl Model {
         &mut self.parameters
     }
 
-    /// SHA-256 of names, shapes and values of all parameters and running statistics, in hexadecimal digits.
+    /// SHA-256 of all parameters and running statistics, in hexadecimal digits: of the lines `SHA256  NAME SHAPE`, sorted by name, that
+    /// hold the [hash of each tensor](Parameter::sha256) and its shape as a model file has it, such as `(64, 1, 7, 7)`.
     pub fn weights_hash(&self) -> String {
-        let mut bytes = Vec::new();
-        for (_, parameter) in self.parameters.iter() {
-            bytes.extend(format!("{} {}\n", parameter.name, parameter.value.shape()).into_bytes());
-            bytes.extend(parameter.value.values().iter().flat_map(|value| value.to_le_bytes()));
-        }
-        files::sha256(&bytes)
+        let hashes = self.parameters.hashes();
+        let all = self.parameters.iter().zip(hashes);
+        let by_name: BTreeMap<_, _> =
+            all.map(|((_, parameter), hash)| (&parameter.name, (parameter.file_shape(), hash))).collect();
+        let lines = by_name.iter().map(|(name, (shape, hash))| format!("{hash}  {name} {shape}\n"));
+        files::sha256(lines.collect::<String>().as_bytes())
+    }
+
+    /// What inference on one image of the model's input size takes in memory. It is tried, on an image of zeros.
+    ///
+    /// # Errors
+    /// An input size that is too small.
+    pub fn memory(&self) -> Result<Memory> {
+        let [rows, columns] = self.metadata.input_size;
+        let mut context = Context::default();
+        self.infer(&mut context, &vec![0.0; rows * columns], [1, rows, columns])?;
+        let weights = self.parameters.iter().map(|(_, parameter)| size_of_val(parameter.value.values())).sum();
+        Ok(Memory { weights, packed: self.parameters.packed_bytes(), buffers: context.free_bytes() })
     }
 
     /// Runs the network on a tape: images (batch, rows, columns, 1) to logits (batch, classes).

@@ -198,7 +198,15 @@ fn damaged_files_are_refused() {
         (long, "whole safetensors"),
         (b"not a model, but long enough to be read as one".to_vec(), "whole safetensors"),
         (text("[64,1,7,7]", "[99999999999,9999999999,7,7]"), "whole safetensors"),
-        (text("\"format_version\":\"1\"", "\"format_version\":\"2\""), "format version 2"),
+        (text("\"format_version\":\"2\"", "\"format_version\":\"3\""), "format version 3"),
+        (text("\"format_version\":\"2\"", "\"format_version\":\"0\""), "format version 0"),
+        (text("\"weights_sha256\"", "\"weights_sha255\""), "does not hold the hash of its weights"),
+        // Asks for more memory than any machine has, in a file of the length of before.
+        (
+            text("[\\\"NoMet\\\"", &format!("[{}\\\"NoMet\\\"", (0..2000).map(|i| format!("\\\"{i}\\\",")).collect::<String>())),
+            "list of classes",
+        ),
+        (text("\\\"reduction\\\":16", "\\\"reduction\\\":1"), "[4, 64] where [64, 64] was expected"),
         (text("inrac", "resnet"), "no architecture `resnet`"),
         (text("64x32", "6400000x3200000"), "input size"),
         (text("64x32", "64"), "not rows x columns"),
@@ -212,13 +220,100 @@ fn damaged_files_are_refused() {
 }
 
 #[test]
+fn other_weights_than_were_written_are_refused() {
+    let (folder, path) = saved();
+    let bytes = std::fs::read(&path).unwrap();
+    let damaged = folder.path().join("damaged");
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for at in [start, start + (bytes.len() - start) / 3, bytes.len() - 4] {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1; // the least bit of a value: finite as before
+        std::fs::write(&damaged, flipped).unwrap();
+        let error = Model::load(&damaged).unwrap_err().to_string();
+        assert!(error.contains("damaged: holds other weights than were written"), "{error}");
+    }
+    // A file of before there was a hash is read.
+    let archive = Archive::read(&path).unwrap();
+    let tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
+    let mut text = archive.metadata().clone();
+    text.remove("weights_sha256");
+    text.insert("format_version".into(), "1".into());
+    archive::write(&damaged, &text, &tensors).unwrap();
+    assert_eq!(Model::load(&damaged).unwrap().weights_hash(), Model::load(&path).unwrap().weights_hash());
+}
+
+#[test]
+fn the_hash_of_the_weights_can_be_had_from_the_file_alone() {
+    let (_folder, path) = saved();
+    let archive = Archive::read(&path).unwrap();
+    let line = |name: &str| {
+        let (shape, values) = archive.float_bytes(name).unwrap();
+        let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+        format!("{}  {name} ({})\n", files::sha256(values.as_flattened()), shape.join(", "))
+    };
+    let lines: String = archive.names().map(line).collect();
+    assert_eq!(archive.metadata()["weights_sha256"], files::sha256(lines.as_bytes()));
+}
+
+#[test]
+fn a_signature_holds_for_one_file_and_one_key() {
+    let (folder, path) = saved();
+    let [private, public] = signature::keygen(&folder.path().join("ours")).unwrap();
+    let [_, other] = signature::keygen(&folder.path().join("theirs")).unwrap();
+    let load = |key: &Path| Model::load_signed(&path, key).map(|model| model.weights_hash()).map_err(|error| error.to_string());
+    assert!(load(&public).unwrap_err().contains("is not signed: there is no"));
+    signature::sign(&path, &private).unwrap();
+    assert_eq!(load(&public).unwrap(), model(4).weights_hash());
+    assert!(load(&other).unwrap_err().contains("is not what the owner of"));
+    assert!(load(&private).unwrap_err().contains("is not a public ed25519 key"));
+    assert!(signature::sign(&path, &public).unwrap_err().to_string().contains("is not a private ed25519 key"));
+    assert!(signature::keygen(&folder.path().join("ours")).unwrap_err().to_string().contains("exists already"));
+    // Every bit counts, also of what no weight depends on.
+    let bytes = std::fs::read(&path).unwrap();
+    let mut changed = bytes.clone();
+    let at = bytes.windows(8).position(|word| word == b"phantoms").unwrap();
+    changed[at..at + 8].copy_from_slice(b"patients");
+    std::fs::write(&path, changed).unwrap();
+    assert!(Model::load(&path).is_ok());
+    assert!(load(&public).unwrap_err().contains("is not what the owner of"));
+    std::fs::write(&path, &bytes).unwrap();
+    let signed = std::fs::read(signature::signature_path(&path)).unwrap();
+    std::fs::write(signature::signature_path(&path), &signed[..63]).unwrap();
+    assert!(load(&public).unwrap_err().contains("is not an ed25519 signature"));
+    std::fs::write(signature::signature_path(&path), &signed).unwrap();
+    assert!(load(&public).is_ok());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+/// RFC 8032, section 7.1, test 3, by the public key in its PEM form.
+#[test]
+fn signatures_are_those_of_rfc_8032() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, key] = ["model", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(
+        &key,
+        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU=\n-----END PUBLIC KEY-----\n",
+    )
+    .unwrap();
+    let signature = "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a";
+    let bytes: Vec<u8> = (0..64).map(|i| u8::from_str_radix(&signature[2 * i..2 * i + 2], 16).unwrap()).collect();
+    std::fs::write(signature::signature_path(&model), bytes).unwrap();
+    assert!(signature::verify(&model, &[0xaf, 0x82], &key).is_ok());
+    assert!(signature::verify(&model, &[0xaf, 0x83], &key).is_err());
+}
+
+#[test]
 fn nonsense_is_refused() {
     let new = |architecture: &str, classes: &[&str], size| {
         let classes: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
         Model::new(architecture, &classes, size, Preprocessing::default(), 1).unwrap_err().to_string()
     };
     assert!(new("vgg", &["a", "b"], [32, 32]).contains("inrac, outrac"));
-    assert!(new("inrac", &["a"], [32, 32]).contains("two classes"));
+    assert!(new("inrac", &["a"], [32, 32]).contains("2 to 1000 classes"));
     assert!(new("inrac", &["a", "a"], [32, 32]).contains("once"));
     assert!(new("inrac", &["a", " "], [32, 32]).contains("a name"));
     assert!(new("inrac", &["a", "b"], [31, 32]).contains("from 32"));

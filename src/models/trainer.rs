@@ -106,6 +106,11 @@ impl Trainer {
         &self.model
     }
 
+    /// The model, to change what it says about itself.
+    pub fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
     /// Steps so far.
     pub fn steps(&self) -> u64 {
         self.moments.steps()

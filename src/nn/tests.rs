@@ -104,7 +104,7 @@ fn gradients_of_blocks() {
                 let mut builder = Builder::seeded(3);
                 let settings = BlockSettings { placement, shortcut, ..SETTINGS };
                 let block = Block::new(&mut builder, "block", channels, stride, settings);
-                let mut parameters = builder.finish();
+                let mut parameters = builder.finish().unwrap();
                 check_block(mode, channels[0], &mut parameters, &block);
             }
         }
@@ -121,7 +121,7 @@ fn gradients_of_pools_and_loss() {
     let conv = Conv::new(&mut builder, "conv", [3, 6], 5, 2);
     let norm = BatchNorm::new(&mut builder, "bn", 6, NormSettings::default());
     let linear = Linear::new(&mut builder, "fc", 6, 4);
-    let mut parameters = builder.finish();
+    let mut parameters = builder.finish().unwrap();
     check(Mode::Training, [3, 11, 9, 3], &mut parameters, |tape, x| {
         let x = conv.forward(tape, x)?;
         let x = norm.forward(tape, x)?;
@@ -137,7 +137,7 @@ fn gradients_of_pools_and_loss() {
 fn names_of_a_block() {
     let mut builder = Builder::zeros();
     Block::new(&mut builder, "b", [4, 16], 2, SETTINGS);
-    let parameters = builder.finish();
+    let parameters = builder.finish().unwrap();
     let names: Vec<&str> = parameters.iter().map(|(_, parameter)| &*parameter.name).collect();
     for name in
         ["b.downsample.0.weight", "b.downsample.1.running_var", "b.attention.channel.fc1.bias", "b.attention.spatial.bn.weight"]
@@ -150,7 +150,7 @@ fn names_of_a_block() {
 fn values_die_when_nothing_needs_them() {
     let mut builder = Builder::seeded(1);
     let block = Block::new(&mut builder, "block", [16, 16], 1, SETTINGS);
-    let parameters = builder.finish();
+    let parameters = builder.finish().unwrap();
     let shape = [2, 64, 32, 16];
     let input = vec![0.5; shape.iter().product()];
     let buffers = |mode| {
@@ -176,7 +176,7 @@ fn values_die_when_nothing_needs_them() {
 fn misfits_name_the_layer() {
     let mut builder = Builder::zeros();
     let block = Block::new(&mut builder, "layer1.0", [4, 8], 2, SETTINGS);
-    let parameters = builder.finish();
+    let parameters = builder.finish().unwrap();
     let mut context = Context::default();
     let mut tape = Tape::new(Mode::Inference, &parameters, &mut context);
     let x = tape.input([1, 5, 5, 3], &[0.0; 75], false).unwrap();
@@ -186,7 +186,7 @@ fn misfits_name_the_layer() {
 
 #[test]
 fn what_has_no_gradient_is_refused_where_one_may_be_asked_for() {
-    let parameters = Builder::zeros().finish();
+    let parameters = Builder::zeros().finish().unwrap();
     let mut context = Context::default();
     let mut tape = Tape::new(Mode::Training, &parameters, &mut context);
     let x = tape.input([1, 2, 2, 3], &[1.0; 12], true).unwrap();

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+/// The largest file that is read. All tensors of a training step of the largest network are smaller.
+const MAX_FILE_BYTES: u64 = 4 << 30;
+
 /// A safetensors file in memory.
 #[derive(Debug)]
 pub struct Archive {
@@ -25,7 +28,7 @@ impl Archive {
     /// A file that cannot be read, is no safetensors file, or is truncated.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Archive::from_bytes(path, files::read(path)?)
+        Archive::from_bytes(path, files::read_at_most(path, MAX_FILE_BYTES, "give a model or tensors, which are smaller")?)
     }
 
     /// A safetensors file that is in memory already; `path` is what errors name.
@@ -59,6 +62,11 @@ impl Archive {
     /// The names of its tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// The names and shapes of its tensors, sorted by name.
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|(name, (_, shape, _))| (name.as_str(), &shape[..]))
     }
 
     /// Its text metadata.

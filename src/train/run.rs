@@ -6,9 +6,10 @@ use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::{Split, split};
 use crate::metrics::Scores;
-use crate::models::{Metadata, Model, Trainer};
+use crate::models::{Metadata, Model, Provenance, Trainer};
 use crate::predict::{self, Judged};
 use crate::report::{self, EpochRow};
+use crate::tensor::Context;
 use crate::{Error, Result, files};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -332,8 +333,30 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// What the model's file says of the run that it comes from.
+    fn provenance(&self) -> Provenance {
+        let State { inputs, epochs, .. } = &self.state;
+        let last = epochs.last();
+        let score = |name: &str, value: Option<f64>| value.map(|value| (name.to_owned(), value));
+        let scores = last.into_iter().flat_map(|epoch| {
+            [("loss", epoch.test_loss), ("accuracy", epoch.test_accuracy), ("f1", epoch.test_f1), ("auc", epoch.test_auc)]
+        });
+        let data = inputs.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect::<String>();
+        Provenance {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("OSTEON_COMMIT").to_owned(),
+            isa: Context::default().isa.name().to_owned(),
+            data: files::sha256(data.as_bytes()),
+            configuration: self.settings.to_json_of_weights(),
+            epochs: epochs.len(),
+            scores: scores.filter_map(|(name, value)| score(name, value)).collect(),
+        }
+    }
+
     /// Brings the folder up to date. Each file is replaced as a whole, the model first.
-    fn save(&self) -> Result<()> {
+    fn save(&mut self) -> Result<()> {
+        let provenance = self.provenance();
+        self.trainer.model_mut().set_provenance(provenance);
         let (model, folder, epochs) = (self.trainer.model(), self.folder, &self.state.epochs);
         model.save(folder.file(RunFolder::MODEL))?;
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;

@@ -181,12 +181,20 @@ impl Settings {
         serde_json::from_str(&text).expect("text that was just made")
     }
 
+    /// As JSON, without those that no bit of the weights depends on.
+    pub(super) fn to_json_of_weights(&self) -> serde_json::Value {
+        let mut all = self.to_json();
+        if let Some(settings) = all.as_object_mut() {
+            settings.retain(|key, _| !Self::WITHOUT_EFFECT.contains(&key.as_str()));
+        }
+        all
+    }
+
     /// Where two runs' settings differ in what their weights depend on: `key: ours here, theirs there` each.
     pub fn differences(&self, other: &Settings) -> Vec<String> {
         let [ours, theirs] = [self, other].map(|settings| {
             let mut values = BTreeMap::new();
-            flatten("", &settings.to_json(), &mut values);
-            Self::WITHOUT_EFFECT.iter().for_each(|key| drop(values.remove(*key)));
+            flatten("", &settings.to_json_of_weights(), &mut values);
             values
         });
         let differs = |(key, ours): (&String, &String)| {

@@ -85,7 +85,7 @@ fn every_block_is_pytorchs() -> Result<()> {
         let nchw @ [batch, channels, rows, columns] = goldens.shape(&case);
         let mut builder = Builder::zeros();
         let forward = builder.within("block", |builder, _| build(name, builder));
-        let mut parameters = builder.finish();
+        let mut parameters = builder.finish().unwrap();
         fill(&mut parameters, "");
         let x = to_nhwc(&goldens.input(&format!("{case}.input"), nchw.iter().product()), nchw);
         for isa in Isa::all() {

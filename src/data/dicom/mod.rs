@@ -62,7 +62,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Frame>> {
 
 /// The frames of a DICOM file and whose they are.
 pub fn read_contents(path: impl AsRef<Path>) -> Result<Contents> {
-    read_bytes(&files::read_at_most(&path, MAX_FILE_BYTES)?, path)
+    read_bytes(&files::read_at_most(&path, MAX_FILE_BYTES, "give a planar scan, which is smaller")?, path)
 }
 
 /// The same of a file's bytes; `path` names them in errors.

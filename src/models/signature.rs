@@ -1,0 +1,99 @@
+//! Who stands for a model file: an ed25519 signature (RFC 8032) of its bytes, in a file of its own beside it.
+//!
+//! Keys are PEM files as OpenSSL has them (PKCS #8, SubjectPublicKeyInfo), the signature is its 64 bytes, so that each can be made and
+//! checked without this program:
+//! `openssl pkeyutl -verify -pubin -inkey KEY.pub.pem -rawin -in MODEL -sigfile MODEL.sig`.
+
+use super::Model;
+use crate::{Error, Result, files};
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use rand::TryRng;
+use rand::rngs::SysRng;
+use std::path::{Path, PathBuf};
+
+/// No key and no signature is larger.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+
+/// The file that holds the signature of `model`: its name with `.sig` after it.
+pub fn signature_path(model: &Path) -> PathBuf {
+    let mut name = model.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
+}
+
+/// Makes a pair of keys, from the operating system's random numbers: `NAME.pem`, which signs and which nobody else may read, and
+/// `NAME.pub.pem`, which verifies.
+///
+/// # Errors
+/// One of the files exists or cannot be written.
+pub fn keygen(name: &Path) -> Result<[PathBuf; 2]> {
+    let with = |extension: &str| {
+        let mut path = name.as_os_str().to_owned();
+        path.push(extension);
+        PathBuf::from(path)
+    };
+    let (private, public) = (with(".pem"), with(".pub.pem"));
+    for path in [&private, &public] {
+        if path.exists() {
+            return Err(Error::file(path, "exists already", "choose another name: what it has signed needs it"));
+        }
+    }
+    let mut secret = [0; 32];
+    let failed = |what: String| Error::failed(what, "try again, or make the keys with `openssl genpkey -algorithm ed25519`");
+    SysRng.try_fill_bytes(&mut secret).map_err(|error| failed(format!("the system gives no random numbers ({error})")))?;
+    let key = SigningKey::from_bytes(&secret);
+    // Without the public key in it, which OpenSSL does not take.
+    let private_pem = KeypairBytes { secret_key: secret, public_key: None }.to_pkcs8_pem(LineEnding::LF);
+    let private_pem = private_pem.map_err(|error| failed(format!("the key cannot be written ({error})")))?;
+    let public_pem = key.verifying_key().to_public_key_pem(LineEnding::LF);
+    let public_pem = public_pem.map_err(|error| failed(format!("the key cannot be written ({error})")))?;
+    files::write_secret(&private, private_pem.as_bytes())?;
+    files::write(&public, public_pem.as_bytes())?;
+    Ok([private, public])
+}
+
+/// Signs a model file, after it was checked as for use, and writes the signature beside it.
+///
+/// # Errors
+/// A model that cannot be used, a key that is none, a file that cannot be written.
+pub fn sign(model: &Path, key: &Path) -> Result<PathBuf> {
+    let pem = text(key)?;
+    let key = SigningKey::from_pkcs8_pem(&pem).map_err(|_| {
+        Error::file(key, "is not a private ed25519 key in PEM form", "give the one that `osteon model keygen` made")
+    })?;
+    let bytes = Model::read(model)?;
+    let signature = key.sign(&bytes);
+    Model::from_bytes(model, bytes)?;
+    let path = signature_path(model);
+    files::write(&path, &signature.to_bytes())?;
+    Ok(path)
+}
+
+/// Checks the signature beside a model file of these `bytes` with a public key.
+///
+/// # Errors
+/// There is none, it is not this key's, or not of these bytes.
+pub fn verify(model: &Path, bytes: &[u8], key: &Path) -> Result<()> {
+    let pem = text(key)?;
+    let public = VerifyingKey::from_public_key_pem(&pem)
+        .map_err(|_| Error::file(key, "is not a public ed25519 key in PEM form", "give the signer's .pub.pem"))?;
+    let path = signature_path(model);
+    if !path.is_file() {
+        let problem = format!("is not signed: there is no {}", path.display());
+        return Err(Error::file(model, problem, "ask its maker for the signature"));
+    }
+    let signature = Signature::from_slice(&files::read_at_most(&path, MAX_FILE_BYTES, "give the file of a signature")?)
+        .map_err(|_| Error::file(&path, "is not an ed25519 signature (64 bytes)", "copy it again"))?;
+    public.verify_strict(bytes, &signature).map_err(|_| {
+        let problem = format!("is not what the owner of {} signed", key.display());
+        Error::file(model, problem, "do not use it: get model and signature again, or the right key")
+    })
+}
+
+fn text(key: &Path) -> Result<String> {
+    let bytes = files::read_at_most(key, MAX_FILE_BYTES, "give a key")?;
+    String::from_utf8(bytes)
+        .map_err(|_| Error::file(key, "is not a key in PEM form", "give a key that `osteon model keygen` made"))
+}
