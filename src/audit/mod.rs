@@ -1,18 +1,19 @@
-//! What an auditor asks for: a run operation by operation ([`trace()`]), each of them computed again ([`verify()`]), and a model run
+//! What an auditor asks for: a run operation by operation ([`trace()`]), each of them computed again ([`verify()`]),
+//! every gradient against central differences ([`gradcheck()`]), two runs compared ([`compare()`]), and a model run
 //! on tensors from a file, so that another engine can be compared with this one. Those tensors have PyTorch's shapes and names.
 
+mod compare;
+mod gradcheck;
 mod log;
 mod page;
 mod trace;
 mod verify;
 
+pub use compare::{Comparison, compare};
+pub use gradcheck::{GradcheckOptions, Slope, gradcheck};
 pub use log::Header;
 pub use trace::{TraceOptions, TrainOptions, trace};
 pub use verify::{Bound, Verdict, verify};
-
-mod compare;
-
-pub use compare::{Comparison, compare};
 
 use crate::models::Model;
 use crate::tensor::Context;

@@ -567,7 +567,7 @@ fn equation(op: &Op) -> Equation {
 }
 
 /// What an operation calls its input `k`.
-fn input_name(op: &Op, k: usize) -> &'static str {
+pub(super) fn input_name(op: &Op, k: usize) -> &'static str {
     match (op, k) {
         (Op::CrossEntropy { .. }, _) => "logits",
         (Op::Conv(_) | Op::Linear(_), 1) => "weight",

@@ -3,8 +3,9 @@
 use super::predict::model_path;
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
-use crate::audit::{self, Bound, Comparison, TraceOptions, TrainOptions, Verdict};
+use crate::audit::{self, Bound, Comparison, GradcheckOptions, Slope, TraceOptions, TrainOptions, Verdict};
 use crate::data::Size;
+use crate::models::Model;
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::collections::BTreeMap;
@@ -27,6 +28,9 @@ pub enum Audit {
         #[arg(long, value_name = "N")]
         operation: Option<usize>,
     },
+    /// Hold every gradient of a model against central differences in float64; exit code 1 when one is off by more than its bound.
+    #[command(after_help = "Example:\n  osteon audit gradcheck runs/first/model.safetensors")]
+    Gradcheck(Gradcheck),
     /// Inference: reads `input` (N,1,H,W f32), writes `logits` and `probabilities`.
     #[command(after_help = "Example:\n  osteon audit forward --model M.safetensors --input X.safetensors --output Y.safetensors")]
     Forward(Files),
@@ -66,6 +70,7 @@ impl Audit {
         match self {
             Audit::Trace(trace) => trace.run(terminal),
             Audit::Verify { trace, operation } => verify(terminal, trace, *operation),
+            Audit::Gradcheck(gradcheck) => gradcheck.run(terminal),
             Audit::Forward(files) => audit::forward(&files.model, &files.input, &files.output),
             Audit::Gradients(files) => audit::gradients(&files.model, &files.input, &files.output),
             Audit::Compare { run_a, run_b } => compare(terminal, run_a, run_b),
@@ -186,4 +191,73 @@ fn compare(terminal: &Terminal, run_a: &Path, run_b: &Path) -> Result<()> {
     let Comparison { inputs, epochs, models, .. } = comparison;
     let models = if models { ", the models" } else { "; no models yet" };
     terminal.line(format_args!("the same: the configuration, {inputs} inputs, the weights after each of {epochs} epochs{models}"))
+}
+
+/// What to check gradients on: images of random numbers.
+#[derive(clap::Args)]
+pub struct Gradcheck {
+    /// The model file, or the folder of a run.
+    model: PathBuf,
+    /// Rows x columns of the images.
+    #[arg(long, value_name = "ROWSxCOLUMNS", default_value = "64x64")]
+    input_size: Size,
+    /// Images.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    batch: u8,
+    /// Of images, labels and directions.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Print JSON: a list with an object a gradient.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Gradcheck {
+    fn run(&self, terminal: &Terminal) -> Result<()> {
+        let path = model_path(&self.model);
+        let options = GradcheckOptions { batch: self.batch.into(), input_size: self.input_size.array(), seed: self.seed };
+        let slopes = audit::gradcheck(&Model::load(&path)?, &options)?;
+        if self.json {
+            terminal.line(serde_json::to_string_pretty(&slopes).expect("plain values are JSON"))?;
+        } else {
+            print(terminal, &slopes)?;
+        }
+        let wrong: Vec<String> = slopes.iter().filter(|slope| !slope.holds()).map(of).collect();
+        match wrong.first() {
+            None => Ok(()),
+            Some(first) => {
+                let problem = format!("{} of {} gradients are not those of their equations: {first}", wrong.len(), slopes.len());
+                Err(Error::failed(problem, "do not train with this build, and report it"))
+            }
+        }
+    }
+}
+
+/// `layer: operation: gradient of input`
+fn of(slope: &Slope) -> String {
+    format!("{}: {}: gradient of {}", slope.layer, slope.operation, slope.input)
+}
+
+/// Those that do not hold, then a line a kind of gradient with the one that came nearest to its bound.
+fn print(terminal: &Terminal, slopes: &[Slope]) -> Result<()> {
+    for slope in slopes.iter().filter(|slope| !slope.holds()) {
+        let Slope { gradient, difference, error, allowed, .. } = slope;
+        let wrong = format!("{gradient:e} where the central difference is {difference:e}: {error:.1e} above {allowed:.1e}");
+        terminal.line(format_args!("{}  {wrong}", of(slope)))?;
+    }
+    let mut kinds: BTreeMap<(&str, &str, &str), Vec<&Slope>> = BTreeMap::new();
+    for slope in slopes {
+        kinds.entry((&slope.operation, slope.input, slope.algorithm.unwrap_or_default())).or_default().push(slope);
+    }
+    terminal.line("error     allowed   number  gradient, and the layer that came nearest to what is allowed")?;
+    for ((operation, input, algorithm), slopes) in kinds {
+        let share = |slope: &&&Slope| slope.error / slope.allowed;
+        let Some(worst) = slopes.iter().max_by(|a, b| share(a).total_cmp(&share(b))) else { continue };
+        let algorithm = if algorithm.is_empty() { String::new() } else { format!(" ({algorithm})") };
+        let (Slope { layer, error, allowed, .. }, number) = (worst, slopes.len());
+        terminal
+            .line(format_args!("{error:<8.1e}  {allowed:<8.1e}  {number:6}  {operation}{algorithm}: of {input}  [{layer}]"))?;
+    }
+    let held = slopes.iter().filter(|slope| slope.holds()).count();
+    terminal.line(format_args!("{held} of {} gradients are those of their equations", slopes.len()))
 }

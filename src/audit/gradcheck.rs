@@ -1,0 +1,438 @@
+//! Every gradient of a model against central differences in f64.
+//!
+//! The network takes a training step, and a backward pass over its running statistics, on images of random numbers. Each operation's
+//! gradient `dx`, as it was computed from the gradient `g` of its result, is held against the equation alone: for a random direction
+//! `v` of -1 and 1, `<dx, v>` must be the slope at 0 of `<g, f(x + t v)>`, with `f` the plain f64 loops of `osteon_reference`. No
+//! reference of a backward pass has a part in it. Then the loss of the whole network, computed in f64 from the image on, along
+//! directions in which all parameters move, against the gradients that the step gave them.
+//!
+//! `<dx, v>` is a sum of values with random signs, so its error is relative to `|dx|`, the l2 norm: that is what is reported. How far it
+//! may be off follows from the kernels' claims.
+
+use super::trace::input_name;
+use super::verify::U;
+use crate::Result;
+use crate::autograd::{Event, Mode, Op, ParameterId, Recorder, Tape};
+use crate::models::Model;
+use crate::tensor::Context;
+use osteon_kernels::conv::{self, Algorithm, Pass};
+use osteon_kernels::pool;
+use osteon_kernels::reduce;
+use osteon_kernels::{par, simd};
+use osteon_reference as reference;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What to check a model on.
+#[derive(Clone, Copy, Debug)]
+pub struct GradcheckOptions {
+    /// Images: random numbers.
+    pub batch: usize,
+    /// Rows and columns of an image.
+    pub input_size: [usize; 2],
+    /// Of images, labels and directions.
+    pub seed: u64,
+}
+
+/// One gradient along one direction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Slope {
+    /// The layer; of the whole network `network`.
+    pub layer: String,
+    /// What it does, and in which mode.
+    pub operation: String,
+    /// Of which input.
+    pub input: &'static str,
+    /// How a convolution's gradient was computed.
+    pub algorithm: Option<&'static str>,
+    /// `<dx, v>`, of our gradient.
+    pub gradient: f64,
+    /// The central difference.
+    pub difference: f64,
+    /// How far they are apart, relative to `|dx|`.
+    pub error: f64,
+    /// How far they may be.
+    pub allowed: f64,
+}
+
+impl Slope {
+    /// Whether the gradient is that of its equation.
+    pub fn holds(&self) -> bool {
+        self.error <= self.allowed
+    }
+}
+
+/// Standard deviations that a sum of errors with random signs may have: beyond these lies one in 10^9.
+const DEVIATIONS: f64 = 6.0;
+
+/// Of the whole network. Each of some sixty layers adds the error of its values, about 1e-6, which the batch normalisations of maps of
+/// few pixels enlarge; measured are 1e-6 to 1e-4.
+const NETWORK: f64 = 1e-3;
+
+/// Images that an operation is tried on. Where a value lies so near to the kink of a ReLU or maximum that f32 and f64 see it on
+/// different sides, the slopes differ and both are right: then another image decides. A wrong gradient is wrong on each.
+const TRIES: u64 = 3;
+
+/// Checks every operation of a model that has a gradient, in the order of the forward pass, then the network as a whole.
+///
+/// # Errors
+/// Images that are too small or too few for the network.
+pub fn gradcheck(model: &Model, options: &GradcheckOptions) -> Result<Vec<Slope>> {
+    let mut slopes = attempt(model, options, 0, &|_| true)?;
+    for number in 1..TRIES {
+        let wrong: Vec<bool> = slopes.iter().map(|slope| slope.as_ref().is_some_and(|slope| !slope.holds())).collect();
+        if !wrong.contains(&true) {
+            break;
+        }
+        let again = attempt(model, options, number, &|i| wrong[i])?;
+        for (slope, again) in slopes.iter_mut().zip(again).filter(|(_, again)| again.is_some()) {
+            *slope = again;
+        }
+    }
+    Ok(slopes.into_iter().flatten().collect())
+}
+
+/// The slopes of one image that are wanted, by their number, which is the same in each attempt.
+fn attempt(
+    model: &Model,
+    options: &GradcheckOptions,
+    number: u64,
+    wanted: &(dyn Fn(usize) -> bool + Sync),
+) -> Result<Vec<Option<Slope>>> {
+    let random = |purpose: u64| {
+        let mut key = [0; 32];
+        for (bytes, word) in key.chunks_exact_mut(8).zip([options.seed, number, purpose, 0]) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        ChaCha8Rng::from_seed(key)
+    };
+    let [rows, columns] = options.input_size;
+    let shape = [options.batch, rows, columns];
+    let classes = model.metadata().classes.len();
+    let mut numbers = random(0);
+    let images: Vec<f32> = (0..shape.iter().product()).map(|_| (numbers.next_u32() >> 8) as f32 / (1 << 24) as f32).collect();
+    let labels: Vec<u32> = (0..options.batch).map(|_| numbers.next_u32() % classes as u32).collect();
+
+    let mut gradients = HashMap::new();
+    let training = record(|context| {
+        let pass = model.differentiate(context, &images, shape, &labels)?;
+        let trained = model.parameters().trained().into_iter();
+        gradients = trained.filter_map(|id| Some((id, wide(pass.gradients.get(id)?)))).collect();
+        Ok(())
+    })?;
+    // As the network predicts, back to the image itself; here batch normalisation is that of inference.
+    let frozen = record(|context| {
+        let mut tape = Tape::new(Mode::Frozen, model.parameters(), context);
+        let x = tape.input([options.batch, rows, columns, 1], &images, true)?;
+        let logits = model.forward(&mut tape, x)?;
+        let seed: Vec<f32> = (0..options.batch * classes).map(|i| if i % classes == 0 { 1.0 } else { -0.5 }).collect();
+        tape.backward(logits, &seed)?;
+        Ok(())
+    })?;
+
+    let each = [(&training, "training"), (&frozen, "running statistics")]
+        .into_iter()
+        .flat_map(|(run, mode)| run.gradients.iter().map(move |gradient| (run, mode, gradient)));
+    let work: Vec<_> = each.map(Some).chain([None; DIRECTIONS]).collect();
+    let mut slopes: Vec<Option<Slope>> = work.iter().map(|_| None).collect();
+    par::chunks_mut(&mut slopes, 1, |i, slope| {
+        if wanted(i) {
+            let mut signs = random(1 + i as u64);
+            slope[0] = Some(match work[i] {
+                Some((run, mode, gradient)) => run.slope(mode, gradient, &mut signs),
+                None => training.network_slope(&gradients, &mut signs),
+            });
+        }
+    });
+    Ok(slopes)
+}
+
+/// Directions in which all parameters move together.
+const DIRECTIONS: usize = 2;
+
+/// All that a forward and a backward pass computed.
+#[derive(Debug, Default)]
+struct Run {
+    /// By slot of the tape, which keeps all of them.
+    values: BTreeMap<usize, Value>,
+    gradients: Vec<Gradient>,
+    /// The gradient of a slot so far.
+    newest: HashMap<usize, Arc<Vec<f64>>>,
+}
+
+#[derive(Debug)]
+struct Value {
+    op: Op,
+    layer: String,
+    inputs: Vec<usize>,
+    values: Vec<f64>,
+    /// Of cross-entropy.
+    labels: Vec<u32>,
+}
+
+/// One gradient as its operation gave it.
+#[derive(Debug)]
+struct Gradient {
+    /// The slot of the operation's result.
+    of: usize,
+    /// Which input it is of.
+    input: usize,
+    values: Vec<f64>,
+    /// The gradient of the result.
+    from: Arc<Vec<f64>>,
+}
+
+/// A run as a tape sees it.
+#[derive(Debug)]
+struct Handle(Arc<Mutex<Run>>);
+
+impl Recorder for Handle {
+    fn record(&mut self, event: Event) {
+        let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Forward { op, layer, inputs, output, value, saved, .. } => {
+                let labels = if let Op::CrossEntropy { .. } = op { saved.indices.clone() } else { Vec::new() };
+                let value = Value { op: *op, layer: layer.to_owned(), inputs: inputs.to_vec(), values: wide(value), labels };
+                run.values.insert(output, value);
+            }
+            Event::Seed { slot, gradient } | Event::Sum { slot, gradient, .. } => {
+                run.newest.insert(slot, Arc::new(wide(gradient)));
+            }
+            Event::Backward { of, gradients, .. } => {
+                let from = run.newest[&of].clone();
+                for (input, (slot, values)) in gradients.into_iter().enumerate().filter(|(_, (_, values))| !values.is_empty()) {
+                    // A second one is followed by their sum.
+                    run.newest.entry(slot).or_insert_with(|| Arc::new(wide(values)));
+                    run.gradients.push(Gradient { of, input, values: wide(values), from: from.clone() });
+                }
+            }
+            Event::Statistics { .. } | Event::Parameter { .. } => {}
+        }
+    }
+}
+
+/// What `pass` computes with a context that is listened to.
+fn record(pass: impl FnOnce(&mut Context) -> Result<()>) -> Result<Run> {
+    let run = Arc::new(Mutex::new(Run::default()));
+    let mut context = Context::default();
+    context.recorder = Some(Box::new(Handle(run.clone())));
+    pass(&mut context)?;
+    drop(context);
+    let run = Arc::into_inner(run).expect("the recorder is gone, and no other has the run");
+    Ok(run.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Run {
+    /// The slope along a direction in which one input of one operation moves.
+    fn slope(&self, mode: &str, gradient: &Gradient, signs: &mut ChaCha8Rng) -> Slope {
+        let value = &self.values[&gradient.of];
+        let inputs: Vec<&[f64]> = value.inputs.iter().map(|input| &self.values[input].values[..]).collect();
+        let x = inputs[gradient.input];
+        let direction = random_signs(signs, x.len());
+        let along = |t: f64| {
+            let moved: Vec<f64> = x.iter().zip(&direction).map(|(x, v)| x + t * v).collect();
+            let mut inputs = inputs.clone();
+            inputs[gradient.input] = &moved;
+            dot(&gradient.from, &forward(&value.op, &inputs, &value.labels))
+        };
+        let (pass, claim) = (if gradient.input == 0 { Pass::BackwardData } else { Pass::BackwardWeights }, claim(&value.op));
+        let algorithm = match value.op {
+            Op::Conv(shape) => Some(Algorithm::choose(pass, shape)),
+            _ => None,
+        };
+        let ours = dot(&gradient.values, &direction);
+        let size = norm(&gradient.values);
+        let allowed = DEVIATIONS * algorithm.map_or(claim, Algorithm::max_error);
+        // A result of terms that cancel is as exact as they are.
+        let noise = norm(&gradient.from) * norm(&value.values) * f64::EPSILON;
+        let difference = slope_at_0(along, size_of(x), noise, allowed * size, is_linear(&value.op));
+        Slope {
+            layer: value.layer.clone(),
+            operation: format!("{}, {mode}", value.op.name()),
+            input: input_name(&value.op, gradient.input),
+            algorithm: algorithm.map(Algorithm::name),
+            gradient: ours,
+            difference,
+            error: relative(ours - difference, size),
+            allowed,
+        }
+    }
+
+    /// The slope of the loss along a direction in which all parameters move, each by its own size.
+    fn network_slope(&self, gradients: &HashMap<ParameterId, Vec<f64>>, signs: &mut ChaCha8Rng) -> Slope {
+        let parameters = self.values.values().filter_map(|value| match value.op {
+            Op::Parameter(id) => gradients.contains_key(&id).then_some((id, &value.values)),
+            _ => None,
+        });
+        let mut directions: BTreeMap<usize, (ParameterId, Vec<f64>)> = BTreeMap::new();
+        for (id, values) in parameters {
+            directions.entry(id.index()).or_insert_with(|| {
+                let size = size_of(values);
+                (id, random_signs(signs, values.len()).into_iter().map(|sign| sign * size).collect())
+            });
+        }
+        let (mut ours, mut size) = (0.0, 0.0);
+        for (id, direction) in directions.values() {
+            ours += dot(&gradients[id], direction);
+            size += gradients[id].iter().zip(direction).map(|(g, v)| (g * v).powi(2)).sum::<f64>();
+        }
+        let along = |t: f64| {
+            let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
+            let mut loss = 0.0;
+            for (&slot, value) in &self.values {
+                let moved = match value.op {
+                    Op::Parameter(id) => directions.get(&id.index()),
+                    _ => None,
+                };
+                let computed = match (moved, value.op) {
+                    (Some((_, direction)), _) => value.values.iter().zip(direction).map(|(x, v)| x + t * v).collect(),
+                    (None, Op::Input | Op::Parameter(_)) => value.values.clone(),
+                    (None, op) => {
+                        let inputs: Vec<&[f64]> = value.inputs.iter().map(|input| &values[input][..]).collect();
+                        forward(&op, &inputs, &value.labels)
+                    }
+                };
+                loss = computed[0];
+                values.insert(slot, computed);
+            }
+            loss
+        };
+        let size = size.sqrt();
+        let difference = slope_at_0(along, 1.0, f64::EPSILON, NETWORK * size, false);
+        Slope {
+            layer: "network".into(),
+            operation: "loss, training".into(),
+            input: "all parameters",
+            algorithm: None,
+            gradient: ours,
+            difference,
+            error: relative(ours - difference, size),
+            allowed: NETWORK,
+        }
+    }
+}
+
+/// The slope of `along` at 0, for an argument of the size `scale` and values that rounding moves by `noise`. Where the function is not
+/// linear, steps become smaller until two agree within a share of `tolerance`: then neither curvature nor a kink has a part in them.
+fn slope_at_0(along: impl Fn(f64) -> f64, scale: f64, noise: f64, tolerance: f64, linear: bool) -> f64 {
+    let central = |step: f64| (along(step) - along(-step)) / (2.0 * step);
+    if linear {
+        return central(scale);
+    }
+    let mut step = 1e-5 * scale;
+    let mut slope = central(step);
+    for _ in 0..4 {
+        step /= 8.0;
+        let smaller = central(step);
+        let agree = (smaller - slope).abs() <= tolerance / 16.0 + noise / step;
+        slope = smaller;
+        if agree {
+            break;
+        }
+    }
+    slope
+}
+
+/// Whether the result is linear in each of the inputs.
+fn is_linear(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Conv(_)
+            | Op::Add
+            | Op::AveragePool(_)
+            | Op::GlobalAverage(_)
+            | Op::ScaleChannels(_)
+            | Op::ScalePixels(_)
+            | Op::Linear(_)
+    )
+}
+
+/// The error that an operation's gradient may have, relative to its l2 norm.
+fn claim(op: &Op) -> f64 {
+    match op {
+        // A mean and a slope are taken off the gradient, which may leave little of it.
+        Op::BatchNorm(..) => 1e-5,
+        // Its exponential, and as many roundings as it takes to sum the classes.
+        Op::CrossEntropy { .. } | Op::Sigmoid => simd::MAX_EXP_ERROR + 16.0 * U,
+        // Sums in groups, of terms with signs: beyond a hundred roundings they grow with the root of the number of terms.
+        _ => 128.0 * U,
+    }
+}
+
+/// An operation's result, by plain loops.
+fn forward(op: &Op, inputs: &[&[f64]], labels: &[u32]) -> Vec<f64> {
+    let relu = |values: Vec<f64>, relu: bool| if relu { reference::elementwise::relu(&values) } else { values };
+    match *op {
+        Op::Conv(shape) => reference::conv::forward(conv(shape), inputs[0], inputs[1]),
+        Op::BatchNorm(shape, epsilon) => {
+            let normalised = reference::norm::forward_training(epsilon.into(), inputs[0], inputs[1], inputs[2]);
+            relu(normalised.output, shape.relu)
+        }
+        Op::FrozenNorm(shape, epsilon) => {
+            let [x, gamma, beta, mean, variance] = [0, 1, 2, 3, 4].map(|k| inputs[k]);
+            relu(reference::norm::forward_inference(epsilon.into(), x, gamma, beta, mean, variance), shape.relu)
+        }
+        Op::Relu => reference::elementwise::relu(inputs[0]),
+        Op::Sigmoid => reference::elementwise::sigmoid(inputs[0]),
+        Op::Add => reference::elementwise::add(inputs[0], inputs[1]),
+        Op::AddRelu => reference::elementwise::relu(&reference::elementwise::add(inputs[0], inputs[1])),
+        Op::MaxPool(shape) => reference::pool::max_pool(windows(shape), inputs[0]).0,
+        Op::AveragePool(shape) => reference::pool::average_pool(windows(shape), inputs[0]),
+        Op::GlobalAverage(shape) => reference::reduce::global_average(pixels(shape), inputs[0]),
+        Op::GlobalMax(shape) => reference::reduce::global_max(pixels(shape), inputs[0]).0,
+        Op::ChannelStats(shape) => reference::attention::channel_stats(pixels(shape), inputs[0]).0,
+        Op::ScaleChannels(shape) => reference::attention::scale_channels(pixels(shape), inputs[0], inputs[1]),
+        Op::ScalePixels(shape) => reference::attention::scale_pixels(pixels(shape), inputs[0], inputs[1]),
+        Op::Linear(shape) => reference::linear::forward(shape.in_features, inputs[0], inputs[1], inputs[2]),
+        Op::CrossEntropy { classes, .. } => vec![reference::softmax::cross_entropy(classes, inputs[0], labels)],
+        Op::Input | Op::Parameter(_) => unreachable!("leaves have no equation"),
+        Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
+            unreachable!("in inference only, which has no gradient")
+        }
+    }
+}
+
+fn conv(shape: conv::ConvShape) -> reference::conv::ConvShape {
+    let conv::ConvShape { batch, rows, columns, in_channels, out_channels, kernel, stride, padding } = shape;
+    reference::conv::ConvShape { batch, rows, columns, in_channels, out_channels, kernel, stride, padding }
+}
+
+fn windows(shape: pool::PoolShape) -> reference::pool::PoolShape {
+    let pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding } = shape;
+    reference::pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding }
+}
+
+fn pixels(shape: reduce::ReduceShape) -> reference::reduce::ReduceShape {
+    let reduce::ReduceShape { batch, pixels, channels } = shape;
+    reference::reduce::ReduceShape { batch, pixels, channels }
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| value.into()).collect()
+}
+
+fn random_signs(random: &mut ChaCha8Rng, len: usize) -> Vec<f64> {
+    (0..len).map(|_| if random.next_u32() & 1 == 0 { 1.0 } else { -1.0 }).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn norm(values: &[f64]) -> f64 {
+    dot(values, values).sqrt()
+}
+
+/// Root of the mean square, and 1 of zeros.
+fn size_of(values: &[f64]) -> f64 {
+    let size = norm(values) / (values.len() as f64).sqrt();
+    if size > 0.0 { size } else { 1.0 }
+}
+
+/// Of a size; of nothing only nothing is right.
+fn relative(difference: f64, size: f64) -> f64 {
+    if difference == 0.0 { 0.0 } else { difference.abs() / size }
+}
