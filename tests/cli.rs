@@ -153,6 +153,7 @@ fn help_and_version_succeed() {
         "model verify",
         "audit trace",
         "audit verify",
+        "audit gradcheck",
         "audit forward",
         "audit gradients",
         "audit compare",
@@ -309,6 +310,18 @@ fn a_trained_model_says_where_it_comes_from() {
     assert_eq!(of_layer.values().sum::<u64>(), info["parameters"].as_u64().unwrap());
     assert!(info["gflop"].as_f64().unwrap() > 0.1 && info["memory"]["buffers"].as_u64().unwrap() > 0);
     assert!(info["trained_on"].as_str().unwrap().contains("phantom"));
+}
+
+#[test]
+fn gradients_are_checked_from_outside() {
+    let check = |arguments: &[&str]| {
+        osteon().args(["audit", "gradcheck", "--input-size", "32x32"]).args(arguments).arg(SHARED.model()).output().unwrap()
+    };
+    let lines = succeeds(check(&[]));
+    assert!(lines.contains("network") && lines.trim_end().ends_with("gradients are those of their equations"), "{lines}");
+    let slopes: serde_json::Value = serde_json::from_str(&succeeds(check(&["--json", "--seed", "2"]))).unwrap();
+    assert!(slopes.as_array().unwrap().iter().all(|slope| slope["error"].as_f64() <= slope["allowed"].as_f64()), "{slopes}");
+    fails(osteon().args(["audit", "gradcheck", "--input-size", "8x8"]).arg(SHARED.model()).output().unwrap(), 1, &["8"]);
 }
 
 #[test]
