@@ -6,7 +6,8 @@
 //! reference of a backward pass has a part in it. Then the loss of the whole network, computed in f64 from the image on, along
 //! directions in which all parameters move, against the gradients that the step gave them.
 //!
-//! `<dx, v>` is a sum of values with random signs, so its error is relative to `|dx|`, the l2 norm: that is what is reported. How far it
+//! `<dx, v>` is a sum of values with random signs, so its error is relative to `|dx|`, the l2 norm (of a sigmoid `|g y|`): that is what is
+//! reported. How far it
 //! may be off follows from the kernels' claims.
 
 use super::trace::input_name;
@@ -264,7 +265,11 @@ impl Run {
             _ => None,
         };
         let ours = dot(&gradient.values, &direction);
-        let size = norm(&gradient.values);
+        let size = match value.op {
+            // dx = g y (1 - y), and of a y near 1 the difference is as exact as 1 is.
+            Op::Sigmoid => gradient.from.iter().zip(&value.values).map(|(g, y)| (g * y).powi(2)).sum::<f64>().sqrt(),
+            _ => norm(&gradient.values),
+        };
         let allowed = DEVIATIONS * algorithm.map_or(claim, Algorithm::max_error);
         // A result of terms that cancel is as exact as they are.
         let noise = norm(&gradient.from) * norm(&value.values) * f64::EPSILON;
