@@ -342,19 +342,21 @@ impl Run {
 
 /// The slope of `along` at 0, for an argument of the size `scale` and values that rounding moves by `noise`. Where the function is not
 /// linear, steps become smaller until two agree within a share of `tolerance`: then neither curvature nor a kink has a part in them.
+/// No step is so small that rounding would have one.
 fn slope_at_0(along: impl Fn(f64) -> f64, scale: f64, noise: f64, tolerance: f64, linear: bool) -> f64 {
     let central = |step: f64| (along(step) - along(-step)) / (2.0 * step);
     if linear {
         return central(scale);
     }
-    let mut step = 1e-5 * scale;
+    let least = if tolerance > 0.0 { 32.0 * noise / tolerance } else { 0.0 };
+    let mut step = (1e-5 * scale).max(least);
     let mut slope = central(step);
     for _ in 0..4 {
-        step /= 8.0;
+        step = (step / 8.0).max(least);
         let smaller = central(step);
-        let agree = (smaller - slope).abs() <= tolerance / 16.0 + noise / step;
+        let agree = (smaller - slope).abs() <= tolerance / 16.0;
         slope = smaller;
-        if agree {
+        if agree || step == least {
             break;
         }
     }
