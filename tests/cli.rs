@@ -148,6 +148,7 @@ fn help_and_version_succeed() {
         "model new",
         "model import",
         "model info",
+        "model export",
         "model keygen",
         "model sign",
         "model verify",

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Make, import, show, sign or verify a model file.
+/// Make, import, show, export, sign or verify a model file.
 #[derive(Subcommand)]
 pub enum Model {
     /// Make a model with random weights.
@@ -40,6 +40,18 @@ pub enum Model {
         #[arg(long)]
         json: bool,
     },
+    /// Write a model in the format of other engines: any size of input, `logits` and `probabilities` as outputs.
+    #[command(after_help = "Example:\n  osteon model export runs/first/model.safetensors --format onnx --output model.onnx")]
+    Export {
+        /// The model.
+        model: PathBuf,
+        /// The format.
+        #[arg(long, value_name = "NAME")]
+        format: Format,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Make a pair of ed25519 keys: NAME.pem signs and stays secret, NAME.pub.pem verifies.
     #[command(after_help = "Example:\n  osteon model keygen --output clinic")]
     Keygen {
@@ -65,6 +77,13 @@ pub enum Model {
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
     },
+}
+
+/// What other engines read.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Format {
+    /// Opset 17.
+    Onnx,
 }
 
 /// The network that a model is of.
@@ -102,6 +121,10 @@ impl Model {
             Model::Info { model, json } => {
                 let about = About::of(&model_path(model))?;
                 if *json { terminal.line(json_text(&about)) } else { about.print(terminal) }
+            }
+            Model::Export { model, format: Format::Onnx, output } => {
+                files::write(output, &Network::load(model_path(model))?.to_onnx()?)?;
+                terminal.line(output.display())
             }
             Model::Keygen { output } => {
                 let [private, public] = signature::keygen(output)?;

@@ -1,6 +1,7 @@
 //! Networks by name, and the model: a network, its parameters, and what its file says about them.
 
 mod metadata;
+mod onnx;
 mod residual;
 pub mod signature;
 #[cfg(test)]
@@ -233,9 +234,14 @@ impl Model {
             let values = parameter.to_file(parameter.value.values());
             (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
         });
+        archive::write(path, &self.text(), &tensors.collect::<BTreeMap<_, _>>())
+    }
+
+    /// What its file says beside the weights.
+    fn text(&self) -> BTreeMap<String, String> {
         let mut text = self.metadata.to_text();
         text.insert(WEIGHTS_HASH.to_owned(), self.weights_hash());
-        archive::write(path, &text, &tensors.collect::<BTreeMap<_, _>>())
+        text
     }
 
     /// What its file says about it.
