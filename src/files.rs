@@ -124,7 +124,7 @@ pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>> {
     if !about.is_file() {
         return Err(Error::file(path, "is not a file", "give the path of a file"));
     }
-    let too_large = || Error::file(path, format!("has more than {} MB", limit >> 20), "give a planar scan, which is smaller");
+    let too_large = || Error::file(path, format!("has more than {} MB", limit >> 20), "give a smaller one");
     if about.len() > limit {
         return Err(too_large());
     }

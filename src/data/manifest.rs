@@ -5,8 +5,8 @@
 //! `posterior` may be empty: then the study is one view, or a file of both whose view codes tell them apart. Reading checks the
 //! table and that the files are there; what is in them is [`super::study`]'s.
 
-use super::Study;
 use super::study::{self, Cell};
+use super::{Study, dicom};
 use crate::{Error, Result, files};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 /// The classes of the paper, in its order; a manifest's other labels follow in alphabetical order.
 pub const PAPER_CLASSES: [&str; 3] = ["NoMet", "ADMet", "nADMet"];
+
+/// A larger file is no table of studies: this is half a million rows.
+const MAX_BYTES: u64 = 64 << 20;
 
 const COLUMNS: [&str; 4] = ["patient", "anterior", "posterior", "label"];
 const HEADER: &str = "patient,anterior,posterior,label";
@@ -71,8 +74,19 @@ impl Manifest {
     /// a patient under two kinds of metastasis (see [`Manifest::new`]); no row.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = files::read(path)?;
-        let Ok(text) = std::str::from_utf8(&bytes) else {
+        Manifest::parse(path, &files::read_at_most(path, MAX_BYTES)?, Path::exists)
+    }
+
+    /// The manifest that a file of these bytes at `path` is; that the files it names exist is not checked.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
+        Manifest::parse(path.as_ref(), bytes, |_| true)
+    }
+
+    fn parse(path: &Path, bytes: &[u8], exists: impl Fn(&Path) -> bool) -> Result<Self> {
+        let Ok(text) = std::str::from_utf8(bytes) else {
             return Err(Error::file(path, "is not UTF-8 text", "save it as CSV in UTF-8"));
         };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text); // as Excel begins its files
@@ -112,7 +126,7 @@ impl Manifest {
                     return Err(Error::file(path, problem, "count frames from 1, as in file.dcm#1"));
                 };
                 let scan = scan.within(folder);
-                if !scan.path.exists() {
+                if !exists(&scan.path) {
                     let problem = format!("line {line} names {}, which does not exist", scan.path.display());
                     return Err(Error::file(path, problem, "correct the path; it is relative to the manifest"));
                 }
@@ -181,7 +195,7 @@ impl Manifest {
         let mut hashes = BTreeMap::new();
         for path in files {
             if let Entry::Vacant(hash) = hashes.entry(self.name_of(path)) {
-                hash.insert(files::sha256(&files::read(path)?));
+                hash.insert(files::sha256(&files::read_at_most(path, dicom::MAX_FILE_BYTES)?));
             }
         }
         Ok(hashes)
