@@ -214,6 +214,20 @@ fn jpeg_frames_are_found_whether_a_fragment_a_frame_or_several() {
 }
 
 #[test]
+fn lossless_jpeg_of_every_precision_to_8_bits_gives_the_same_counts() {
+    for precision in 2..=8 {
+        let words: Vec<u16> = (0..64).map(|word| (word * 7 + word / 9) % (1 << precision)).collect();
+        let mut stream = jpeg_lossless(&words, 8, 8, precision as u8);
+        stream.resize(stream.len().next_multiple_of(2), 0);
+        let fragment = DataElement::new(tags::PIXEL_DATA, VR::OB, PixelFragmentSequence::new_fragments(vec![stream]));
+        let transfer_syntax = uids::JPEG_LOSSLESS_SV1;
+        let scan = Scan { transfer_syntax, rows: 8, columns: 8, bits: [8, precision, precision - 1], words, ..Scan::default() };
+        let expected: Vec<i32> = scan.words.iter().map(|&word| word.into()).collect();
+        assert_eq!(pixels(&scan.with(fragment).read()[0]), expected, "{precision} bits");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_sentence() {
     let scan = Scan::default;
     let without = |tag| {

@@ -70,7 +70,7 @@ impl Scan {
             uids::RLE_LOSSLESS => fragments(&|words| rle(words, self.bits[0] / 8)),
             uids::ENCAPSULATED_UNCOMPRESSED_EXPLICIT_VR_LITTLE_ENDIAN => fragments(&|words| self.little_endian(words)),
             uids::JPEG_BASELINE8_BIT => fragments(&|words| jpeg(words, self.rows, self.columns)),
-            uids::JPEG_LOSSLESS_SV1 => fragments(&|words| jpeg_lossless(words, self.rows, self.columns)),
+            uids::JPEG_LOSSLESS_SV1 => fragments(&|words| jpeg_lossless(words, self.rows, self.columns, 8)),
             _ if self.bits[0] == 16 => DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(self.words.clone().into())),
             _ => {
                 let mut bytes = self.little_endian(&self.words);
@@ -165,11 +165,11 @@ pub fn jpeg(words: &[u16], rows: u16, columns: u16) -> Vec<u8> {
     bytes
 }
 
-/// Lossless JPEG of 8 bits (ITU-T T.81 annex H), each sample predicted by the one on its left; differences as they come, with a code
+/// Lossless JPEG of 2 to 8 bits (ITU-T T.81 annex H), each sample predicted by the one on its left; differences as they come, with a code
 /// of four bits for each of the categories 0 to 8.
-pub fn jpeg_lossless(words: &[u16], rows: u16, columns: u16) -> Vec<u8> {
+pub fn jpeg_lossless(words: &[u16], rows: u16, columns: u16, precision: u8) -> Vec<u8> {
     let [[y1, y0], [x1, x0]] = [rows, columns].map(u16::to_be_bytes);
-    let mut bytes = vec![0xff, 0xd8, 0xff, 0xc3, 0, 11, 8, y1, y0, x1, x0, 1, 1, 0x11, 0];
+    let mut bytes = vec![0xff, 0xd8, 0xff, 0xc3, 0, 11, precision, y1, y0, x1, x0, 1, 1, 0x11, 0];
     bytes.extend([0xff, 0xc4, 0, 2 + 1 + 16 + 9, 0]);
     bytes.extend((1..=16).map(|length| if length == 4 { 9 } else { 0 }));
     bytes.extend(0..9);
@@ -185,7 +185,8 @@ pub fn jpeg_lossless(words: &[u16], rows: u16, columns: u16) -> Vec<u8> {
         }
     };
     for (at, &word) in words.iter().enumerate() {
-        let (column, above) = (at % usize::from(columns), at.checked_sub(usize::from(columns)).map_or(128, |above| words[above]));
+        let (column, above) =
+            (at % usize::from(columns), at.checked_sub(usize::from(columns)).map_or(1 << (precision - 1), |above| words[above]));
         let predicted = if column > 0 { words[at - 1] } else { above };
         let difference = i32::from(word) - i32::from(predicted);
         let category = 32 - difference.unsigned_abs().leading_zeros();

@@ -129,10 +129,13 @@ pub(super) fn decode(pixel_data: Element, packing: Packing, transfer_syntax: &st
                         remedy: "export it again without lossy compression, or decompress it first (gdcmconv --raw)".into(),
                     });
                 }
-                codec(&stream, frame.extent(), transfer_syntax, layout)
+                // The JPEG decoder gives lossless samples of less than 8 bits as 16.
+                let wide = frame.precision > 8 || packing == Packing::Jpeg && frame.precision < 8;
+                codec(&stream, frame.extent(), wide, transfer_syntax, layout)
             }
             Packing::Jpeg2000 => {
-                codec(&stream, jpeg2000_extent(&stream).ok_or_else(|| damaged("JPEG 2000"))?, transfer_syntax, layout)
+                let extent = jpeg2000_extent(&stream).ok_or_else(|| damaged("JPEG 2000"))?;
+                codec(&stream, extent, extent.precision > 8, transfer_syntax, layout)
             }
         })
         .collect()
@@ -350,8 +353,8 @@ fn jpeg2000_extent(stream: &[u8]) -> Option<Extent> {
 }
 
 /// One frame through the codecs of `dicom-pixeldata`. They see a file of one frame with nothing in it but what was checked here:
-/// they allocate what a stream claims, and some index by it.
-fn codec(stream: &[u8], extent: Extent, transfer_syntax: &str, layout: &Layout) -> Result<Vec<u16>> {
+/// they allocate what a stream claims, and some index by it. `wide`: they give 16 bits a sample, not 8.
+fn codec(stream: &[u8], extent: Extent, wide: bool, transfer_syntax: &str, layout: &Layout) -> Result<Vec<u16>> {
     let Extent { rows, columns, components, precision } = extent;
     if (rows, columns, components) != (layout.rows, layout.columns, 1) || precision > layout.bits_allocated {
         return Err(Refusal::new(
@@ -362,7 +365,7 @@ fn codec(stream: &[u8], extent: Extent, transfer_syntax: &str, layout: &Layout) 
             EXPORT_AGAIN,
         ));
     }
-    let bits = if precision > 8 { 16_u16 } else { 8 };
+    let bits = if wide { 16_u16 } else { 8 };
     let short = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
     let object = InMemDicomObject::from_element_iter([
         short(tags::ROWS, rows as u16),
