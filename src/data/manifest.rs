@@ -105,6 +105,10 @@ impl Manifest {
                 let blank = text.bytes().skip(position.byte() as usize).take_while(|byte| matches!(byte, b'\r' | b'\n'));
                 position.line() as usize + blank.filter(|byte| *byte == b'\n').count()
             });
+            if record.iter().any(|cell| cell.contains(char::is_control)) {
+                let problem = format!("line {line} has a cell with a line break or another control character");
+                return Err(Error::file(path, problem, "remove it; an open quote may have swallowed a line"));
+            }
             if record.len() != COLUMNS.len() {
                 let problem = format!("line {line} has {} cells instead of 4", record.len());
                 return Err(Error::file(path, problem, "write one study a line, and quote a cell that holds a comma"));
@@ -364,6 +368,9 @@ mod tests {
             (format!("{OK}1,a.png,,\n"), "line 2 has an empty label"),
             (format!("{OK}1,a.png,,NoMet\n,b.png,,NoMet\n"), "line 3 has an empty patient"),
             (format!("{OK}1,,a.png,NoMet\n"), "line 2 has an empty anterior"),
+            (format!("{OK}1,a.png,,\"No\nMet\"\n"), "line 2 has a cell with a line break or another control character"),
+            (format!("{OK}1,a.png,,\u{1b}[2J\n"), "line 2 has a cell with a line break or another control character"),
+            ("patient,\u{1b}[2J\n".into(), "has an unknown column `\u{fffd}[2J`"),
             (format!("{OK}\n\n1,a.png,NoMet\n"), "line 4 has 3 cells instead of 4"),
             (format!("{OK}1,a.png,,NoMet\n2,gone.png,,NoMet\n"), "gone.png, which does not exist"),
             (format!("{OK}1,a.png,gone.dcm#2,NoMet\n"), "line 2 names "),
