@@ -56,15 +56,20 @@ pub enum Error {
     },
 }
 
+/// A problem may quote what a file holds: a line break would make it two sentences, and an escape would speak to the terminal.
+fn one_line(problem: impl Into<String>) -> String {
+    problem.into().replace(char::is_control, "\u{fffd}")
+}
+
 impl Error {
     /// A file or folder that cannot be used.
     pub fn file(path: impl AsRef<Path>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Error::File { path: path.as_ref().to_owned(), problem: problem.into(), remedy: remedy.into() }
+        Error::File { path: path.as_ref().to_owned(), problem: one_line(problem), remedy: remedy.into() }
     }
 
     /// A setting that cannot be used.
     pub fn setting(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Error::Setting { problem: problem.into(), remedy: remedy.into() }
+        Error::Setting { problem: one_line(problem), remedy: remedy.into() }
     }
 
     /// A computation that cannot go on.

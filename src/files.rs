@@ -131,16 +131,15 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     fs::read(&path).map_err(|error| Error::io(path, "read", &error))
 }
 
-/// Reads a whole file of at most `limit` bytes. Anything but a file, and a larger one, is an error before anything is read;
-/// `remedy` says what to give in place of a larger one.
-pub fn read_at_most(path: impl AsRef<Path>, limit: u64, remedy: &str) -> Result<Vec<u8>> {
+/// Reads a whole file of at most `limit` bytes. Anything but a file, and a larger one, is an error before anything is read.
+pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let unreadable = |error| Error::io(path, "read", &error);
     let about = fs::metadata(path).map_err(unreadable)?;
     if !about.is_file() {
         return Err(Error::file(path, "is not a file", "give the path of a file"));
     }
-    let too_large = || Error::file(path, format!("has more than {} MB", limit >> 20), remedy);
+    let too_large = || Error::file(path, format!("has more than {} MB", limit >> 20), "give a smaller one");
     if about.len() > limit {
         return Err(too_large());
     }

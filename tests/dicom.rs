@@ -1,169 +1,15 @@
 //! DICOM files of every kind that Osteon reads, and of many that it must refuse.
 
-use dicom_core::value::{DataSetSequence, PixelFragmentSequence};
-use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
+mod scan;
+
+use dicom_core::value::PixelFragmentSequence;
+use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
-use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
+use dicom_object::InMemDicomObject;
 use osteon::data::dicom::{self, Frame, NmHeader};
 use osteon::data::{Image, View};
+use scan::*;
 use std::path::{Path, PathBuf};
-
-const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
-
-fn text(tag: Tag, vr: VR, value: &str) -> DataElement<InMemDicomObject> {
-    DataElement::new(tag, vr, PrimitiveValue::from(value))
-}
-
-fn short(tag: Tag, value: u16) -> DataElement<InMemDicomObject> {
-    DataElement::new(tag, VR::US, PrimitiveValue::from(value))
-}
-
-fn sequence(tag: Tag, items: Vec<InMemDicomObject>) -> DataElement<InMemDicomObject> {
-    DataElement::new(tag, VR::SQ, DataSetSequence::from(items))
-}
-
-/// A scan as a test wants it: `words` are what stands in the file.
-#[derive(Clone)]
-struct Scan {
-    transfer_syntax: &'static str,
-    rows: u16,
-    columns: u16,
-    frames: usize,
-    bits: [u16; 3], // allocated, stored, high bit
-    signed: bool,
-    words: Vec<u16>,
-    more: Vec<DataElement<InMemDicomObject>>,
-}
-
-impl Default for Scan {
-    fn default() -> Self {
-        Scan {
-            transfer_syntax: uids::EXPLICIT_VR_LITTLE_ENDIAN,
-            rows: 4,
-            columns: 3,
-            frames: 1,
-            bits: [16, 16, 15],
-            signed: false,
-            words: (0..12).collect(),
-            more: Vec::new(),
-        }
-    }
-}
-
-impl Scan {
-    fn with(mut self, element: DataElement<InMemDicomObject>) -> Self {
-        self.more.push(element);
-        self
-    }
-
-    fn little_endian(&self, words: &[u16]) -> Vec<u8> {
-        words.iter().flat_map(|word| word.to_le_bytes()[..usize::from(self.bits[0] / 8)].to_vec()).collect()
-    }
-
-    fn pixel_data(&self) -> DataElement<InMemDicomObject> {
-        let frame = usize::from(self.rows) * usize::from(self.columns);
-        let fragments = |pack: &dyn Fn(&[u16]) -> Vec<u8>| {
-            let mut fragments: Vec<Vec<u8>> = self.words.chunks(frame).map(pack).collect();
-            fragments.iter_mut().filter(|fragment| fragment.len() % 2 == 1).for_each(|fragment| fragment.push(0));
-            DataElement::new(tags::PIXEL_DATA, VR::OB, PixelFragmentSequence::new_fragments(fragments))
-        };
-        match self.transfer_syntax {
-            uids::RLE_LOSSLESS => fragments(&|words| rle(words, self.bits[0] / 8)),
-            uids::ENCAPSULATED_UNCOMPRESSED_EXPLICIT_VR_LITTLE_ENDIAN => fragments(&|words| self.little_endian(words)),
-            uids::JPEG_BASELINE8_BIT => fragments(&|words| jpeg(words, self.rows, self.columns)),
-            _ if self.bits[0] == 16 => DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(self.words.clone().into())),
-            _ => {
-                let mut bytes = self.little_endian(&self.words);
-                bytes.resize(bytes.len().next_multiple_of(2), 0);
-                DataElement::new(tags::PIXEL_DATA, VR::OB, PrimitiveValue::U8(bytes.into()))
-            }
-        }
-    }
-
-    /// The whole file.
-    fn bytes(&self) -> Vec<u8> {
-        let [allocated, stored, high] = self.bits;
-        let mut object = InMemDicomObject::from_element_iter([
-            text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2"),
-            text(tags::NUMBER_OF_FRAMES, VR::IS, &self.frames.to_string()),
-            short(tags::SAMPLES_PER_PIXEL, 1),
-            short(tags::ROWS, self.rows),
-            short(tags::COLUMNS, self.columns),
-            short(tags::BITS_ALLOCATED, allocated),
-            short(tags::BITS_STORED, stored),
-            short(tags::HIGH_BIT, high),
-            short(tags::PIXEL_REPRESENTATION, self.signed.into()),
-            self.pixel_data(),
-        ]);
-        for element in &self.more {
-            object.put(element.clone());
-        }
-        bytes_of(object, self.transfer_syntax)
-    }
-
-    fn read(&self) -> Vec<Frame> {
-        read(&self.bytes()).unwrap()
-    }
-
-    fn refusal(&self) -> String {
-        refusal(&self.bytes())
-    }
-}
-
-fn bytes_of(object: InMemDicomObject, transfer_syntax: &str) -> Vec<u8> {
-    let meta = FileMetaTableBuilder::new()
-        .transfer_syntax(transfer_syntax)
-        .media_storage_sop_class_uid(uids::NUCLEAR_MEDICINE_IMAGE_STORAGE)
-        .media_storage_sop_instance_uid("2.25.1");
-    let mut bytes = Vec::new();
-    object.with_meta(meta).unwrap().write_all(&mut bytes).unwrap();
-    bytes
-}
-
-fn read(bytes: &[u8]) -> osteon::Result<Vec<Frame>> {
-    Ok(dicom::read_bytes(bytes, "scan.dcm")?.frames)
-}
-
-/// The sentence of the error, without the file's name, which must stand at its start.
-fn refusal(bytes: &[u8]) -> String {
-    let message = read(bytes).unwrap_err().to_string();
-    message.strip_prefix("scan.dcm: ").expect("the message names the file").to_owned()
-}
-
-/// RLE Lossless: literals and runs as they come.
-fn rle(words: &[u16], bytes: u16) -> Vec<u8> {
-    let mut header = [0_u32; 16];
-    header[0] = bytes.into();
-    let mut packed = Vec::new();
-    for segment in 0..bytes {
-        header[usize::from(segment) + 1] = 64 + packed.len() as u32;
-        let plane: Vec<u8> = words.iter().map(|word| (word >> (8 * (bytes - 1 - segment))) as u8).collect();
-        let mut rest = &plane[..];
-        while let [first, ..] = *rest {
-            let run = rest.iter().take(128).take_while(|&&byte| byte == first).count();
-            if run > 1 {
-                packed.extend([(257 - run) as u8, first]);
-                rest = &rest[run..];
-            } else {
-                let literal = rest.windows(2).take(127).take_while(|pair| pair[0] != pair[1]).count().max(1);
-                packed.push(literal as u8 - 1);
-                packed.extend(&rest[..literal]);
-                rest = &rest[literal..];
-            }
-        }
-        packed.push(128); // says nothing, and must be stepped over
-    }
-    header.iter().flat_map(|number| number.to_le_bytes()).chain(packed).collect()
-}
-
-fn jpeg(words: &[u16], rows: u16, columns: u16) -> Vec<u8> {
-    let grey: Vec<u8> = words.iter().map(|&word| word as u8).collect();
-    let mut bytes = Vec::new();
-    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100)
-        .encode(&grey, columns.into(), rows.into(), image::ExtendedColorType::L8)
-        .unwrap();
-    bytes
-}
 
 fn pixels(frame: &Frame) -> Vec<i32> {
     frame.image.pixels.iter().map(|&count| count as i32).collect()
@@ -186,17 +32,6 @@ fn nm_changed(change: impl FnOnce(&mut InMemDicomObject)) -> Vec<Frame> {
     let mut object = dicom_object::from_reader(&nm()[..]).unwrap().into_inner();
     change(&mut object);
     read(&bytes_of(object, uids::EXPLICIT_VR_LITTLE_ENDIAN)).unwrap()
-}
-
-fn detector(value: &str, scheme: &str, meaning: &str) -> InMemDicomObject {
-    InMemDicomObject::from_element_iter([sequence(
-        tags::VIEW_CODE_SEQUENCE,
-        vec![InMemDicomObject::from_element_iter([
-            text(tags::CODE_VALUE, VR::SH, value),
-            text(tags::CODING_SCHEME_DESIGNATOR, VR::SH, scheme),
-            text(tags::CODE_MEANING, VR::LO, meaning),
-        ])],
-    )])
 }
 
 #[test]
@@ -375,6 +210,20 @@ fn jpeg_frames_are_found_whether_a_fragment_a_frame_or_several() {
     assert_eq!(split(vec![0, 16 + first.len() as u32]).read(), whole);
     for offsets in [vec![], vec![0], vec![0, 5], vec![4, 16 + first.len() as u32]] {
         assert!(split(offsets).refusal().contains("says 2 frames and its pixels are in 3 fragments, which do not fit"));
+    }
+}
+
+#[test]
+fn lossless_jpeg_of_every_precision_to_8_bits_gives_the_same_counts() {
+    for precision in 2..=8 {
+        let words: Vec<u16> = (0..64).map(|word| (word * 7 + word / 9) % (1 << precision)).collect();
+        let mut stream = jpeg_lossless(&words, 8, 8, precision as u8);
+        stream.resize(stream.len().next_multiple_of(2), 0);
+        let fragment = DataElement::new(tags::PIXEL_DATA, VR::OB, PixelFragmentSequence::new_fragments(vec![stream]));
+        let transfer_syntax = uids::JPEG_LOSSLESS_SV1;
+        let scan = Scan { transfer_syntax, rows: 8, columns: 8, bits: [8, precision, precision - 1], words, ..Scan::default() };
+        let expected: Vec<i32> = scan.words.iter().map(|&word| word.into()).collect();
+        assert_eq!(pixels(&scan.with(fragment).read()[0]), expected, "{precision} bits");
     }
 }
 
@@ -602,7 +451,7 @@ fn what_is_no_file_or_too_large_is_refused_unread() {
     let path = folder.path().join("large.dcm");
     std::fs::File::create(&path).unwrap().set_len(dicom::MAX_FILE_BYTES + 1).unwrap();
     let message = |path: &Path| dicom::read(path).unwrap_err().to_string();
-    assert!(message(&path).ends_with("large.dcm: has more than 256 MB; give a planar scan, which is smaller"));
+    assert!(message(&path).ends_with("large.dcm: has more than 256 MB; give a smaller one"));
     assert!(message(folder.path()).ends_with("is not a file; give the path of a file"));
     assert!(message(&folder.path().join("none.dcm")).ends_with("check the path"));
 }

@@ -74,7 +74,7 @@ fn read_with(paths: &[&Path], options: StudyOptions) -> osteon::Result<Study> {
 }
 
 fn views(text: &str) -> StudyOptions {
-    StudyOptions { views: Some(parse_views(text).unwrap()), single_view: false }
+    StudyOptions { views: Some(parse_views(text).unwrap()), ..StudyOptions::default() }
 }
 
 /// Anterior and posterior as read must be these.
@@ -151,7 +151,7 @@ fn two_files_or_two_named_frames_are_a_study() {
     );
     // A file of that very name comes before a frame.
     let odd = png(folder.path(), "scan#2", &front());
-    expect(read_with(&[&odd], StudyOptions { single_view: true, views: None }), Some(front()), None);
+    expect(read_with(&[&odd], StudyOptions { single_view: true, ..StudyOptions::default() }), Some(front()), None);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn twice_the_same_view_is_no_study() {
 fn one_view_needs_the_word_of_the_user() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_with(folder.path(), "a.dcm", "p", &[]);
-    let single = StudyOptions { single_view: true, views: None };
+    let single = StudyOptions { single_view: true, ..StudyOptions::default() };
     let alone = "is one view, and a study has an anterior and a posterior one; give both, or --single-view to go on with one";
     refuse(read(&[&frame(&file, 2)]), "a.dcm#2", alone);
     expect(read_with(&[&frame(&file, 2)], single), None, Some(back()));

@@ -1,9 +1,9 @@
 //! How a scan is named on the command line, for every command that reads scans.
 
 use crate::data::study::{self, StudyOptions};
-use crate::data::{Study, View};
+use crate::data::{Study, View, dicom};
 use crate::{Error, Result};
-use clap::Args;
+use clap::{Args, value_parser};
 use std::path::{Path, PathBuf};
 
 /// How to read scans.
@@ -16,12 +16,19 @@ pub struct ScanOptions {
     /// Accept a scan of one view.
     #[arg(long)]
     single_view: bool,
+    /// Refuse a file of more megabytes (of 1024 * 1024 bytes) before it is read.
+    #[arg(long, value_name = "MB", default_value_t = dicom::MAX_FILE_BYTES >> 20, value_parser = value_parser!(u64).range(1..=MAX_MB))]
+    max_file_size: u64,
 }
+
+/// Of the megabytes of `--max-file-size`, so that their bytes are a number.
+const MAX_MB: u64 = u64::MAX >> 20;
 
 impl ScanOptions {
     /// Reads one study: a two-frame file, a folder, or two files with a comma between them.
     pub fn read(&self, scan: &Path) -> Result<Study> {
-        study::read(&paths(scan)?, &StudyOptions { views: self.views, single_view: self.single_view })
+        let max_file_bytes = self.max_file_size << 20;
+        study::read(&paths(scan)?, &StudyOptions { views: self.views, single_view: self.single_view, max_file_bytes })
     }
 }
 

@@ -5,8 +5,8 @@
 //! `posterior` may be empty: then the study is one view, or a file of both whose view codes tell them apart. Reading checks the
 //! table and that the files are there; what is in them is [`super::study`]'s.
 
-use super::Study;
 use super::study::{self, Cell};
+use super::{Study, dicom};
 use crate::{Error, Result, files};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 /// The classes of the paper, in its order; a manifest's other labels follow in alphabetical order.
 pub const PAPER_CLASSES: [&str; 3] = ["NoMet", "ADMet", "nADMet"];
+
+/// A larger file is no table of studies: this is half a million rows.
+const MAX_BYTES: u64 = 64 << 20;
 
 const COLUMNS: [&str; 4] = ["patient", "anterior", "posterior", "label"];
 const HEADER: &str = "patient,anterior,posterior,label";
@@ -71,8 +74,19 @@ impl Manifest {
     /// a patient under two kinds of metastasis (see [`Manifest::new`]); no row.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = files::read(path)?;
-        let Ok(text) = std::str::from_utf8(&bytes) else {
+        Manifest::parse(path, &files::read_at_most(path, MAX_BYTES)?, Path::exists)
+    }
+
+    /// The manifest that a file of these bytes at `path` is; that the files it names exist is not checked.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Self> {
+        Manifest::parse(path.as_ref(), bytes, |_| true)
+    }
+
+    fn parse(path: &Path, bytes: &[u8], exists: impl Fn(&Path) -> bool) -> Result<Self> {
+        let Ok(text) = std::str::from_utf8(bytes) else {
             return Err(Error::file(path, "is not UTF-8 text", "save it as CSV in UTF-8"));
         };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text); // as Excel begins its files
@@ -91,6 +105,10 @@ impl Manifest {
                 let blank = text.bytes().skip(position.byte() as usize).take_while(|byte| matches!(byte, b'\r' | b'\n'));
                 position.line() as usize + blank.filter(|byte| *byte == b'\n').count()
             });
+            if record.iter().any(|cell| cell.contains(char::is_control)) {
+                let problem = format!("line {line} has a cell with a line break or another control character");
+                return Err(Error::file(path, problem, "remove it; an open quote may have swallowed a line"));
+            }
             if record.len() != COLUMNS.len() {
                 let problem = format!("line {line} has {} cells instead of 4", record.len());
                 return Err(Error::file(path, problem, "write one study a line, and quote a cell that holds a comma"));
@@ -112,7 +130,7 @@ impl Manifest {
                     return Err(Error::file(path, problem, "count frames from 1, as in file.dcm#1"));
                 };
                 let scan = scan.within(folder);
-                if !scan.path.exists() {
+                if !exists(&scan.path) {
                     let problem = format!("line {line} names {}, which does not exist", scan.path.display());
                     return Err(Error::file(path, problem, "correct the path; it is relative to the manifest"));
                 }
@@ -181,7 +199,7 @@ impl Manifest {
         let mut hashes = BTreeMap::new();
         for path in files {
             if let Entry::Vacant(hash) = hashes.entry(self.name_of(path)) {
-                hash.insert(files::sha256(&files::read(path)?));
+                hash.insert(files::sha256(&files::read_at_most(path, dicom::MAX_FILE_BYTES)?));
             }
         }
         Ok(hashes)
@@ -350,6 +368,9 @@ mod tests {
             (format!("{OK}1,a.png,,\n"), "line 2 has an empty label"),
             (format!("{OK}1,a.png,,NoMet\n,b.png,,NoMet\n"), "line 3 has an empty patient"),
             (format!("{OK}1,,a.png,NoMet\n"), "line 2 has an empty anterior"),
+            (format!("{OK}1,a.png,,\"No\nMet\"\n"), "line 2 has a cell with a line break or another control character"),
+            (format!("{OK}1,a.png,,\u{1b}[2J\n"), "line 2 has a cell with a line break or another control character"),
+            ("patient,\u{1b}[2J\n".into(), "has an unknown column `\u{fffd}[2J`"),
             (format!("{OK}\n\n1,a.png,NoMet\n"), "line 4 has 3 cells instead of 4"),
             (format!("{OK}1,a.png,,NoMet\n2,gone.png,,NoMet\n"), "gone.png, which does not exist"),
             (format!("{OK}1,a.png,gone.dcm#2,NoMet\n"), "line 2 names "),

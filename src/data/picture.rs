@@ -1,16 +1,17 @@
 //! PNG and JPEG files to images, and pixels to PNG files.
 
 use super::Image;
+use super::dicom::{MAX_FILE_BYTES, MAX_PIXELS};
 use crate::{Error, Result, files};
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::path::Path;
 
-/// A larger file is no planar scan.
-const MAX_FILE_BYTES: u64 = 256 << 20;
-
 /// More rows or columns are no planar scan.
 const MAX_SIDE: u32 = 16384;
+
+/// The largest view takes this uncompressed, with four channels of 16 bits.
+const MAX_BYTES: u64 = (MAX_PIXELS * 4 * size_of::<u16>()) as u64;
 
 /// Red, green and blue of a grey pixel may differ by this much where a JPEG went through its colour space.
 const GREY_SPREAD: u16 = 4;
@@ -37,22 +38,40 @@ pub fn is_picture(path: impl AsRef<Path>) -> bool {
 ///
 /// Grey stored as red, green and blue is grey; a colour picture is an error, as are a transparent one and one without contrast.
 pub fn read(path: impl AsRef<Path>) -> Result<Image> {
-    let path = path.as_ref();
-    let refuse = |problem: &str, remedy: &str| Error::file(path, problem, remedy);
-    let bytes = files::read_at_most(path, MAX_FILE_BYTES, "give a planar scan, which is smaller")?;
-    let format =
-        format(&bytes).ok_or_else(|| refuse("is neither a PNG nor a JPEG picture", "export the scan as DICOM or PNG"))?;
+    read_at_most(path, MAX_FILE_BYTES)
+}
+
+/// [`read`] of a file of at most `limit` bytes; a larger one is refused unread.
+pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Image> {
+    let bytes = files::read_at_most(&path, limit.min(MAX_BYTES))?;
+    read_bytes(&bytes, path)
+}
+
+/// The same of a file's bytes; `path` names them in errors.
+pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Image> {
+    let refuse = |problem: &str, remedy: &str| Error::file(&path, problem, remedy);
+    let format = format(bytes).ok_or_else(|| refuse("is neither a PNG nor a JPEG picture", "export the scan as DICOM or PNG"))?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    let mut reader = ImageReader::with_format(Cursor::new(&bytes), format);
-    reader.limits(limits);
-    let picture = reader.decode().map_err(|error| match error {
+    limits.max_alloc = Some(2 * MAX_BYTES);
+    let reader = || {
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        reader.limits(limits.clone());
+        reader
+    };
+    let refusal = |error| match error {
         image::ImageError::Limits(_) => {
             refuse(&format!("has more than {MAX_SIDE} rows or columns"), "give the picture of one planar view")
         }
         _ => refuse("is cut short or damaged", "copy or export it again"),
-    })?;
+    };
+    let (columns, rows) = reader().into_dimensions().map_err(refusal)?;
+    if u64::from(rows) * u64::from(columns) > MAX_PIXELS as u64 {
+        let problem = format!("has {rows}x{columns} pixels, more than any planar scan");
+        return Err(refuse(&problem, "give the picture of one planar view"));
+    }
+    let picture = reader().decode().map_err(refusal)?;
     let grey = |wide: Vec<u16>, channels: usize, opaque: u16, spread: u16| {
         let (colours, alpha) = (if channels > 2 { 3 } else { 1 }, channels.is_multiple_of(2));
         wide.chunks_exact(channels)

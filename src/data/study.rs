@@ -8,13 +8,21 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// What the user says where the files say nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StudyOptions {
     /// `--views`: what the frames show, in the order of the files given and of the frames in them. A folder's files are in the
     /// order of their names.
     pub views: Option<[View; 2]>,
     /// `--single-view`: one view alone will do.
     pub single_view: bool,
+    /// `--max-file-size`, in bytes: a larger file is refused unread.
+    pub max_file_bytes: u64,
+}
+
+impl Default for StudyOptions {
+    fn default() -> Self {
+        StudyOptions { views: None, single_view: false, max_file_bytes: dicom::MAX_FILE_BYTES }
+    }
 }
 
 /// One frame of a file, or a file of which every frame is meant; written `file.dcm#2`, or `file.dcm`. Frames count from 1.
@@ -120,13 +128,13 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
         if path.is_dir() {
             let start = found.len();
             for file in scans_in(path)? {
-                found.extend(frames_of(&Cell { path: file, frame: None })?);
+                found.extend(frames_of(&Cell { path: file, frame: None }, options.max_file_bytes)?);
             }
             if differ(&found[start..], |frame| frame.study.as_deref()) {
                 return Err(Error::file(path, "holds more than one study", "give each study a folder, or name the files of one"));
             }
         } else {
-            found.extend(frames_of(&existing(path)?)?);
+            found.extend(frames_of(&existing(path)?, options.max_file_bytes)?);
         }
     }
     let refuse =
@@ -179,13 +187,13 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
 /// both views in the anterior column stands for both if there is no posterior cell.
 pub fn read_manifest_row(anterior: &Cell, posterior: Option<&Cell>) -> Result<Study> {
     let mut study = Study { anterior: None, posterior: None, sources: Vec::new() };
-    let mut found = load(&anterior.path)?;
+    let mut found = load(&anterior.path, dicom::MAX_FILE_BYTES)?;
     let whole = anterior.frame.is_none() && found.len() == 2;
     put(&mut study, View::Anterior, pick(&mut found, anterior, View::Anterior)?)?;
     match posterior {
         Some(cell) => {
             if cell.path != anterior.path {
-                found = load(&cell.path)?;
+                found = load(&cell.path, dicom::MAX_FILE_BYTES)?;
             } else if found.is_empty() || cell.frame.is_some() && cell == anterior {
                 return Err(cell.refuse("the manifest has it under both views", "name an image for each view"));
             }
@@ -255,8 +263,8 @@ fn existing(path: &Path) -> Result<Cell> {
 }
 
 /// The frames that a cell means.
-fn frames_of(cell: &Cell) -> Result<Vec<Found>> {
-    let mut found = load(&cell.path)?;
+fn frames_of(cell: &Cell, max_file_bytes: u64) -> Result<Vec<Found>> {
+    let mut found = load(&cell.path, max_file_bytes)?;
     if let Some(frame) = cell.frame {
         found = vec![found.remove(position(&found, cell, frame)?)];
     }
@@ -270,12 +278,12 @@ fn position(found: &[Found], cell: &Cell, frame: usize) -> Result<usize> {
 }
 
 /// All frames of a DICOM file, or a picture as its only one.
-fn load(path: &Path) -> Result<Vec<Found>> {
+fn load(path: &Path, max_file_bytes: u64) -> Result<Vec<Found>> {
     let contents = if picture::is_picture(path) {
-        let frames = vec![dicom::Frame { image: picture::read(path)?, view: None }];
+        let frames = vec![dicom::Frame { image: picture::read_at_most(path, max_file_bytes)?, view: None }];
         dicom::Contents { frames, study: None, patient: None }
     } else {
-        dicom::read_contents(path)?
+        dicom::read_at_most(path, max_file_bytes)?
     };
     let found = contents.frames.into_iter().enumerate().map(|(index, frame)| Found {
         cell: Cell { path: path.to_owned(), frame: Some(index + 1) },

@@ -159,7 +159,7 @@ impl Model {
     /// # Errors
     /// Not a file, too large for a model, or it cannot be read.
     pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
-        files::read_at_most(path, MAX_FILE_BYTES, "give a model, which is smaller")
+        files::read_at_most(path, MAX_FILE_BYTES)
     }
 
     /// A model file that is in memory already; `path` is what errors name.

@@ -84,7 +84,7 @@ pub fn verify(model: &Path, bytes: &[u8], key: &Path) -> Result<()> {
         let problem = format!("is not signed: there is no {}", path.display());
         return Err(Error::file(model, problem, "ask its maker for the signature"));
     }
-    let signature = Signature::from_slice(&files::read_at_most(&path, MAX_FILE_BYTES, "give the file of a signature")?)
+    let signature = Signature::from_slice(&files::read_at_most(&path, MAX_FILE_BYTES)?)
         .map_err(|_| Error::file(&path, "is not an ed25519 signature (64 bytes)", "copy it again"))?;
     public.verify_strict(bytes, &signature).map_err(|_| {
         let problem = format!("is not what the owner of {} signed", key.display());
@@ -93,7 +93,7 @@ pub fn verify(model: &Path, bytes: &[u8], key: &Path) -> Result<()> {
 }
 
 fn text(key: &Path) -> Result<String> {
-    let bytes = files::read_at_most(key, MAX_FILE_BYTES, "give a key")?;
+    let bytes = files::read_at_most(key, MAX_FILE_BYTES)?;
     String::from_utf8(bytes)
         .map_err(|_| Error::file(key, "is not a key in PEM form", "give a key that `osteon model keygen` made"))
 }

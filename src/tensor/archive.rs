@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// The largest file that is read. All tensors of a training step of the largest network are smaller.
 const MAX_FILE_BYTES: u64 = 4 << 30;
 
+/// The longest header that is read; that of a checkpoint of the largest network has 60 KB, and a trace's a megabyte.
+const MAX_HEADER_BYTES: u64 = 16 << 20;
+
 /// A safetensors file in memory.
 #[derive(Debug)]
 pub struct Archive {
@@ -28,7 +31,7 @@ impl Archive {
     /// A file that cannot be read, is no safetensors file, or is truncated.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Archive::from_bytes(path, files::read_at_most(path, MAX_FILE_BYTES, "give a model or tensors, which are smaller")?)
+        Archive::from_bytes(path, files::read_at_most(path, MAX_FILE_BYTES)?)
     }
 
     /// A safetensors file that is in memory already; `path` is what errors name.
@@ -37,13 +40,16 @@ impl Archive {
     /// As [`read`](Self::read).
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         let path = path.to_owned();
-        let (header_len, header) = SafeTensors::read_metadata(&bytes).map_err(|error| {
-            Error::file(
-                &path,
-                format!("is not a whole safetensors file ({error})"),
-                "give one, or copy it again if it was cut off",
-            )
-        })?;
+        let damaged = |why: &dyn std::fmt::Display| {
+            let problem = format!("is not a whole safetensors file ({why})");
+            Error::file(&path, problem, "give one, or copy it again if it was cut off")
+        };
+        // As JSON it takes several times its length in memory.
+        let length = bytes.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
+        if length > MAX_HEADER_BYTES {
+            return Err(damaged(&format!("its header claims {length} bytes")));
+        }
+        let (header_len, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
         let start = header_len + size_of::<u64>();
         let tensors = header.tensors().into_iter().map(|(name, info)| {
             let (from, to) = info.data_offsets;

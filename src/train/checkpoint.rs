@@ -55,11 +55,15 @@ impl State {
         }
     }
 
+    /// The settings it was made with.
+    fn own_settings(&self, path: &Path) -> Result<Settings> {
+        toml::from_str(&self.settings)
+            .map_err(|_| Error::file(path, "has settings that this program does not know", "resume it with the one that made it"))
+    }
+
     /// Refuses to go on, from the checkpoint at `path`, with settings or data other than those it was made with.
     pub fn check(&self, settings: &Settings, inputs: &BTreeMap<String, String>, path: &Path) -> Result<()> {
-        let own: Settings = toml::from_str(&self.settings).map_err(|_| {
-            Error::file(path, "has settings that this program does not know", "resume it with the one that made it")
-        })?;
+        let own = self.own_settings(path)?;
         // Up to the first step that is not finite, both ways to go on from there are the same.
         let skipped = self.under_way.skipped + self.epochs.iter().map(|epoch| epoch.skipped_steps).sum::<usize>();
         let own = if skipped == 0 { Settings { on_nan: settings.on_nan, ..own } } else { own };
@@ -154,6 +158,16 @@ pub(super) fn read(folder: &RunFolder) -> Result<(Archive, State, Option<Error>)
 /// It cannot be renamed.
 pub(super) fn discard_newest(folder: &RunFolder) -> Result<()> {
     files::rename(folder.file(RunFolder::PREVIOUS_CHECKPOINT), folder.file(RunFolder::CHECKPOINT))
+}
+
+/// Whether a file of these bytes at `path` is a checkpoint that this program can use.
+///
+/// # Errors
+/// It is not: one sentence that says what is wrong.
+pub fn check_checkpoint(path: &Path, bytes: &[u8]) -> Result<()> {
+    let refused = |problem| Error::file(path, problem, "use the one before it, or start the run anew with --force");
+    let (_, state) = parse(path, bytes).map_err(refused)?;
+    state.own_settings(path).map(drop)
 }
 
 /// What a checkpoint of these bytes holds, or what is wrong with it.

@@ -10,6 +10,7 @@ mod record;
 mod run;
 mod settings;
 
+pub use checkpoint::check_checkpoint;
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use record::{Epoch, RunRecord};

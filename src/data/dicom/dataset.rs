@@ -3,13 +3,21 @@
 //! The general reader of `dicom-object` allocates what a length field claims before it looks whether that much is there, recurses
 //! as deep as a file nests, and keeps every private value. An archive's files deserve less trust, and Osteon needs some twenty
 //! elements: this walker slices the file's bytes, so a wrong length is an error and nothing else, and a value nobody asked for is
-//! stepped over unread.
+//! stepped over. Of a sequence it is first made sure that every header in it, however deep, promises no more than what is there.
+//! `dicom-object` never sees a file's structure, only a frame's compressed stream.
 
-use dicom_core::Tag;
-use dicom_dictionary_std::{tags, uids};
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::{StandardDataDictionary, tags, uids};
 
-/// Nested deeper than any real file, and far from the end of the stack.
+/// Sequences in sequences: deeper than any real file.
 const MAX_DEPTH: usize = 32;
+
+/// Elements, items and fragments of a file; a series of a thousand frames has fewer, and they are walked in milliseconds.
+pub(super) const MAX_ELEMENTS: usize = 500_000;
+
+/// No text of use here is longer.
+const MAX_TEXT: usize = 1024;
 
 /// The length field of a sequence, item or encapsulated pixel data that ends with a delimiter.
 const UNDEFINED: u32 = u32::MAX;
@@ -54,6 +62,8 @@ pub(super) enum Damage {
     CutShort(Tag),
     /// Something that cannot stand within this element.
     Malformed(Tag),
+    /// More than [`MAX_ELEMENTS`].
+    TooMany,
 }
 
 type Result<T> = std::result::Result<T, Damage>;
@@ -87,11 +97,12 @@ impl<'a> DataSet<'a> {
     /// The elements in the order of the file, until its end or the first damage.
     pub fn elements(self) -> impl Iterator<Item = Result<Element<'a>>> {
         let mut rest = self.bytes;
+        let mut left = MAX_ELEMENTS;
         std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
-            let (element, length) = match read_element(rest, self.encoding, 0) {
+            let (element, length) = match read_element(rest, self.encoding, &mut left) {
                 Ok(read) => read,
                 Err(damage) => {
                     rest = &[];
@@ -112,7 +123,7 @@ impl<'a> Element<'a> {
 
     /// Text without the padding around it. What is not ASCII is of no use here and becomes a replacement character.
     pub fn text(self) -> String {
-        String::from_utf8_lossy(self.value).trim_matches([' ', '\0']).to_owned()
+        String::from_utf8_lossy(&self.value[..self.value.len().min(MAX_TEXT)]).trim_matches([' ', '\0']).to_owned()
     }
 
     /// A decimal number in text.
@@ -136,8 +147,10 @@ impl<'a> Element<'a> {
                 return Err(Damage::Malformed(self.tag));
             }
             let (value, step) = if length == UNDEFINED {
-                let length = item_length(self.tag, body, self.encoding, 0)?;
-                (&body[..length - 8], length)
+                let item =
+                    Level { of: self.tag, holds: Holds::Elements, encoding: self.encoding, limit: body.len(), delimited: true };
+                let length = walk(item, body, &mut { MAX_ELEMENTS })?;
+                (&body[..length - DELIMITER], length)
             } else {
                 (body.get(..length as usize).ok_or(Damage::CutShort(self.tag))?, length as usize)
             };
@@ -148,40 +161,91 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The element at the start of `bytes`, and how many bytes it takes.
-fn read_element(bytes: &[u8], encoding: Encoding, depth: usize) -> Result<(Element<'_>, usize)> {
-    let nowhere = Tag(0, 0);
-    let [a, b, c, d] = *bytes.first_chunk::<4>().ok_or(Damage::CutShort(nowhere))?;
-    let tag = Tag(encoding.u16([a, b]), encoding.u16([c, d]));
-    let cut = Damage::CutShort(tag);
-    let at = |from: usize| bytes.get(from..).ok_or(cut);
-    let u32_at = |from: usize| Ok(encoding.u32(*at(from)?.first_chunk::<4>().ok_or(cut)?));
-    let (vr, length, header) = if encoding.explicit && tag.group() != 0xFFFE {
-        let vr = *at(4)?.first_chunk::<2>().ok_or(cut)?;
-        match &vr {
-            // PS3.5 7.1.2: two bytes of length behind these, two reserved and four of length behind all others.
-            b"AE" | b"AS" | b"AT" | b"CS" | b"DA" | b"DS" | b"DT" | b"FL" | b"FD" | b"IS" | b"LO" | b"LT" | b"PN" | b"SH"
-            | b"SL" | b"SS" | b"ST" | b"TM" | b"UI" | b"UL" | b"US" => {
-                (Some(vr), u32::from(encoding.u16(*at(6)?.first_chunk::<2>().ok_or(cut)?)), 8)
-            }
-            [b'A'..=b'Z', b'A'..=b'Z'] => (Some(vr), u32_at(8)?, 12),
-            _ => return Err(Damage::Malformed(tag)),
-        }
-    } else {
-        (None, u32_at(4)?, 8)
-    };
-    // PS3.5 6.2.2: an unknown value of undefined length is a sequence in implicit VR little endian, whatever is around it.
-    let inner = if vr == Some(*b"UN") { Encoding::IMPLICIT } else { encoding };
-    let body = at(header)?;
-    let delimited = length == UNDEFINED;
-    let (value, length) = if delimited {
-        let length = sequence_length(tag, body, inner, depth)?;
-        (&body[..length - 8], length)
-    } else {
-        (body.get(..length as usize).ok_or(cut)?, length as usize)
-    };
-    Ok((Element { tag, vr, encoding: inner, value, delimited }, header + length))
+/// What stands before an element's value.
+struct Header {
+    tag: Tag,
+    vr: Option<[u8; 2]>,
+    /// As the file says it.
+    length: u32,
+    /// Its own bytes.
+    size: usize,
 }
+
+impl Header {
+    /// The header at the start of `bytes`.
+    fn read(bytes: &[u8], encoding: Encoding) -> Result<Self> {
+        let nowhere = Tag(0, 0);
+        let [a, b, c, d] = *bytes.first_chunk::<4>().ok_or(Damage::CutShort(nowhere))?;
+        let tag = Tag(encoding.u16([a, b]), encoding.u16([c, d]));
+        let cut = Damage::CutShort(tag);
+        let at = |from: usize| bytes.get(from..).ok_or(cut);
+        let u32_at = |from: usize| Ok(encoding.u32(*at(from)?.first_chunk::<4>().ok_or(cut)?));
+        let (vr, length, size) = if encoding.explicit && tag.group() != 0xFFFE {
+            let vr = *at(4)?.first_chunk::<2>().ok_or(cut)?;
+            match &vr {
+                // PS3.5 7.1.2: two bytes of length behind these, two reserved and four of length behind all others.
+                b"AE" | b"AS" | b"AT" | b"CS" | b"DA" | b"DS" | b"DT" | b"FL" | b"FD" | b"IS" | b"LO" | b"LT" | b"PN" | b"SH"
+                | b"SL" | b"SS" | b"ST" | b"TM" | b"UI" | b"UL" | b"US" => {
+                    (Some(vr), u32::from(encoding.u16(*at(6)?.first_chunk::<2>().ok_or(cut)?)), 8)
+                }
+                [b'A'..=b'Z', b'A'..=b'Z'] => (Some(vr), u32_at(8)?, 12),
+                _ => return Err(Damage::Malformed(tag)),
+            }
+        } else {
+            (None, u32_at(4)?, 8)
+        };
+        Ok(Header { tag, vr, length, size })
+    }
+
+    /// The value's encoding.
+    fn inner(&self, encoding: Encoding) -> Encoding {
+        // PS3.5 6.2.2: an unknown value of undefined length is a sequence in implicit VR little endian, whatever is around it.
+        if self.vr == Some(*b"UN") { Encoding::IMPLICIT } else { encoding }
+    }
+
+    /// What the value is made of. `None`: it is opaque.
+    fn holds(&self) -> Option<Holds> {
+        let known_sequence = || {
+            let entry = StandardDataDictionary.by_tag(self.tag);
+            entry.is_some_and(|entry| entry.vr() == VirtualVr::Exact(VR::SQ))
+        };
+        match (self.vr.as_ref(), self.length) {
+            (Some(b"SQ"), _) | (Some(b"UN") | None, UNDEFINED) => Some(Holds::Items),
+            (Some(_), UNDEFINED) => Some(Holds::Fragments),
+            (None, _) if known_sequence() => Some(Holds::Items),
+            _ => None,
+        }
+    }
+
+    /// The value, which `rest` starts with, if it has parts to walk through.
+    fn level(&self, rest: &[u8], start: usize, encoding: Encoding) -> Result<Option<Level>> {
+        let delimited = self.length == UNDEFINED;
+        let length = if delimited { rest.len() } else { self.length as usize };
+        if length > rest.len() {
+            return Err(Damage::CutShort(self.tag));
+        }
+        let encoding = self.inner(encoding);
+        Ok(self.holds().map(|holds| Level { of: self.tag, holds, encoding, limit: start + length, delimited }))
+    }
+}
+
+/// The element at the start of `bytes`, and how many bytes it takes. `left`: how many elements may still come.
+fn read_element<'a>(bytes: &'a [u8], encoding: Encoding, left: &mut usize) -> Result<(Element<'a>, usize)> {
+    let header = Header::read(bytes, encoding)?;
+    count(left)?;
+    let body = &bytes[header.size..];
+    let length = match header.level(body, 0, encoding)? {
+        Some(level) => walk(level, body, left)?,
+        None => header.length as usize,
+    };
+    let delimited = header.length == UNDEFINED;
+    let value = &body[..if delimited { length - DELIMITER } else { length }];
+    let Header { tag, vr, size, .. } = header;
+    Ok((Element { tag, vr, encoding: header.inner(encoding), value, delimited }, size + length))
+}
+
+/// Bytes of a delimiter.
+const DELIMITER: usize = 8;
 
 /// Tag and length of an item or delimiter of the sequence `of`.
 fn item_header(of: Tag, bytes: &[u8], encoding: Encoding) -> Result<(Tag, u32)> {
@@ -189,36 +253,94 @@ fn item_header(of: Tag, bytes: &[u8], encoding: Encoding) -> Result<(Tag, u32)> 
     Ok((Tag(encoding.u16([a, b]), encoding.u16([c, d])), encoding.u32(length)))
 }
 
-/// The length of items up to and with the sequence delimiter.
-fn sequence_length(of: Tag, bytes: &[u8], encoding: Encoding, depth: usize) -> Result<usize> {
-    if depth > MAX_DEPTH {
-        return Err(Damage::Malformed(of));
-    }
-    let mut at = 0;
-    loop {
-        let rest = bytes.get(at..).ok_or(Damage::CutShort(of))?;
-        let (tag, length) = item_header(of, rest, encoding)?;
-        at += 8;
-        match tag {
-            SEQUENCE_END => return Ok(at),
-            ITEM if length == UNDEFINED => at += item_length(of, &bytes[at..], encoding, depth)?,
-            ITEM => at += length as usize,
-            _ => return Err(Damage::Malformed(of)),
-        }
-    }
+/// What a value that is not opaque is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// A sequence's.
+    Items,
+    /// An item's.
+    Elements,
+    /// Encapsulated pixel data's.
+    Fragments,
 }
 
-/// The length of an item's elements up to and with the item delimiter.
-fn item_length(of: Tag, bytes: &[u8], encoding: Encoding, depth: usize) -> Result<usize> {
+/// A value that is being walked through.
+#[derive(Clone, Copy)]
+struct Level {
+    of: Tag,
+    holds: Holds,
+    encoding: Encoding,
+    /// Where it ends or, if `delimited`, where that around it does.
+    limit: usize,
+    /// It ends with a delimiter.
+    delimited: bool,
+}
+
+/// The length of a value at the start of `bytes`, its delimiter included, once every header in it is known to promise no more than
+/// what is there. Each byte is looked at once, and no depth of nesting needs stack.
+fn walk(value: Level, bytes: &[u8], left: &mut usize) -> Result<usize> {
+    let mut levels = vec![value];
     let mut at = 0;
-    loop {
-        let rest = bytes.get(at..).filter(|rest| !rest.is_empty()).ok_or(Damage::CutShort(of))?;
-        let (element, length) = read_element(rest, encoding, depth + 1)?;
-        at += length;
-        if element.tag == ITEM_END {
-            return Ok(at);
+    while let Some(&Level { of, holds, encoding, limit, delimited }) = levels.last() {
+        if at == limit && !delimited {
+            levels.pop();
+            continue;
+        }
+        let rest = &bytes[at..limit];
+        count(left)?;
+        let inner = if holds == Holds::Elements {
+            if rest.is_empty() {
+                return Err(Damage::CutShort(of));
+            }
+            let header = Header::read(rest, encoding)?;
+            at += header.size;
+            if header.tag == ITEM_END && delimited {
+                levels.pop();
+                continue;
+            }
+            let inner = header.level(&rest[header.size..], at, encoding)?;
+            if inner.is_none() {
+                at += header.length as usize;
+            }
+            inner
+        } else {
+            let (tag, length) = item_header(of, rest, encoding)?;
+            at += 8;
+            match tag {
+                SEQUENCE_END if delimited => {
+                    levels.pop();
+                    continue;
+                }
+                ITEM if length == UNDEFINED && holds == Holds::Items => {
+                    Some(Level { of, holds: Holds::Elements, encoding, limit, delimited: true })
+                }
+                ITEM if length == UNDEFINED => return Err(Damage::Malformed(of)),
+                ITEM if length as usize > limit - at => return Err(Damage::CutShort(of)),
+                ITEM if holds == Holds::Items => {
+                    Some(Level { of, holds: Holds::Elements, encoding, limit: at + length as usize, delimited: false })
+                }
+                ITEM => {
+                    at += length as usize;
+                    None
+                }
+                _ => return Err(Damage::Malformed(of)),
+            }
+        };
+        if let Some(inner) = inner {
+            // A sequence is two levels: itself and its item.
+            if levels.len() > 2 * MAX_DEPTH {
+                return Err(Damage::Malformed(of));
+            }
+            levels.push(inner);
         }
     }
+    Ok(at)
+}
+
+/// One element less.
+fn count(left: &mut usize) -> Result<()> {
+    *left = left.checked_sub(1).ok_or(Damage::TooMany)?;
+    Ok(())
 }
 
 /// The transfer syntax that a file's meta group names, and the bytes behind that group. `None` where the file is no DICOM.
@@ -226,8 +348,9 @@ pub(super) fn file_meta(bytes: &[u8]) -> Option<Result<(String, &[u8])>> {
     let mut rest = bytes.strip_prefix(bytes.get(..PREAMBLE)?)?.strip_prefix(MAGIC)?;
     let meta = Encoding { explicit: true, big_endian: false };
     let mut transfer_syntax = None;
+    let mut left = MAX_ELEMENTS;
     while let [2, 0, ..] = rest {
-        let (element, length) = match read_element(rest, meta, 0) {
+        let (element, length) = match read_element(rest, meta, &mut left) {
             Ok(read) => read,
             Err(damage) => return Some(Err(damage)),
         };

@@ -29,8 +29,15 @@ const MAX_SIDE: usize = 16384;
 /// More frames are a tomographic or dynamic series, no planar scan.
 const MAX_FRAMES: usize = 64;
 
-/// Of all frames together: 256 views of 1024x256, and 256 MB as `f32`.
-const MAX_PIXELS: usize = 256 * 1024 * 256;
+/// Of all frames together: two views of 4096x1024. They are 16 MB as words and 32 MB as `f32`, so that a file of [`MAX_FILE_BYTES`]
+/// with all the copies that inflating and the codecs make stays below 512 MB.
+pub(super) const MAX_PIXELS: usize = 2 * 4096 * 1024;
+
+/// Deflated data may become this: four times what the largest scan needs.
+const MAX_INFLATED: usize = 4 * MAX_PIXELS * size_of::<u16>();
+
+/// No bytes deflate to less than this part of themselves (zlib's technical details: 1032:1).
+const MAX_DEFLATE_RATIO: usize = 1032;
 
 /// One frame of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +69,12 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Frame>> {
 
 /// The frames of a DICOM file and whose they are.
 pub fn read_contents(path: impl AsRef<Path>) -> Result<Contents> {
-    read_bytes(&files::read_at_most(&path, MAX_FILE_BYTES, "give a planar scan, which is smaller")?, path)
+    read_at_most(path, MAX_FILE_BYTES)
+}
+
+/// [`read_contents`] of a file of at most `limit` bytes; a larger one is refused unread.
+pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Contents> {
+    read_bytes(&files::read_at_most(&path, limit)?, path)
 }
 
 /// The same of a file's bytes; `path` names them in errors.
@@ -104,6 +116,9 @@ impl From<Damage> for Refusal {
             Damage::CutShort(Tag(0, 0)) => Refusal::new("is cut short", "copy it again from the archive"),
             Damage::CutShort(tag) => Refusal::new(format!("is cut short within element {tag}"), "copy it again from the archive"),
             Damage::Malformed(tag) => Refusal::new(format!("is damaged at element {tag}"), "copy it again from the archive"),
+            Damage::TooMany => {
+                Refusal::new(format!("has more than {} elements", dataset::MAX_ELEMENTS), "give the planar whole-body scan")
+            }
         }
     }
 }
@@ -221,7 +236,7 @@ impl<'a> Header<'a> {
         }
         let views: Vec<Option<View>> = detectors.into_iter().map(view_of_detector).collect::<Result<_, _>>()?;
         let vector: Vec<u16> = match self.detector_vector {
-            Some(vector) => vector.shorts().collect(),
+            Some(vector) => vector.shorts().take(frames + 1).collect(),
             // With one detector there is nothing to choose.
             None if views.len() == 1 => vec![1; frames],
             None => Vec::new(),
@@ -276,15 +291,9 @@ fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
     let (transfer_syntax, data) = dataset::file_meta(bytes)
         .ok_or_else(|| Refusal::new("is not a DICOM file", "give a DICOM file, or a PNG or JPEG picture"))??;
     let packing = Packing::of(&transfer_syntax)?;
-    let mut inflated = Vec::new();
+    let inflated;
     let data = if transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
-        DeflateDecoder::new(data)
-            .take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut inflated)
-            .map_err(|_| Refusal::new("its deflated data is cut short or damaged", "copy it again from the archive"))?;
-        if inflated.len() as u64 > MAX_FILE_BYTES {
-            return Err(Refusal::new("inflates to more than 256 MB", "give the planar whole-body scan"));
-        }
+        inflated = inflate(data)?;
         &inflated
     } else {
         data
@@ -311,25 +320,36 @@ fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
     let views = header.views(layout.frames)?;
 
     let words = pixels::decode(pixel_data, packing, &transfer_syntax, &layout)?;
-    let mut samples: Vec<Vec<i32>> = words.iter().map(|words| words.iter().map(|&word| layout.sample(word)).collect()).collect();
-    if inverted {
-        // The least sample of the file is its brightest. Counts start at none, so the greatest sample becomes 0.
-        let greatest = samples.iter().flatten().copied().max().unwrap_or_default();
-        samples.iter_mut().flatten().for_each(|sample| *sample = greatest - *sample);
-    }
-    let mut frames = Vec::with_capacity(samples.len());
-    for (index, (samples, view)) in samples.iter().zip(views).enumerate() {
-        if samples.iter().all(|&sample| sample == samples[0]) {
+    // The least sample of a MONOCHROME1 file is its brightest. Counts start at none, so the greatest sample becomes 0.
+    let greatest = words.iter().flatten().map(|&word| layout.sample(word)).max().unwrap_or_default();
+    let sample = |&word: &u16| if inverted { greatest - layout.sample(word) } else { layout.sample(word) };
+    let mut frames = Vec::with_capacity(words.len());
+    for (index, (words, view)) in words.iter().zip(views).enumerate() {
+        let first = sample(&words[0]);
+        if words.iter().all(|word| sample(word) == first) {
             return Err(Refusal::new(
-                format!("every pixel of its frame {} is {}", index + 1, samples[0]),
+                format!("every pixel of its frame {} is {first}", index + 1),
                 "give a scan with counts in it",
             ));
         }
-        let pixels: Vec<f32> = samples.iter().map(|&sample| (f64::from(sample) * slope + intercept) as f32).collect();
+        let pixels: Vec<f32> = words.iter().map(|word| (f64::from(sample(word)) * slope + intercept) as f32).collect();
         if !pixels.iter().all(|count| count.is_finite()) || slope == 0.0 {
             return Err(Refusal::new("its rescale leaves no numbers", "export it again without a rescale"));
         }
         frames.push(Frame { image: Image { rows: layout.rows, columns: layout.columns, pixels }, view });
     }
     Ok(Contents { frames, study: header.study, patient: header.patient })
+}
+
+/// A deflated data set, in one piece of memory that never exceeds [`MAX_INFLATED`].
+fn inflate(data: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut inflated = Vec::with_capacity(data.len().saturating_mul(MAX_DEFLATE_RATIO).min(MAX_INFLATED + 1));
+    DeflateDecoder::new(data)
+        .take(MAX_INFLATED as u64 + 1)
+        .read_to_end(&mut inflated)
+        .map_err(|_| Refusal::new("its deflated data is cut short or damaged", "copy it again from the archive"))?;
+    if inflated.len() > MAX_INFLATED {
+        return Err(Refusal::new(format!("inflates to more than {} MB", MAX_INFLATED >> 20), "give the planar whole-body scan"));
+    }
+    Ok(inflated)
 }

@@ -104,6 +104,12 @@ pub(super) fn decode(pixel_data: Element, packing: Packing, transfer_syntax: &st
         return Err(Refusal::new("its pixels should be in fragments and are not", EXPORT_AGAIN));
     }
     let fragments = pixel_data.fragments().map_err(Refusal::from)?;
+    let compressed: usize = fragments.iter().map(|fragment| fragment.len()).sum();
+    let uncompressed = layout.frame_pixels() * layout.frames * layout.bytes();
+    if compressed > uncompressed + uncompressed / 4 + layout.frames * MAX_STREAM_HEADER {
+        let problem = format!("its pixels take {compressed} bytes compressed and {uncompressed} uncompressed");
+        return Err(Refusal::new(problem, EXPORT_AGAIN));
+    }
     streams(&fragments, layout.frames)?
         .into_iter()
         .map(|stream| match packing {
@@ -111,6 +117,9 @@ pub(super) fn decode(pixel_data: Element, packing: Packing, transfer_syntax: &st
             Packing::Rle => rle(&stream, layout),
             Packing::Jpeg | Packing::JpegLs => {
                 let frame = JpegFrame::find(&stream).ok_or_else(|| damaged("JPEG"))?;
+                if scans(&stream) > MAX_SCANS {
+                    return Err(Refusal::new(format!("its JPEG data has more than {MAX_SCANS} scans"), EXPORT_AGAIN));
+                }
                 if frame.lossy() && frame.precision > 8 {
                     return Err(Refusal {
                         problem: format!(
@@ -120,14 +129,26 @@ pub(super) fn decode(pixel_data: Element, packing: Packing, transfer_syntax: &st
                         remedy: "export it again without lossy compression, or decompress it first (gdcmconv --raw)".into(),
                     });
                 }
-                codec(&stream, frame.extent(), transfer_syntax, layout)
+                // The JPEG decoder gives lossless samples of less than 8 bits as 16.
+                let wide = frame.precision > 8 || packing == Packing::Jpeg && frame.precision < 8;
+                codec(&stream, frame.extent(), wide, transfer_syntax, layout)
             }
             Packing::Jpeg2000 => {
-                codec(&stream, jpeg2000_extent(&stream).ok_or_else(|| damaged("JPEG 2000"))?, transfer_syntax, layout)
+                let extent = jpeg2000_extent(&stream).ok_or_else(|| damaged("JPEG 2000"))?;
+                codec(&stream, extent, extent.precision > 8, transfer_syntax, layout)
             }
         })
         .collect()
 }
+
+/// A codec's tables, comments and profile beside a frame's pixels; noise takes a little more compressed than not.
+const MAX_STREAM_HEADER: usize = 64 << 10;
+
+/// A progressive JPEG has some ten scans. Each is a pass over the whole picture, which a few bytes can ask for.
+const MAX_SCANS: usize = 64;
+
+/// OpenJPEG allocates by the tile; encoders make one, or tiles of 256 pixels and more a side.
+const MAX_TILES: usize = 4096;
 
 const EXPORT_AGAIN: &str = "export it again from the archive";
 
@@ -311,19 +332,29 @@ impl JpegFrame {
     }
 }
 
-/// Of a JPEG 2000 code stream: its SIZ segment stands at its very start.
+/// How many scans a JPEG or JPEG-LS stream has at most: in compressed data, nothing but a start of scan is written `ff da`.
+fn scans(stream: &[u8]) -> usize {
+    stream.windows(2).filter(|pair| pair == &[0xff, 0xda]).count()
+}
+
+/// Of a JPEG 2000 code stream, whose SIZ segment stands at its very start. `None` also where it has more tiles than any encoder makes.
 fn jpeg2000_extent(stream: &[u8]) -> Option<Extent> {
     let siz = stream.strip_prefix(&[0xff, 0x4f, 0xff, 0x51])?;
     let u32_at = |at: usize| Some(u32::from_be_bytes(*siz.get(at..)?.first_chunk::<4>()?) as usize);
     let (columns, rows) = (u32_at(4)?.checked_sub(u32_at(12)?)?, u32_at(8)?.checked_sub(u32_at(16)?)?);
+    let tiles =
+        |end: usize, start: usize, side: usize| end.checked_sub(start)?.checked_add(side.checked_sub(1)?)?.checked_div(side);
+    let across = tiles(u32_at(4)?, u32_at(28)?, u32_at(20)?)?;
+    let down = tiles(u32_at(8)?, u32_at(32)?, u32_at(24)?)?;
+    across.checked_mul(down).filter(|tiles| (1..=MAX_TILES).contains(tiles))?;
     let [high, low, depth] = *siz.get(36..)?.first_chunk::<3>()?;
     let components = u16::from_be_bytes([high, low]).into();
     Some(Extent { rows, columns, components, precision: usize::from(depth & 0x7f) + 1 })
 }
 
 /// One frame through the codecs of `dicom-pixeldata`. They see a file of one frame with nothing in it but what was checked here:
-/// they allocate what a stream claims, and some index by it.
-fn codec(stream: &[u8], extent: Extent, transfer_syntax: &str, layout: &Layout) -> Result<Vec<u16>> {
+/// they allocate what a stream claims, and some index by it. `wide`: they give 16 bits a sample, not 8.
+fn codec(stream: &[u8], extent: Extent, wide: bool, transfer_syntax: &str, layout: &Layout) -> Result<Vec<u16>> {
     let Extent { rows, columns, components, precision } = extent;
     if (rows, columns, components) != (layout.rows, layout.columns, 1) || precision > layout.bits_allocated {
         return Err(Refusal::new(
@@ -334,7 +365,7 @@ fn codec(stream: &[u8], extent: Extent, transfer_syntax: &str, layout: &Layout) 
             EXPORT_AGAIN,
         ));
     }
-    let bits = if precision > 8 { 16_u16 } else { 8 };
+    let bits = if wide { 16_u16 } else { 8 };
     let short = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
     let object = InMemDicomObject::from_element_iter([
         short(tags::ROWS, rows as u16),

@@ -1,0 +1,107 @@
+//! What the fuzzer kept (tests/fuzz/corpus, minimised) through the same doors, on any toolchain. A file that once made a crash is
+//! put there as well.
+//!
+//! `OSTEON_FUZZ_SEEDS=tests/fuzz/corpus cargo test --test fuzz_corpus` writes the small valid files that a new campaign starts from.
+
+mod scan;
+
+use osteon::data::{dicom, manifest::Manifest};
+use osteon::tensor::archive;
+use osteon::train::{Settings, check_checkpoint};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What stands before a checkpoint's contents, and their SHA-256 behind it.
+const MAGIC: &[u8] = b"OSTEONCP";
+
+/// A checkpoint's contents behind a checksum that fits them.
+fn sealed(body: &[u8]) -> Vec<u8> {
+    [MAGIC, &Sha256::digest(body), body].concat()
+}
+
+fn read_scan(bytes: &[u8]) -> osteon::Result<()> {
+    dicom::read_bytes(bytes, "scan.dcm").map(drop)
+}
+
+fn read_manifest(bytes: &[u8]) -> osteon::Result<()> {
+    Manifest::from_bytes("manifest.csv", bytes).map(drop)
+}
+
+/// As they are, and behind a checksum that fits.
+fn read_checkpoint(bytes: &[u8]) -> osteon::Result<()> {
+    let path = Path::new("checkpoint");
+    let body = bytes.get(MAGIC.len() + 32..).filter(|_| bytes.starts_with(MAGIC)).unwrap_or(bytes);
+    let sealed = check_checkpoint(path, &sealed(body));
+    check_checkpoint(path, bytes).or(sealed)
+}
+
+type Reader = fn(&[u8]) -> osteon::Result<()>;
+
+const TARGETS: [(&str, Reader); 3] = [("dicom", read_scan), ("manifest", read_manifest), ("checkpoint", read_checkpoint)];
+
+/// Small valid files, by target and name.
+fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let mut seeds: Vec<_> = scan::small_files().into_iter().map(|(name, bytes)| ("dicom", name, bytes)).collect();
+    let tables = [
+        ("plain", "patient,anterior,posterior,label\np1,a.png,b.png,NoMet\np2,c.dcm#1,c.dcm#2,ADMet\np3,d.dcm,,nADMet\n"),
+        ("excel", "\u{feff}label,patient,posterior,anterior\r\n\r\nADMet,\"p, 1\",,\"a \"\"1\"\".png\"\r\nother,p2,,./b.png"),
+    ];
+    seeds.extend(tables.map(|(name, text)| ("manifest", name, text.as_bytes().to_vec())));
+    let epoch = json!({
+        "epoch": 1, "learning_rate": 0.001, "train_loss": 1.0, "train_accuracy": 0.5, "test_loss": null, "test_accuracy": null,
+        "gradient_norm": 1.0, "skipped_steps": 0, "train_seconds": 1.0, "seconds": 1.0
+    });
+    let under_way = json!({
+        "steps": 1, "skipped": 0, "studies": 2, "loss": 1.5, "correct": 1, "norm": 2.0, "learning_rate": 0.001, "seconds": 0.5
+    });
+    let state = json!({
+        "format_version": 1, "settings": Settings::default().to_toml(), "inputs": { "manifest.csv": "00" }, "adam_steps": 3,
+        "epochs": [epoch], "weights": ["00"], "under_way": under_way
+    });
+    let tensors =
+        BTreeMap::from([("model.a".to_owned(), (vec![2, 1], vec![1.0, 2.0])), ("adam.first.a".to_owned(), (vec![0], vec![]))]);
+    let body = archive::to_bytes(&BTreeMap::from([("state".to_owned(), state.to_string())]), &tensors);
+    seeds.push(("checkpoint", "whole", sealed(&body)));
+    seeds
+}
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target)
+}
+
+#[test]
+fn the_seeds_are_valid() {
+    for (target, name, bytes) in seeds() {
+        let (_, read) = TARGETS.into_iter().find(|(other, _)| *other == target).unwrap();
+        read(&bytes).unwrap_or_else(|error| panic!("{target} {name}: {error}"));
+        if let Some(folder) = std::env::var_os("OSTEON_FUZZ_SEEDS") {
+            let folder = Path::new(&folder).join(target);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_corpus_is_read_or_refused_in_one_sentence() {
+    for (target, read) in TARGETS {
+        let mut outcomes = [0, 0];
+        for entry in fs::read_dir(corpus(target)).unwrap() {
+            let path = entry.unwrap().path();
+            match read(&fs::read(&path).unwrap()) {
+                Ok(()) => outcomes[0] += 1,
+                Err(error) => {
+                    let said = error.to_string();
+                    let sentence = said.contains("; ") && !said.contains(char::is_control);
+                    assert!(sentence, "{}: {said:?}", path.display());
+                    outcomes[1] += 1;
+                }
+            }
+        }
+        println!("{target}: {} read, {} refused", outcomes[0], outcomes[1]);
+        assert!(outcomes[0] > 0 && outcomes[1] > 10, "{target}: {outcomes:?}");
+    }
+}
