@@ -2,7 +2,7 @@
 
 use osteon::data::views::Preprocessing;
 use osteon::models::Model;
-use osteon::tensor::Context;
+use osteon::tensor::{Context, Drops};
 use osteon_kernels::par::Pool;
 use osteon_kernels::simd::Isa;
 
@@ -11,6 +11,7 @@ fn run(isa: Isa, threads: usize, model: &Model, images: &[f32], shape: [usize; 3
     Pool::new(threads).unwrap().run(|| {
         let labels: Vec<u32> = (0..shape[0] as u32).map(|i| i % 3).collect();
         let mut context = Context::new(isa);
+        context.dropout = Some(Drops { seed: 1, step: 7 });
         let pass = model.differentiate(&mut context, images, shape, &labels).unwrap();
         let gradients = model.parameters().trained().into_iter().map(|id| pass.gradients.get(id).unwrap().to_vec());
         let statistics = pass.statistics.iter().map(|(_, values)| values.to_vec());
@@ -25,12 +26,15 @@ fn threads_do_not_change_a_bit() {
     // Sizes that no tile divides, so that every kernel has remainders to split.
     let shape = [3, 97, 70];
     let images: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0).collect();
-    let model = Model::new("inrac", &classes, [97, 70], Preprocessing::default(), 1).unwrap();
-    for isa in Isa::all() {
-        let one = run(isa, 1, &model, &images, shape);
-        assert!(one.iter().all(|&bits| f32::from_bits(bits).is_finite()), "{isa:?}");
-        for threads in [2, 3] {
-            assert!(run(isa, threads, &model, &images, shape) == one, "{isa:?} with {threads} threads differs from one");
+    for architecture in ["inrac", "vgg-11", "inception-v1"] {
+        let model = Model::new(architecture, &classes, [97, 70], Preprocessing::default(), 1).unwrap();
+        for isa in Isa::all() {
+            let one = run(isa, 1, &model, &images, shape);
+            assert!(one.iter().all(|&bits| f32::from_bits(bits).is_finite()), "{architecture} {isa:?}");
+            for threads in [2, 3] {
+                let same = run(isa, threads, &model, &images, shape) == one;
+                assert!(same, "{architecture} {isa:?} with {threads} threads differs from one");
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Operations on each value by itself: ReLU, sum, sigmoid. Also the loops that they share with the
+//! Operations on each value by itself: ReLU, sum, product, sigmoid. Also the loops that they share with the
 //! channel-wise kernels: [`map_pixels`] and [`add_pixels`].
 
 use crate::par;
@@ -316,6 +316,48 @@ impl PixelMap<2, 0> for AddRelu {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, [a, b]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
         simd.max(simd.splat(0.0), simd.add(a, b))
+    }
+}
+
+/// `output = a + weight * b`. Its backward passes the gradient on unchanged to `a`, and [`scale`]d by the weight to `b`.
+pub fn add_scaled(isa: Isa, weight: f32, a: &[f32], b: &[f32], output: &mut [f32]) {
+    map(isa, AddScaled(weight), [a, b], output);
+}
+
+#[derive(Clone, Copy)]
+struct AddScaled(f32);
+impl PixelMap<2, 0> for AddScaled {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [a, b]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
+        simd.mul_add(simd.splat(self.0), b, a)
+    }
+}
+
+/// `output = factor * input`.
+pub fn scale(isa: Isa, factor: f32, input: &[f32], output: &mut [f32]) {
+    map(isa, Scale(factor), [input], output);
+}
+
+#[derive(Clone, Copy)]
+struct Scale(f32);
+impl PixelMap<1, 0> for Scale {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [x]: [S::F32; 1], []: [S::F32; 0]) -> S::F32 {
+        simd.mul(simd.splat(self.0), x)
+    }
+}
+
+/// `output = a * b`.
+pub(crate) fn multiply(isa: Isa, a: &[f32], b: &[f32], output: &mut [f32]) {
+    map(isa, Multiply, [a, b], output);
+}
+
+#[derive(Clone, Copy)]
+struct Multiply;
+impl PixelMap<2, 0> for Multiply {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, [a, b]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
+        simd.mul(a, b)
     }
 }
 

@@ -5,8 +5,12 @@
 //! kernel is the instruction set, an [`Isa`](simd::Isa): each body is written once against the trait [`Simd`](simd::Simd).
 
 pub mod adam;
+pub mod adaptive;
 pub mod attention;
+pub mod bias;
+pub mod concat;
 pub mod conv;
+pub mod dropout;
 pub mod elementwise;
 pub mod gemm;
 pub mod linear;

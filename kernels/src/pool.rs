@@ -26,6 +26,9 @@ pub struct PoolShape {
     pub stride: [usize; 2],
     /// How far windows reach over each edge; smaller than the kernel.
     pub padding: [usize; 2],
+    /// Whether there is one more window where some pixels at the far edges would be in none: the number of strides is rounded up.
+    /// The window's part outside does not exist. Of maxima only.
+    pub ceil_mode: bool,
 }
 
 impl PoolShape {
@@ -51,7 +54,7 @@ impl PoolShape {
 
     fn axis(&self, axis: usize) -> Axis {
         let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
-        Axis { input: [self.rows, self.columns][axis], kernel, stride, padding }
+        Axis { input: [self.rows, self.columns][axis], kernel, stride, padding, ceil_mode: self.ceil_mode }
     }
 
     fn check(&self, input: usize, output: usize) {
@@ -72,11 +75,15 @@ struct Axis {
     kernel: usize,
     stride: usize,
     padding: usize,
+    ceil_mode: bool,
 }
 
 impl Axis {
     fn output(self) -> usize {
-        (self.input + 2 * self.padding - self.kernel) / self.stride + 1
+        let room = self.input + 2 * self.padding - self.kernel;
+        let strides = if self.ceil_mode { room.div_ceil(self.stride) } else { room / self.stride };
+        // As PyTorch: no window begins beyond the image and the padding before it.
+        strides + usize::from(!self.ceil_mode || strides * self.stride < self.input + self.padding)
     }
 
     /// Input positions in window `o`.
@@ -289,6 +296,7 @@ pub fn average_pool(
     output: &mut [f32], // (batch, out_rows, out_columns, channels)
 ) {
     shape.check(input.len(), output.len());
+    assert!(!shape.ceil_mode, "no mean of windows that reach out: {shape:?}");
     let image = shape.rows * shape.columns * shape.channels;
     let out_rows = shape.out_rows();
     par::chunks_mut(output, (shape.out_columns() * shape.channels).max(1), |i, output| {
@@ -306,6 +314,7 @@ pub fn average_pool_backward(
     grad_input: &mut [f32], // (batch, rows, columns, channels)
 ) {
     shape.check(grad_input.len(), grad_output.len());
+    assert!(!shape.ceil_mode, "no mean of windows that reach out: {shape:?}");
     let columns = shape.out_columns();
     gather(shape, grad_output, grad_input, |row, _, grad, grad_input| {
         let (rows, axis) = (shape.axis(0).covering(row), shape.axis(1));

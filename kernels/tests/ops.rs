@@ -5,13 +5,16 @@ mod common;
 
 use common::{error, values, wide};
 use osteon_kernels::adam::{self, AdamStep};
+use osteon_kernels::adaptive::{self, AdaptiveShape};
+use osteon_kernels::concat::{self, ConcatShape};
+use osteon_kernels::dropout::{self, Dropout};
 use osteon_kernels::linear::{self, LinearShape};
 use osteon_kernels::norm::{self, NormShape};
 use osteon_kernels::par::Pool;
 use osteon_kernels::pool::{self, PoolShape};
 use osteon_kernels::reduce::{self, ReduceShape};
 use osteon_kernels::simd::Isa;
-use osteon_kernels::{attention, elementwise, softmax};
+use osteon_kernels::{attention, bias, elementwise, softmax};
 use osteon_reference as reference;
 use proptest::prelude::*;
 
@@ -241,6 +244,11 @@ fn check_elementwise(len: usize, seed: u64) {
         let mut target = a.clone();
         elementwise::add_assign(isa, &mut target, &b);
         assert_exact(&target, &sum, "add_assign", isa);
+        let sum = reference::elementwise::add_scaled(f64::from(0.3_f32), &wide_b, &wide_a);
+        let actual = filled(len, |y| elementwise::add_scaled(isa, 0.3, &b, &a, y));
+        assert_near(&actual, &sum, 1.0, MAX_ROUNDING_ERROR, "add_scaled", isa);
+        let product = reference::elementwise::scale(f64::from(0.3_f32), &wide_b);
+        assert_exact(&filled(len, |y| elementwise::scale(isa, 0.3, &b, y)), &product, "scale", isa);
         let sigmoid = filled(len, |y| elementwise::sigmoid(isa, &scaled, y));
         let expected = reference::elementwise::sigmoid(&wide(&scaled));
         assert_close(&sigmoid, &expected, MAX_ROUNDING_ERROR, "sigmoid", isa);
@@ -268,7 +276,7 @@ fn not_a_number_stays() {
         let shape = ReduceShape { batch: 1, pixels: 3, channels: 1 };
         let (maximum, argmax) = global_max(isa, shape, &[1.0, f32::NAN, 2.0]);
         assert!(maximum[0].is_nan() && argmax == [1], "{isa:?}");
-        let shape = PoolShape { batch: 1, rows: 1, columns: 3, channels: 1, kernel: [1, 3], stride: [1, 1], padding: [0, 0] };
+        let shape = PoolShape { batch: 1, rows: 1, columns: 3, channels: 1, kernel: [1, 3], stride: [1, 1], padding: [0, 0], ceil_mode: false };
         let (maximum, argmax) = max_pool(isa, shape, &[1.0, f32::NAN, 2.0]);
         assert!(maximum[0].is_nan() && argmax == [1], "{isa:?}");
     }
@@ -283,21 +291,24 @@ fn max_pool(isa: Isa, shape: PoolShape, input: &[f32]) -> (Vec<f32>, Vec<u32>) {
 }
 
 fn check_pool(shape: PoolShape, seed: u64) {
-    let PoolShape { batch, rows, columns, channels, kernel, stride, padding } = shape;
-    let plain = reference::pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding };
+    let PoolShape { batch, rows, columns, channels, kernel, stride, padding, ceil_mode } = shape;
+    let plain = reference::pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding, ceil_mode };
     assert_eq!([shape.out_rows(), shape.out_columns()], plain.out());
     let (input, grad_output) = (ties(shape.input_len(), seed), values(shape.output_len(), seed + 1));
     let (maximum, winners) = reference::pool::max_pool(plain, &wide(&input));
     let max_grad = reference::pool::max_pool_backward(plain, &winners, &wide(&grad_output));
-    let average = reference::pool::average_pool(plain, &wide(&input));
-    let average_grad = reference::pool::average_pool_backward(plain, &wide(&grad_output));
-    let window = (kernel[0] * kernel[1]) as f64;
     for isa in Isa::all() {
         let (output, argmax) = max_pool(isa, shape, &input);
         assert_exact(&output, &maximum, "max_pool", isa);
         assert_eq!(argmax, winners, "{isa:?} {shape:?}");
         let grad = filled(input.len(), |x| pool::max_pool_backward(isa, shape, &argmax, &grad_output, x));
         assert_near(&grad, &max_grad, 1.0, MAX_SUM_ERROR, "max_pool_backward", isa);
+        if ceil_mode {
+            continue; // of maxima only
+        }
+        let average = reference::pool::average_pool(plain, &wide(&input));
+        let average_grad = reference::pool::average_pool_backward(plain, &wide(&grad_output));
+        let window = (kernel[0] * kernel[1]) as f64;
         let output = filled(grad_output.len(), |y| pool::average_pool(isa, shape, &input, y));
         assert_near(&output, &average, 1.0 / window.sqrt(), MAX_SUM_ERROR, "average_pool", isa);
         let grad = filled(input.len(), |x| pool::average_pool_backward(isa, shape, &grad_output, x));
@@ -307,8 +318,9 @@ fn check_pool(shape: PoolShape, seed: u64) {
 
 fn pools() -> impl Strategy<Value = PoolShape> {
     let kernel = (1usize..5, 1usize..5);
-    let shape = (1usize..3, 4usize..14, 4usize..14, 1usize..20, kernel, (1usize..4, 1usize..4), (0usize..4, 0usize..4));
-    shape.prop_map(|(batch, rows, columns, channels, kernel, stride, padding)| PoolShape {
+    let steps = ((1usize..4, 1usize..4), (0usize..4, 0usize..4), any::<bool>());
+    let shape = (1usize..3, 4usize..14, 4usize..14, 1usize..20, kernel, steps);
+    shape.prop_map(|(batch, rows, columns, channels, kernel, (stride, padding, ceil_mode))| PoolShape {
         batch,
         rows,
         columns,
@@ -316,6 +328,7 @@ fn pools() -> impl Strategy<Value = PoolShape> {
         kernel: [kernel.0, kernel.1],
         stride: [stride.0, stride.1],
         padding: [padding.0 % kernel.0, padding.1 % kernel.1],
+        ceil_mode,
     })
 }
 
@@ -336,10 +349,133 @@ fn pools_of_the_networks() {
         kernel: [kernel; 2],
         stride: [stride; 2],
         padding: [padding; 2],
+        ceil_mode: false,
     };
-    check_pool(shape(3, 2, 1), 1); // the residual networks' and Inception's
+    check_pool(shape(3, 2, 1), 1); // the residual networks'
     check_pool(shape(2, 2, 0), 2); // VGG's
     check_pool(shape(3, 1, 1), 3); // inside an inception block
+    check_pool(PoolShape { ceil_mode: true, ..shape(3, 2, 0) }, 4); // between them
+}
+
+fn check_adaptive(shape: AdaptiveShape, seed: u64) {
+    let AdaptiveShape { batch, size, channels, windows } = shape;
+    let plain = reference::adaptive::AdaptiveShape { batch, size, channels, windows };
+    let (input, grad_output) = (values(shape.input_len(), seed), values(shape.output_len(), seed + 1));
+    let average = reference::adaptive::forward(plain, &wide(&input));
+    let grad_input = reference::adaptive::backward(plain, &wide(&grad_output));
+    for isa in Isa::all() {
+        let output = filled(grad_output.len(), |y| adaptive::forward(isa, shape, &input, y));
+        assert_near(&output, &average, 1.0, MAX_SUM_ERROR, "adaptive average", isa);
+        let grad = filled(input.len(), |x| adaptive::backward(isa, shape, &grad_output, x));
+        let windows = (windows[0] * windows[1]) as f64;
+        assert_near(&grad, &grad_input, windows.sqrt(), MAX_SUM_ERROR, "adaptive average, backward", isa);
+    }
+}
+
+proptest! {
+    #[test]
+    fn adaptive_averages_are_as_the_reference(
+        batch in 1usize..3, rows in 1usize..20, columns in 1usize..20, channels in 1usize..20, over in 1usize..6, across in 1usize..6,
+        seed in 0u64..1000,
+    ) {
+        check_adaptive(AdaptiveShape { batch, size: [rows, columns], channels, windows: [over, across] }, seed);
+    }
+}
+
+// ---- what lies between the layers of VGG and Inception ----
+
+fn check_concat(pixels: usize, channels: [usize; 4], seed: u64) {
+    let shape = ConcatShape { pixels, channels };
+    let parts: Vec<Vec<f32>> = channels.iter().map(|channels| values(pixels * channels, seed + *channels as u64)).collect();
+    let own: Vec<&[f32]> = parts.iter().filter(|part| !part.is_empty()).map(Vec::as_slice).collect();
+    let wide_parts: Vec<(Vec<f64>, usize)> = parts.iter().map(|part| wide(part)).zip(channels).filter(|part| part.1 > 0).collect();
+    let plain: Vec<(&[f64], usize)> = wide_parts.iter().map(|(part, channels)| (&part[..], *channels)).collect();
+    let output = filled(pixels * shape.out_channels(), |y| concat::forward(shape, &own, y));
+    let expected = reference::concat::forward(&plain);
+    assert!(output.iter().zip(&expected).all(|(&a, &e)| f64::from(a) == e) && output.len() == expected.len(), "{shape:?}");
+    // The gradients of a joining are the parts again.
+    for (k, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+        assert_eq!(&filled(part.len(), |x| concat::backward(shape, k, &output, x)), part, "part {k} of {shape:?}");
+        assert_eq!(reference::concat::backward(&channels, k, &expected), wide(part));
+    }
+}
+
+fn check_bias(pixels: usize, channels: usize, seed: u64) {
+    let grad = values(pixels * channels, seed);
+    let expected = reference::bias::backward(channels, &wide(&grad));
+    for isa in Isa::all() {
+        let mut scratch = dirty(bias::scratch_len(pixels, channels));
+        let sums = filled(channels, |sums| bias::backward(isa, &grad, sums, &mut scratch));
+        assert_near(&sums, &expected, (pixels as f64).sqrt(), MAX_SUM_ERROR, "bias", isa);
+    }
+}
+
+fn drop_out(isa: Isa, dropout: Dropout, input: &[f32]) -> [Vec<f32>; 2] {
+    let mut mask = dirty(input.len());
+    let output = filled(input.len(), |y| dropout::forward(isa, dropout, input, &mut mask, y));
+    [mask, output]
+}
+
+fn check_dropout(dropout: Dropout, len: usize) {
+    let Dropout { rate, seed, step, place } = dropout;
+    let expected = reference::dropout::mask(reference::dropout::Dropout { rate: rate.into(), seed, step, place }, len);
+    let (input, grad) = (values(len, seed), values(len, seed + 1));
+    for isa in Isa::all() {
+        let [mask, output] = drop_out(isa, dropout, &input);
+        assert_near(&mask, &expected, 1.0 / (1.0 - f64::from(rate)), MAX_ROUNDING_ERROR, "mask", isa);
+        assert!(mask.iter().zip(&expected).all(|(&a, &e)| (a == 0.0) == (e == 0.0)), "{isa:?} {dropout:?}");
+        let mask = wide(&mask);
+        assert_exact(&output, &reference::dropout::apply(&mask, &wide(&input)), "dropout", isa);
+        let mask: Vec<f32> = mask.iter().map(|&x| x as f32).collect();
+        let actual = filled(len, |x| dropout::backward(isa, &mask, &grad, x));
+        assert_exact(&actual, &reference::dropout::apply(&wide(&mask), &wide(&grad)), "dropout, backward", isa);
+    }
+}
+
+proptest! {
+    #[test]
+    fn joined_channels_are_as_the_reference(pixels in 1usize..40, channels in [1usize..20, 0usize..20, 0usize..20, 0usize..20], seed in 0u64..1000) {
+        // Parts that are there come first.
+        let mut channels = channels;
+        channels.sort_by(|a, b| b.cmp(a));
+        check_concat(pixels, channels, seed);
+    }
+
+    #[test]
+    fn gradients_of_biases_are_as_the_reference(pixels in 1usize..200, channels in 1usize..70, seed in 0u64..1000) {
+        check_bias(pixels, channels, seed);
+    }
+
+    #[test]
+    fn dropout_is_as_the_reference(rate in 0f32..0.95, seed in any::<u64>(), step in 0u64..100, place in 0u32..4, len in 1usize..300) {
+        check_dropout(Dropout { rate, seed: seed >> 1, step, place }, len);
+    }
+}
+
+#[test]
+fn several_chunks_of_channels_biases_and_drops() {
+    check_concat(3000, [64, 128, 32, 32], 1);
+    check_bias(40_001, 64, 1);
+    check_dropout(Dropout { rate: 0.5, seed: 3, step: 2, place: 1 }, 70_001);
+}
+
+/// Each of the four things that a mask depends on makes it another one, and the share of what is dropped is the rate.
+#[test]
+fn masks_depend_on_seed_step_place_and_index() {
+    let dropout = Dropout { rate: 0.3, seed: 1, step: 1, place: 1 };
+    let mask = |dropout| drop_out(Isa::detect(), dropout, &[1.0; 40_000])[0].iter().map(|&x| x == 0.0).collect::<Vec<bool>>();
+    let first = mask(dropout);
+    assert_eq!(first, mask(dropout));
+    let others = [Dropout { seed: 2, ..dropout }, Dropout { step: 2, ..dropout }, Dropout { place: 2, ..dropout }].map(mask);
+    let mut shifted = first.clone();
+    shifted.rotate_left(1);
+    for other in others.iter().chain([&shifted]) {
+        // Of independent masks a share of 0.3^2 + 0.7^2 agrees: 0.58, give or take 0.0025.
+        let same = first.iter().zip(other).filter(|(a, b)| a == b).count() as f64 / 4e4;
+        assert!((same - 0.58).abs() < 0.0125, "{same}");
+        let dropped = other.iter().filter(|&&dropped| dropped).count() as f64 / 4e4;
+        assert!((dropped - 0.3).abs() < 0.0125, "{dropped}");
+    }
 }
 
 // ---- global pools and attention ----
@@ -643,13 +779,22 @@ fn everything(isa: Isa) -> Vec<Vec<f32>> {
         let norm = Norm::run(isa, shape, &input, &gamma, &beta, &grad);
         all.extend([norm.output, norm.mean, norm.inv_std, norm.variance, norm.inference]);
         all.extend(norm.grads);
-        let shape = PoolShape { batch: 3, rows: 50, columns: 30, channels, kernel: [3; 2], stride: [2; 2], padding: [1; 2] };
+        let shape = PoolShape { batch: 3, rows: 50, columns: 30, channels, kernel: [3; 2], stride: [2; 2], padding: [1; 2], ceil_mode: false };
         let (maximum, argmax) = max_pool(isa, shape, &input);
         all.push(filled(input.len(), |x| pool::max_pool_backward(isa, shape, &argmax, &maximum, x)));
         all.push(filled(input.len(), |x| pool::average_pool_backward(isa, shape, &maximum, x)));
         all.push(filled(maximum.len(), |y| pool::average_pool(isa, shape, &input, y)));
         all.extend([maximum, bits(argmax)]);
     }
+    let (input, shape) = (values(3 * 50 * 30 * 64, 7), ConcatShape { pixels: 1500, channels: [64, 64, 64, 0] });
+    let joined = filled(input.len(), |y| concat::forward(shape, &input.chunks(1500 * 64).collect::<Vec<_>>(), y));
+    all.push(filled(1500 * 64, |x| concat::backward(shape, 1, &joined, x)));
+    all.extend(drop_out(isa, Dropout { rate: 0.5, seed: 1, step: 1, place: 0 }, &input));
+    all.push(filled(64, |sums| bias::backward(isa, &input, sums, &mut dirty(bias::scratch_len(4500, 64)))));
+    let shape = AdaptiveShape { batch: 3, size: [50, 30], channels: 64, windows: [4, 4] };
+    let averages = filled(shape.output_len(), |y| adaptive::forward(isa, shape, &input, y));
+    all.push(filled(input.len(), |x| adaptive::backward(isa, shape, &averages, x)));
+    all.extend([joined, averages]);
     let (linear, _) = Linear::run(isa, LinearShape { batch: 9, in_features: 300, out_features: 70 }, 1);
     all.push(linear.output);
     all.extend(linear.grads);

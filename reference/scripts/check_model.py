@@ -4,7 +4,7 @@
 
 It prints relative errors in the l2 norm against PyTorch in float64, and beside them those of PyTorch's own float32. Only the logits
 have a bound: where rounding decides a ReLU or a maximum, anyone's gradient of a random input may differ in the second digit (see
-`TRAINING` in goldens.py).
+`TRAINING` in goldens.py). A model that flattens its maps takes images of its own --size alone.
 """
 
 import argparse
@@ -21,13 +21,6 @@ from safetensors.torch import load_file, save_file
 
 import network
 
-VARIANTS = {  # architecture: blocks, attention
-    "inrac": ((2, 3, 5, 2), "inside"),
-    "outrac": ((2, 3, 5, 2), "outside"),
-    "classifier-18": ((2, 2, 2, 2), "inside"),
-    "classifier-34": ((3, 4, 6, 3), "inside"),
-    "residual-26": ((2, 3, 5, 2), "none"),
-}
 MAX_LOGIT_ERROR = 1e-4
 
 
@@ -41,7 +34,7 @@ def pytorch(net, x, labels):
     with torch.no_grad():
         logits = net.eval()(x)
     net.zero_grad()
-    loss = F.cross_entropy(net.train()(x), labels)
+    loss = network.loss(net.train()(x), labels)
     loss.backward()
     made = {"logits": logits, "probabilities": F.softmax(logits, 1), "loss": loss.detach()}
     made |= {"grad." + name: p.grad.clone() for name, p in net.named_parameters()}
@@ -68,10 +61,8 @@ def main():
     with safe_open(arguments.model, framework="pt") as archive:
         about = archive.metadata()
     architecture, classes = about["architecture"], json.loads(about["classes"])
-    if architecture not in VARIANTS:
-        sys.exit(f"{architecture}: network.py has only {', '.join(VARIANTS)}")
-    blocks, attention = VARIANTS[architecture]
-    net = network.Classifier(len(classes), blocks, attention)
+    own_size = tuple(map(int, about["input_size"].split("x"))) if json.loads(about["pooling"]) == "flatten" else None
+    net = network.ARCHITECTURES[architecture](len(classes), own_size)
     network.load(net, load_file(arguments.model))  # strict: every name and shape must fit
     print(f"{architecture} for {', '.join(classes)}: {sum(p.numel() for p in net.parameters())} parameters loaded by name")
 

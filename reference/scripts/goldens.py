@@ -1,11 +1,11 @@
 """Writes ../goldens/*.safetensors: what PyTorch makes of inputs and weights that `fill.py` spells out.
 
-    .venv/bin/python goldens.py [--check] [operations] [blocks] [network]
+    .venv/bin/python goldens.py [--check] [operations] [blocks] [network] [networks]
 
-With --check it compares them with what this machine computes instead; without names it takes all three files.
+With --check it compares them with what this machine computes instead; without names it takes all four files.
 
 Everything is computed in float64 and kept in float32 (losses, norms and projections in float64), in PyTorch's layouts. A tensor of
-more than FULL values is kept as its norm, a sample and projections: `golden.rs` says why that is enough. Each file's metadata holds
+more than FULL values is kept as its norm, a sample and projections: `golden.rs` says why that is enough; of `networks` only norm and projections, a row of a table each. Each file's metadata holds
 the versions that made it, and how far PyTorch's own float32 is from its float64, in the same measure as the tests'.
 """
 
@@ -88,6 +88,23 @@ POOLS = {
     "3x2_stride_1x3": (2, 5, 6, 9, 3, 2, 1, 3, 1, 1),
 }
 
+# The same, with ceil_mode: of maxima only.
+CEIL_POOLS = {
+    "ceil": (2, 9, 8, 7, 3, 3, 2, 2, 0, 0),
+    "ceil_padded": (1, 5, 6, 9, 3, 2, 2, 3, 1, 1),
+    "ceil_2x2": (2, 3, 5, 4, 2, 2, 2, 2, 0, 0),
+}
+
+# batch, channels, rows, columns, windows
+ADAPTIVE_POOLS = {
+    "divisible": (2, 17, 16, 4, 4, 4),
+    "overlapping": (1, 8, 7, 5, 4, 4),
+    "smaller": (2, 3, 1, 3, 4, 4),
+}
+
+# batch, rows, columns, channels of each part
+CONCATS = {"inception": (2, 3, 5, 16, 24, 9, 8)}
+
 # batch, channels, rows, columns
 REDUCTIONS = {"odd": (2, 19, 7, 5), "wide": (1, 64, 3, 4), "one_pixel": (3, 8, 1, 1), "one_channel": (2, 1, 5, 6)}
 
@@ -137,6 +154,25 @@ def operations(r):
             x = r.leaf(case + ".input", (n, c, h, w))
             r.keep(case + ".shape", shape)
             r.backward(case, function(x, (kh, kw), (sh, sw), (ph, pw)), input=x)
+
+    for name, shape in CEIL_POOLS.items():
+        n, c, h, w, kh, kw, sh, sw, ph, pw = shape
+        case = "ceil_max_pool." + name
+        x = r.leaf(case + ".input", (n, c, h, w))
+        r.keep(case + ".shape", shape)
+        r.backward(case, F.max_pool2d(x, (kh, kw), (sh, sw), (ph, pw), ceil_mode=True), input=x)
+
+    for name, shape in ADAPTIVE_POOLS.items():
+        case = "adaptive_average." + name
+        x = r.leaf(case + ".input", shape[:4])
+        r.keep(case + ".shape", shape)
+        r.backward(case, F.adaptive_avg_pool2d(x, shape[4:]), input=x)
+
+    for name, (n, h, w, *channels) in CONCATS.items():
+        case = "concat." + name
+        parts = {f"part_{k}": r.leaf(f"{case}.part_{k}", (n, c, h, w)) for k, c in enumerate(channels)}
+        r.keep(case + ".shape", (n, h, w, *channels))
+        r.backward(case, torch.cat(list(parts.values()), 1), **parts)
 
     for name, shape in REDUCTIONS.items():
         n, c, h, w = shape
@@ -292,6 +328,86 @@ def whole_network(r):
     r.keep("curve.losses", np.array(losses))
 
 
+# As TRAINING, for each network: of the inputs network.input.0, .1 ... the first whose gradients stay within STABLE when all weights are
+# perturbed by random 2e-6 of themselves, in three trials (`goldens.py --search`). Inception-v1 divides maps of 4x2 pixels into 4x4
+# windows here. VGG-11 flattens maps of 2x1 pixels, and once more takes their mean.
+NETWORK_INPUTS = {
+    "outrac": 0, "inrac-no-residual": 0, "inrac-no-attention": 0, "inrac-no-residual-no-attention": 0, "classifier-18": 0,
+    "classifier-34": 0, "vgg-11": 0, "vgg-11-average": 0, "inception-v1": 0,
+}
+NETWORK_SHAPE, NETWORK_LABELS = (3, 1, 64, 33), [0, 1, 2]
+PERTURBATION, STABLE = 2e-6, 3e-4
+
+
+def make(name):
+    """The network of that name; a suffix `-average` is no part of its own."""
+    own = name.removesuffix("-average")
+    return network.ARCHITECTURES[own](3, None if own != name else NETWORK_SHAPE[2:])
+
+
+def table(r, case, values):
+    """Keeps norm and projections of many tensors, sorted by name, a row each."""
+    rows = [[np.linalg.norm(v), *projections(f"{case}.{n}", v)] for n, v in sorted(values.items())]
+    r[case] = np.array(rows)
+
+
+def train(r, name, number):
+    """Logits, loss, gradients and running statistics of one step."""
+    net = filled(r, make(name)).train()
+    x = r.value(images(f"network.input.{number}", NETWORK_SHAPE))
+    outputs = net(x)
+    loss = network.loss(outputs, torch.tensor(NETWORK_LABELS))
+    loss.backward()
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    gradients = {n: p.grad.double().numpy().reshape(-1) for n, p in net.named_parameters()}
+    statistics = {n: v.double().numpy() for n, v in net.named_buffers() if not n.endswith("num_batches_tracked")}
+    return net, logits, loss, gradients, statistics
+
+
+def networks(r):
+    """Every other network."""
+    for name, number in NETWORK_INPUTS.items():
+        net, logits, loss, gradients, statistics = train(r, name, number)
+        r.keep(f"{name}.input", np.array([number]))
+        r.keep(f"{name}.shape", NETWORK_SHAPE)
+        r.keep(f"{name}.labels", NETWORK_LABELS)
+        r.keep(f"{name}.logits", logits)
+        r.keep(f"{name}.loss", loss)
+        table(r, f"{name}.gradients", gradients)
+        if statistics:
+            table(r, f"{name}.statistics", statistics)
+        net = filled(r, make(name)).eval()
+        r.keep(f"{name}.inference", net(r.value(images(f"network.input.{number}", NETWORK_SHAPE))))
+
+
+def search():
+    """Prints, for each network, how far gradients move with the weights, for input after input."""
+    asked = [argument for argument in sys.argv[1:] if argument in NETWORK_INPUTS] or NETWORK_INPUTS
+    for name in asked:
+        net = filled(Results(torch.float64), make(name)).train()
+        weights = [p.detach().clone() for p in net.parameters()]
+
+        def gradients(number, trial=None):
+            torch.manual_seed(trial or 0)
+            with torch.no_grad():
+                for p, weight in zip(net.parameters(), weights):
+                    p.copy_(weight if trial is None else weight * (1 + PERTURBATION * torch.randn_like(weight)))
+            net.zero_grad()
+            x = torch.from_numpy(images(f"network.input.{number}", NETWORK_SHAPE)).double()
+            network.loss(net(x), torch.tensor(NETWORK_LABELS)).backward()
+            return [p.grad.numpy().reshape(-1).copy() for p in net.parameters()]
+
+        for number in range(200):
+            truth, worst = gradients(number), 0.0
+            for trial in range(3):
+                worst = max(worst, *map(relative, gradients(number, trial), truth))
+                if worst > STABLE:
+                    break
+            else:
+                print(f'"{name}": {number},  # {worst:.1e}', flush=True)
+                break
+
+
 def name_bytes(name):
     return np.frombuffer(name.encode(), dtype=np.uint8).astype(np.int64)
 
@@ -300,6 +416,8 @@ def stored(name, value):
     """What a file holds of a result."""
     if value.dtype == np.int64:
         return {name: value}
+    if name.endswith((".gradients", ".statistics")):
+        return {name: value.astype(np.float32)}
     if value.size > FULL:
         flat = value.reshape(-1)
         sample = flat[sample_indices(flat.size)].astype(np.float32)
@@ -341,7 +459,9 @@ def run(compute):
 def main():
     torch.set_num_threads(2)
     FOLDER.mkdir(exist_ok=True)
-    files = {"operations": operations, "blocks": blocks, "network": whole_network}
+    if "--search" in sys.argv:
+        return search()
+    files = {"operations": operations, "blocks": blocks, "network": whole_network, "networks": networks}
     asked = [argument for argument in sys.argv[1:] if argument in files] or files
     for file in asked:
         tensors, about = run(files[file])

@@ -15,6 +15,16 @@ pub fn add(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
+/// `a + weight b`
+pub fn add_scaled(weight: f64, a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + weight * b).collect()
+}
+
+/// `factor x`
+pub fn scale(factor: f64, input: &[f64]) -> Vec<f64> {
+    input.iter().map(|x| factor * x).collect()
+}
+
 /// `1 / (1 + e^-x)`
 pub fn sigmoid(input: &[f64]) -> Vec<f64> {
     input.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect()

@@ -21,7 +21,12 @@ pub struct Bits(u64);
 impl Bits {
     /// The stream of that name.
     pub fn new(name: &str) -> Self {
-        Bits(name.bytes().fold(0xCBF2_9CE4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)))
+        Bits::from_state(name.bytes().fold(0xCBF2_9CE4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)))
+    }
+
+    /// The stream that begins at this state.
+    pub fn from_state(state: u64) -> Self {
+        Bits(state)
     }
 }
 

@@ -11,13 +11,22 @@ pub struct PoolShape {
     pub kernel: [usize; 2],
     pub stride: [usize; 2],
     pub padding: [usize; 2],
+    pub ceil_mode: bool,
 }
 
 impl PoolShape {
     /// Rows and columns of the output.
     pub fn out(&self) -> [usize; 2] {
         let size = [self.rows, self.columns];
-        [0, 1].map(|a| (size[a] + 2 * self.padding[a] - self.kernel[a]) / self.stride[a] + 1)
+        [0, 1].map(|a| {
+            let room = size[a] + 2 * self.padding[a] - self.kernel[a];
+            if !self.ceil_mode {
+                return room / self.stride[a] + 1;
+            }
+            // Every window that begins within the image or the padding before it, up to the first that reaches its end.
+            let begins = (0..).map(|o| o * self.stride[a]).take_while(|&start| start < size[a] + self.padding[a]);
+            begins.take_while(|&start| start < room + self.stride[a]).count()
+        })
     }
 
     /// Calls `visit(y, x, pixel)` for each pair of an output's flat place and an input's in its window, windows in scan order

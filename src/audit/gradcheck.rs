@@ -15,8 +15,11 @@ use super::verify::U;
 use crate::Result;
 use crate::autograd::{Event, Mode, Op, ParameterId, Recorder, Tape};
 use crate::models::Model;
-use crate::tensor::Context;
+use crate::tensor::{Context, Drops};
+use osteon_kernels::adaptive;
+use osteon_kernels::concat::ConcatShape;
 use osteon_kernels::conv::{self, Algorithm, Pass};
+use osteon_kernels::dropout::Dropout;
 use osteon_kernels::pool;
 use osteon_kernels::reduce;
 use osteon_kernels::{par, simd};
@@ -150,6 +153,7 @@ impl Runs {
         let labels: Vec<u32> = (0..options.batch).map(|_| numbers.next_u32() % classes as u32).collect();
         let mut gradients = HashMap::new();
         let training = record(|context| {
+            context.dropout = Some(Drops { seed: options.seed, step: number });
             let pass = model.differentiate(context, &images, shape, &labels)?;
             let trained = model.parameters().trained().into_iter();
             gradients = trained.filter_map(|id| Some((id, wide(pass.gradients.get(id)?)))).collect();
@@ -261,7 +265,7 @@ impl Run {
         };
         let (pass, claim) = (if gradient.input == 0 { Pass::BackwardData } else { Pass::BackwardWeights }, claim(&value.op));
         let algorithm = match value.op {
-            Op::Conv(shape) => Some(Algorithm::choose(pass, shape)),
+            Op::Conv(shape) | Op::ConvBias { shape, .. } if gradient.input < 2 => Some(Algorithm::choose(pass, shape)),
             _ => None,
         };
         let ours = dot(&gradient.values, &direction);
@@ -368,8 +372,14 @@ fn is_linear(op: &Op) -> bool {
     matches!(
         op,
         Op::Conv(_)
+            | Op::ConvBias { relu: false, .. }
             | Op::Add
+            | Op::AddScaled(_)
+            | Op::Concat(_)
+            | Op::Flatten
+            | Op::Dropout(_)
             | Op::AveragePool(_)
+            | Op::AdaptiveAverage(_)
             | Op::GlobalAverage(_)
             | Op::ScaleChannels(_)
             | Op::ScalePixels(_)
@@ -394,6 +404,10 @@ fn forward(op: &Op, inputs: &[&[f64]], labels: &[u32]) -> Vec<f64> {
     let relu = |values: Vec<f64>, relu: bool| if relu { reference::elementwise::relu(&values) } else { values };
     match *op {
         Op::Conv(shape) => reference::conv::forward(conv(shape), inputs[0], inputs[1]),
+        Op::ConvBias { shape, relu: with } => {
+            let sum = reference::bias::forward(&reference::conv::forward(conv(shape), inputs[0], inputs[1]), inputs[2]);
+            relu(sum, with)
+        }
         Op::BatchNorm(shape, epsilon) => {
             let normalised = reference::norm::forward_training(epsilon.into(), inputs[0], inputs[1], inputs[2]);
             relu(normalised.output, shape.relu)
@@ -406,8 +420,20 @@ fn forward(op: &Op, inputs: &[&[f64]], labels: &[u32]) -> Vec<f64> {
         Op::Sigmoid => reference::elementwise::sigmoid(inputs[0]),
         Op::Add => reference::elementwise::add(inputs[0], inputs[1]),
         Op::AddRelu => reference::elementwise::relu(&reference::elementwise::add(inputs[0], inputs[1])),
+        Op::AddScaled(weight) => reference::elementwise::add_scaled(weight.into(), inputs[0], inputs[1]),
+        Op::Concat(ConcatShape { channels, .. }) => {
+            reference::concat::forward(&inputs.iter().copied().zip(channels).collect::<Vec<_>>())
+        }
+        Op::Flatten => inputs[0].to_vec(),
+        Op::Dropout(Dropout { rate, seed, step, place }) => {
+            let dropout = reference::dropout::Dropout { rate: rate.into(), seed, step, place };
+            reference::dropout::apply(&reference::dropout::mask(dropout, inputs[0].len()), inputs[0])
+        }
         Op::MaxPool(shape) => reference::pool::max_pool(windows(shape), inputs[0]).0,
         Op::AveragePool(shape) => reference::pool::average_pool(windows(shape), inputs[0]),
+        Op::AdaptiveAverage(adaptive::AdaptiveShape { batch, size, channels, windows }) => {
+            reference::adaptive::forward(reference::adaptive::AdaptiveShape { batch, size, channels, windows }, inputs[0])
+        }
         Op::GlobalAverage(shape) => reference::reduce::global_average(pixels(shape), inputs[0]),
         Op::GlobalMax(shape) => reference::reduce::global_max(pixels(shape), inputs[0]).0,
         Op::ChannelStats(shape) => reference::attention::channel_stats(pixels(shape), inputs[0]).0,
@@ -428,8 +454,8 @@ fn conv(shape: conv::ConvShape) -> reference::conv::ConvShape {
 }
 
 fn windows(shape: pool::PoolShape) -> reference::pool::PoolShape {
-    let pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding } = shape;
-    reference::pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding }
+    let pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding, ceil_mode } = shape;
+    reference::pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding, ceil_mode }
 }
 
 fn pixels(shape: reduce::ReduceShape) -> reference::reduce::ReduceShape {
@@ -480,7 +506,13 @@ mod tests {
     #[test]
     fn the_gradients_of_every_kind_of_operation_hold() {
         let mut kinds = BTreeSet::new();
-        for (architecture, spatial_norm) in [("inrac", true), ("outrac", false), ("plain-26", false)] {
+        for (architecture, spatial_norm) in [
+            ("inrac", true),
+            ("outrac", false),
+            ("inrac-no-residual-no-attention", false),
+            ("vgg-11", false),
+            ("inception-v1", false),
+        ] {
             for slope in gradcheck(&load(architecture, spatial_norm), &OPTIONS).unwrap() {
                 assert!(slope.holds(), "{architecture}: {slope:?}");
                 assert!(slope.difference != 0.0 || slope.gradient == 0.0, "{slope:?}");
@@ -491,6 +523,9 @@ mod tests {
         for what in
             ["add", "batch norm", "channel mean and max", "conv", "cross-entropy", "global average", "global max", "linear"]
         {
+            assert!(of(what) > 0, "{what}: {kinds:?}");
+        }
+        for what in ["adaptive average", "add, scaled", "conv, bias", "dropout", "flatten", "join channels"] {
             assert!(of(what) > 0, "{what}: {kinds:?}");
         }
         for what in ["loss", "max pool", "relu", "scale channels", "scale pixels", "sigmoid"] {

@@ -67,6 +67,8 @@ pub enum Equation {
     Given,
     /// x, weight
     Conv { stride: [usize; 2], padding: [usize; 2] },
+    /// x, weight, bias
+    ConvBias { stride: [usize; 2], padding: [usize; 2], relu: bool },
     /// x, weight, gamma, beta, running mean, running variance
     ConvNorm { stride: [usize; 2], padding: [usize; 2], epsilon: f32, relu: bool },
     /// x, gamma, beta, statistics (mean, 1/std, variance). Statistics: x
@@ -85,10 +87,26 @@ pub enum Equation {
     Add,
     /// a, b
     AddRelu,
+    /// a, b
+    AddScaled { weight: f32 },
+    /// each part
+    Concat,
     /// x
-    MaxPool { kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2] },
+    Flatten,
+    /// x, what each value is multiplied by. The latter: x, for its size
+    Dropout { rate: f32, seed: u64, step: u64, place: u32 },
+    /// x
+    MaxPool {
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ceil_mode: bool,
+    },
     /// x
     AveragePool { kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2] },
+    /// x
+    AdaptiveAverage,
     /// x
     GlobalAverage,
     /// x

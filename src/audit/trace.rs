@@ -5,14 +5,15 @@
 
 use super::log::{Equation, FORMAT, Folder, Header, Part, Record, Summary, TensorWriter, Type};
 use super::page;
-use crate::autograd::{Event, Op, ParameterId, Recorder, Saved};
+use crate::autograd::{Event, MAX_GRADIENTS, Op, ParameterId, Recorder, Saved};
 use crate::data::{Study, views};
 use crate::models::Model;
 use crate::optim::{Adam, Moments};
 use crate::report::DISCLAIMER;
-use crate::tensor::{Context, Shape};
+use crate::tensor::{Context, Drops, Shape};
 use crate::{Error, Result, files, metrics};
 use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
+use osteon_kernels::dropout::Dropout;
 use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
 use std::collections::hash_map::Entry;
@@ -131,6 +132,7 @@ fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder)
             };
             let mut step = |recorder| {
                 context.recorder = recorder;
+                context.dropout = Some(Drops { seed: 0, step: 0 });
                 timed(|| model.differentiate(&mut context, &input.pixels, shape, &[label as u32]))
             };
             let ((expected, plain), (pass, recorded)) = (step(None)?, step(recorder())?);
@@ -408,6 +410,12 @@ impl Log {
                 let number = self.add_indices(Made { name: "where the maximum is", ..made }, &saved.indices);
                 self.saved.insert(output, number);
             }
+            Op::Dropout(_) => {
+                let made = Made { computed_with: Some(self.records.len() + 1), ..Made::by(op, layer, Part::Saved, &inputs, &shape) };
+                let number = self.add(Made { name: "what dropout keeps", ..made }, &saved.floats);
+                self.saved.insert(output, number);
+                inputs.push(number);
+            }
             Op::CrossEntropy { batch, classes } => {
                 let probabilities = [batch, classes];
                 let labels = self.add_indices(Made::given("labels", layer, "from outside", &[batch]), &saved.indices);
@@ -432,7 +440,7 @@ impl Log {
         }
     }
 
-    fn backward(&mut self, op: &Op, layer: &str, of: usize, gradients: [(usize, &[f32]); 3], time: Duration) {
+    fn backward(&mut self, op: &Op, layer: &str, of: usize, gradients: [(usize, &[f32]); MAX_GRADIENTS], time: Duration) {
         let (g, y) = (self.gradients[&of], self.values[&of]);
         let x = self.records[y].inputs.clone();
         let saved = self.saved.get(&of).copied();
@@ -442,7 +450,8 @@ impl Log {
             let mut inputs = vec![g];
             match (op, k) {
                 (Op::Conv(_) | Op::ScaleChannels(_) | Op::ScalePixels(_), k) => inputs.push(x[1 - k]),
-                (Op::Linear(_), 0 | 1) => inputs.push(x[1 - k]),
+                (Op::Linear(_) | Op::ConvBias { .. }, 0 | 1) => inputs.push(x[1 - k]),
+                (Op::Concat(_), _) => inputs.extend(&x), // for their channels
                 (Op::BatchNorm(..), _) => inputs.extend([x[0], x[1], x[3]]),
                 (Op::FrozenNorm(..), _) => inputs.extend([x[1], x[4]]),
                 (Op::CrossEntropy { .. }, _) => inputs.extend(saved.into_iter().chain([x[1]])),
@@ -450,6 +459,7 @@ impl Log {
             }
             let relu = match op {
                 Op::BatchNorm(s, _) | Op::FrozenNorm(s, _) => s.relu,
+                Op::ConvBias { relu, .. } => *relu,
                 Op::Relu | Op::AddRelu | Op::Sigmoid => true,
                 _ => false,
             };
@@ -457,13 +467,14 @@ impl Log {
             let shape = self.records[self.values[&slot]].shape.clone();
             let (len, from) = (gradient.len() as u64, self.records[g].shape.iter().product::<usize>() as u64);
             let flops = match (op, k) {
-                (Op::Conv(_) | Op::Linear(_), 0 | 1) => op.flops(),
+                (Op::Conv(_) | Op::ConvBias { .. } | Op::Linear(_), 0 | 1) => op.flops(),
                 (Op::BatchNorm(..), 0) => 6 * len,
                 (Op::BatchNorm(..), 1) => 3 * from,
                 (Op::Sigmoid | Op::CrossEntropy { .. }, _) => 3 * len,
                 (Op::ScaleChannels(_) | Op::ScalePixels(_), 1) => 2 * from,
                 (Op::FrozenNorm(..) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::GlobalAverage(_), _) => len,
-                (Op::Relu | Op::Add | Op::AddRelu | Op::GlobalMax(_), _) => 0,
+                (Op::AddScaled(_), 1) | (Op::Dropout(_), _) => len,
+                (Op::Relu | Op::Add | Op::AddRelu | Op::AddScaled(_) | Op::GlobalMax(_) | Op::Concat(_) | Op::Flatten, _) => 0,
                 _ => from,
             };
             let pass = if k == 0 { Pass::BackwardData } else { Pass::BackwardWeights };
@@ -476,7 +487,7 @@ impl Log {
                     source: op.gradient_source(),
                     inputs: &inputs,
                     shape: &shape,
-                    algorithm: convolution(op).map(|shape| Algorithm::choose(pass, shape)),
+                    algorithm: convolution(op).filter(|_| k < 2).map(|shape| Algorithm::choose(pass, shape)),
                     flops,
                     time: if is_first { time } else { Duration::ZERO },
                     computed_with: (!is_first).then_some(first),
@@ -533,7 +544,7 @@ impl Log {
 /// The convolution that an operation is or holds.
 fn convolution(op: &Op) -> Option<ConvShape> {
     match *op {
-        Op::Conv(shape) | Op::ConvNorm { shape, .. } => Some(shape),
+        Op::Conv(shape) | Op::ConvBias { shape, .. } | Op::ConvNorm { shape, .. } => Some(shape),
         _ => None,
     }
 }
@@ -543,6 +554,7 @@ fn equation(op: &Op) -> Equation {
     match *op {
         Op::Input | Op::Parameter(_) => Equation::Given,
         Op::Conv(ConvShape { stride, padding, .. }) => Equation::Conv { stride, padding },
+        Op::ConvBias { shape: ConvShape { stride, padding, .. }, relu } => Equation::ConvBias { stride, padding, relu },
         Op::ConvNorm { shape: ConvShape { stride, padding, .. }, epsilon, relu } => {
             Equation::ConvNorm { stride, padding, epsilon, relu }
         }
@@ -552,8 +564,15 @@ fn equation(op: &Op) -> Equation {
         Op::Sigmoid => Equation::Sigmoid,
         Op::Add => Equation::Add,
         Op::AddRelu => Equation::AddRelu,
-        Op::MaxPool(s) => Equation::MaxPool { kernel: s.kernel, stride: s.stride, padding: s.padding },
+        Op::AddScaled(weight) => Equation::AddScaled { weight },
+        Op::Concat(_) => Equation::Concat,
+        Op::Flatten => Equation::Flatten,
+        Op::Dropout(Dropout { rate, seed, step, place }) => Equation::Dropout { rate, seed, step, place },
+        Op::MaxPool(s) => {
+            Equation::MaxPool { kernel: s.kernel, stride: s.stride, padding: s.padding, ceil_mode: s.ceil_mode }
+        }
         Op::AveragePool(s) => Equation::AveragePool { kernel: s.kernel, stride: s.stride, padding: s.padding },
+        Op::AdaptiveAverage(_) => Equation::AdaptiveAverage,
         Op::GlobalAverage(_) => Equation::GlobalAverage,
         Op::GlobalMax(_) => Equation::GlobalMax,
         Op::ChannelStats(_) => Equation::ChannelStats,
@@ -570,13 +589,14 @@ fn equation(op: &Op) -> Equation {
 pub(super) fn input_name(op: &Op, k: usize) -> &'static str {
     match (op, k) {
         (Op::CrossEntropy { .. }, _) => "logits",
-        (Op::Conv(_) | Op::Linear(_), 1) => "weight",
-        (Op::Linear(_), _) if k == 2 => "bias",
+        (Op::Conv(_) | Op::ConvBias { .. } | Op::Linear(_), 1) => "weight",
+        (Op::ConvBias { .. } | Op::Linear(_), 2) => "bias",
         (Op::BatchNorm(..), 1) => "gamma",
         (Op::BatchNorm(..), 2) => "beta",
         (Op::ScaleChannels(_) | Op::ScalePixels(_), 1) => "factor",
-        (Op::Add | Op::AddRelu, 0) => "a",
-        (Op::Add | Op::AddRelu, _) => "b",
+        (Op::Add | Op::AddRelu | Op::AddScaled(_), 0) => "a",
+        (Op::Add | Op::AddRelu | Op::AddScaled(_), _) => "b",
+        (Op::Concat(_), k) => ["part 1", "part 2", "part 3", "part 4"][k],
         _ => "x",
     }
 }
@@ -585,6 +605,9 @@ pub(super) fn input_name(op: &Op, k: usize) -> &'static str {
 /// free. `results` values come of a first input of `read` values.
 fn flops(op: &Op, results: usize, read: usize) -> u64 {
     let flops = match op {
+        Op::ConvBias { .. } | Op::Dropout(_) => results,
+        Op::AddScaled(_) => 2 * results,
+        Op::AdaptiveAverage(_) => read.max(results),
         Op::ConvNorm { .. } | Op::Linear(_) | Op::Add | Op::AddRelu | Op::ScaleChannels(_) | Op::ScalePixels(_) => results,
         Op::BatchNorm(..) | Op::FrozenNorm(..) | Op::Sigmoid | Op::ScaleAddRelu(_) => 3 * results,
         Op::AveragePool(s) => s.kernel[0] * s.kernel[1] * results,
@@ -767,7 +790,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_there_stays_and_what_fails_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let path = model(folder.path(), "plain-26", false);
+        let path = model(folder.path(), "inrac-no-residual-no-attention", false);
         let output = folder.path().join("trace");
         fs::create_dir(&output).unwrap();
         fs::write(output.join("precious"), b"x").unwrap();

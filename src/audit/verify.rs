@@ -10,6 +10,7 @@ use osteon_kernels::conv::Algorithm;
 use osteon_kernels::norm::NormShape;
 use osteon_kernels::{par, simd};
 use osteon_reference as reference;
+use reference::adaptive::AdaptiveShape;
 use reference::conv::ConvShape;
 use reference::pool::PoolShape;
 use reference::reduce::ReduceShape;
@@ -340,16 +341,50 @@ impl Operation<'_> {
     }
 
     /// The windows of a pool over a tensor of shape `x` that gives one of shape `y`.
-    fn pool(&self, x: &[usize], y: &[usize], [kernel, stride, padding]: [[usize; 2]; 3]) -> Result<PoolShape> {
+    fn pool(&self, x: &[usize], y: &[usize], [kernel, stride, padding]: [[usize; 2]; 3], ceil_mode: bool) -> Result<PoolShape> {
         let [batch, rows, columns, channels] = self.dimensions(x)?;
         for (side, size) in [rows, columns].into_iter().enumerate() {
             let (kernel, padding) = (kernel[side], padding[side]);
             self.ensure(stride[side] > 0 && padding < kernel && kernel < 1 << 20 && size + 2 * padding >= kernel)?;
         }
-        let shape = PoolShape { batch, rows, columns, channels, kernel, stride, padding };
+        let shape = PoolShape { batch, rows, columns, channels, kernel, stride, padding, ceil_mode };
         let [out_rows, out_columns] = shape.out();
         self.ensure(y == [batch, out_rows, out_columns, channels])?;
         Ok(shape)
+    }
+
+    /// The division of a tensor of shape `x` into windows that gives one of shape `y`.
+    fn adaptive(&self, x: &[usize], y: &[usize]) -> Result<AdaptiveShape> {
+        let ([batch, rows, columns, channels], [images, over, across, same]) = (self.dimensions(x)?, self.dimensions(y)?);
+        self.ensure(batch == images && channels == same)?;
+        Ok(AdaptiveShape { batch, size: [rows, columns], channels, windows: [over, across] })
+    }
+
+    /// A convolution's result or gradient, by one of the reference's passes: of inputs 0 and 1, where the second or the first is `g`.
+    fn convolution(&self, part: Part, stride: [usize; 2], padding: [usize; 2], masked: Option<Vec<f64>>) -> Result<Expected> {
+        let (a, b, result) = (self.shape(0)?, self.shape(1)?, &self.record.shape[..]);
+        type Pass = fn(ConvShape, &[f64], &[f64]) -> Vec<f64>;
+        let (shape, pass): (_, Pass) = match part {
+            Part::Output => (self.conv(a, b, result, stride, padding)?, reference::conv::forward),
+            Part::Gradient(0) => (self.conv(result, b, a, stride, padding)?, reference::conv::backward_data),
+            Part::Gradient(1) => {
+                let swapped = |shape, g: &[f64], x: &[f64]| reference::conv::backward_weights(shape, x, g);
+                (self.conv(b, result, a, stride, padding)?, swapped)
+            }
+            _ => return Err(self.misfit()),
+        };
+        let (a, b) = (masked.map_or_else(|| self.floats(0), Ok)?, self.floats(1)?);
+        let values = pass(shape, &a, &b);
+        let squares = pass(shape, &squared(&a), &squared(&b));
+        let size = values.iter().zip(&squares).map(|(y, square)| y * y + square).sum::<f64>().sqrt();
+        let (bound, claim) = self.claim()?;
+        Ok(Expected { bound, values, allowed: Allowed::Norm { claim, size } })
+    }
+
+    /// The gradient in input 0, without what a ReLU that gave input `k` stops.
+    fn beneath_relu(&self, k: usize) -> Result<Vec<f64>> {
+        let g = self.floats(0)?;
+        Ok(reference::elementwise::relu_backward(&self.exactly(k, g.len())?, &g))
     }
 
     /// What the record's equation says of its inputs.
@@ -357,24 +392,30 @@ impl Operation<'_> {
         let (record, result) = (self.record, &self.record.shape[..]);
         let len: usize = result.iter().product();
         match (record.equation, record.part) {
-            (Equation::Conv { stride, padding }, part) => {
-                let (a, b) = (self.shape(0)?, self.shape(1)?);
-                type Pass = fn(ConvShape, &[f64], &[f64]) -> Vec<f64>;
-                let (shape, pass): (_, Pass) = match part {
-                    Part::Output => (self.conv(a, b, result, stride, padding)?, reference::conv::forward),
-                    Part::Gradient(0) => (self.conv(result, b, a, stride, padding)?, reference::conv::backward_data),
-                    Part::Gradient(1) => {
-                        let swapped = |shape, g: &[f64], x: &[f64]| reference::conv::backward_weights(shape, x, g);
-                        (self.conv(b, result, a, stride, padding)?, swapped)
-                    }
-                    _ => return Err(self.misfit()),
-                };
-                let (a, b) = (self.floats(0)?, self.floats(1)?);
-                let values = pass(shape, &a, &b);
-                let squares = pass(shape, &squared(&a), &squared(&b));
-                let size = values.iter().zip(&squares).map(|(y, square)| y * y + square).sum::<f64>().sqrt();
-                let (bound, claim) = self.claim()?;
-                Ok(Expected { bound, values, allowed: Allowed::Norm { claim, size } })
+            (Equation::Conv { stride, padding }, part) => self.convolution(part, stride, padding, None),
+            (Equation::ConvBias { relu, .. }, Part::Gradient(2)) => {
+                let g = if relu { self.beneath_relu(1)? } else { self.floats(0)? };
+                self.ensure(self.shape(0)?.last() == Some(&len))?;
+                let sum = |g: &[f64]| reference::bias::backward(len, g);
+                // As batch normalisation's sums: chunks of pixels, 16 together, then f64.
+                let steps = pixel_sum(chunk(g.len() / len, len)) + 1.0;
+                Ok(Expected::within(Bound::Sum, steps, sum(&g), &sum(&absolute(&g))))
+            }
+            (Equation::ConvBias { stride, padding, relu }, Part::Gradient(_)) => {
+                let masked = if relu { Some(self.beneath_relu(2)?) } else { None };
+                self.convolution(record.part, stride, padding, masked)
+            }
+            // One rounding of the sum joins the convolution's own error.
+            (Equation::ConvBias { stride, padding, relu }, Part::Output) => {
+                let mut expected = self.convolution(Part::Output, stride, padding, None)?;
+                let channels = *result.last().ok_or_else(|| self.misfit())?;
+                let bias = self.exactly(2, channels)?;
+                expected.values = reference::bias::forward(&expected.values, &bias);
+                if let Allowed::Norm { claim, size } = &mut expected.allowed {
+                    let squares = bias.iter().map(|bias| bias * bias).sum::<f64>() * (len / channels) as f64;
+                    (*claim, *size) = (*claim + U, (*size * *size + squares).sqrt());
+                }
+                Ok(expected.relu(relu))
             }
             // The weights hold the normalisation: y = (w factor) * x + (beta - mean factor). One rounding of the weights and two
             // of the sum join the convolution's own error.
@@ -470,32 +511,85 @@ impl Operation<'_> {
                 let values = reference::elementwise::add(&self.exactly(0, len)?, &self.exactly(1, len)?);
                 Ok(Expected::rounded(1.0, values).relu(record.equation == Equation::AddRelu))
             }
-            (Equation::Add, Part::Gradient(_)) => Ok(Expected::exact(self.exactly(0, len)?)),
-            (Equation::MaxPool { kernel, stride, padding }, part) => {
+            (Equation::Add, Part::Gradient(_)) | (Equation::AddScaled { .. }, Part::Gradient(0)) | (Equation::Flatten, _) => {
+                Ok(Expected::exact(self.exactly(0, len)?))
+            }
+            (Equation::AddScaled { weight }, Part::Output) => {
+                let (a, b) = (self.exactly(0, len)?, self.exactly(1, len)?);
+                let sum = |a: &[f64], b: &[f64], weight: f32| reference::elementwise::add_scaled(weight.into(), a, b);
+                let sizes = sum(&absolute(&a), &absolute(&b), weight.abs());
+                Ok(Expected::within(Bound::Rounding, 2.0, sum(&a, &b, weight), &sizes))
+            }
+            (Equation::AddScaled { weight }, Part::Gradient(1)) => {
+                Ok(Expected::rounded(1.0, reference::elementwise::scale(weight.into(), &self.exactly(0, len)?)))
+            }
+            (Equation::Concat, Part::Output) => {
+                let channels = (0..record.inputs.len()).map(|k| Ok(self.pixels(self.shape(k)?)?.channels));
+                let channels = channels.collect::<Result<Vec<usize>>>()?;
+                let shape = self.pixels(result)?;
+                self.ensure(channels.iter().sum::<usize>() == shape.channels)?;
+                let pixels = shape.batch * shape.pixels;
+                let parts = channels.iter().enumerate().map(|(k, channels)| self.exactly(k, pixels * channels));
+                let parts = parts.collect::<Result<Vec<_>>>()?;
+                let parts: Vec<(&[f64], usize)> = parts.iter().map(Vec::as_slice).zip(channels).collect();
+                Ok(Expected::exact(reference::concat::forward(&parts)))
+            }
+            // Inputs: g, and then the parts, whose channels tell where this one lies.
+            (Equation::Concat, Part::Gradient(k)) => {
+                let channels = (1..record.inputs.len()).map(|k| Ok(self.pixels(self.shape(k)?)?.channels));
+                let channels = channels.collect::<Result<Vec<usize>>>()?;
+                let shape = self.pixels(self.shape(0)?)?;
+                self.ensure(channels.iter().sum::<usize>() == shape.channels && k < channels.len())?;
+                let g = self.floats(0)?;
+                Ok(Expected::exact(reference::concat::backward(&channels, k, &g)))
+            }
+            (Equation::Dropout { rate, seed, step, place }, Part::Saved) => {
+                self.ensure((0.0..1.0).contains(&rate) && self.shape(0)? == result)?;
+                let dropout = reference::dropout::Dropout { rate: rate.into(), seed, step, place };
+                Ok(Expected::rounded(2.0, reference::dropout::mask(dropout, len)))
+            }
+            (Equation::Dropout { .. }, Part::Output | Part::Gradient(0)) => {
+                let (x, mask) = (self.exactly(0, len)?, self.exactly(1, len)?);
+                Ok(Expected::rounded(1.0, reference::dropout::apply(&mask, &x)))
+            }
+            (Equation::MaxPool { kernel, stride, padding, ceil_mode }, part) => {
                 let window = [kernel, stride, padding];
                 if let Part::Gradient(0) = part {
-                    let shape = self.pool(result, self.shape(0)?, window)?;
+                    let shape = self.pool(result, self.shape(0)?, window, ceil_mode)?;
                     let g = self.floats(0)?;
                     let places = self.indices(1, g.len())?;
                     let sum = |g: &[f64]| reference::pool::max_pool_backward(shape, &places, g);
                     let windows = kernel[0].div_ceil(stride[0]) * kernel[1].div_ceil(stride[1]);
                     return Ok(Expected::within(Bound::Sum, windows as f64, sum(&g), &sum(&absolute(&g))));
                 }
-                let shape = self.pool(self.shape(0)?, result, window)?;
+                let shape = self.pool(self.shape(0)?, result, window, ceil_mode)?;
                 self.maxima(reference::pool::max_pool(shape, &self.floats(0)?))
             }
             (Equation::AveragePool { kernel, stride, padding }, part) => {
                 let window = [kernel, stride, padding];
                 let x = self.floats(0)?;
                 let (values, sizes) = if part == Part::Output {
-                    let shape = self.pool(self.shape(0)?, result, window)?;
+                    let shape = self.pool(self.shape(0)?, result, window, false)?;
                     [&x, &absolute(&x)].map(|x| reference::pool::average_pool(shape, x)).into()
                 } else {
-                    let shape = self.pool(result, self.shape(0)?, window)?;
+                    let shape = self.pool(result, self.shape(0)?, window, false)?;
                     [&x, &absolute(&x)].map(|x| reference::pool::average_pool_backward(shape, x)).into()
                 };
                 // The terms, the rounded share, and the product with it.
                 Ok(Expected::within(Bound::Sum, (kernel[0] * kernel[1] + 2) as f64, values, &sizes))
+            }
+            (Equation::AdaptiveAverage, part) => {
+                let x = self.floats(0)?;
+                let (shape, pass): (_, fn(AdaptiveShape, &[f64]) -> Vec<f64>) = match part {
+                    Part::Output => (self.adaptive(self.shape(0)?, result)?, reference::adaptive::forward),
+                    Part::Gradient(0) => (self.adaptive(result, self.shape(0)?)?, reference::adaptive::backward),
+                    _ => return Err(self.misfit()),
+                };
+                // The terms, and each one's rounded share.
+                let [[rows, columns], [over, across]] = [shape.size, shape.windows];
+                let terms = |pixels: usize, windows: usize| pixels.div_ceil(windows).max(windows.div_ceil(pixels)) + 1;
+                let steps = terms(rows, over) * terms(columns, across) + 2;
+                Ok(Expected::within(Bound::Sum, steps as f64, pass(shape, &x), &pass(shape, &absolute(&x))))
             }
             (Equation::GlobalAverage, Part::Output) => {
                 let shape = self.pixels(self.shape(0)?)?;
@@ -798,8 +892,12 @@ mod tests {
             ("inrac", true, &inference),
             ("inrac", true, &step),
             ("outrac", false, &inference),
-            ("attention-26", false, &step),
-            ("plain-26", false, &inference),
+            ("inrac-no-residual", false, &step),
+            ("inrac-no-residual-no-attention", false, &inference),
+            ("vgg-11", false, &inference),
+            ("vgg-11", false, &step),
+            ("inception-v1", false, &inference),
+            ("inception-v1", false, &step),
         ] {
             let (model, output) = (model(folder.path(), architecture, spatial_norm), folder.path().join("trace"));
             let header = trace(&model, &study(), options, &output).unwrap();
@@ -875,7 +973,7 @@ mod tests {
     fn a_flipped_bit_is_seen_in_the_operation_and_in_its_reader() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = Folder(scratch.path().join("trace"));
-        trace(&model(scratch.path(), "plain-26", false), &study(), &TraceOptions::default(), &folder.0).unwrap();
+        trace(&model(scratch.path(), "inrac-no-residual-no-attention", false), &study(), &TraceOptions::default(), &folder.0).unwrap();
         let (_, records) = folder.read().unwrap();
         let number = records.iter().position(|record| record.name == "max pool").unwrap();
         let place = TensorReader::open(folder.file(Folder::TENSORS), &records).unwrap().place(number) as usize;
@@ -934,7 +1032,7 @@ mod tests {
     fn files_that_are_cut_off_or_strange_are_refused() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = Folder(scratch.path().join("trace"));
-        trace(&model(scratch.path(), "plain-26", false), &study(), &TraceOptions::default(), &folder.0).unwrap();
+        trace(&model(scratch.path(), "inrac-no-residual-no-attention", false), &study(), &TraceOptions::default(), &folder.0).unwrap();
         let refuses = |part: &str| {
             let error = verify(&folder.0, None, &|_, _| ()).unwrap_err().to_string();
             assert!(error.contains(part), "`{error}` does not say `{part}`");

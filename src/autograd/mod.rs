@@ -14,7 +14,10 @@ pub use record::{Event, Recorder};
 
 use crate::tensor::{Buffer, Context, Shape};
 use crate::{Error, Result};
+use osteon_kernels::adaptive::AdaptiveShape;
+use osteon_kernels::concat::{ConcatShape, MAX_PARTS};
 use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
+use osteon_kernels::dropout::Dropout;
 use osteon_kernels::elementwise;
 use osteon_kernels::linear::LinearShape;
 use osteon_kernels::norm::{self, NormShape};
@@ -61,6 +64,9 @@ pub struct Node {
 /// Inputs of a convolution with batch normalisation: x, weight, gamma, beta, running mean, running variance.
 const MAX_INPUTS: usize = 6;
 
+/// Inputs of an operation that can have a gradient: those of an inception block's end.
+pub(crate) const MAX_GRADIENTS: usize = MAX_PARTS;
+
 impl Node {
     /// Indices on the tape of the operation's inputs.
     pub fn inputs(&self) -> &[usize] {
@@ -101,6 +107,8 @@ pub struct Tape<'a> {
     statistics: Vec<(ParameterId, Buffer)>,
     /// In place of the layers' own.
     momentum: Option<f32>,
+    /// Dropouts so far.
+    dropouts: u32,
     /// Looks through every result, if told to.
     inspection: Option<Inspection>,
 }
@@ -128,8 +136,9 @@ impl Stopwatch {
 impl<'a> Tape<'a> {
     /// An empty tape.
     pub fn new(mode: Mode, parameters: &'a Parameters, context: &'a mut Context) -> Self {
-        let (nodes, slots, vacant, statistics, momentum, inspection) = Default::default();
-        Tape { parameters, context, mode, layer: Name::from("input"), nodes, slots, vacant, statistics, momentum, inspection }
+        let (nodes, slots, vacant, statistics, momentum, dropouts, inspection) = Default::default();
+        let layer = Name::from("input");
+        Tape { parameters, context, mode, layer, nodes, slots, vacant, statistics, momentum, dropouts, inspection }
     }
 
     /// Names the layer whose operations follow.
@@ -258,10 +267,10 @@ impl<'a> Tape<'a> {
                 let norm: Vec<ParameterId> = inputs[2..].iter().filter_map(parameter).collect();
                 kept = Some(self.parameters.packed(weight, Some((&norm, epsilon)), shape, isa));
             }
-            (Op::Conv(shape), Some(weight)) if !self.records() => {
+            (Op::Conv(shape) | Op::ConvBias { shape, .. }, Some(weight)) if !self.records() => {
                 kept = Some(self.parameters.packed(weight, None, shape, isa));
             }
-            (Op::Conv(shape), _) => {
+            (Op::Conv(shape) | Op::ConvBias { shape, .. }, _) => {
                 let algorithm = Algorithm::choose(Pass::Forward, shape);
                 fresh = self.context.take(algorithm.packed_len(shape));
                 algorithm.pack(isa, shape, self.value(&inputs[1]), &mut fresh);
@@ -274,7 +283,8 @@ impl<'a> Tape<'a> {
         }
         match (op, &kept) {
             (Op::ConvNorm { .. } | Op::Conv(_), Some(kept)) => [values[1], values[2]] = [&kept.weights, &kept.bias],
-            (Op::Conv(_), None) => values[1] = &fresh,
+            (Op::ConvBias { .. }, Some(kept)) => values[1] = &kept.weights,
+            (Op::Conv(_) | Op::ConvBias { .. }, None) => values[1] = &fresh,
             _ => {}
         }
         op.forward(isa, &values[..inputs.len()], &mut output, saved, &mut scratch[..scratch_len]);
@@ -425,7 +435,7 @@ impl Tape<'_> {
                     let mut copy = self.context.take(gradient.len());
                     copy.copy_from_slice(&gradient);
                     let time = watch.time();
-                    self.tell_backward(index, &[a, b], [&copy, &gradient, &[]], time);
+                    self.tell_backward(index, &[a, b], [&copy, &gradient, &[], &[]], time);
                     self.hand(a, copy);
                     self.hand(b, gradient);
                 }
@@ -450,23 +460,23 @@ impl Tape<'_> {
         }
         let inputs = &node.inputs()[..op.differentiates()];
         let watch = Stopwatch::start(self.context);
-        let mut grads: [Buffer; 3] = Default::default();
+        op.prepare(self.context.isa, self.value_at(index), &mut gradient);
+        let mut grads: [Buffer; MAX_GRADIENTS] = Default::default();
         for (grad, &input) in grads.iter_mut().zip(inputs) {
             let slot = &self.slots[input];
             if op.is_in_place() && !gradient.is_empty() {
                 *grad = std::mem::take(&mut gradient);
-            } else if slot.wants_gradient || !matches!(op, Op::Conv(_)) {
+            } else if slot.wants_gradient || !matches!(op, Op::Conv(_) | Op::ConvBias { .. }) {
                 *grad = self.context.take(slot.shape.len());
             }
         }
         let scratch_len = op.backward_scratch_len();
         let mut scratch = self.context.take_scratch(scratch_len);
-        let mut values: [&[f32]; 3] = [&[]; 3];
+        let mut values: [&[f32]; MAX_GRADIENTS] = [&[]; MAX_GRADIENTS];
         for (value, &input) in values.iter_mut().zip(inputs) {
             *value = self.value_at(input);
         }
-        let [a, b, c] = &mut grads;
-        let mut slices: [&mut [f32]; 3] = [a, b, c];
+        let mut slices: [&mut [f32]; MAX_GRADIENTS] = grads.each_mut().map(|grad| &mut grad[..]);
         let (values, slices) = (&values[..inputs.len()], &mut slices[..inputs.len()]);
         let saved = &self.slots[index].saved;
         op.backward(self.context.isa, (values, self.value_at(index)), saved, &gradient, slices, &mut scratch[..scratch_len]);
@@ -490,9 +500,9 @@ impl Tape<'_> {
     }
 
     /// Tells of the gradients that operation `index` gives to those of its inputs that want one.
-    fn tell_backward(&mut self, index: usize, inputs: &[usize], grads: [&[f32]; 3], time: Duration) {
+    fn tell_backward(&mut self, index: usize, inputs: &[usize], grads: [&[f32]; MAX_GRADIENTS], time: Duration) {
         let Some(recorder) = &mut self.context.recorder else { return };
-        let mut gradients: [(usize, &[f32]); 3] = [(0, &[]); 3];
+        let mut gradients: [(usize, &[f32]); MAX_GRADIENTS] = [(0, &[]); MAX_GRADIENTS];
         for ((gradient, &input), grad) in gradients.iter_mut().zip(inputs).zip(grads) {
             *gradient = (input, if self.slots[input].wants_gradient { grad } else { &[] });
         }
@@ -620,6 +630,22 @@ impl Tape<'_> {
         ))
     }
 
+    /// As [`conv`](Self::conv), plus a bias (out); with `relu` the larger of that and 0.
+    pub fn conv_bias(
+        &mut self,
+        x: Var,
+        weight: Var,
+        bias: Var,
+        stride: [usize; 2],
+        padding: [usize; 2],
+        relu: bool,
+    ) -> Result<Var> {
+        let shape = self.conv_shape(&x, &weight, stride, padding)?;
+        self.expect("a bias", &bias, [shape.out_channels])?;
+        let out = [shape.batch, shape.out_rows(), shape.out_columns(), shape.out_channels];
+        Ok(self.apply(Op::ConvBias { shape, relu }, [x, weight, bias], out, &[]))
+    }
+
     /// A convolution and batch normalisation over the running statistics, in one pass; for [`Mode::Inference`], as it has no
     /// gradient.
     ///
@@ -738,9 +764,55 @@ impl Tape<'_> {
         Ok(self.apply(Op::AddRelu, [a, b], shape, &[]))
     }
 
+    /// `a + weight * b`, of one shape.
+    pub fn add_scaled(&mut self, a: Var, b: Var, weight: f32) -> Result<Var> {
+        let shape = self.shape(&a);
+        self.expect("a second term", &b, shape)?;
+        Ok(self.apply(Op::AddScaled(weight), [a, b], shape, &[]))
+    }
+
+    /// Four values (batch, rows, columns, channels), of any channels each, joined: (batch, rows, columns, all channels).
+    pub fn concat(&mut self, parts: [Var; MAX_PARTS]) -> Result<Var> {
+        let [batch, rows, columns, _] = self.sizes("an input", &parts[0])?;
+        let mut shape = ConcatShape { pixels: batch * rows * columns, channels: [0; MAX_PARTS] };
+        for (channels, part) in shape.channels.iter_mut().zip(&parts) {
+            *channels = self.sizes::<4>("an input", part)?[3];
+            self.expect("a part", part, [batch, rows, columns, *channels])?;
+        }
+        Ok(self.apply(Op::Concat(shape), parts, [batch, rows, columns, shape.out_channels()], &[]))
+    }
+
+    /// x (batch, rows, columns, channels) as (batch, rows * columns * channels).
+    pub fn flatten(&mut self, x: Var) -> Result<Var> {
+        let [batch, rows, columns, channels] = self.sizes("an input", &x)?;
+        Ok(self.apply(Op::Flatten, [x], [batch, rows * columns * channels], &[]))
+    }
+
+    /// In training, where the [context](Context::dropout) has drops, each value 0 with the probability `rate` and else divided by
+    /// `1 - rate`; elsewhere x itself.
+    pub fn dropout(&mut self, x: Var, rate: f32) -> Result<Var> {
+        if !(0.0..1.0).contains(&rate) {
+            return Err(self.misfit(format!("a dropout of {rate}, which is not from 0 to below 1")));
+        }
+        let Some(drops) = self.context.dropout.filter(|_| self.mode == Mode::Training && rate > 0.0) else { return Ok(x) };
+        let (shape, place) = (self.shape(&x), self.dropouts);
+        self.dropouts += 1;
+        Ok(self.apply(Op::Dropout(Dropout { rate, seed: drops.seed, step: drops.step, place }), [x], shape, &[]))
+    }
+
     /// Maximum of windows of x (batch, rows, columns, channels).
     pub fn max_pool(&mut self, x: Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
         let shape = self.pool_shape(&x, kernel, stride, padding)?;
+        self.max_pool_of(x, shape)
+    }
+
+    /// As [`max_pool`](Self::max_pool), with one more window where pixels at the far edges would be in none (PyTorch's `ceil_mode`).
+    pub fn ceil_max_pool(&mut self, x: Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
+        let shape = self.pool_shape(&x, kernel, stride, padding)?;
+        self.max_pool_of(x, PoolShape { ceil_mode: true, ..shape })
+    }
+
+    fn max_pool_of(&mut self, x: Var, shape: PoolShape) -> Result<Var> {
         Ok(self.apply(Op::MaxPool(shape), [x], [shape.batch, shape.out_rows(), shape.out_columns(), shape.channels], &[]))
     }
 
@@ -748,6 +820,16 @@ impl Tape<'_> {
     pub fn average_pool(&mut self, x: Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
         let shape = self.pool_shape(&x, kernel, stride, padding)?;
         Ok(self.apply(Op::AveragePool(shape), [x], [shape.batch, shape.out_rows(), shape.out_columns(), shape.channels], &[]))
+    }
+
+    /// Mean of the windows that divide x (batch, rows, columns, channels) into so many rows and columns.
+    pub fn adaptive_average(&mut self, x: Var, windows: [usize; 2]) -> Result<Var> {
+        let [batch, rows, columns, channels] = self.sizes("an input", &x)?;
+        if windows.contains(&0) || self.shape(&x).len() == 0 {
+            return Err(self.misfit(format!("no division of {rows}x{columns} pixels into {}x{} windows", windows[0], windows[1])));
+        }
+        let shape = AdaptiveShape { batch, size: [rows, columns], channels, windows };
+        Ok(self.apply(Op::AdaptiveAverage(shape), [x], [batch, windows[0], windows[1], channels], &[]))
     }
 
     fn pool_shape(&self, x: &Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<PoolShape> {
@@ -759,7 +841,7 @@ impl Tape<'_> {
                 return Err(self.misfit(problem));
             }
         }
-        Ok(PoolShape { batch, rows, columns, channels, kernel, stride, padding })
+        Ok(PoolShape { batch, rows, columns, channels, kernel, stride, padding, ceil_mode: false })
     }
 
     fn reduce_shape(&self, x: &Var) -> Result<ReduceShape> {

@@ -4,8 +4,12 @@
 
 use super::ParameterId;
 use crate::tensor::Buffer;
+use osteon_kernels::adaptive::{self, AdaptiveShape};
 use osteon_kernels::attention;
+use osteon_kernels::bias;
+use osteon_kernels::concat::{self, ConcatShape};
 use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
+use osteon_kernels::dropout::{self, Dropout};
 use osteon_kernels::elementwise;
 use osteon_kernels::linear::{self, LinearShape};
 use osteon_kernels::norm::{self, NormShape};
@@ -23,6 +27,13 @@ pub enum Op {
     Parameter(ParameterId),
     /// x, weight
     Conv(ConvShape),
+    /// x, weight, bias: a convolution with a bias, or the larger of that and 0.
+    ConvBias {
+        /// Of the convolution.
+        shape: ConvShape,
+        /// Whether ReLU follows.
+        relu: bool,
+    },
     /// x, weight, gamma, beta, running mean, running variance: a convolution and batch normalisation over the running
     /// statistics in one pass. In inference only.
     ConvNorm {
@@ -45,10 +56,20 @@ pub enum Op {
     Add,
     /// a, b; the larger of their sum and 0.
     AddRelu,
+    /// a, b; `a + weight * b`
+    AddScaled(f32),
+    /// Up to four arrays of pixels, whose channels are joined.
+    Concat(ConcatShape),
+    /// x (batch, rows, columns, channels), as (batch, rows * columns * channels)
+    Flatten,
+    /// x; in training only.
+    Dropout(Dropout),
     /// x
     MaxPool(PoolShape),
     /// x
     AveragePool(PoolShape),
+    /// x
+    AdaptiveAverage(AdaptiveShape),
     /// x
     GlobalAverage(ReduceShape),
     /// x
@@ -79,7 +100,7 @@ pub enum Op {
 #[derive(Debug, Default)]
 pub struct Saved {
     /// Batch norm: mean, 1/std and variance of each channel. Frozen norm: the factor of each channel. Cross-entropy:
-    /// probabilities.
+    /// probabilities. Dropout: what each value is multiplied by.
     pub floats: Buffer,
     /// Maxima: where they were. Cross-entropy: labels.
     pub indices: Vec<u32>,
@@ -92,6 +113,8 @@ impl Op {
             Op::Input => "input",
             Op::Parameter(_) => "parameter",
             Op::Conv(_) => "conv",
+            Op::ConvBias { relu: false, .. } => "conv, bias",
+            Op::ConvBias { relu: true, .. } => "conv, bias, relu",
             Op::ConvNorm { relu: false, .. } => "conv, batch norm",
             Op::ConvNorm { relu: true, .. } => "conv, batch norm, relu",
             Op::BatchNorm(s, _) if s.relu => "batch norm, relu",
@@ -102,8 +125,13 @@ impl Op {
             Op::Sigmoid => "sigmoid",
             Op::Add => "add",
             Op::AddRelu => "add, relu",
+            Op::AddScaled(_) => "add, scaled",
+            Op::Concat(_) => "join channels",
+            Op::Flatten => "flatten",
+            Op::Dropout(_) => "dropout",
             Op::MaxPool(_) => "max pool",
             Op::AveragePool(_) => "average pool",
+            Op::AdaptiveAverage(_) => "adaptive average pool",
             Op::GlobalAverage(_) => "global average",
             Op::GlobalMax(_) => "global max",
             Op::ChannelStats(_) => "channel mean and max",
@@ -122,6 +150,7 @@ impl Op {
             Op::Input => "from outside",
             Op::Parameter(_) => "the model file",
             Op::Conv(_) => "Goodfellow et al. 2016, eq. 9.6 (cross-correlation)",
+            Op::ConvBias { .. } => "Goodfellow et al. 2016, eq. 9.6 (cross-correlation), and section 9.5 on biases",
             Op::ConvNorm { .. } => "Goodfellow et al. 2016, eq. 9.6; Ioffe and Szegedy 2015, algorithm 2",
             Op::BatchNorm(..) => "Ioffe and Szegedy 2015, algorithm 1",
             Op::FrozenNorm(..) => "Ioffe and Szegedy 2015, algorithm 2",
@@ -129,8 +158,13 @@ impl Op {
             Op::Sigmoid => "Goodfellow et al. 2016, eq. 3.30; in the attention: Woo et al. 2018, eq. 2 and 3",
             Op::Add => "Woo et al. 2018, eq. 2",
             Op::AddRelu => "He et al. 2016, eq. 1",
+            Op::AddScaled(_) => "Szegedy et al. 2015, section 5 (the loss of auxiliary classifiers)",
+            Op::Concat(_) => "Szegedy et al. 2015, figure 2",
+            Op::Flatten => "Simonyan and Zisserman 2015, section 2.1",
+            Op::Dropout(_) => "Srivastava et al. 2014, section 4; scaled as Goodfellow et al. 2016, section 7.12",
             Op::MaxPool(_) => "Lin et al. 2022, table of Classifier-inRAC, `Pool`; Goodfellow et al. 2016, section 9.3",
             Op::AveragePool(_) => "Goodfellow et al. 2016, section 9.3",
+            Op::AdaptiveAverage(_) => "Goodfellow et al. 2016, section 9.3, over PyTorch's windows of AdaptiveAvgPool2d",
             Op::GlobalAverage(_) => "Lin, Chen and Yan 2014, section 3.2; in the attention: Woo et al. 2018, eq. 2",
             Op::GlobalMax(_) => "Woo et al. 2018, eq. 2",
             Op::ChannelStats(_) => "Woo et al. 2018, eq. 3",
@@ -145,7 +179,7 @@ impl Op {
     /// Where the equation of its gradient is written.
     pub fn gradient_source(&self) -> &'static str {
         match self {
-            Op::Conv(_) => "Goodfellow et al. 2016, eq. 9.11 (weight) and 9.13 (input)",
+            Op::Conv(_) | Op::ConvBias { .. } => "Goodfellow et al. 2016, eq. 9.11 (weight) and 9.13 (input)",
             Op::BatchNorm(..) => "Ioffe and Szegedy 2015, section 3",
             _ => "the chain rule (Goodfellow et al. 2016, eq. 6.47) of its equation",
         }
@@ -154,7 +188,7 @@ impl Op {
     /// Floating-point operations of the forward pass that are multiplications with weights: convolutions and linear layers.
     pub fn flops(&self) -> u64 {
         match self {
-            Op::Conv(shape) | Op::ConvNorm { shape, .. } => shape.flops(),
+            Op::Conv(shape) | Op::ConvNorm { shape, .. } | Op::ConvBias { shape, .. } => shape.flops(),
             Op::Linear(s) => 2 * (s.batch * s.in_features * s.out_features) as u64,
             _ => 0,
         }
@@ -164,8 +198,9 @@ impl Op {
     pub(super) fn differentiates(&self) -> usize {
         match self {
             Op::Input | Op::Parameter(_) | Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => 0,
-            Op::Conv(_) | Op::Add | Op::AddRelu | Op::ScaleChannels(_) | Op::ScalePixels(_) => 2,
-            Op::BatchNorm(..) | Op::Linear(_) => 3,
+            Op::Conv(_) | Op::Add | Op::AddRelu | Op::AddScaled(_) | Op::ScaleChannels(_) | Op::ScalePixels(_) => 2,
+            Op::BatchNorm(..) | Op::Linear(_) | Op::ConvBias { .. } => 3,
+            Op::Concat(s) => s.channels.iter().filter(|&&channels| channels > 0).count(),
             _ => 1,
         }
     }
@@ -173,6 +208,7 @@ impl Op {
     /// Whether the backward pass reads the values of the inputs, and of the output.
     pub(super) fn rereads(&self) -> (bool, bool) {
         match self {
+            Op::ConvBias { relu, .. } => (true, *relu),
             Op::Conv(_) | Op::BatchNorm(..) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::Linear(_) => (true, false),
             Op::FrozenNorm(s, _) => (false, s.relu),
             Op::Relu | Op::AddRelu | Op::Sigmoid => (false, true),
@@ -188,6 +224,7 @@ impl Op {
             Op::MaxPool(_) | Op::GlobalMax(_) => (0, output),
             Op::ChannelStats(s) => (0, s.batch * s.pixels),
             Op::CrossEntropy { batch, classes } => (batch * classes, batch),
+            Op::Dropout(_) => (output, 0),
             _ => (0, 0),
         }
     }
@@ -195,7 +232,9 @@ impl Op {
     /// Length of the scratch of forward.
     pub(super) fn forward_scratch_len(&self) -> usize {
         match *self {
-            Op::Conv(s) | Op::ConvNorm { shape: s, .. } => Algorithm::choose(Pass::Forward, s).forward_scratch_len(s),
+            Op::Conv(s) | Op::ConvBias { shape: s, .. } | Op::ConvNorm { shape: s, .. } => {
+                Algorithm::choose(Pass::Forward, s).forward_scratch_len(s)
+            }
             Op::BatchNorm(s, _) | Op::FrozenNorm(s, _) => norm::scratch_len(s),
             _ => 0,
         }
@@ -204,9 +243,13 @@ impl Op {
     /// Length of the scratch of backward.
     pub(super) fn backward_scratch_len(&self) -> usize {
         match *self {
-            Op::Conv(s) => {
+            Op::Conv(s) | Op::ConvBias { shape: s, .. } => {
                 let [data, weights] = [Pass::BackwardData, Pass::BackwardWeights].map(|pass| Algorithm::choose(pass, s));
-                data.backward_data_scratch_len(s).max(weights.backward_weights_scratch_len(s))
+                let of_bias = match self {
+                    Op::ConvBias { .. } => bias::scratch_len(s.output_len() / s.out_channels, s.out_channels),
+                    _ => 0,
+                };
+                data.backward_data_scratch_len(s).max(weights.backward_weights_scratch_len(s)).max(of_bias)
             }
             Op::BatchNorm(s, _) => norm::scratch_len(s),
             _ => 0,
@@ -214,12 +257,12 @@ impl Op {
     }
 
     /// Overwrites `output`. A convolution's second input is its *packed* weight; batch normalisation is folded into it, and the
-    /// third input is then the bias.
+    /// third input is then the bias, as it is where a convolution has one of its own.
     pub(super) fn forward(&self, isa: Isa, inputs: &[&[f32]], output: &mut [f32], saved: &mut Saved, scratch: &mut [f32]) {
         match *self {
             Op::Input | Op::Parameter(_) => unreachable!("a leaf has its value"),
             Op::Conv(s) => conv(isa, s, inputs, Epilogue::default(), output, scratch),
-            Op::ConvNorm { shape, relu, .. } => {
+            Op::ConvBias { shape, relu } | Op::ConvNorm { shape, relu, .. } => {
                 conv(isa, shape, inputs, Epilogue { bias: Some(inputs[2]), relu }, output, scratch);
             }
             Op::BatchNorm(s, epsilon) => {
@@ -239,8 +282,13 @@ impl Op {
             Op::Sigmoid => elementwise::sigmoid(isa, inputs[0], output),
             Op::Add => elementwise::add(isa, inputs[0], inputs[1], output),
             Op::AddRelu => elementwise::add_relu(isa, inputs[0], inputs[1], output),
+            Op::AddScaled(weight) => elementwise::add_scaled(isa, weight, inputs[0], inputs[1], output),
+            Op::Concat(s) => concat::forward(s, inputs, output),
+            Op::Flatten => output.copy_from_slice(inputs[0]),
+            Op::Dropout(dropout) => dropout::forward(isa, dropout, inputs[0], &mut saved.floats, output),
             Op::MaxPool(s) => pool::max_pool(isa, s, inputs[0], output, &mut saved.indices),
             Op::AveragePool(s) => pool::average_pool(isa, s, inputs[0], output),
+            Op::AdaptiveAverage(s) => adaptive::forward(isa, s, inputs[0], output),
             Op::GlobalAverage(s) => reduce::global_average(isa, s, inputs[0], output),
             Op::GlobalMax(s) => reduce::global_max(isa, s, inputs[0], output, &mut saved.indices),
             Op::ChannelStats(s) => attention::channel_stats(isa, s, inputs[0], output, &mut saved.indices),
@@ -260,7 +308,14 @@ impl Op {
 
     /// Whether backward turns the output's gradient into the first input's in the same buffer.
     pub(super) fn is_in_place(&self) -> bool {
-        matches!(self, Op::BatchNorm(..) | Op::Relu | Op::AddRelu)
+        matches!(self, Op::BatchNorm(..) | Op::Relu | Op::AddRelu | Op::Flatten)
+    }
+
+    /// What is done to the output's gradient, in its place, before [`backward`](Self::backward) gets it.
+    pub(super) fn prepare(&self, isa: Isa, output: &[f32], grad: &mut [f32]) {
+        if let Op::ConvBias { relu: true, .. } = self {
+            elementwise::relu_backward(isa, output, grad);
+        }
     }
 
     /// Whether [`forward_again`](Self::forward_again) can compute the output a second time, at the cost of one pass.
@@ -282,7 +337,8 @@ impl Op {
     }
 
     /// Overwrites `grads`, the gradients of the inputs, from `grad`, that of the output. Values that
-    /// [`rereads`](Self::rereads) does not ask for are empty slices. A convolution skips a gradient that is empty. Where the
+    /// [`rereads`](Self::rereads) does not ask for are empty slices. A convolution skips a gradient that is empty. `grad` is
+    /// [prepared](Self::prepare). Where the
     /// operation is [`in place`](Self::is_in_place), `grad` is empty, and the first input's gradient holds the output's.
     pub(super) fn backward(
         &self,
@@ -294,12 +350,11 @@ impl Op {
         scratch: &mut [f32],
     ) {
         match (*self, grads) {
-            (Op::Conv(s), [x, weight]) => {
-                if !x.is_empty() {
-                    Algorithm::choose(Pass::BackwardData, s).backward_data(isa, s, grad, inputs[1], x, scratch);
-                }
-                if !weight.is_empty() {
-                    Algorithm::choose(Pass::BackwardWeights, s).backward_weights(isa, s, inputs[0], grad, weight, scratch);
+            (Op::Conv(s), [x, weight]) => conv_backward(isa, s, inputs, grad, x, weight, scratch),
+            (Op::ConvBias { shape, .. }, [x, weight, bias]) => {
+                conv_backward(isa, shape, inputs, grad, x, weight, scratch);
+                if !bias.is_empty() {
+                    bias::backward(isa, grad, bias, scratch);
                 }
             }
             (Op::BatchNorm(s, _), [x, gamma, beta]) => {
@@ -326,8 +381,18 @@ impl Op {
                 a.copy_from_slice(grad);
                 b.copy_from_slice(grad);
             }
+            (Op::AddScaled(weight), [a, b]) => {
+                a.copy_from_slice(grad);
+                elementwise::scale(isa, weight, grad, b);
+            }
+            (Op::Concat(s), parts) => {
+                parts.iter_mut().enumerate().for_each(|(k, part)| concat::backward(s, k, grad, part));
+            }
+            (Op::Flatten, [_]) => {} // the same values in the same buffer
+            (Op::Dropout(_), [x]) => dropout::backward(isa, &saved.floats, grad, x),
             (Op::MaxPool(s), [x]) => pool::max_pool_backward(isa, s, &saved.indices, grad, x),
             (Op::AveragePool(s), [x]) => pool::average_pool_backward(isa, s, grad, x),
+            (Op::AdaptiveAverage(s), [x]) => adaptive::backward(isa, s, grad, x),
             (Op::GlobalAverage(s), [x]) => reduce::global_average_backward(isa, s, grad, x),
             (Op::GlobalMax(s), [x]) => reduce::global_max_backward(isa, s, &saved.indices, grad, x),
             (Op::ChannelStats(s), [x]) => attention::channel_stats_backward(isa, s, &saved.indices, grad, x),
@@ -346,4 +411,21 @@ impl Op {
 
 fn conv(isa: Isa, shape: ConvShape, inputs: &[&[f32]], epilogue: Epilogue, output: &mut [f32], scratch: &mut [f32]) {
     Algorithm::choose(Pass::Forward, shape).forward(isa, shape, inputs[0], inputs[1], epilogue, output, scratch);
+}
+
+fn conv_backward(
+    isa: Isa,
+    shape: ConvShape,
+    inputs: &[&[f32]],
+    grad: &[f32],
+    x: &mut [f32],
+    weight: &mut [f32],
+    scratch: &mut [f32],
+) {
+    if !x.is_empty() {
+        Algorithm::choose(Pass::BackwardData, shape).backward_data(isa, shape, grad, inputs[1], x, scratch);
+    }
+    if !weight.is_empty() {
+        Algorithm::choose(Pass::BackwardWeights, shape).backward_weights(isa, shape, inputs[0], grad, weight, scratch);
+    }
 }

@@ -27,6 +27,9 @@ pub enum Kind {
     Convolution,
     /// Trained; the same shape in memory and in files.
     Plain,
+    /// Weights of a linear layer on flattened feature maps of so many pixels: trained; (out, pixels * channels) in memory, as maps lie
+    /// there, PyTorch's (out, channels * pixels) in files.
+    OfMaps(usize),
     /// A running statistic of batch normalisation: not trained.
     Statistic,
 }
@@ -36,7 +39,7 @@ impl Kind {
     pub fn file_shape(self, shape: Shape) -> Shape {
         match self {
             Kind::Convolution => [shape[3], shape[2], shape[0], shape[1]].into(),
-            Kind::Plain | Kind::Statistic => shape,
+            Kind::Plain | Kind::OfMaps(_) | Kind::Statistic => shape,
         }
     }
 }
@@ -111,6 +114,18 @@ const BLOCK: usize = 64;
 fn for_each_position(kind: Kind, shape: Shape, mut visit: impl FnMut(usize, usize)) {
     let (pixels, inputs, outputs) = match kind {
         Kind::Convolution => (shape[0] * shape[1], shape[2], shape[3]),
+        // A convolution whose kernel is a map, but for where the outputs stand.
+        Kind::OfMaps(pixels) => {
+            let inputs = shape[1] / pixels;
+            for output in 0..shape[0] {
+                for input in 0..inputs {
+                    for pixel in 0..pixels {
+                        visit((output * pixels + pixel) * inputs + input, (output * inputs + input) * pixels + pixel);
+                    }
+                }
+            }
+            return;
+        }
         Kind::Plain | Kind::Statistic => return (0..shape.len()).for_each(|position| visit(position, position)),
     };
     for first in (0..outputs).step_by(BLOCK) {

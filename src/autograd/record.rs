@@ -1,6 +1,6 @@
 //! What a tape tells of each operation as it runs, to whoever asked for it.
 
-use super::{Op, ParameterId, Saved};
+use super::{MAX_GRADIENTS, Op, ParameterId, Saved};
 use crate::tensor::Shape;
 use std::fmt;
 use std::time::Duration;
@@ -64,7 +64,7 @@ pub enum Event<'a> {
         of: usize,
         /// The slots of the inputs that can have a gradient, and their gradients as this operation gives them; empty where
         /// none is wanted.
-        gradients: [(usize, &'a [f32]); 3],
+        gradients: [(usize, &'a [f32]); MAX_GRADIENTS],
         /// How long it took.
         time: Duration,
     },

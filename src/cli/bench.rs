@@ -1,9 +1,10 @@
 //! `osteon bench`: how fast this machine runs the network, convolution by convolution and as a whole.
 
+use super::model::pooling;
 use super::terminal::Terminal;
 use crate::data::Size;
 use crate::data::views::Preprocessing;
-use crate::models::{Model, Trainer};
+use crate::models::{Metadata, Model, Pooling, Trainer, architectures};
 use crate::optim::Adam;
 use crate::tensor::Context;
 use crate::{Error, Result};
@@ -18,7 +19,7 @@ use std::time::Instant;
 ///
 /// Every figure is the median of several rounds. The FMA peak is measured in the same run, by the same threads, in registers.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  osteon bench --threads 2 --batch 8 --size 1024x256")]
+#[command(after_help = "Examples:\n  osteon bench --threads 2 --batch 8 --size 1024x256\n  osteon bench --architecture all --size 256x64")]
 pub struct Bench {
     /// Images a batch.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -26,9 +27,12 @@ pub struct Bench {
     /// The network's input, rows x columns.
     #[arg(long, value_name = "ROWSxCOLUMNS", default_value = "1024x256")]
     size: Size,
-    /// The network.
+    /// The network, or `all`: a row of each, without its convolutions.
     #[arg(long, value_name = "NAME", default_value = "inrac")]
     architecture: String,
+    /// Of vgg-11: flatten, average, or auto.
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = pooling)]
+    pooling: Pooling,
     /// Rounds of which the median is taken.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
@@ -61,10 +65,26 @@ struct Figures {
     batch: usize,
     rounds: usize,
     peak_gflops: f64,
+    networks: Vec<Network>,
     convolutions: Vec<Convolution>,
+    /// Of the first network, which mostly is the only one.
     forward_seconds_per_image: Option<f64>,
     training_step_seconds_per_image: Option<f64>,
     peak_memory_bytes: Option<u64>,
+}
+
+/// A network's size, work, and time for an image of a batch.
+#[derive(Serialize)]
+struct Network {
+    architecture: String,
+    /// Of [`Pooling`]; its one where there is no choice.
+    pooling: Pooling,
+    /// Trained parameters.
+    weights: usize,
+    /// Of one image in use: two operations a multiplication and addition, in convolutions and linear layers.
+    gflop: f64,
+    forward_seconds_per_image: Option<f64>,
+    training_step_seconds_per_image: Option<f64>,
 }
 
 /// A convolution's shape and how long its three kernels take.
@@ -101,37 +121,22 @@ impl Bench {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let (batch, rounds) = (usize::from(self.batch), usize::from(self.rounds));
         let isa = Context::default().isa;
-        let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
-        let model = Model::new(&self.architecture, &classes, self.size.array(), Preprocessing::default(), 1)?;
+        let names = if self.architecture == "all" { architectures() } else { vec![&*self.architecture] };
         let peak = peak::measure(isa, 10);
 
-        let measured = |part| self.only.is_none_or(|only| only == part);
-        let layers = if measured(Part::Layers) { distinct(model.convolutions(batch)?) } else { Vec::new() };
-        let progress = terminal.progress("measuring", layers.len() + 2);
+        let of_layers = names.len() == 1 && self.measures(Part::Layers);
+        let layers = if of_layers { distinct(self.model(names[0])?.convolutions(batch)?) } else { Vec::new() };
+        let progress = terminal.progress("measuring", layers.len() + names.len());
         let mut convolutions = Vec::new();
         for (i, (layer, count, shape)) in layers.into_iter().enumerate() {
             progress.set(i, &layer);
             convolutions.push(Convolution::measure(isa, layer, count, shape, rounds, peak));
         }
 
-        let images: Vec<f32> = values(batch * self.size.pixels());
-        let labels: Vec<u32> = (0..batch as u32).map(|i| i % classes.len() as u32).collect();
-        let mut failed = None;
-        let mut note = |result: Result<()>| failed = failed.take().or(result.err());
-        progress.set(convolutions.len(), "forward");
-        let forward = measured(Part::Inference)
-            .then(|| median(rounds, || note(model.logits(&images, batch).map(|logits| drop(black_box(logits))))));
-        progress.set(convolutions.len() + 1, "training step");
-        let mut trainer = Trainer::new(model, Adam::default());
-        let step = measured(Part::Training).then(|| {
-            median(rounds, || {
-                note(trainer.step(&images, &labels, 1e-4).map(|step| {
-                    black_box(step);
-                }))
-            })
-        });
-        if let Some(error) = failed {
-            return Err(error);
+        let mut networks = Vec::new();
+        for name in names {
+            progress.set(convolutions.len() + networks.len(), name);
+            networks.push(self.network(self.model(name)?)?);
         }
         progress.finish("done");
 
@@ -143,9 +148,10 @@ impl Bench {
             batch,
             rounds,
             peak_gflops: peak / 1e9,
+            forward_seconds_per_image: networks.first().and_then(|network| network.forward_seconds_per_image),
+            training_step_seconds_per_image: networks.first().and_then(|network| network.training_step_seconds_per_image),
+            networks,
             convolutions,
-            forward_seconds_per_image: forward.map(|seconds| seconds / batch as f64),
-            training_step_seconds_per_image: step.map(|seconds| seconds / batch as f64),
             peak_memory_bytes: crate::train::peak_bytes(),
         };
         if self.json {
@@ -153,6 +159,52 @@ impl Bench {
             return terminal.line(text);
         }
         figures.print(terminal)
+    }
+
+    fn measures(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+
+    fn model(&self, architecture: &str) -> Result<Model> {
+        let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
+        // Where there is no choice, the default is what there is.
+        let pooling = if self.architecture == "all" && architecture != "vgg-11" { Pooling::Auto } else { self.pooling };
+        let metadata = Metadata::new(architecture, &classes, self.size.array(), Preprocessing::default());
+        Model::initialised(Metadata { pooling, ..metadata }, 1)
+    }
+
+    /// Measures a network's forward pass and its training step.
+    fn network(&self, model: Model) -> Result<Network> {
+        let (batch, rounds, classes) = (usize::from(self.batch), usize::from(self.rounds), model.metadata().classes.len());
+        let images: Vec<f32> = values(batch * self.size.pixels());
+        let labels: Vec<u32> = (0..batch as u32).map(|i| i % classes as u32).collect();
+        let layers = model.layers(self.size.array())?;
+        let (architecture, pooling) = (model.metadata().architecture.clone(), model.metadata().pooling);
+        let (weights, flops) = (model.parameter_count(), layers.iter().map(|layer| layer.op.flops()).sum::<u64>());
+        let mut failed = None;
+        let mut note = |result: Result<()>| failed = failed.take().or(result.err());
+        let forward = self
+            .measures(Part::Inference)
+            .then(|| median(rounds, || note(model.logits(&images, batch).map(|logits| drop(black_box(logits))))));
+        let mut trainer = Trainer::new(model, Adam::default());
+        let step = self.measures(Part::Training).then(|| {
+            median(rounds, || {
+                note(trainer.step(&images, &labels, 1e-4).map(|step| {
+                    black_box(step);
+                }))
+            })
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Network {
+                architecture,
+                pooling,
+                weights,
+                gflop: flops as f64 / 1e9,
+                forward_seconds_per_image: forward.map(|seconds| seconds / batch as f64),
+                training_step_seconds_per_image: step.map(|seconds| seconds / batch as f64),
+            }),
+        }
     }
 }
 
@@ -165,11 +217,18 @@ impl Figures {
         if !self.convolutions.is_empty() {
             self.print_layers(terminal)?;
         }
-        if let Some(seconds) = self.forward_seconds_per_image {
-            terminal.line(format_args!("forward        {seconds:.4} s an image"))?;
-        }
-        if let Some(seconds) = self.training_step_seconds_per_image {
-            terminal.line(format_args!("training step  {seconds:.4} s an image"))?;
+        let head = ["network", "pooling", "million weights", "GFLOP", "forward, s an image", "training step, s an image"];
+        terminal.line(format_args!(
+            "{:<31} {:<8} {:>15} {:>8} {:>20} {:>26}",
+            head[0], head[1], head[2], head[3], head[4], head[5]
+        ))?;
+        for network in &self.networks {
+            let Network { architecture, weights, gflop, .. } = network;
+            let pooling = if network.pooling == Pooling::Flatten { "flatten" } else { "average" };
+            let [forward, step] = [network.forward_seconds_per_image, network.training_step_seconds_per_image]
+                .map(|seconds| seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.4}")));
+            let millions = *weights as f64 / 1e6;
+            terminal.line(format_args!("{architecture:<31} {pooling:<8} {millions:>15.2} {gflop:>8.2} {forward:>20} {step:>26}"))?;
         }
         if let Some(bytes) = self.peak_memory_bytes {
             terminal.line(format_args!("peak memory    {} MB", bytes >> 20))?;

@@ -4,7 +4,7 @@ use super::predict::model_path;
 use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
 use crate::data::Size;
-use crate::models::{Memory, Metadata, Model as Network, signature};
+use crate::models::{Memory, Metadata, Model as Network, Pooling, signature};
 use crate::{Result, files, predict};
 use clap::Subcommand;
 use serde::Serialize;
@@ -92,6 +92,10 @@ pub struct NetworkFlags {
     /// The network.
     #[arg(long, value_name = "NAME", default_value = "inrac")]
     architecture: String,
+    /// Of vgg-11: every pixel of the last maps by itself (flatten), each channel's mean (average), or the former where its weights take
+    /// at most 512 MB (auto).
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = pooling)]
+    pooling: Pooling,
     /// The classes, in the order of the outputs.
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', default_value = "NoMet,ADMet,nADMet")]
     classes: Vec<String>,
@@ -105,18 +109,27 @@ pub struct NetworkFlags {
     output: PathBuf,
 }
 
+impl NetworkFlags {
+    fn metadata(&self) -> Result<Metadata> {
+        let metadata = Metadata::new(&self.architecture, &self.classes, self.input_size.array(), self.preprocessing.resolve()?);
+        Ok(Metadata { pooling: self.pooling, ..metadata })
+    }
+}
+
+/// A flag's value as a [`Pooling`].
+pub fn pooling(name: &str) -> Result<Pooling, String> {
+    let problem = |_| "choose auto, flatten or average".to_owned();
+    serde_json::from_value(name.into()).map_err(problem)
+}
+
 impl Model {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
-            Model::New { network: n, seed } => {
-                let preprocessing = n.preprocessing.resolve()?;
-                let model = Network::new(&n.architecture, &n.classes, n.input_size.array(), preprocessing, *seed)?;
-                save(terminal, &model, &n.output)
+            Model::New { network, seed } => {
+                save(terminal, &Network::initialised(network.metadata()?, *seed)?, &network.output)
             }
-            Model::Import { weights, network: n } => {
-                let preprocessing = n.preprocessing.resolve()?;
-                let model = Network::import(weights, &n.architecture, &n.classes, n.input_size.array(), preprocessing)?;
-                save(terminal, &model, &n.output)
+            Model::Import { weights, network } => {
+                save(terminal, &Network::import_as(weights, network.metadata()?)?, &network.output)
             }
             Model::Info { model, json } => {
                 let about = About::of(&model_path(model))?;

@@ -13,6 +13,10 @@ pub struct SettingFlags {
     /// The network [default: inrac].
     #[arg(long, value_name = "NAME")]
     architecture: Option<String>,
+    /// What stands between feature maps and linear layers of vgg-11: every pixel by itself (flatten), each channel's mean (average), or
+    /// the former where its weights take at most 512 MB (auto) [default: auto].
+    #[arg(long, value_name = "NAME", value_parser = ["auto", "flatten", "average"])]
+    pooling: Option<String>,
     /// The network's input, rows x columns [default: 1024x256].
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     input_size: Option<Size>,

@@ -1,6 +1,6 @@
 //! What a model file says beside its weights.
 
-use super::MIN_SIDE;
+use super::{MIN_SIDE, Pooling};
 use crate::data::views::Preprocessing;
 use crate::nn::{AttentionSettings, NormSettings};
 use crate::{Error, Result};
@@ -67,6 +67,8 @@ pub struct Metadata {
     pub attention: AttentionSettings,
     /// Of its batch normalisations.
     pub norm: NormSettings,
+    /// What stands between feature maps and linear layers; in a model [`Pooling::Auto`] has become one of the others.
+    pub pooling: Pooling,
 }
 
 impl Metadata {
@@ -82,6 +84,7 @@ impl Metadata {
             provenance: None,
             attention: AttentionSettings::default(),
             norm: NormSettings::default(),
+            pooling: Pooling::Auto,
         }
     }
 
@@ -109,7 +112,7 @@ impl Metadata {
         ];
         match rules.iter().find(|(holds, ..)| !holds) {
             Some((_, what, remedy)) => Err(Error::setting(format!("{what} cannot be used"), *remedy)),
-            None => self.preprocessing.check(),
+            None => self.pooling.check(&self.architecture, self.input_size).and_then(|()| self.preprocessing.check()),
         }
     }
 
@@ -124,6 +127,7 @@ impl Metadata {
             ("classes", json(serde_json::to_string(&self.classes))),
             ("format_version", FORMAT_VERSION.to_string()),
             ("input_size", format!("{rows}x{columns}")),
+            ("pooling", json(serde_json::to_string(&self.pooling))),
             ("preprocessing", json(serde_json::to_string(&self.preprocessing))),
             ("trained_on", self.trained_on.clone()),
         ];
@@ -153,6 +157,8 @@ impl Metadata {
             provenance: text.get(PROVENANCE).map(|text| json(PROVENANCE, text)).transpose()?,
             attention: json("attention", get("attention")?)?,
             norm: json("batch_norm", get("batch_norm")?)?,
+            // The networks of before there was a choice have one alone.
+            pooling: text.get("pooling").map_or(Ok(Pooling::Auto), |text| json("pooling", text))?,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Networks by name, and the model: a network, its parameters, and what its file says about them.
 
+mod inception;
 mod metadata;
 mod onnx;
 mod residual;
@@ -7,11 +8,14 @@ pub mod signature;
 #[cfg(test)]
 mod tests;
 mod trainer;
+mod vgg;
 
+pub use inception::Inception;
 pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Provenance};
 use metadata::{HASHED_SINCE, WEIGHTS_HASH};
-pub use residual::{MIN_SIDE, Residual, VARIANTS, Variant};
+pub use residual::{Residual, VARIANTS, Variant};
 pub use trainer::{Step, Trainer};
+pub use vgg::{Pooling, Vgg};
 
 use crate::autograd::{Gradients, Mode, Node, Op, ParameterId, Parameters, Tape, Var, not_finite};
 use crate::data::Image;
@@ -34,17 +38,44 @@ pub trait Network: fmt::Debug + Send + Sync {
     fn features(&self, tape: &mut Tape, x: Var) -> Result<Var>;
     /// From these to logits (batch, classes).
     fn head(&self, tape: &mut Tape, features: Var) -> Result<Var>;
+    /// In training: logits, and after them those of auxiliary classifiers, if there are any, each with the share of its cross-entropy in
+    /// the loss.
+    fn outputs(&self, tape: &mut Tape, x: Var) -> Result<Vec<(Var, f32)>> {
+        let features = self.features(tape, x)?;
+        Ok(vec![(self.head(tape, features)?, 1.0)])
+    }
 }
 
 /// The names that [`Model::new`] knows.
 pub fn architectures() -> Vec<&'static str> {
-    VARIANTS.iter().map(|variant| variant.name).collect()
+    VARIANTS.iter().map(|variant| variant.name).chain([vgg::NAME, inception::NAME]).collect()
+}
+
+/// Names that architectures had before, and theirs now.
+const FORMER_NAMES: [(&str, &str); 3] = [
+    ("attention-26", "inrac-no-residual"),
+    ("residual-26", "inrac-no-attention"),
+    ("plain-26", "inrac-no-residual-no-attention"),
+];
+
+/// The least side of an input: every network halves it five times.
+pub const MIN_SIDE: usize = 32;
+
+/// Refuses what is no batch of images that a network can take.
+fn check_input(tape: &Tape, images: &Var) -> Result<()> {
+    let shape = tape.shape(images);
+    if matches!(shape[..], [_, rows, columns, 1] if rows.min(columns) >= MIN_SIDE) {
+        return Ok(());
+    }
+    let needed = format!("at least {MIN_SIDE} rows and columns of one channel are needed");
+    Err(Error::shape("input", format!("images of shape {shape} where {needed}")))
 }
 
 /// Images that one inference pass takes together: so many as have these pixels, since more only cost memory.
 const PIXELS_A_PASS: usize = 8 * 1024 * 256;
 
-/// The largest model file that is read; that of the largest network has about 90 MB.
+/// The largest model file that is read. That of the largest residual network has about 90 MB, of VGG-11 at 512x128 640 MB; it does not
+/// become larger (`vgg::MAX_FLATTENED_BYTES`).
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Bytes of buffers that a model keeps for its next inference.
@@ -63,7 +94,7 @@ pub struct Model {
 /// What one forward and backward pass in training mode gives.
 #[derive(Debug)]
 pub struct Differentiated {
-    /// Mean cross-entropy.
+    /// Mean cross-entropy, and the shares of auxiliary classifiers'.
     pub loss: f32,
     /// Images whose largest logit is their label's.
     pub correct: usize,
@@ -98,7 +129,8 @@ pub struct Memory {
 }
 
 impl Model {
-    /// A network with initial weights drawn from `seed`: He normal (fan out) for convolutions, PyTorch's defaults elsewhere.
+    /// A network with initial weights drawn from `seed`: He normal (fan out) for convolutions, PyTorch's defaults elsewhere; He normal
+    /// (fan in) for what has a bias and a ReLU of its own.
     ///
     /// # Errors
     /// An unknown architecture; classes or sizes that no network can have.
@@ -120,13 +152,23 @@ impl Model {
         Model::build(metadata, Builder::seeded(seed))
     }
 
-    fn build(metadata: Metadata, mut builder: Builder) -> Result<Self> {
+    fn build(mut metadata: Metadata, mut builder: Builder) -> Result<Self> {
+        if let Some((_, name)) = FORMER_NAMES.iter().find(|(former, _)| *former == metadata.architecture) {
+            metadata.architecture = (*name).to_owned();
+        }
+        metadata.pooling = metadata.pooling.of(&metadata.architecture, metadata.input_size);
         metadata.check()?;
-        let Some(variant) = VARIANTS.iter().find(|variant| variant.name == metadata.architecture) else {
-            let problem = format!("there is no architecture `{}`", metadata.architecture);
-            return Err(Error::setting(problem, format!("choose one of {}", architectures().join(", "))));
+        let network: Box<dyn Network> = match &*metadata.architecture {
+            vgg::NAME => Box::new(Vgg::new(&mut builder, &metadata)),
+            inception::NAME => Box::new(Inception::new(&mut builder, &metadata)),
+            name => match VARIANTS.iter().find(|variant| variant.name == name) {
+                Some(variant) => Box::new(Residual::new(&mut builder, *variant, &metadata)),
+                None => {
+                    let problem = format!("there is no architecture `{name}`");
+                    return Err(Error::setting(problem, format!("choose one of {}", architectures().join(", "))));
+                }
+            },
         };
-        let network = Box::new(Residual::new(&mut builder, *variant, &metadata));
         let parameters = builder.finish().map_err(|problem| {
             let remedy = "with these classes; `osteon model info` lists their names";
             Error::setting(problem, format!("give the weights of `{}` {remedy}", metadata.architecture))
@@ -310,10 +352,11 @@ impl Model {
         self.logits_of(images, [batch, rows, columns])
     }
 
-    /// Logits (batch, classes) of images (batch, rows, columns) of any size from 32x32.
+    /// Logits (batch, classes) of images (batch, rows, columns) of any size from 32x32; where the network [flattens](Pooling::Flatten) its
+    /// maps, of the model's own.
     ///
     /// # Errors
-    /// A number of values that is not the shape's, or images that are too small.
+    /// A number of values that is not the shape's, or images that the network cannot take.
     pub fn logits_of(&self, images: &[f32], [batch, rows, columns]: [usize; 3]) -> Result<Vec<f32>> {
         let pixels = check_images(images, [batch, rows, columns])?;
         let mut logits = Vec::with_capacity(batch * self.metadata.classes.len());
@@ -393,7 +436,21 @@ impl Model {
         })
     }
 
-    /// Forward and backward in training mode: images (batch, rows, columns), one label each. Changes nothing in the model.
+    /// The logits of images (batch, rows, columns, 1) on a tape for training, and the loss that is to become smaller.
+    fn loss(&self, tape: &mut Tape, images: Var, labels: &[u32]) -> Result<(Var, Var)> {
+        let mut outputs = self.network.outputs(tape, images)?.into_iter();
+        let (logits, _) = outputs.next().expect("a network has logits");
+        let shared = tape.share(&logits);
+        let mut loss = tape.cross_entropy(shared, labels)?;
+        for (auxiliary, weight) in outputs {
+            let term = tape.cross_entropy(auxiliary, labels)?;
+            loss = tape.add_scaled(loss, term, weight)?;
+        }
+        Ok((logits, loss))
+    }
+
+    /// Forward and backward in training mode: images (batch, rows, columns), one label each. Changes nothing in the model. Dropout drops
+    /// what the [context](Context::dropout) says.
     ///
     /// # Errors
     /// Images or labels that do not fit.
@@ -408,9 +465,7 @@ impl Model {
         let [batch, rows, columns] = shape;
         let mut tape = Tape::new(Mode::Training, &self.parameters, context);
         let x = tape.input([batch, rows, columns, 1], images, false)?;
-        let logits = self.forward(&mut tape, x)?;
-        let shared = tape.share(&logits);
-        let loss = tape.cross_entropy(shared, labels)?;
+        let (logits, loss) = self.loss(&mut tape, x, labels)?;
         let rows = tape.value(&logits).chunks(self.metadata.classes.len());
         let correct = rows.zip(labels).filter(|(row, label)| largest(row) == **label as usize).count();
         tape.release(logits);
@@ -436,8 +491,9 @@ impl Model {
         let mut tape = Tape::new(Mode::Training, &self.parameters, context);
         tape.set_momentum(momentum);
         let x = tape.input([batch, rows, columns, 1], images, false)?;
-        let logits = self.forward(&mut tape, x)?;
-        tape.release(logits);
+        for (output, _) in self.network.outputs(&mut tape, x)? {
+            tape.release(output);
+        }
         Ok(tape.take_statistics())
     }
 
@@ -464,8 +520,8 @@ impl Model {
         let mut tape = Tape::new(Mode::Training, &self.parameters, context);
         tape.inspect();
         let x = tape.input([batch, rows, columns, 1], images, false)?;
-        let logits = self.forward(&mut tape, x)?;
-        let loss = tape.cross_entropy(logits, labels)?;
+        let (logits, loss) = self.loss(&mut tape, x, labels)?;
+        tape.release(logits);
         tape.release(loss);
         Ok(tape.first_not_finite().map(str::to_owned))
     }
@@ -511,7 +567,7 @@ impl Model {
         let [rows, columns] = self.metadata.input_size;
         let nodes = self.plan([batch, rows, columns])?;
         let convolution = |node: &Node| match node.op {
-            Op::Conv(shape) => Some((node.layer.to_string(), shape)),
+            Op::Conv(shape) | Op::ConvBias { shape, .. } => Some((node.layer.to_string(), shape)),
             _ => None,
         };
         Ok(nodes.iter().filter_map(convolution).collect())

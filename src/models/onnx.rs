@@ -1,9 +1,10 @@
 //! A model as an ONNX file (opset 17), node by node as the tape records the network, so that an architecture needs nothing of its own
-//! here. Batch normalisation stays an operation: every initializer is a parameter of the model file, under its name, bit for bit.
+//! here. Batch normalisation stays an operation: every initializer is a parameter of the model file, under its name, bit for bit. Those
+//! of classifiers that only training has are left out.
 //!
 //! The tape's (batch, rows, columns, channels) become ONNX's (batch, channels, rows, columns). Batch, rows and columns stay open.
 
-use super::Model;
+use super::{Model, Pooling};
 use crate::Result;
 use crate::autograd::{Node, Op, ParameterId};
 use crate::report::DISCLAIMER;
@@ -47,8 +48,14 @@ impl Model {
         file.integer(1, IR_VERSION);
         file.text(2, "osteon");
         file.text(3, env!("CARGO_PKG_VERSION"));
-        let about = "`input` is the fused views of one study an image, made and scaled as `preprocessing` says, of any size from 32 x 32; \
-                     trained at `input_size`. `probabilities` are of `classes`, in their order.";
+        let size = match self.metadata.pooling {
+            Pooling::Flatten => "of `input_size`",
+            Pooling::Auto | Pooling::Average => "of any size from 32 x 32; trained at `input_size`",
+        };
+        let about = format!(
+            "`input` is the fused views of one study an image, made and scaled as `preprocessing` says, {size}. `probabilities` are of \
+             `classes`, in their order."
+        );
         file.text(6, &format!("{DISCLAIMER} {about}"));
         let mut opset = Message::default();
         opset.integer(2, OPSET);
@@ -92,6 +99,13 @@ impl Graph<'_> {
             Op::Input => {}
             Op::Parameter(id) => self.parameter(id),
             Op::Conv(s) => self.node("Conv", &output, &inputs, &output, &window(s.kernel, s.stride, s.padding)),
+            Op::ConvBias { shape: s, relu } => {
+                let sum = if relu { part("sum") } else { output.clone() };
+                self.node("Conv", &sum, &inputs, &sum, &window(s.kernel, s.stride, s.padding));
+                if relu {
+                    self.node("Relu", &output, &[&sum], &output, &[]);
+                }
+            }
             Op::FrozenNorm(s, epsilon) | Op::BatchNorm(s, epsilon) => {
                 let normalised = if s.relu { part("norm") } else { output.clone() };
                 self.node("BatchNormalization", &normalised, &inputs, &normalised, &[("epsilon", Attribute::Float(epsilon))]);
@@ -107,7 +121,13 @@ impl Graph<'_> {
                 self.node("Add", &sum, &inputs, &sum, &[]);
                 self.node("Relu", &output, &[&sum], &output, &[]);
             }
-            Op::MaxPool(s) => self.pool("MaxPool", s, &inputs, &output, &[]),
+            Op::Concat(_) => self.node("Concat", &output, &inputs, &output, &[("axis", Attribute::Integer(1))]),
+            // Channels first, as the weights are that read it.
+            Op::Flatten => self.node("Flatten", &output, &inputs, &output, &[("axis", Attribute::Integer(1))]),
+            Op::MaxPool(s) => {
+                let more = [("ceil_mode", Attribute::Integer(1))];
+                self.pool("MaxPool", s, &inputs, &output, if s.ceil_mode { &more } else { &[] });
+            }
             Op::AveragePool(s) => self.pool("AveragePool", s, &inputs, &output, &[("count_include_pad", Attribute::Integer(1))]),
             Op::GlobalAverage(_) | Op::GlobalMax(_) => {
                 let kind = if matches!(node.op, Op::GlobalMax(_)) { "GlobalMaxPool" } else { "GlobalAveragePool" };
@@ -134,8 +154,11 @@ impl Graph<'_> {
             }
             Op::ScalePixels(_) => self.node("Mul", &output, &inputs, &output, &[]),
             Op::Linear(_) => self.node("Gemm", &output, &inputs, &output, &[("transB", Attribute::Integer(1))]),
-            Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) | Op::CrossEntropy { .. } => {
-                unreachable!("a plan has neither what inference fuses nor a loss")
+            Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
+                unreachable!("a plan has nothing that inference fuses")
+            }
+            Op::CrossEntropy { .. } | Op::AddScaled(_) | Op::Dropout(_) | Op::AdaptiveAverage(_) => {
+                unreachable!("a plan is of a network in use: without losses, dropout and auxiliary classifiers")
             }
         }
     }
@@ -346,7 +369,9 @@ mod tests {
             }
             let mut known: BTreeSet<String> = tensors.keys().cloned().chain(["input".to_owned()]).collect();
             tensors.remove(ROWS_AND_COLUMNS);
-            for (_, parameter) in model.parameters().iter() {
+            // What nothing reads in use stays behind.
+            let read = |name: &str| architecture != "inception-v1" || !name.starts_with("aux");
+            for (_, parameter) in model.parameters().iter().filter(|(_, parameter)| read(&parameter.name)) {
                 let tensor = tensors.remove(&parameter.name).unwrap_or_else(|| panic!("no {}", parameter.name));
                 let shape: Vec<u64> = tensor[&1].iter().map(|side| u64::from_le_bytes(side[..].try_into().unwrap())).collect();
                 assert_eq!(shape, parameter.file_shape().iter().map(|&side| side as u64).collect::<Vec<_>>());

@@ -1,9 +1,9 @@
 //! The residual family (paper: Classifier-inRAC, its ablations and depths): a stem, four stages of blocks, one linear layer.
 
 use super::{Metadata, Network};
+use crate::Result;
 use crate::autograd::{Name, Tape, Var};
 use crate::nn::{BatchNorm, Block, BlockSettings, Builder, Conv, Linear, Placement};
-use crate::{Error, Result};
 
 /// What distinguishes the members of the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +21,6 @@ pub struct Variant {
 /// Channels of the four stages.
 const CHANNELS: [usize; 4] = [64, 128, 256, 512];
 
-/// The least size of an input: stem and stages divide each side by 32.
-pub const MIN_SIDE: usize = 32;
-
 const fn variant(name: &'static str, blocks: [usize; 4], attention: Placement, shortcuts: bool) -> Variant {
     Variant { name, blocks, attention, shortcuts }
 }
@@ -34,9 +31,9 @@ pub const VARIANTS: [Variant; 7] = [
     variant("outrac", [2, 3, 5, 2], Placement::Outside, true),
     variant("classifier-18", [2, 2, 2, 2], Placement::Inside, true),
     variant("classifier-34", [3, 4, 6, 3], Placement::Inside, true),
-    variant("residual-26", [2, 3, 5, 2], Placement::None, true),
-    variant("attention-26", [2, 3, 5, 2], Placement::Inside, false),
-    variant("plain-26", [2, 3, 5, 2], Placement::None, false),
+    variant("inrac-no-residual", [2, 3, 5, 2], Placement::Inside, false),
+    variant("inrac-no-attention", [2, 3, 5, 2], Placement::None, true),
+    variant("inrac-no-residual-no-attention", [2, 3, 5, 2], Placement::None, false),
 ];
 
 /// A network of the family.
@@ -75,11 +72,7 @@ impl Residual {
 impl Network for Residual {
     fn features(&self, tape: &mut Tape, x: Var) -> Result<Var> {
         tape.enter(&self.input);
-        let shape = tape.shape(&x);
-        if !matches!(shape[..], [_, rows, columns, 1] if rows.min(columns) >= MIN_SIDE) {
-            let needed = format!("at least {MIN_SIDE} rows and columns of one channel are needed");
-            return Err(Error::shape("input", format!("images of shape {shape} where {needed}")));
-        }
+        super::check_input(tape, &x)?;
         let x = self.conv1.forward_norm(tape, x, &self.bn1, false)?;
         // ReLU keeps the order of values, so it may follow the maximum instead of going before it: the same result and
         // gradient, from a quarter of the pixels, and the largest activation of the network need not be kept.

@@ -5,8 +5,12 @@ use crate::autograd::Kind;
 use std::path::PathBuf;
 
 fn model(seed: u64) -> Model {
+    model_of("inrac", seed)
+}
+
+fn model_of(architecture: &str, seed: u64) -> Model {
     let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
-    Model::new("inrac", &classes, [64, 32], Preprocessing::default(), seed).unwrap()
+    Model::new(architecture, &classes, [64, 32], Preprocessing::default(), seed).unwrap()
 }
 
 /// The names and shapes that model files promise to PyTorch users, written out from the promise itself.
@@ -73,6 +77,73 @@ fn size_and_work_are_the_papers() {
     }
     assert_eq!(layers.iter().map(|layer| layer.parameters).sum::<usize>(), model.parameter_count() + shared_mlps());
     assert_eq!(model.convolutions(8).unwrap().len(), 25 + 3 + 12);
+}
+
+/// Weights without memory, as only their number matters.
+fn weights(architecture: &str, classes: usize, input_size: [usize; 2], pooling: Pooling) -> usize {
+    let classes: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
+    let metadata = Metadata { pooling, ..Metadata::new(architecture, &classes, input_size, Preprocessing::default()) };
+    Model::build(metadata, Builder::zeros()).unwrap().parameter_count()
+}
+
+/// torchvision's own numbers, `sum(p.numel() for p in model.parameters())` of `vgg11()` and `googlenet()`, which are of three input
+/// channels and 1000 classes; of googlenet's 3x3 kernels in branch 3 too, where the papers and we have 5x5.
+#[test]
+fn the_other_networks_have_as_many_weights_as_torchvisions() {
+    let other_channels = |channels: usize, kernel: usize| 2 * channels * kernel * kernel;
+    assert_eq!(weights("vgg-11", 1000, [224, 224], Pooling::Auto), 132_863_336 - other_channels(64, 3));
+    let branches = [(16, 32), (32, 96), (16, 48), (24, 64), (24, 64), (32, 64), (32, 128), (32, 128), (48, 128)];
+    let larger: usize = branches.iter().map(|(inputs, outputs)| (5 * 5 - 3 * 3) * inputs * outputs).sum();
+    assert_eq!(weights("inception-v1", 1000, [224, 224], Pooling::Auto), 13_004_888 - other_channels(64, 7) + larger);
+}
+
+/// The first linear layer has all pixels of the last maps where that is no more than 512 MB.
+#[test]
+fn vgg_flattens_where_memory_allows() {
+    let first = |pixels: usize| 4096 * 512 * pixels;
+    let rest = weights("vgg-11", 3, [32, 32], Pooling::Average) - first(1);
+    for (size, pixels) in [([32, 32], 1), ([256, 64], 8 * 2), ([512, 128], 16 * 4), ([1024, 256], 1), ([16384, 16384], 1)] {
+        assert_eq!(weights("vgg-11", 3, size, Pooling::Auto), rest + first(pixels), "{size:?}");
+    }
+    assert_eq!(weights("vgg-11", 3, [256, 64], Pooling::Average), rest + first(1));
+    let refused = |architecture: &str, input_size| {
+        let metadata = Metadata::new(architecture, &["a", "b"].map(str::to_owned), input_size, Preprocessing::default());
+        Model::initialised(Metadata { pooling: Pooling::Flatten, ..metadata }, 1).unwrap_err().to_string()
+    };
+    let refusal = refused("vgg-11", [1024, 256]);
+    assert!(refusal.contains("536 million weights, 2048 MB, and 512 MB are allowed"), "{refusal}");
+    assert!(refused("inrac", [64, 32]).contains("only vgg-11 can"));
+    // Another size of images is another number of weights.
+    let model = model_of("vgg-11", 1);
+    assert_eq!(model.metadata().pooling, Pooling::Flatten);
+    let error = model.logits_of(&[0.5; 96 * 32], [1, 96, 32]).unwrap_err().to_string();
+    assert!(error.contains("feature maps of 3x1 pixels where 2x1"), "{error}");
+    assert!(model.logits_of(&[0.5; 65 * 33], [1, 65, 33]).is_ok());
+}
+
+/// Flattened maps lie in another order in memory than in PyTorch's files: weights that read one value must read the same one.
+#[test]
+fn weights_of_flattened_maps_are_in_pytorchs_order() {
+    let (mut model, folder) = (model_of("vgg-11", 1), tempfile::tempdir().unwrap());
+    let path = folder.path().join("model");
+    let name = "classifier.0.weight";
+    let id = model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().0;
+    let (channel, pixel) = (37, 1);
+    model.parameters_mut().values_mut(id).fill(0.0);
+    model.parameters_mut().values_mut(id)[5 * 1024 + pixel * 512 + channel] = 1.0;
+    model.save(&path).unwrap();
+    let (shape, values) = own(Archive::read(&path).unwrap().floats(name).unwrap());
+    assert_eq!(shape, [4096, 1024]);
+    let places: Vec<usize> = (0..values.len()).filter(|&i| values[i] != 0.0).collect();
+    assert_eq!(places, [5 * 1024 + channel * 2 + pixel]);
+    assert_eq!(Model::load(&path).unwrap().parameters().get(id).value, model.parameters().get(id).value);
+}
+
+#[test]
+fn former_names_are_known() {
+    for (former, name) in FORMER_NAMES {
+        assert_eq!(model_of(former, 1).metadata().architecture, name);
+    }
 }
 
 /// The attention's shared MLP runs twice, so a list of operations counts it twice.
@@ -325,42 +396,81 @@ fn nonsense_is_refused() {
 
 #[test]
 fn explanations_show_where_the_evidence_is() {
-    let model = model(6);
-    let mut image = vec![0.0; 64 * 32];
-    image[10 * 32 + 8] = 50.0;
-    let map = model.explain(&image, 0).unwrap();
-    assert_eq!((map.rows, map.columns), (2, 1));
-    assert!(map.pixels.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
-    // The sum of all classes' gradient maps would be a check by linearity; here: for some class there is evidence.
-    assert!((0..3).any(|class| model.explain(&image, class).unwrap().pixels.contains(&1.0)));
+    for (architecture, size) in [("inrac", (2, 1)), ("vgg-11", (4, 2)), ("inception-v1", (2, 1))] {
+        let model = model_of(architecture, 6);
+        let mut image = vec![0.0; 64 * 32];
+        image[10 * 32 + 8] = 50.0;
+        let map = model.explain(&image, 0).unwrap();
+        assert_eq!((map.rows, map.columns), size, "{architecture}");
+        assert!(map.pixels.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
+        // The sum of all classes' gradient maps would be a check by linearity; here: for some class there is evidence.
+        assert!((0..3).any(|class| model.explain(&image, class).unwrap().pixels.contains(&1.0)), "{architecture}");
+    }
 }
 
 #[test]
 fn training_learns_and_settles() {
-    let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
+    for (architecture, rate) in [("inrac", 1e-3), ("vgg-11", 1e-4), ("inception-v1", 1e-3)] {
+        learns_and_settles(architecture, rate);
+    }
+}
+
+fn learns_and_settles(architecture: &str, rate: f32) {
+    let mut trainer = Trainer::new(model_of(architecture, 5), crate::optim::Adam::default());
     // Bright above against bright below.
     let images: Vec<f32> = (0..4 * 64 * 32).map(|i| f32::from((i / 32 % 64 < 32) == (i / (64 * 32) % 2 == 0))).collect();
     let labels = [0, 2, 0, 2];
-    let first = trainer.step(&images, &labels, 1e-3).unwrap();
+    let first = trainer.step(&images, &labels, rate).unwrap();
     let mut allocations = 0;
-    for step in 0..8 {
-        trainer.step(&images, &labels, 1e-3).unwrap();
+    for step in 0..12 {
+        trainer.step(&images, &labels, rate).unwrap();
         if step == 0 {
             allocations = trainer.allocations();
         }
     }
-    let last = trainer.step(&images, &labels, 1e-3).unwrap();
-    assert!(last.loss < 0.5 * first.loss && last.correct == 4, "{first:?} {last:?}");
-    assert_eq!(trainer.allocations(), allocations, "a steady step asks for no memory");
+    let last = trainer.step(&images, &labels, rate).unwrap();
+    assert!(last.loss < 0.5 * first.loss && last.correct == 4, "{architecture}: {first:?} {last:?}");
+    assert_eq!(trainer.allocations(), allocations, "{architecture}: a steady step asks for no memory");
     let before = trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value.clone();
-    let error = trainer.step(&vec![f32::NAN; images.len()], &labels, 1e-3).unwrap_err().to_string();
+    let error = trainer.step(&vec![f32::NAN; images.len()], &labels, rate).unwrap_err().to_string();
     assert!(error.contains("the input holds 8192 NaN"), "{error}");
     assert_eq!(trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value, before);
 }
 
+/// What a step drops is a function of seed and step: a training that is restored goes on as if it had not stopped.
+#[test]
+fn a_restored_training_drops_what_it_would_have_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+    let losses = |trainer: &mut Trainer, steps: usize| -> Vec<f32> {
+        (0..steps).map(|_| trainer.step(&images, &[0, 1], 1e-3).unwrap().loss).collect()
+    };
+    let start = |seed| {
+        let mut trainer = Trainer::new(model_of("inception-v1", 5), crate::optim::Adam::default());
+        trainer.seed(seed);
+        trainer
+    };
+    let mut whole = start(7);
+    let expected = losses(&mut whole, 4);
+    let mut first = start(7);
+    assert_eq!(losses(&mut first, 2), expected[..2]);
+    archive::write(&path, &BTreeMap::new(), &first.tensors()).unwrap();
+    let mut second = start(7);
+    second.restore(&Archive::read(&path).unwrap(), first.steps()).unwrap();
+    assert_eq!(losses(&mut second, 2), expected[2..]);
+    assert_ne!(losses(&mut start(8), 1), expected[..1], "another seed drops others");
+    // Nobody who does not ask for it has anything dropped.
+    let pass = || {
+        let model = model_of("inception-v1", 5);
+        model.differentiate(&mut Context::default(), &images, [2, 64, 32], &[0, 1]).unwrap().loss
+    };
+    assert!(pass() == pass() && pass() != expected[0]);
+}
+
 /// What is said of a step by a model whose parameters were changed as told, and that the step changed nothing.
 fn refusal(changes: &[(&str, f32)]) -> String {
-    let mut model = Model::new("residual-26", &model(5).metadata().classes, [64, 32], Preprocessing::default(), 5).unwrap();
+    let mut model = Model::new("inrac-no-attention", &model(5).metadata().classes, [64, 32], Preprocessing::default(), 5).unwrap();
     for &(name, factor) in changes {
         let id = model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().0;
         model.parameters_mut().values_mut(id).iter_mut().for_each(|value| *value *= factor);

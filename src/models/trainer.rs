@@ -4,7 +4,7 @@ use super::{Differentiated, Model};
 use crate::autograd::{Gradients, Parameter, ParameterId, not_finite};
 use crate::optim::{Adam, Moments};
 use crate::tensor::archive::Archive;
-use crate::tensor::{Buffer, Context};
+use crate::tensor::{Buffer, Context, Drops};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -16,13 +16,15 @@ pub struct Trainer {
     moments: Moments,
     /// The largest l2 norm of a gradient that a step takes as it is.
     clip_norm: Option<f64>,
+    /// Of dropout.
+    seed: u64,
     context: Context,
 }
 
 /// What a step measured, before it changed the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Mean cross-entropy of the batch.
+    /// Mean cross-entropy of the batch, and the shares of auxiliary classifiers'.
     pub loss: f32,
     /// Images whose largest logit was their label's.
     pub correct: usize,
@@ -34,7 +36,13 @@ impl Trainer {
     /// Starts with this model.
     pub fn new(model: Model, adam: Adam) -> Self {
         let moments = Moments::new(model.parameters());
-        Trainer { model, adam, moments, clip_norm: None, context: Context::default() }
+        Trainer { model, adam, moments, clip_norm: None, seed: 0, context: Context::default() }
+    }
+
+    /// From now on dropout draws from this seed; before, from 0. What a step drops depends on it and on the number of
+    /// [steps](Self::steps) before.
+    pub fn seed(&mut self, seed: u64) {
+        self.seed = seed;
     }
 
     /// From now on a gradient whose l2 norm, over all parameters together, is above `norm` is scaled down to it (Pascanu, Mikolov and
@@ -50,6 +58,7 @@ impl Trainer {
     /// too large for Adam, whose second moment is its square: then the model has not changed.
     pub fn step(&mut self, images: &[f32], labels: &[u32], learning_rate: f32) -> Result<Step> {
         let [rows, columns] = self.model.metadata().input_size;
+        self.context.dropout = Some(Drops { seed: self.seed, step: self.moments.steps() });
         let pass = self.model.differentiate(&mut self.context, images, [labels.len(), rows, columns], labels)?;
         let Differentiated { loss, correct, mut gradients, statistics } = pass;
         let gradient_norm = gradients.norm();

@@ -79,6 +79,13 @@ impl Builder {
         self.draw(name, Kind::Convolution, shape.into(), normal)
     }
 
+    /// Weights of any layer: normal with variance 2 / fan in, He et al. 2015, eq. 10. Without batch normalisation it is what keeps the
+    /// size of activations from layer to layer.
+    pub fn he_fan_in(&mut self, name: &str, kind: Kind, shape: impl Into<Shape>, fan_in: usize) -> ParameterId {
+        let normal = Normal::new(0.0, (2.0 / fan_in as f32).sqrt()).expect("a finite deviation");
+        self.draw(name, kind, shape.into(), normal)
+    }
+
     /// Weight or bias of a linear layer: uniform within 1 / sqrt(fan in), PyTorch's default for both.
     pub fn uniform(&mut self, name: &str, shape: impl Into<Shape>, fan_in: usize) -> ParameterId {
         let bound = 1.0 / (fan_in as f32).sqrt();

@@ -1,4 +1,4 @@
-//! The layers with parameters of their own: convolution, batch normalisation, linear.
+//! The layers with parameters of their own: convolution, with a bias or without, batch normalisation, linear.
 
 use super::Builder;
 use crate::Result;
@@ -39,6 +39,40 @@ impl Conv {
         tape.enter(&self.name);
         let BatchNorm { affine, running, settings, .. } = norm;
         tape.conv_norm(x, self.weight, [self.stride; 2], [self.kernel / 2; 2], *affine, *running, settings.epsilon, relu)
+    }
+}
+
+/// A convolution with bias, of stride 1; its output has the size of its input.
+#[derive(Clone, Debug)]
+pub struct BiasConv {
+    name: Name,
+    weight: ParameterId,
+    bias: ParameterId,
+    kernel: usize,
+}
+
+impl BiasConv {
+    /// Square kernel of an odd side; padding is half of it. The parameters are `NAME.weight`, He normal with fan in, and `NAME.bias`, 0.
+    pub fn new(builder: &mut Builder, name: &str, channels: [usize; 2], kernel: usize) -> Self {
+        let [inputs, outputs] = channels;
+        builder.within(name, |builder, name| BiasConv {
+            name,
+            weight: builder.he_fan_in(
+                "weight",
+                Kind::Convolution,
+                [kernel, kernel, inputs, outputs],
+                kernel * kernel * inputs,
+            ),
+            bias: builder.constant("bias", Kind::Plain, [outputs], 0.0),
+            kernel,
+        })
+    }
+
+    /// x (batch, rows, columns, in) to (batch, rows, columns, out), with ReLU or without.
+    pub fn forward(&self, tape: &mut Tape, x: Var, relu: bool) -> Result<Var> {
+        tape.enter(&self.name);
+        let (weight, bias) = (tape.parameter(self.weight), tape.parameter(self.bias));
+        tape.conv_bias(x, weight, bias, [1; 2], [self.kernel / 2; 2], relu)
     }
 }
 
@@ -103,6 +137,16 @@ impl Linear {
         builder.within(name, |builder, name| {
             let weight = builder.uniform("weight", [out_features, in_features], in_features);
             Linear { name, weight, bias: builder.uniform("bias", [out_features], in_features) }
+        })
+    }
+
+    /// One that a ReLU follows: `NAME.weight` is He normal with fan in, `NAME.bias` 0. Its input is of flattened feature maps of
+    /// `pixels` pixels, or of single numbers where that is 1.
+    pub fn hidden(builder: &mut Builder, name: &str, pixels: usize, in_features: usize, out_features: usize) -> Self {
+        builder.within(name, |builder, name| {
+            let kind = if pixels > 1 { Kind::OfMaps(pixels) } else { Kind::Plain };
+            let weight = builder.he_fan_in("weight", kind, [out_features, in_features], in_features);
+            Linear { name, weight, bias: builder.constant("bias", Kind::Plain, [out_features], 0.0) }
         })
     }
 

@@ -11,4 +11,4 @@ mod tests;
 pub use attention::{Attention, AttentionSettings, ChannelAttention, SpatialAttention};
 pub use block::{Block, BlockSettings, Placement};
 pub use builder::Builder;
-pub use layers::{BatchNorm, Conv, Linear, NormSettings};
+pub use layers::{BatchNorm, BiasConv, Conv, Linear, NormSettings};

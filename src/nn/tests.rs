@@ -120,6 +120,8 @@ fn gradients_of_pools_and_loss() {
     let mut builder = Builder::seeded(5);
     let conv = Conv::new(&mut builder, "conv", [3, 6], 5, 2);
     let norm = BatchNorm::new(&mut builder, "bn", 6, NormSettings::default());
+    let (wide, narrow) = (BiasConv::new(&mut builder, "wide", [6, 5], 3), BiasConv::new(&mut builder, "narrow", [6, 2], 1));
+    let hidden = Linear::hidden(&mut builder, "hidden", 9, 9 * 19, 6);
     let linear = Linear::new(&mut builder, "fc", 6, 4);
     let mut parameters = builder.finish().unwrap();
     check(Mode::Training, [3, 11, 9, 3], &mut parameters, |tape, x| {
@@ -127,9 +129,19 @@ fn gradients_of_pools_and_loss() {
         let x = norm.forward(tape, x)?;
         let x = tape.max_pool(x, [3, 3], [2, 2], [1, 1])?;
         let x = tape.average_pool(x, [2, 2], [1, 1], [1, 1])?;
-        let x = tape.global_average(x)?;
+        let again = [tape.share(&x), tape.share(&x), tape.share(&x)];
+        let [a, b, c] = again;
+        let parts = [wide.forward(tape, a, true)?, narrow.forward(tape, b, false)?, c, x];
+        let x = tape.concat(parts)?;
+        let x = tape.adaptive_average(x, [3, 3])?;
+        let x = tape.flatten(x)?;
+        let x = hidden.forward(tape, x)?;
+        let x = tape.relu(x);
         let x = linear.forward(tape, x)?;
-        tape.cross_entropy(x, &[3, 0, 2])
+        let again = tape.share(&x);
+        let loss = tape.cross_entropy(x, &[3, 0, 2])?;
+        let other = tape.cross_entropy(again, &[1, 1, 0])?;
+        tape.add_scaled(loss, other, 0.3)
     });
 }
 

@@ -14,9 +14,21 @@ pub struct Context {
     pub isa: Isa,
     /// Hears of each operation that runs here; usually there is none.
     pub recorder: Option<Box<dyn Recorder>>,
+    /// What dropouts draw in training; without it they drop nothing.
+    pub dropout: Option<Drops>,
     floats: Arena,
     indices: Shelf,
     allocations: usize,
+}
+
+/// What a training step's dropouts draw, beside their place in the network and the index of a value: so a step that is taken again, or
+/// on other threads, drops the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drops {
+    /// Of the run.
+    pub seed: u64,
+    /// Steps taken before.
+    pub step: u64,
 }
 
 /// Free buffers of indices by length, which must match exactly: then the same sequence of requests is served by the same buffers
@@ -40,7 +52,7 @@ impl Default for Context {
 impl Context {
     /// An empty pool and this instruction set.
     pub fn new(isa: Isa) -> Self {
-        Context { isa, recorder: None, floats: Arena::default(), indices: Shelf::new(), allocations: 0 }
+        Context { isa, recorder: None, dropout: None, floats: Arena::default(), indices: Shelf::new(), allocations: 0 }
     }
 
     /// A buffer of `len` values, to be overwritten: what they are is not said.

@@ -7,7 +7,7 @@ mod arena;
 mod context;
 
 pub use arena::Buffer;
-pub use context::{Context, use_isa};
+pub use context::{Context, Drops, use_isa};
 
 use std::fmt;
 use std::ops::Deref;

@@ -155,7 +155,7 @@ impl<'a> Session<'a> {
         let input_size = settings.input_size.array();
         let split = split(manifest, settings.train_share, settings.split_seed)?;
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
-        let mut model = Model::initialised(Metadata { norm: settings.norm(), ..metadata }, settings.seed)?;
+        let mut model = Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
         model.set_trained_on(predict::describe(manifest, split.train.len()));
 
         let (training, test) = loaders(manifest, &split, settings)?;
@@ -165,6 +165,7 @@ impl<'a> Session<'a> {
 
         let inputs = manifest.hashes()?;
         let mut trainer = Trainer::new(model, settings.adam());
+        trainer.seed(settings.seed);
         if settings.clip_norm > 0.0 {
             trainer.clip_norm(settings.clip_norm.into());
         }

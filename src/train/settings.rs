@@ -1,6 +1,7 @@
 //! What a training run is told: a TOML file, the same names as flags, and the paper's values where neither says.
 
 use crate::data::{Size, augment::Augmentation, views::Preprocessing};
+use crate::models::Pooling;
 use crate::nn::NormSettings;
 use crate::optim::{Adam, Decay, Schedule};
 use crate::{Error, Result, files};
@@ -16,6 +17,8 @@ pub struct Settings {
     pub manifest: PathBuf,
     /// The network: a name that [`Model::new`](crate::models::Model::new) knows.
     pub architecture: String,
+    /// What stands between feature maps and linear layers, where the network leaves a choice: VGG-11.
+    pub pooling: Pooling,
     /// The network's input, rows x columns.
     pub input_size: Size,
     /// Passes over the training studies.
@@ -98,6 +101,7 @@ impl Default for Settings {
         Settings {
             manifest: PathBuf::new(),
             architecture: "inrac".into(),
+            pooling: Pooling::Auto,
             input_size: Size { rows: 1024, columns: 256 },
             epochs: 300,
             batch: 32,

@@ -67,6 +67,24 @@ impl Goldens {
         names.map(|name| name.strip_suffix(".norm").unwrap_or(name).to_owned()).collect()
     }
 
+    /// What stands before each `.shape`.
+    pub fn all_cases(&self) -> Vec<String> {
+        self.tensors.keys().filter_map(|name| name.strip_suffix(".shape")).map(str::to_owned).collect()
+    }
+
+    /// The rows of a table of norms and projections.
+    pub fn rows(&self, table: &str) -> usize {
+        self.tensors.get(table).map_or(0, |(shape, _)| shape[0])
+    }
+
+    /// Relative error, in the l2 norm, of the values of tensor `name`, which has row `row` of a table: the larger of two estimates.
+    pub fn row_error(&self, table: &str, row: usize, name: &str, actual: &[f32]) -> f64 {
+        let actual: Vec<f64> = actual.iter().copied().map(f64::from).collect();
+        let expected = &self.get(table)[row * (1 + golden::PROJECTIONS)..][..1 + golden::PROJECTIONS];
+        let own_norm = actual.iter().map(|x| x * x).sum::<f64>().sqrt();
+        estimate(expected[0], own_norm, golden::projections(&format!("{table}.{name}"), &actual), &expected[1..])
+    }
+
     /// Relative error, in the l2 norm, of values in PyTorch's order; of a compressed tensor the largest of three estimates.
     fn error(&self, name: &str, actual: &[f32]) -> f64 {
         let actual: Vec<f64> = actual.iter().copied().map(f64::from).collect();
@@ -76,16 +94,23 @@ impl Goldens {
         let norm = self.get(&format!("{name}.norm"))[0];
         let own_norm = actual.iter().map(|x| x * x).sum::<f64>().sqrt();
         let sample: Vec<f64> = golden::sample_indices(actual.len()).map(|i| actual[i]).collect();
-        let projections = golden::projections(name, &actual).into_iter().zip(self.get(&format!("{name}.projections")));
-        let squares = projections.map(|(actual, expected)| (actual - expected) * (actual - expected)).sum::<f64>();
-        let estimates = [
-            golden::relative_error(&[own_norm], &[norm]),
+        let projections = golden::projections(name, &actual);
+        largest([
+            estimate(norm, own_norm, projections, self.get(&format!("{name}.projections"))),
             golden::relative_error(&sample, self.get(&format!("{name}.sample"))),
-            (squares / golden::PROJECTIONS as f64).sqrt() / norm,
-        ];
-        // `max` would drop a NaN.
-        estimates.into_iter().fold(0.0, |worst, e| if e.is_finite() { e.max(worst) } else { f64::INFINITY })
+        ])
     }
+}
+
+/// The larger of the errors that norm and projections show.
+fn estimate(norm: f64, own_norm: f64, projections: [f64; golden::PROJECTIONS], expected: &[f64]) -> f64 {
+    let squares = projections.iter().zip(expected).map(|(actual, expected)| (actual - expected) * (actual - expected)).sum::<f64>();
+    largest([golden::relative_error(&[own_norm], &[norm]), (squares / golden::PROJECTIONS as f64).sqrt() / norm])
+}
+
+/// `max` would drop a NaN.
+fn largest<const N: usize>(estimates: [f64; N]) -> f64 {
+    estimates.into_iter().fold(0.0, |worst, e| if e.is_finite() { e.max(worst) } else { f64::INFINITY })
 }
 
 /// The worst error of each row of a table, and what exceeded its bound.
@@ -106,7 +131,11 @@ struct Row {
 impl Ledger {
     /// Compares values in PyTorch's order with the golden `name`.
     pub fn compare(&mut self, isa: Isa, row: &str, bound: f64, goldens: &Goldens, name: &str, actual: &[f32]) {
-        let error = goldens.error(name, actual);
+        self.note(isa, row, bound, name, goldens.error(name, actual));
+    }
+
+    /// Takes down an error.
+    pub fn note(&mut self, isa: Isa, row: &str, bound: f64, name: &str, error: f64) {
         let isa = isa.name();
         if !error.le(&bound) {
             self.exceeded.push(format!("{name} on {isa}: {error:.1e} where {bound:.0e} is allowed"));
@@ -126,7 +155,7 @@ impl Ledger {
     pub fn finish(self, title: &str) {
         let mut table = format!("\n{title}: worst relative error against PyTorch in float64\n");
         for (title, Row { compared, worst, bound, name, isa }) in &self.rows {
-            table += &format!("  {title:26} {worst:8.1e} of {bound:.0e} allowed, {compared:4} compared, worst {name} on {isa}\n");
+            table += &format!("  {title:44} {worst:8.1e} of {bound:.0e} allowed, {compared:4} compared, worst {name} on {isa}\n");
         }
         print!("{table}");
         assert!(self.exceeded.is_empty(), "{} errors exceed their bounds:\n{}", self.exceeded.len(), self.exceeded.join("\n"));

@@ -1,10 +1,10 @@
-//! Every kind of block, and the whole network: what it says, how it learns, and ten steps of it.
+//! Every kind of block, and whole networks: what they say, how they learn, and ten steps of the first.
 
 use crate::compare::{Goldens, Ledger, to_nchw, to_nhwc};
 use osteon::Result;
 use osteon::autograd::{Mode, Parameter, Parameters, Tape, Var};
 use osteon::data::views::Preprocessing;
-use osteon::models::{Model, Trainer};
+use osteon::models::{Metadata, Model, Pooling, Trainer, architectures};
 use osteon::nn::{
     Attention, AttentionSettings, BatchNorm, Block, BlockSettings, Builder, ChannelAttention, Conv, NormSettings, Placement,
     SpatialAttention,
@@ -182,6 +182,63 @@ fn the_whole_network_is_pytorchs() -> Result<()> {
         }
     }
     ledger.finish("the 26-layer network");
+    Ok(())
+}
+
+/// One step of each of the others, without dropout. Of gradients and statistics a file has norm and projections.
+#[test]
+fn the_other_networks_are_pytorchs() -> Result<()> {
+    let goldens = Goldens::read("networks.safetensors");
+    let mut ledger = Ledger::default();
+    let mut cases = goldens.all_cases();
+    for case in &cases {
+        let [batch, _, rows, columns] = goldens.shape(case);
+        let number = goldens.get(&format!("{case}.input"))[0];
+        let images = golden::images(&format!("network.input.{number}"), batch, rows, columns);
+        let labels: Vec<u32> = goldens.get(&format!("{case}.labels")).iter().map(|&label| label as u32).collect();
+        let classes = ["NoMet", "ADMet", "nADMet"].map(String::from);
+        let architecture = case.strip_suffix("-average").unwrap_or(case);
+        let mut metadata = Metadata::new(architecture, &classes, [rows, columns], Preprocessing::default());
+        metadata.pooling = if architecture == case { Pooling::Auto } else { Pooling::Average };
+        let mut model = Model::initialised(metadata, 0)?;
+        fill(model.parameters_mut(), "");
+        for isa in Isa::all() {
+            let mut context = Context::new(isa);
+            let mut compare = |what: &str, bound, name: &str, values: &[f32]| {
+                ledger.compare(isa, &format!("{case}: {what}"), bound, &goldens, &format!("{case}.{name}"), values)
+            };
+            for (mode, what, name) in
+                [(Mode::Inference, "inference", "inference"), (Mode::Training, "training: logits", "logits")]
+            {
+                let mut tape = Tape::new(mode, model.parameters(), &mut context);
+                let x = tape.input([batch, rows, columns, 1], &images, false)?;
+                let logits = model.forward(&mut tape, x)?;
+                compare(what, MAX_LOGIT_ERROR, name, tape.value(&logits));
+            }
+            let step = model.differentiate(&mut context, &images, [batch, rows, columns], &labels)?;
+            compare("training: loss", MAX_LOGIT_ERROR, "loss", &[step.loss]);
+            let mut tables = [("gradients", MAX_GRADIENT_ERROR, Vec::new()), ("statistics", MAX_LOGIT_ERROR, Vec::new())];
+            for id in model.parameters().trained() {
+                let parameter = model.parameters().get(id);
+                let gradient = parameter.to_file(step.gradients.get(id).expect("a gradient of every parameter"));
+                tables[0].2.push((parameter.name.clone(), gradient));
+            }
+            let statistics = step.statistics.iter().map(|(id, values)| (model.parameters().get(*id).name.clone(), values.to_vec()));
+            tables[1].2.extend(statistics);
+            for (what, bound, mut tensors) in tables {
+                let table = format!("{case}.{what}");
+                assert_eq!(tensors.len(), goldens.rows(&table), "rows of {table}");
+                tensors.sort_by(|a, b| a.0.cmp(&b.0));
+                for (row, (name, values)) in tensors.iter().enumerate() {
+                    let error = goldens.row_error(&table, row, name, values);
+                    ledger.note(isa, &format!("{case}: training: {what}"), bound, &format!("{table}.{name}"), error);
+                }
+            }
+        }
+    }
+    ledger.finish("the other networks");
+    cases.push("inrac".into());
+    assert!(architectures().iter().all(|name| cases.iter().any(|case| case == name)), "goldens of every network: {cases:?}");
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 use crate::compare::{Goldens, Ledger, to_hwio, to_nchw, to_nhwc, to_oihw};
 use osteon_kernels::adam::{self, AdamStep};
+use osteon_kernels::adaptive::{self, AdaptiveShape};
 use osteon_kernels::attention;
+use osteon_kernels::concat::{self, ConcatShape};
 use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue};
 use osteon_kernels::elementwise;
 use osteon_kernels::gemm::{self, GemmShape};
@@ -49,7 +51,10 @@ fn every_operation_is_pytorchs() {
     let goldens = Goldens::read("operations.safetensors");
     let mut ledger = Ledger::default();
     type Operation = (&'static str, fn(&mut Case));
-    let operations: [Operation; 17] = [
+    let operations: [Operation; 20] = [
+        ("adaptive_average", adaptive_average),
+        ("ceil_max_pool", ceil_max_pool),
+        ("concat", concat),
         ("conv2d", conv2d),
         ("gemm", gemm),
         ("batch_norm", batch_norm),
@@ -203,7 +208,15 @@ fn add(case: &mut Case) {
 }
 
 fn max_pool(case: &mut Case) {
-    pooling(case, |isa, shape, input, output, grad_output, grad_input| {
+    pooling(case, false, |isa, shape, input, output, grad_output, grad_input| {
+        let mut argmax = vec![u32::MAX; output.len()];
+        pool::max_pool(isa, shape, input, output, &mut argmax);
+        pool::max_pool_backward(isa, shape, &argmax, grad_output, grad_input);
+    });
+}
+
+fn ceil_max_pool(case: &mut Case) {
+    pooling(case, true, |isa, shape, input, output, grad_output, grad_input| {
         let mut argmax = vec![u32::MAX; output.len()];
         pool::max_pool(isa, shape, input, output, &mut argmax);
         pool::max_pool_backward(isa, shape, &argmax, grad_output, grad_input);
@@ -211,15 +224,15 @@ fn max_pool(case: &mut Case) {
 }
 
 fn average_pool(case: &mut Case) {
-    pooling(case, |isa, shape, input, output, grad_output, grad_input| {
+    pooling(case, false, |isa, shape, input, output, grad_output, grad_input| {
         pool::average_pool(isa, shape, input, output);
         pool::average_pool_backward(isa, shape, grad_output, grad_input);
     });
 }
 
-fn pooling(case: &mut Case, run: impl Fn(Isa, PoolShape, &[f32], &mut [f32], &[f32], &mut [f32])) {
+fn pooling(case: &mut Case, ceil_mode: bool, run: impl Fn(Isa, PoolShape, &[f32], &mut [f32], &[f32], &mut [f32])) {
     let [batch, channels, rows, columns, kh, kw, sh, sw, ph, pw] = case.goldens.shape(&case.name);
-    let shape = PoolShape { batch, rows, columns, channels, kernel: [kh, kw], stride: [sh, sw], padding: [ph, pw] };
+    let shape = PoolShape { batch, rows, columns, channels, kernel: [kh, kw], stride: [sh, sw], padding: [ph, pw], ceil_mode };
     let (nchw, out) = ([batch, channels, rows, columns], [batch, channels, shape.out_rows(), shape.out_columns()]);
     let input = to_nhwc(&case.input("input", shape.input_len()), nchw);
     let grad_output = to_nhwc(&case.input("grad_output", shape.output_len()), out);
@@ -227,6 +240,38 @@ fn pooling(case: &mut Case, run: impl Fn(Isa, PoolShape, &[f32], &mut [f32], &[f
     run(case.isa, shape, &input, &mut output, &grad_output, &mut grad_input);
     case.check("output", &to_nchw(&output, out));
     case.check("grad_input", &to_nchw(&grad_input, nchw));
+}
+
+fn adaptive_average(case: &mut Case) {
+    let [batch, channels, rows, columns, over, across] = case.goldens.shape(&case.name);
+    let shape = AdaptiveShape { batch, size: [rows, columns], channels, windows: [over, across] };
+    let (nchw, out) = ([batch, channels, rows, columns], [batch, channels, over, across]);
+    let input = to_nhwc(&case.input("input", shape.input_len()), nchw);
+    let grad_output = to_nhwc(&case.input("grad_output", shape.output_len()), out);
+    let (mut output, mut grad_input) = (blank(shape.output_len()), blank(shape.input_len()));
+    adaptive::forward(case.isa, shape, &input, &mut output);
+    adaptive::backward(case.isa, shape, &grad_output, &mut grad_input);
+    case.check("output", &to_nchw(&output, out));
+    case.check("grad_input", &to_nchw(&grad_input, nchw));
+}
+
+fn concat(case: &mut Case) {
+    let [batch, rows, columns, channels @ ..] = case.goldens.shape::<7>(&case.name);
+    let shape = ConcatShape { pixels: batch * rows * columns, channels };
+    let nchw = |channels| [batch, channels, rows, columns];
+    let part = |k: usize| case.input(&format!("part_{k}"), shape.pixels * channels[k]);
+    let parts: Vec<Vec<f32>> = (0..channels.len()).map(|k| to_nhwc(&part(k), nchw(channels[k]))).collect();
+    let parts: Vec<&[f32]> = parts.iter().map(Vec::as_slice).collect();
+    let out = nchw(shape.out_channels());
+    let mut output = blank(shape.pixels * shape.out_channels());
+    concat::forward(shape, &parts, &mut output);
+    case.check("output", &to_nchw(&output, out));
+    let grad_output = to_nhwc(&case.input("grad_output", output.len()), out);
+    for (k, &channels) in channels.iter().enumerate() {
+        let mut grad = blank(shape.pixels * channels);
+        concat::backward(shape, k, &grad_output, &mut grad);
+        case.check(&format!("grad_part_{k}"), &to_nchw(&grad, nchw(channels)));
+    }
 }
 
 fn global_average(case: &mut Case) {
