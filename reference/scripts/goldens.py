@@ -332,8 +332,8 @@ def whole_network(r):
 # perturbed by random 2e-6 of themselves, in three trials (`goldens.py --search`). Inception-v1 divides maps of 4x2 pixels into 4x4
 # windows here. VGG-11 flattens maps of 2x1 pixels, and once more takes their mean.
 NETWORK_INPUTS = {
-    "outrac": 0, "inrac-no-residual": 0, "inrac-no-attention": 0, "inrac-no-residual-no-attention": 0, "classifier-18": 0,
-    "classifier-34": 0, "vgg-11": 0, "vgg-11-average": 0, "inception-v1": 0,
+    "outrac": 12, "inrac-no-residual": 40, "inrac-no-attention": 1, "inrac-no-residual-no-attention": 33, "classifier-18": 0,
+    "classifier-34": 1, "vgg-11": 9, "vgg-11-average": 9, "inception-v1": 0,
 }
 NETWORK_SHAPE, NETWORK_LABELS = (3, 1, 64, 33), [0, 1, 2]
 PERTURBATION, STABLE = 2e-6, 3e-4
@@ -397,14 +397,17 @@ def search():
             network.loss(net(x), torch.tensor(NETWORK_LABELS)).backward()
             return [p.grad.numpy().reshape(-1).copy() for p in net.parameters()]
 
+        best = math.inf
         for number in range(200):
             truth, worst = gradients(number), 0.0
             for trial in range(3):
                 worst = max(worst, *map(relative, gradients(number, trial), truth))
-                if worst > STABLE:
+                if worst > max(STABLE, best):
                     break
-            else:
+            if worst < best:
+                best = worst
                 print(f'"{name}": {number},  # {worst:.1e}', flush=True)
+            if worst <= STABLE:
                 break
 
 

@@ -254,8 +254,11 @@ impl Run {
         let x = inputs[gradient.input];
         let mut direction = random_signs(signs, x.len());
         if matches!(value.op, Op::MaxPool(_) | Op::GlobalMax(_) | Op::ChannelStats(_)) {
-            // Of equal maxima the first has the gradient, and any share of it would be right. A ReLU leaves many zeros.
-            direction.iter_mut().zip(x).filter(|(_, x)| **x == 0.0).for_each(|(v, _)| *v = 0.0);
+            // Of equal maxima the first has the gradient, and any share of it would be right. A ReLU leaves many zeros, and what is
+            // computed of zeros alone is the same everywhere.
+            let mut seen: HashMap<u64, usize> = HashMap::new();
+            x.iter().for_each(|x| *seen.entry((x + 0.0).to_bits()).or_default() += 1);
+            direction.iter_mut().zip(x).filter(|(_, x)| seen[&(*x + 0.0).to_bits()] > 1).for_each(|(v, _)| *v = 0.0);
         }
         let along = |t: f64| {
             let moved: Vec<f64> = x.iter().zip(&direction).map(|(x, v)| x + t * v).collect();

@@ -238,11 +238,13 @@ impl About {
         let megabytes = |bytes: usize| bytes as f64 / 1e6;
         let Memory { weights, packed, buffers } = self.memory;
         let [weights, packed, buffers] = [weights, packed, buffers].map(megabytes);
+        let pooling = if about.pooling == Pooling::Flatten { "flatten" } else { "average" };
         let trained_on = if about.trained_on.is_empty() { "nothing yet" } else { &about.trained_on };
         let mut lines = vec![
             ("architecture", about.architecture.clone()),
             ("classes", about.classes.join(", ")),
             ("input size", Size::from(about.input_size).to_string()),
+            ("pooling", pooling.to_owned()),
             ("preprocessing", predict::preprocessing(about)),
             ("parameters", self.parameters.to_string()),
             ("work", format!("{:.3} GFLOP an image", self.gflop)),
