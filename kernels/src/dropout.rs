@@ -44,8 +44,8 @@ fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// `output = input * mask`. `mask[i]` is `1 / (1 - rate)` where number `i` of the SplitMix64 stream, its upper 24 bits as a number in
-/// 0..1, is at least the rate, and 0 elsewhere.
+/// `output = input * mask`. `mask[i]` is `1 / (1 - rate)` where number `i` of the SplitMix64 stream, its upper 24 bits as a
+/// number in 0..1, is at least the rate, and 0 elsewhere.
 pub fn forward(isa: Isa, dropout: Dropout, input: &[f32], mask: &mut [f32], output: &mut [f32]) {
     assert!((0.0..1.0).contains(&dropout.rate), "no such rate: {dropout:?}");
     assert_eq!(input.len(), mask.len(), "input and mask of unequal lengths");

@@ -434,10 +434,10 @@ fn check_dropout(dropout: Dropout, len: usize) {
 
 proptest! {
     #[test]
-    fn joined_channels_are_as_the_reference(pixels in 1usize..40, channels in [1usize..20, 0usize..20, 0usize..20, 0usize..20], seed in 0u64..1000) {
-        // Parts that are there come first.
-        let mut channels = channels;
-        channels.sort_by(|a, b| b.cmp(a));
+    fn joined_channels_are_as_the_reference(
+        pixels in 1usize..40, mut channels in [1usize..20, 0usize..20, 0usize..20, 0usize..20], seed in 0u64..1000,
+    ) {
+        channels.sort_by(|a, b| b.cmp(a)); // parts that are there come first
         check_concat(pixels, channels, seed);
     }
 
@@ -447,7 +447,9 @@ proptest! {
     }
 
     #[test]
-    fn dropout_is_as_the_reference(rate in 0f32..0.95, seed in any::<u64>(), step in 0u64..100, place in 0u32..4, len in 1usize..300) {
+    fn dropout_is_as_the_reference(
+        rate in 0f32..0.95, seed in any::<u64>(), step in 0u64..100, place in 0u32..4, len in 1usize..300,
+    ) {
         check_dropout(Dropout { rate, seed: seed >> 1, step, place }, len);
     }
 }

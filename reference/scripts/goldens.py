@@ -5,8 +5,9 @@
 With --check it compares them with what this machine computes instead; without names it takes all four files.
 
 Everything is computed in float64 and kept in float32 (losses, norms and projections in float64), in PyTorch's layouts. A tensor of
-more than FULL values is kept as its norm, a sample and projections: `golden.rs` says why that is enough; of `networks` only norm and projections, a row of a table each. Each file's metadata holds
-the versions that made it, and how far PyTorch's own float32 is from its float64, in the same measure as the tests'.
+more than FULL values is kept as its norm, a sample and projections: `golden.rs` says why that is enough; in `networks` every gradient is
+norm and projections, a row of a table. Each file's metadata holds the versions that made it, and how far PyTorch's own float32 is from
+its float64, in the same measure as the tests'. --search prints how the inputs of `networks` were chosen.
 """
 
 import json

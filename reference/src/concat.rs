@@ -1,6 +1,7 @@
 //! Joining channels, as nested loops over (pixels, channels).
 
-/// `y[p, first(k) + c] = x_k[p, c]`, where `first(k)` is the number of channels of the parts before `k`. Each part with its channels.
+/// `y[p, first(k) + c] = x_k[p, c]`, where `first(k)` is the number of channels of the parts before `k`. Parts come with their
+/// channels.
 pub fn forward(parts: &[(&[f64], usize)]) -> Vec<f64> {
     let pixels = parts.first().map_or(0, |(part, channels)| part.len() / channels);
     let mut output = Vec::new();

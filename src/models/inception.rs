@@ -2,11 +2,11 @@
 //! losses count 0.3 each.
 //!
 //! Names, order and sizes are torchvision's `googlenet`, and as there every convolution is followed by batch normalisation in place of
-//! the paper's local response normalisation after the stem: with it the network trains from random weights, which the paper's needed
-//! years-old tricks for, and its gradients can be compared with PyTorch's. What differs from torchvision: one input channel; the third
-//! branch has 5x5 kernels, as both papers say, where torchvision by an old mistake has 3x3; batch normalisation's epsilon is the model's
-//! setting (torchvision: 0.001); and first weights are He normal. Dropout is torchvision's, 0.2 before the last layer and 0.7 in the
-//! auxiliary classifiers.
+//! the paper's local response normalisation in the stem: with it twenty-two layers train from random weights, and PyTorch has the same to
+//! compare gradients with. What differs from torchvision: one input channel; the third branch has 5x5 kernels, as Szegedy et al. and
+//! table 9 of Lin et al. have it, where torchvision has 3x3, a known mistake that its published weights need; batch normalisation's
+//! epsilon is the model's setting (torchvision: 0.001); and first weights are He normal. Dropout is torchvision's, 0.2 before the last
+//! layer and 0.7 in the auxiliary classifiers.
 //!
 //! Auxiliary classifiers begin with a mean over 4x4 windows that divide the maps, whatever their size: where the maps are smaller than
 //! 4x4 (images below 64 pixels), windows repeat pixels, as PyTorch's do. They are in the model's file and in no pass but training.
