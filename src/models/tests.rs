@@ -388,6 +388,7 @@ fn nonsense_is_refused() {
     assert!(new("inrac", &["a", "a"], [32, 32]).contains("once"));
     assert!(new("inrac", &["a", " "], [32, 32]).contains("a name"));
     assert!(new("inrac", &["a", "b"], [31, 32]).contains("from 32"));
+    assert!(new("vgg-11", &["a", "b"], [usize::MAX, usize::MAX]).contains("from 32"));
     let model = model(1);
     assert!(model.logits(&[0.0; 10], 1).is_err());
     assert!(model.logits(&[], 0).is_err());

@@ -91,10 +91,10 @@ impl Pooling {
     }
 }
 
-/// Bytes of the first linear layer's weights.
+/// Bytes of the first linear layer's weights; of a size that a file may claim, so that it may be any.
 fn flattened_bytes(input_size: [usize; 2]) -> usize {
     let [rows, columns] = maps(input_size);
-    4 * HIDDEN * CHANNELS * rows * columns
+    (4 * HIDDEN * CHANNELS).saturating_mul(rows).saturating_mul(columns)
 }
 
 /// The network.
