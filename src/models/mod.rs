@@ -34,6 +34,10 @@ pub trait Network: fmt::Debug + Send + Sync {
     fn features(&self, tape: &mut Tape, x: Var) -> Result<Var>;
     /// From these to logits (batch, classes).
     fn head(&self, tape: &mut Tape, features: Var) -> Result<Var>;
+    /// The scale of the last batch normalisation of each residual branch, where the network has such.
+    fn last_norms(&self) -> Vec<ParameterId> {
+        Vec::new()
+    }
 }
 
 /// The names that [`Model::new`] knows.
@@ -132,6 +136,34 @@ impl Model {
             Error::setting(problem, format!("give the weights of `{}` {remedy}", metadata.architecture))
         })?;
         Ok(Model { metadata, network, parameters, contexts: Mutex::default() })
+    }
+
+    /// Sets the scale of the last batch normalisation of every residual branch to zero, so that each block begins as its shortcut
+    /// (Goyal et al. 2017, section 5.1). A network without residual connections stays as it is.
+    pub fn zero_last_norms(&mut self) {
+        for id in self.network.last_norms() {
+            self.parameters.values_mut(id).fill(0.0);
+        }
+    }
+
+    /// A second model of the same network and values.
+    ///
+    /// # Errors
+    /// None for a model that could be built once.
+    pub fn copy(&self) -> Result<Self> {
+        let mut copy = Model::build(self.metadata.clone(), Builder::zeros())?;
+        copy.copy_values(self);
+        Ok(copy)
+    }
+
+    /// Takes over all values of a model of the same network.
+    ///
+    /// # Panics
+    /// Where it is of another.
+    pub fn copy_values(&mut self, from: &Model) {
+        for (id, parameter) in from.parameters.iter() {
+            self.parameters.values_mut(id).copy_from_slice(parameter.value.values());
+        }
     }
 
     /// Reads a model file.
@@ -404,13 +436,28 @@ impl Model {
         shape: [usize; 3],
         labels: &[u32],
     ) -> Result<Differentiated> {
+        self.differentiate_weighted(context, images, shape, labels, None)
+    }
+
+    /// As [`differentiate`](Self::differentiate), with a weight for each class in the loss, where there are any.
+    ///
+    /// # Errors
+    /// As [`differentiate`](Self::differentiate); another number of weights than classes.
+    pub fn differentiate_weighted(
+        &self,
+        context: &mut Context,
+        images: &[f32],
+        shape: [usize; 3],
+        labels: &[u32],
+        class_weights: Option<&[f32]>,
+    ) -> Result<Differentiated> {
         check_images(images, shape)?;
         let [batch, rows, columns] = shape;
         let mut tape = Tape::new(Mode::Training, &self.parameters, context);
         let x = tape.input([batch, rows, columns, 1], images, false)?;
         let logits = self.forward(&mut tape, x)?;
         let shared = tape.share(&logits);
-        let loss = tape.cross_entropy(shared, labels)?;
+        let loss = loss(&mut tape, shared, labels, class_weights)?;
         let rows = tape.value(&logits).chunks(self.metadata.classes.len());
         let correct = rows.zip(labels).filter(|(row, label)| largest(row) == **label as usize).count();
         tape.release(logits);
@@ -452,6 +499,7 @@ impl Model {
         images: &[f32],
         shape: [usize; 3],
         labels: &[u32],
+        class_weights: Option<&[f32]>,
     ) -> Result<Option<String>> {
         check_images(images, shape)?;
         let parameters = self.parameters.iter().map(|(_, parameter)| (&*parameter.name, parameter.value.values()));
@@ -465,7 +513,7 @@ impl Model {
         tape.inspect();
         let x = tape.input([batch, rows, columns, 1], images, false)?;
         let logits = self.forward(&mut tape, x)?;
-        let loss = tape.cross_entropy(logits, labels)?;
+        let loss = loss(&mut tape, logits, labels, class_weights)?;
         tape.release(loss);
         Ok(tape.first_not_finite().map(str::to_owned))
     }
@@ -531,6 +579,17 @@ impl Model {
         }
         contexts().push(context);
         result
+    }
+}
+
+/// Mean cross-entropy, weighted where there are weights.
+fn loss(tape: &mut Tape, logits: Var, labels: &[u32], class_weights: Option<&[f32]>) -> Result<Var> {
+    match class_weights {
+        None => tape.cross_entropy(logits, labels),
+        Some(weights) => {
+            let weights = tape.input([weights.len()], weights, false)?;
+            tape.weighted_cross_entropy(logits, weights, labels)
+        }
     }
 }
 

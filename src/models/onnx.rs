@@ -134,7 +134,11 @@ impl Graph<'_> {
             }
             Op::ScalePixels(_) => self.node("Mul", &output, &inputs, &output, &[]),
             Op::Linear(_) => self.node("Gemm", &output, &inputs, &output, &[("transB", Attribute::Integer(1))]),
-            Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) | Op::CrossEntropy { .. } => {
+            Op::ConvNorm { .. }
+            | Op::ScaledStats(_)
+            | Op::ScaleAddRelu(_)
+            | Op::CrossEntropy { .. }
+            | Op::WeightedCrossEntropy { .. } => {
                 unreachable!("a plan has neither what inference fuses nor a loss")
             }
         }

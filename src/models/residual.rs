@@ -1,7 +1,7 @@
 //! The residual family (paper: Classifier-inRAC, its ablations and depths): a stem, four stages of blocks, one linear layer.
 
 use super::{Metadata, Network};
-use crate::autograd::{Name, Tape, Var};
+use crate::autograd::{Name, ParameterId, Tape, Var};
 use crate::nn::{BatchNorm, Block, BlockSettings, Builder, Conv, Linear, Placement};
 use crate::{Error, Result};
 
@@ -92,5 +92,9 @@ impl Network for Residual {
         tape.enter(&self.pool);
         let x = tape.global_average(features)?;
         self.fc.forward(tape, x)
+    }
+
+    fn last_norms(&self) -> Vec<ParameterId> {
+        self.blocks.iter().filter_map(Block::last_norm).collect()
     }
 }

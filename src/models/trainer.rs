@@ -16,13 +16,15 @@ pub struct Trainer {
     moments: Moments,
     /// The largest l2 norm of a gradient that a step takes as it is.
     clip_norm: Option<f64>,
+    /// In the loss, by class.
+    class_weights: Option<Vec<f32>>,
     context: Context,
 }
 
 /// What a step measured, before it changed the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Mean cross-entropy of the batch.
+    /// Mean cross-entropy of the batch, weighted where classes have weights.
     pub loss: f32,
     /// Images whose largest logit was their label's.
     pub correct: usize,
@@ -34,13 +36,19 @@ impl Trainer {
     /// Starts with this model.
     pub fn new(model: Model, adam: Adam) -> Self {
         let moments = Moments::new(model.parameters());
-        Trainer { model, adam, moments, clip_norm: None, context: Context::default() }
+        Trainer { model, adam, moments, clip_norm: None, class_weights: None, context: Context::default() }
     }
 
     /// From now on a gradient whose l2 norm, over all parameters together, is above `norm` is scaled down to it (Pascanu, Mikolov and
     /// Bengio 2013, algorithm 1).
     pub fn clip_norm(&mut self, norm: f64) {
         self.clip_norm = Some(norm);
+    }
+
+    /// From now on an image counts in the loss by its class's weight, above 0: the mean is that of PyTorch's
+    /// `CrossEntropyLoss(weight=weights)`.
+    pub fn weigh_classes(&mut self, weights: Vec<f32>) {
+        self.class_weights = Some(weights);
     }
 
     /// One step on images (batch, rows, columns) of the model's input size and their labels.
@@ -50,12 +58,13 @@ impl Trainer {
     /// too large for Adam, whose second moment is its square: then the model has not changed.
     pub fn step(&mut self, images: &[f32], labels: &[u32], learning_rate: f32) -> Result<Step> {
         let [rows, columns] = self.model.metadata().input_size;
-        let pass = self.model.differentiate(&mut self.context, images, [labels.len(), rows, columns], labels)?;
+        let (shape, weights) = ([labels.len(), rows, columns], self.class_weights.as_deref());
+        let pass = self.model.differentiate_weighted(&mut self.context, images, shape, labels, weights)?;
         let Differentiated { loss, correct, mut gradients, statistics } = pass;
         let gradient_norm = gradients.norm();
         let statistics_are_finite = statistics.iter().all(|(_, values)| not_finite(values).is_none());
         if !loss.is_finite() || !gradient_norm.is_finite() || !statistics_are_finite {
-            let place = self.model.first_not_finite(&mut self.context, images, [labels.len(), rows, columns], labels)?;
+            let place = self.model.first_not_finite(&mut self.context, images, shape, labels, weights)?;
             let place = place.unwrap_or_else(|| self.first_gradient_not_finite(&gradients));
             return Err(Error::NotFinite { place });
         }
@@ -136,30 +145,17 @@ impl Trainer {
     /// # Errors
     /// A tensor that is missing or of another shape.
     pub fn restore(&mut self, archive: &Archive, steps: u64) -> Result<()> {
-        let read = |prefix: &str, parameter: &Parameter| {
-            let name = format!("{prefix}{}", parameter.name);
-            let (shape, values) = archive.float_bytes(&name)?;
-            let expected = parameter.file_shape();
-            if shape == &*expected {
-                return Ok(values);
-            }
-            let problem = format!("`{name}` has shape {shape:?} where {:?} was expected", &*expected);
-            Err(Error::file(archive.path(), problem, "start the run anew with --force"))
-        };
         let mut moments = Vec::new();
         for (_, parameter) in self.model.parameters().iter() {
             let mut both = [Vec::new(), Vec::new()];
             if parameter.is_trained() {
                 for (values, prefix) in both.iter_mut().zip(["adam.first.", "adam.second."]) {
-                    *values = parameter.from_file(read(prefix, parameter)?);
+                    *values = parameter.from_file(stored(archive, prefix, parameter)?);
                 }
             }
             moments.push(both);
         }
-        self.model.parameters_mut().change_each(|parameter| {
-            parameter.set_from_file(read("model.", parameter)?);
-            Ok(())
-        })?;
+        self.model.restore(archive, "model.")?;
         self.moments.restore(steps, moments);
         Ok(())
     }
@@ -172,5 +168,36 @@ impl Trainer {
     /// How often a step had to ask the system for memory; in a steady training it stays the same.
     pub fn allocations(&self) -> usize {
         self.context.allocations()
+    }
+}
+
+/// The values of a parameter in a checkpoint, under its name with `prefix`.
+fn stored<'a>(archive: &'a Archive, prefix: &str, parameter: &Parameter) -> Result<&'a [[u8; 4]]> {
+    let name = format!("{prefix}{}", parameter.name);
+    let (shape, values) = archive.float_bytes(&name)?;
+    let expected = parameter.file_shape();
+    if shape == &*expected {
+        return Ok(values);
+    }
+    let problem = format!("`{name}` has shape {shape:?} where {:?} was expected", &*expected);
+    Err(Error::file(archive.path(), problem, "start the run anew with --force"))
+}
+
+impl Model {
+    /// Its parameters as a file has them, under their names with `prefix`.
+    pub fn tensors(&self, prefix: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+        let tensor = |parameter: &Parameter| (parameter.file_shape().to_vec(), parameter.to_file(parameter.value.values()));
+        self.parameters().iter().map(|(_, parameter)| (format!("{prefix}{}", parameter.name), tensor(parameter))).collect()
+    }
+
+    /// Takes over the values that [`tensors`](Self::tensors) gave.
+    ///
+    /// # Errors
+    /// A tensor that is missing or of another shape.
+    pub fn restore(&mut self, archive: &Archive, prefix: &str) -> Result<()> {
+        self.parameters_mut().change_each(|parameter| {
+            parameter.set_from_file(stored(archive, prefix, parameter)?);
+            Ok(())
+        })
     }
 }
