@@ -147,7 +147,9 @@ impl Op {
             Op::ScaleAddRelu(_) => "Woo et al. 2018, eq. 1; He et al. 2016, eq. 1; Lin et al. 2022, inRAC",
             Op::Linear(_) => "Goodfellow et al. 2016, eq. 6.2; in the attention: Woo et al. 2018, eq. 2",
             Op::CrossEntropy { .. } => "Goodfellow et al. 2016, eq. 6.29 and 6.30",
-            Op::WeightedCrossEntropy { .. } => "Goodfellow et al. 2016, eq. 6.29 and 6.30, weighted as PyTorch's CrossEntropyLoss",
+            Op::WeightedCrossEntropy { .. } => {
+                "Goodfellow et al. 2016, eq. 6.29 and 6.30, weighted as PyTorch's CrossEntropyLoss"
+            }
         }
     }
 
@@ -268,16 +270,8 @@ impl Op {
             Op::WeightedCrossEntropy { batch, classes } => {
                 let (probabilities, shares) = saved.floats.split_at_mut(batch * classes);
                 let [logits, weights] = [inputs[0], inputs[1]];
-                output[0] = softmax::weighted_cross_entropy(
-                    isa,
-                    batch,
-                    classes,
-                    logits,
-                    &saved.indices,
-                    weights,
-                    probabilities,
-                    shares,
-                );
+                output[0] =
+                    softmax::weighted_cross_entropy(isa, batch, classes, logits, &saved.indices, weights, probabilities, shares);
             }
         }
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Args, Serialize, Default)]
 #[command(next_help_heading = "Settings (each also a key of the configuration file, with _ for -)")]
 pub struct SettingFlags {
-    /// Defaults of all settings that are not given: the paper's, or those that trained better on phantoms [default: paper].
+    /// Defaults of all settings that are not given: the paper's, or those that trained better on phantoms [default: osteon].
     #[arg(long, value_name = "paper|osteon", value_parser = ["paper", "osteon"])]
     recipe: Option<String>,
     /// The network [default: inrac].
@@ -22,16 +22,16 @@ pub struct SettingFlags {
     /// Passes over the training studies [default: 300].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Studies a training step [default: 32].
+    /// Studies a training step [default: 16; paper: 32].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Adam's learning rate, before the schedule [default: 0.01].
+    /// Adam's learning rate, before the schedule [default: 0.001; paper: 0.01].
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// How the learning rate goes from step to step [default: constant].
+    /// How the learning rate goes from step to step [default: cosine; paper: constant].
     #[arg(long, value_name = "NAME", value_parser = ["constant", "cosine", "step"])]
     schedule: Option<String>,
-    /// Epochs in which the learning rate climbs from zero [default: 0].
+    /// Epochs in which the learning rate climbs from zero [default: 1; paper: 0].
     #[arg(long, value_name = "N")]
     warm_up_epochs: Option<f64>,
     /// Epochs between the steps of the step schedule [default: 100].
@@ -70,7 +70,7 @@ pub struct SettingFlags {
     /// Share of a new batch in batch normalisation's running statistics [default: 0.1].
     #[arg(long, value_name = "X")]
     norm_momentum: Option<f64>,
-    /// Measure batch normalisation's statistics anew, over all training studies, before each test [default: false].
+    /// Measure batch normalisation's statistics anew, over all training studies, before each test [default: true; paper: false].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     precise_norm: Option<bool>,
     /// Begin with a scale of zero in the last batch normalisation of each residual branch [default: false].
@@ -195,7 +195,9 @@ mod tests {
             let (told, of_other) = told.split_once(&format!("; {other}: ")).map_or((told, None), |(told, of)| (told, Some(of)));
             assert!(is(told, value), "--{key}: the help says `{told}`, the default is {value}");
             match others.get(key).filter(|of| key != "recipe" && *of != value) {
-                Some(of) => assert!(of_other.is_some_and(|told| is(told, of)), "--{key}: {other} has {of}, the help {of_other:?}"),
+                Some(of) => {
+                    assert!(of_other.is_some_and(|told| is(told, of)), "--{key}: {other} has {of}, the help {of_other:?}")
+                }
                 None => assert_eq!(of_other, None, "--{key}"),
             }
             keys += 1;

@@ -16,9 +16,9 @@ use std::path::PathBuf;
 /// --validation-share, that of the epoch which did best on patients taken out of training; test patients never choose. Ctrl-C stops
 /// after the current step and leaves the model whole.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30 \\
-      --recipe osteon\n  osteon train hospital.csv --config full.toml --output runs/full\n  osteon train hospital.csv --recipe paper \
-      --output runs/early --validation-share 0.15 --patience 20")]
+#[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30\n  \
+      osteon train hospital.csv --recipe paper --output runs/paper\n  \
+      osteon train hospital.csv --config full.toml --output runs/full --validation-share 0.15 --patience 20")]
 pub struct Train {
     /// CSV with the columns patient,anterior,posterior,label.
     manifest: PathBuf,

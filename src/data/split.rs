@@ -81,7 +81,10 @@ impl Split {
     /// A share that is not between 0 and 1; training patients that cannot fill both sides.
     pub fn with_validation(self, manifest: &Manifest, share: f64, seed: u64) -> Result<Self> {
         if !(share > 0.0 && share < 1.0) {
-            return Err(Error::setting(format!("the share for validation is {share}"), "choose one between 0 and 1, such as 0.15"));
+            return Err(Error::setting(
+                format!("the share for validation is {share}"),
+                "choose one between 0 and 1, such as 0.15",
+            ));
         }
         let [validation, train] = divide(manifest, &self.train, share, Purpose::Validation, seed)?;
         if train.is_empty() || validation.is_empty() {

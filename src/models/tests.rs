@@ -457,7 +457,8 @@ fn without_its_last_norms_a_network_begins_as_its_shortcuts() {
         assert!(zeros.len() == 12 && zeros.iter().all(|name| last(name)), "{architecture}: {zeros:?}");
         // No branch has a part in the logits.
         let logits = zeroed.logits(&images, 2).unwrap();
-        let branches: Vec<ParameterId> = zeroed.parameters().iter().filter(|(_, p)| p.name.contains(".conv1.")).map(|(id, _)| id).collect();
+        let branches: Vec<ParameterId> =
+            zeroed.parameters().iter().filter(|(_, p)| p.name.contains(".conv1.")).map(|(id, _)| id).collect();
         assert_eq!(branches.len(), 12);
         branches.into_iter().for_each(|id| zeroed.parameters_mut().values_mut(id).iter_mut().for_each(|x| *x *= -3.0));
         assert_eq!(zeroed.logits(&images, 2).unwrap(), logits, "{architecture}");

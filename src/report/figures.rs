@@ -330,16 +330,20 @@ pub fn compared_curves(runs: &[(String, Vec<EpochRow>)], note: &str) -> Figure {
     ];
     for (left, name, range, measure) in panels {
         let axes = Axes { left, top: 40.0, width: 230.0, height: 260.0, x: epochs, y: range };
-        axes.draw(&mut figure, &epoch_ticks, &ticks(range, 6), ["Epoch", name]);
+        let is_cut = rows().filter_map(measure).any(|value| value > range[1]);
+        let name = if is_cut { format!("{name} (more runs along the edge)") } else { name.to_owned() };
+        axes.draw(&mut figure, &epoch_ticks, &ticks(range, 6), ["Epoch", &name]);
         for (run, (_, rows)) in runs.iter().enumerate() {
             line(&mut figure, &axes, rows, measure, Ink::Series(run));
         }
     }
-    let room = 856.0 / runs.len().max(1) as f32;
+    let (most, mut left) = ((856.0 / runs.len().max(1) as f32 - 42.0) / 6.6, 62.0);
     for (run, (name, _)) in runs.iter().enumerate() {
-        let left = 62.0 + room * run as f32;
+        let name = short(name, most as usize);
         figure.polyline(vec![[left, 18.0], [left + 18.0, 18.0]], 3.0, Ink::Series(run));
-        figure.text(left + 25.0, 18.0, short(name, ((room - 40.0) / 6.6) as usize), 12.0, Anchor::Left, Ink::Text);
+        let width = 42.0 + 6.6 * name.chars().count() as f32;
+        figure.text(left + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
+        left += width;
     }
     figure
 }
@@ -448,7 +452,8 @@ mod tests {
         let svg = curves(&history, "").svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         compared_curves(&[], "").png();
-        let runs = [("paper".to_owned(), history), ("a name that is much too long for its place in the key ".repeat(9), vec![one])];
+        let runs =
+            [("paper".to_owned(), history), ("a name that is much too long for its place in the key ".repeat(9), vec![one])];
         let svg = compared_curves(&runs, "").svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(svg.contains(">paper<") && svg.contains("2 runs"), "{svg}");

@@ -11,13 +11,15 @@ use std::str::FromStr;
 pub enum Recipe {
     /// The paper's: Adam at 0.01, the same throughout, batches of 32.
     Paper,
-    /// What trained better on phantoms.
+    /// What trained better on every set of phantoms that was tried: a tenth of the paper's rate, warmed up over an epoch and let down
+    /// along a cosine; batches of 16, as good as 32 and half the memory; and precise batch normalisation, without which running
+    /// statistics lag behind weights that move this fast.
     Osteon,
 }
 
 impl Recipe {
     /// That of `osteon train` where none is given.
-    pub const DEFAULT: Recipe = Recipe::Paper;
+    pub const DEFAULT: Recipe = Recipe::Osteon;
 
     /// All settings, as the recipe has them.
     pub fn settings(self) -> Settings {
@@ -98,7 +100,9 @@ impl FromStr for ClassWeights {
                 let weight = |part: &str| part.trim().parse().ok().filter(|weight: &f32| *weight > 0.0 && weight.is_finite());
                 let weights: Option<Vec<f32>> = text.split(',').map(weight).collect();
                 weights.map(ClassWeights::Given).ok_or_else(|| {
-                    format!("class_weights is `{text}`; write none, balanced, or a number above 0 for each class, such as 1,1.5,2")
+                    format!(
+                        "class_weights is `{text}`; write none, balanced, or a number above 0 for each class, such as 1,1.5,2"
+                    )
                 })
             }
         }

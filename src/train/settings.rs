@@ -351,8 +351,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_gives_the_papers_settings() {
-        let settings = resolve("", "").unwrap();
+    fn an_empty_file_gives_the_default_recipe_and_the_papers_is_a_word_away() {
+        assert_eq!(resolve("", "").unwrap(), Recipe::DEFAULT.settings());
+        let settings = resolve("", "recipe = \"paper\"").unwrap();
         assert_eq!(settings, Settings::default());
         assert_eq!((settings.epochs, settings.batch, settings.learning_rate, settings.train_share), (300, 32, 0.01, 0.7));
         assert_eq!(settings.input_size.to_string(), "1024x256");
@@ -365,6 +366,17 @@ mod tests {
         let settings = resolve(file, "batch = 5\n[augmentation]\nrotation_deg = 0").unwrap();
         assert_eq!((settings.epochs, settings.batch), (3, 5));
         assert_eq!(settings.augmentation, Augmentation { rotation_deg: 0.0, translation_px: 2.0 });
+    }
+
+    #[test]
+    fn a_recipe_gives_way_wherever_it_stands() {
+        let both = "recipe = \"paper\"\nbatch = 4";
+        let paper = Settings { batch: 4, ..Recipe::Paper.settings() };
+        assert_eq!(resolve(both, "").unwrap(), paper);
+        assert_eq!(resolve("batch = 4", "recipe = \"paper\"").unwrap(), paper);
+        assert_eq!(resolve(both, "recipe = \"osteon\"").unwrap(), Settings { batch: 4, ..Recipe::Osteon.settings() });
+        let said = resolve("recipe = \"secret\"", "").unwrap_err().to_string();
+        assert!(said.contains("c.toml") && said.contains("paper") && said.contains("osteon"), "{said}");
     }
 
     #[test]
@@ -385,6 +397,9 @@ mod tests {
             ("input_size = \"16x64\"", "32x32"),
             ("input_size = \"big\"", "rows x columns"),
             ("schedule = \"sudden\"", "sudden"),
+            ("class_weights = \"1,0\"", "number above 0"),
+            ("patience = 3", "validation_share"),
+            ("validation_share = 1.0", "validation_share"),
             ("[preprocessing]\nthreshold = 2.0", "threshold"),
             ("[preprocessing]\ntreshold = 2.0", "treshold"),
         ] {
