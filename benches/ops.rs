@@ -122,7 +122,8 @@ fn ops(criterion: &mut Criterion) {
     let len = 15_100 * 1000;
     let gradient = values(len);
     let [mut parameter, mut first, mut second] = [gradient.clone(), vec![0.0; len], vec![0.0; len]];
-    let adam = AdamStep { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, step: 10 };
+    let adam =
+        AdamStep { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, decoupled: false, step: 10 };
     time(criterion, "adam", 7.0, stage, || adam::step(isa, &adam, &gradient, &mut parameter, &mut first, &mut second));
 }
 

@@ -1,5 +1,6 @@
 //! The program from the outside: commands end to end on tiny phantoms, and what bad input is told.
 
+use osteon::train::Recipe;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -186,7 +187,7 @@ fn train_writes_a_whole_run() {
     );
     let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
     let mut lines = metrics.lines();
-    let header = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,gradient_norm,skipped_steps,train_seconds,seconds";
+    let header = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,validation_loss,validation_accuracy,validation_auc,gradient_norm,skipped_steps,train_seconds,seconds";
     assert_eq!(lines.next(), Some(header));
     let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
     assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), ["1", "2"]);
@@ -207,6 +208,55 @@ fn the_same_configuration_gives_the_same_model() {
     command.args(["--threads", "1", "train"]).arg(SHARED.manifest()).arg("--output").arg(&again);
     succeeds(command.arg("--config").arg(SHARED.run().join("config.toml")).output().unwrap());
     assert!(fs::read(SHARED.model()).unwrap() == fs::read(again.join("model.safetensors")).unwrap(), "the models differ");
+}
+
+/// A recipe is a set of defaults: what is given wins, and the run's configuration holds every value.
+#[test]
+fn a_recipe_gives_way_to_flags_and_is_written_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run");
+    let more = ["--recipe", "osteon", "--learning-rate", "0.002", "--validation-share", "0.3", "--choose-by", "loss"];
+    let said = stderr(&train(&SHARED.manifest(), &output, &more).output().unwrap());
+    assert!(said.contains(" validation studies, ") && said.contains("the model is epoch "), "{said}");
+    let config: toml::Table = fs::read_to_string(output.join("config.toml")).unwrap().parse().unwrap();
+    let recipe = toml::Table::try_from(Recipe::Osteon.settings()).unwrap();
+    assert_eq!(config.keys().collect::<Vec<_>>(), recipe.keys().collect::<Vec<_>>());
+    for (key, value) in [("recipe", "\"osteon\""), ("learning_rate", "0.002"), ("validation_share", "0.3"), ("epochs", "2")] {
+        assert_eq!(config[key].to_string(), value, "{key}");
+    }
+    assert_eq!(config["schedule"], recipe["schedule"]);
+    let scores = succeeds(osteon().arg("evaluate").arg(&output).args(["--split", "validation"]).output().unwrap());
+    assert!(scores.contains("that chose its epoch"), "{scores}");
+
+    for (more, part) in [
+        (["--patience", "3"], "patience needs validation patients"),
+        (["--validation-share", "1"], "validation_share is not"),
+        (["--class-weights", "1,2"], "2 numbers for 3 classes"),
+        (["--class-weights", "heavy"], "none, balanced, or a number above 0"),
+    ] {
+        let other = folder.path().join("other");
+        fails(train(&SHARED.manifest(), &other, &more).arg("--force").output().unwrap(), 2, &[part]);
+    }
+    assert_eq!(run("train m.csv --output x --recipe secret").status.code(), Some(2));
+}
+
+#[test]
+fn curves_of_runs_stand_beside_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let draw = |runs: &[&Path], name: &str| {
+        let output = osteon().arg("curves").args(runs).arg("--output").arg(folder.path().join(name)).output().unwrap();
+        (output, folder.path().join(name))
+    };
+    let run = SHARED.run();
+    let (output, svg) = draw(&[&run, &run], "two.svg");
+    succeeds(output);
+    let text = fs::read_to_string(svg).unwrap();
+    assert!(text.contains("Held-out AUC") && text.contains("phantoms"), "{text}");
+    let (output, png) = draw(&[&run], "one.png");
+    succeeds(output);
+    assert!(fs::read(png).unwrap().starts_with(b"\x89PNG"));
+    fails(draw(&[&run], "one.jpg").0, 2, &["neither PNG nor SVG"]);
+    fails(draw(&[&SHARED.path("phantoms")], "none.png").0, 1, &["phantoms: is not the folder of a run"]);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use osteon::audit;
 use osteon::data::Size;
 use osteon::data::manifest::Manifest;
-use osteon::train::{self, Epoch, Event, OnNan, RunFolder, ScheduleName, Settings};
+use osteon::models::Model;
+use osteon::train::{self, ClassWeights, Epoch, Event, OnNan, RunFolder, RunRecord, ScheduleName, Settings};
 use osteon::{Error, Result, files};
 use osteon_kernels::par::Pool;
 use safetensors::SafeTensors;
@@ -34,7 +35,7 @@ fn settings() -> Settings {
 }
 
 /// The same as flags.
-const FLAGS: &str = "--architecture classifier-18 --input-size 32x32 --batch 5 --epochs 2 --learning-rate 0.001 --schedule cosine \
+const FLAGS: &str = "--recipe paper --architecture classifier-18 --input-size 32x32 --batch 5 --epochs 2 --learning-rate 0.001 --schedule cosine \
                      --precise-norm true";
 
 /// Phantoms, a run without interruption, and one that was interrupted in the second epoch, with two checkpoints. No test changes
@@ -224,6 +225,51 @@ fn checkpoints_in_time_and_unfinished_files_change_nothing() {
     expect_same(&SHARED.path("whole"), &run);
 }
 
+/// Validation patients choose the epoch; a resumed run chooses the same one, and has its weights though they are long gone.
+#[test]
+fn the_best_epoch_survives_an_interruption() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // Steps so large that the last epoch is hardly the best.
+    let settings = Settings {
+        learning_rate: 0.05,
+        schedule: ScheduleName::Constant,
+        epochs: 6,
+        validation_share: 0.3,
+        patience: 2,
+        weight_decay: 0.1,
+        decoupled_decay: true,
+        class_weights: ClassWeights::Balanced,
+        zero_init_last_norm: true,
+        ..settings()
+    };
+    let go_on = |name: &str, resume, stop: &(dyn Fn(&Event) -> bool + Sync)| {
+        run(&SHARED.manifest(), &settings, 2, &at(name), resume, |event| stop(event))
+    };
+    go_on("whole", false, &|_| false).unwrap();
+    interrupted(go_on("other", false, &|event| matches!(event, Event::Epoch(epoch) if epoch.epoch == 1)));
+    // Within the second epoch, after its validation, and after it.
+    interrupted(go_on("other", true, &|event| step(event) == Some(3)));
+    interrupted(go_on("other", true, &|event| matches!(event, Event::Test { done: 5.., .. })));
+    interrupted(go_on("other", true, &|event| matches!(event, Event::Epoch(_))));
+    go_on("other", true, &|_| false).unwrap();
+    expect_same(&at("whole"), &at("other"));
+
+    let epochs = Epoch::read_all(&at("whole").join("metrics.csv")).unwrap();
+    let losses: Vec<f64> = epochs.iter().map(|epoch| epoch.validation_loss.unwrap()).collect();
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let chosen = Epoch::chosen(&epochs, settings.choose_by);
+    assert_eq!(losses[chosen - 1], least, "{losses:?}");
+    assert!(epochs.len() == 6 || epochs.len() == chosen + 2, "{losses:?} end after {} epochs", epochs.len());
+    let record = RunRecord::read(&at("other")).unwrap();
+    assert_eq!(record.chosen_epoch, chosen);
+    let model = Model::load(at("other").join("model.safetensors")).unwrap();
+    assert_eq!(model.weights_hash(), record.weights[chosen - 1]);
+    assert_eq!(model.metadata().provenance.as_ref().unwrap().epochs, chosen);
+    let split = fs::read_to_string(at("other").join("split.csv")).unwrap();
+    assert_eq!(split.matches(",validation\n").count(), 4, "{split}");
+}
+
 // ---- damaged checkpoints -----------------------------------------------------------------------------------------------
 
 #[test]
@@ -299,6 +345,7 @@ fn other_settings_or_data_are_refused_with_the_difference() {
     for (more, difference) in [
         ("--learning-rate 0.01", "learning_rate is 0.01 here and 0.001 there"),
         ("--seed 2", "seed is 2 here and 1 there"),
+        ("--recipe osteon", "recipe is osteon here and paper there"),
         ("--rotation-deg 4 --epochs 3", "augmentation.rotation_deg is 4.0 here and 5.0 there; epochs is 3 here and 2 there"),
     ] {
         fails(resume(&SHARED.manifest(), more), 1, &["checkpoint: was made with other settings", difference]);

@@ -84,3 +84,50 @@ pub fn cross_entropy_backward(
         }
     }
 }
+
+/// [`cross_entropy`] as a weighted mean, PyTorch's `CrossEntropyLoss(weight=weights)`: row n counts with the share
+/// `weights[label[n]] / sum over the rows of weights[label]`, and `shares` keeps these.
+pub fn weighted_cross_entropy(
+    isa: Isa,
+    batch: usize,
+    classes: usize,
+    logits: &[f32],            // (batch, classes)
+    labels: &[u32],            // (batch)
+    weights: &[f32],           // (classes), those of the labels with a sum above 0
+    probabilities: &mut [f32], // (batch, classes)
+    shares: &mut [f32],        // (batch)
+) -> f32 {
+    assert!(batch > 0 && classes > 0, "no rows or no classes");
+    assert!(logits.len() == batch * classes && probabilities.len() == logits.len(), "not {batch} rows of {classes}");
+    assert!(labels.len() == batch && labels.iter().all(|&label| (label as usize) < classes), "labels outside the classes");
+    assert!(weights.len() == classes && shares.len() == batch, "not {classes} weights, or not {batch} shares");
+    let weight = |label: u32| f64::from(weights[label as usize]);
+    let total: f64 = labels.iter().map(|&label| weight(label)).sum();
+    let rows = logits.chunks_exact(classes).zip(probabilities.chunks_exact_mut(classes));
+    let mut loss = 0.0;
+    for (((logits, probabilities), &label), share) in rows.zip(labels).zip(shares) {
+        loss += weight(label) * (isa.run(SoftmaxRow { logits, probabilities }) - f64::from(logits[label as usize]));
+        *share = (weight(label) / total) as f32;
+    }
+    (loss / total) as f32
+}
+
+/// `grad_logits = grad_loss * share * (probabilities - 1 at the label)`, row by row.
+pub fn weighted_cross_entropy_backward(
+    batch: usize,
+    classes: usize,
+    probabilities: &[f32], // (batch, classes)
+    labels: &[u32],        // (batch)
+    shares: &[f32],        // (batch)
+    grad_loss: f32,
+    grad_logits: &mut [f32], // (batch, classes)
+) {
+    assert!(probabilities.len() == batch * classes && grad_logits.len() == probabilities.len(), "not {batch} rows of {classes}");
+    assert!(labels.len() == batch && shares.len() == batch, "not {batch} labels and shares");
+    let rows = grad_logits.chunks_exact_mut(classes).zip(probabilities.chunks_exact(classes));
+    for (((grad, probabilities), &label), share) in rows.zip(labels).zip(shares) {
+        for (c, (grad, &p)) in grad.iter_mut().zip(probabilities).enumerate() {
+            *grad = grad_loss * share * if c == label as usize { p - 1.0 } else { p };
+        }
+    }
+}

@@ -682,6 +682,70 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn weighted_cross_entropy_is_as_the_reference(
+        batch in 1usize..6, classes in 1usize..20, scale in 0.1f32..60.0, seed in 0u64..1000,
+    ) {
+        let logits: Vec<f32> = values(batch * classes, seed).iter().map(|x| x * scale).collect();
+        let labels: Vec<u32> = (0..batch).map(|n| ((n as u64 * 3 + seed) % classes as u64) as u32).collect();
+        let weights: Vec<f32> = values(classes, seed + 1).iter().map(|x| x.abs() + 0.05).collect();
+        let loss = reference::softmax::weighted_cross_entropy(classes, &wide(&logits), &labels, &wide(&weights));
+        let expected = reference::softmax::softmax(classes, &wide(&logits));
+        let grad =
+            reference::softmax::weighted_cross_entropy_backward(classes, &expected, &labels, &wide(&weights), 0.7);
+        for isa in Isa::all() {
+            let (mut probabilities, mut shares) = (dirty(logits.len()), dirty(batch));
+            let actual = softmax::weighted_cross_entropy(
+                isa, batch, classes, &logits, &labels, &weights, &mut probabilities, &mut shares,
+            );
+            prop_assert_eq!(&probabilities, &filled(logits.len(), |p| softmax::softmax(isa, batch, classes, &logits, p)));
+            prop_assert!((f64::from(actual) - loss).abs() < MAX_SUM_ERROR * loss.max(1.0), "{:?}: {} {}", isa, actual, loss);
+            let actual = filled(logits.len(), |g| {
+                softmax::weighted_cross_entropy_backward(batch, classes, &probabilities, &labels, &shares, 0.7, g);
+            });
+            let worst = actual.iter().zip(&grad).map(|(&a, e)| (f64::from(a) - e).abs()).fold(0.0, f64::max);
+            prop_assert!(worst < MAX_ROUNDING_ERROR, "{:?}: {:e}", isa, worst);
+        }
+    }
+}
+
+/// `torch.nn.CrossEntropyLoss(weight=[0.5, 1, 3], reduction='mean')` in float64 (PyTorch 2.15) on the logits below, and its gradient.
+#[test]
+fn weighted_cross_entropy_is_pytorchs() {
+    let logits = [1.5, -0.25, 0.75, -2.0, 0.5, 3.0, 0.25, 0.125, -1.0, 2.0, 2.0, 2.0];
+    let (labels, weights) = ([2, 0, 1, 2], [0.5, 1.0, 3.0]);
+    let loss = 1.3977270491700946;
+    #[rustfmt::skip]
+    let grad = [
+        0.242992624825, 0.0422257866452, -0.28521841147, -0.0662541143151, 0.00502591653087, 0.0612281977843,
+        0.061472212478, -0.0790842962265, 0.0176120837485, 0.133333333333, 0.133333333333, -0.266666666667,
+    ];
+    for isa in Isa::all() {
+        let (mut probabilities, mut shares, mut actual) = (dirty(12), dirty(4), dirty(12));
+        let value = softmax::weighted_cross_entropy(isa, 4, 3, &logits, &labels, &weights, &mut probabilities, &mut shares);
+        assert!((f64::from(value) - loss).abs() < 4e-7, "{isa:?}: {value}");
+        softmax::weighted_cross_entropy_backward(4, 3, &probabilities, &labels, &shares, 1.0, &mut actual);
+        assert_close(&actual, &grad, MAX_ROUNDING_ERROR, "gradient", isa);
+    }
+}
+
+/// Equal weights are none, whatever they are.
+#[test]
+fn equal_weights_change_nothing() {
+    let (logits, labels) = (values(15, 3), [0, 1, 2, 1, 0]);
+    for isa in Isa::all() {
+        let (mut plain, mut weighted, mut shares) = (dirty(15), dirty(15), dirty(5));
+        let a = softmax::cross_entropy(isa, 5, 3, &logits, &labels, &mut plain);
+        let b = softmax::weighted_cross_entropy(isa, 5, 3, &logits, &labels, &[0.25; 3], &mut weighted, &mut shares);
+        assert_eq!((a, &plain), (b, &weighted), "{isa:?}");
+        let [mut a, mut b] = [dirty(15), dirty(15)];
+        softmax::cross_entropy_backward(5, 3, &plain, &labels, 0.5, &mut a);
+        softmax::weighted_cross_entropy_backward(5, 3, &plain, &labels, &shares, 0.5, &mut b);
+        assert_close(&b, &wide(&a), MAX_ROUNDING_ERROR, "gradient", isa);
+    }
+}
+
 #[test]
 fn the_loss_of_a_hopeless_label_is_finite() {
     for isa in Isa::all() {
@@ -697,16 +761,16 @@ fn gradients(len: usize, seed: u64) -> Vec<f32> {
     values(len, seed).into_iter().map(|x| x + 0.2_f32.copysign(x)).collect()
 }
 
-fn adam_steps(isa: Isa, len: usize, weight_decay: f32, seed: u64) -> [Vec<f32>; 3] {
+fn adam_steps(isa: Isa, len: usize, weight_decay: f32, decoupled: bool, seed: u64) -> [Vec<f32>; 3] {
     let (mut parameter, mut first, mut second) = (values(len, seed), vec![0.0; len], vec![0.0; len]);
     for step in 1..=3 {
-        let adam = AdamStep { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, step };
+        let adam = AdamStep { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, decoupled, step };
         adam::step(isa, &adam, &gradients(len, seed + step), &mut parameter, &mut first, &mut second);
     }
     [parameter, first, second]
 }
 
-fn check_adam(len: usize, weight_decay: f32, seed: u64) {
+fn check_adam(len: usize, weight_decay: f32, decoupled: bool, seed: u64) {
     let mut expected = [wide(&values(len, seed)), vec![0.0; len], vec![0.0; len]];
     for step in 1..=3 {
         let adam = reference::adam::AdamStep {
@@ -715,13 +779,14 @@ fn check_adam(len: usize, weight_decay: f32, seed: u64) {
             beta2: f64::from(0.999_f32),
             epsilon: 1e-8,
             weight_decay: f64::from(weight_decay),
+            decoupled,
             step,
         };
         let gradient = wide(&gradients(len, seed + step));
         expected = reference::adam::step(&adam, &gradient, &expected[0], &expected[1], &expected[2]);
     }
     for isa in Isa::all() {
-        let [parameter, first, second] = adam_steps(isa, len, weight_decay, seed);
+        let [parameter, first, second] = adam_steps(isa, len, weight_decay, decoupled, seed);
         // Gradients of about 1 and of either sign may cancel in these two, of which a single one may be all there is.
         assert_near(&parameter, &expected[0], 1.0, MAX_SUM_ERROR, "adam, parameter", isa);
         assert_near(&first, &expected[1], 0.1, MAX_SUM_ERROR, "adam, first moment", isa);
@@ -731,14 +796,37 @@ fn check_adam(len: usize, weight_decay: f32, seed: u64) {
 
 proptest! {
     #[test]
-    fn adam_is_as_the_reference(len in 1usize..60, weight_decay in 0f32..0.1, seed in 0u64..1000) {
-        check_adam(len, weight_decay, seed);
+    fn adam_is_as_the_reference(len in 1usize..60, weight_decay in 0f32..0.1, decoupled: bool, seed in 0u64..1000) {
+        check_adam(len, weight_decay, decoupled, seed);
     }
 }
 
 #[test]
 fn adam_of_many_chunks() {
-    check_adam(100_003, 0.0, 1);
+    check_adam(100_003, 0.0, false, 1);
+}
+
+/// Three steps of `torch.optim.AdamW(lr=0.01, weight_decay=0.1)` in float64 (PyTorch 2.15) from and with the values below.
+#[test]
+fn decoupled_decay_is_pytorchs() {
+    let gradients = [[0.5, -0.25, 2.0], [-0.125, 0.75, 1.0], [1.5, -1.0, 0.25]];
+    let expected = [0.975112708776, -1.98631894256, 0.471337512985];
+    for isa in Isa::all() {
+        let (mut parameter, mut first, mut second) = (vec![1.0, -2.0, 0.5], vec![0.0; 3], vec![0.0; 3]);
+        for (step, gradient) in (1..).zip(&gradients) {
+            let adam = AdamStep {
+                learning_rate: 0.01,
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                weight_decay: 0.1,
+                decoupled: true,
+                step,
+            };
+            adam::step(isa, &adam, gradient, &mut parameter, &mut first, &mut second);
+        }
+        assert_close(&parameter, &expected, MAX_ROUNDING_ERROR, "parameter", isa);
+    }
 }
 
 // ---- threads ----
@@ -800,7 +888,8 @@ fn everything(isa: Isa) -> Vec<Vec<f32>> {
     let (linear, _) = Linear::run(isa, LinearShape { batch: 9, in_features: 300, out_features: 70 }, 1);
     all.push(linear.output);
     all.extend(linear.grads);
-    all.extend(adam_steps(isa, 50_000, 0.01, 1));
+    all.extend(adam_steps(isa, 50_000, 0.01, false, 1));
+    all.extend(adam_steps(isa, 50_000, 0.01, true, 1));
     all
 }
 

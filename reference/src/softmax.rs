@@ -30,3 +30,31 @@ pub fn cross_entropy_backward(classes: usize, probabilities: &[f64], labels: &[u
     }
     grad.iter().map(|g| g * grad_loss / labels.len() as f64).collect()
 }
+
+/// `sum over n of w[label[n]] (ln sum over j of e^x[n, j] - x[n, label[n]]) / sum over n of w[label[n]]`
+pub fn weighted_cross_entropy(classes: usize, logits: &[f64], labels: &[u32], weights: &[f64]) -> f64 {
+    let (mut loss, mut total) = (0.0, 0.0);
+    for (row, &label) in logits.chunks_exact(classes).zip(labels) {
+        let weight = weights[label as usize];
+        loss += weight * cross_entropy(classes, row, &[label]);
+        total += weight;
+    }
+    loss / total
+}
+
+/// `grad_x[n, k] = grad_loss * w[label[n]] / sum over m of w[label[m]] * (p[n, k] - [k = label[n]])`
+pub fn weighted_cross_entropy_backward(
+    classes: usize,
+    probabilities: &[f64],
+    labels: &[u32],
+    weights: &[f64],
+    grad_loss: f64,
+) -> Vec<f64> {
+    let total: f64 = labels.iter().map(|&label| weights[label as usize]).sum();
+    let mut grad = probabilities.to_vec();
+    for (row, &label) in grad.chunks_exact_mut(classes).zip(labels) {
+        row[label as usize] -= 1.0;
+        row.iter_mut().for_each(|g| *g *= grad_loss * weights[label as usize] / total);
+    }
+    grad
+}

@@ -215,7 +215,10 @@ impl Recorder for Handle {
         let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Forward { op, layer, inputs, output, value, saved, .. } => {
-                let labels = if let Op::CrossEntropy { .. } = op { saved.indices.clone() } else { Vec::new() };
+                let labels = match op {
+                    Op::CrossEntropy { .. } | Op::WeightedCrossEntropy { .. } => saved.indices.clone(),
+                    _ => Vec::new(),
+                };
                 let value = Value { op: *op, layer: layer.to_owned(), inputs: inputs.to_vec(), values: wide(value), labels };
                 run.values.insert(output, value);
             }
@@ -396,7 +399,7 @@ fn claim(op: &Op) -> f64 {
         // A mean and a slope are taken off the gradient, which may leave little of it.
         Op::BatchNorm(..) => 2e-6,
         // Its exponential, and as many roundings as it takes to sum the classes.
-        Op::CrossEntropy { .. } | Op::Sigmoid => simd::MAX_EXP_ERROR + 8.0 * U,
+        Op::CrossEntropy { .. } | Op::WeightedCrossEntropy { .. } | Op::Sigmoid => simd::MAX_EXP_ERROR + 8.0 * U,
         // Sums in groups, of terms with signs: their roundings add up as the root of their number.
         _ => 16.0 * U,
     }
@@ -444,6 +447,9 @@ fn forward(op: &Op, inputs: &[&[f64]], labels: &[u32]) -> Vec<f64> {
         Op::ScalePixels(shape) => reference::attention::scale_pixels(pixels(shape), inputs[0], inputs[1]),
         Op::Linear(shape) => reference::linear::forward(shape.in_features, inputs[0], inputs[1], inputs[2]),
         Op::CrossEntropy { classes, .. } => vec![reference::softmax::cross_entropy(classes, inputs[0], labels)],
+        Op::WeightedCrossEntropy { classes, .. } => {
+            vec![reference::softmax::weighted_cross_entropy(classes, inputs[0], labels, inputs[1])]
+        }
         Op::Input | Op::Parameter(_) => unreachable!("leaves have no equation"),
         Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
             unreachable!("in inference only, which has no gradient")

@@ -127,6 +127,8 @@ pub enum Equation {
     Softmax,
     /// logits, labels
     CrossEntropy,
+    /// logits, weight of each class, labels
+    WeightedCrossEntropy,
     /// gradient, parameter; the first step, so that the moments before it are 0.
     Adam { learning_rate: f32, beta1: f32, beta2: f32, epsilon: f32, weight_decay: f32 },
 }

@@ -416,7 +416,7 @@ impl Log {
                 self.saved.insert(output, number);
                 inputs.push(number);
             }
-            Op::CrossEntropy { batch, classes } => {
+            Op::CrossEntropy { batch, classes } | Op::WeightedCrossEntropy { batch, classes } => {
                 let probabilities = [batch, classes];
                 let labels = self.add_indices(Made::given("labels", layer, "from outside", &[batch]), &saved.indices);
                 let made = Made {
@@ -424,9 +424,9 @@ impl Log {
                     computed_with: Some(self.records.len() + 1),
                     flops: 4 * (batch * classes) as u64,
                     equation: Equation::Softmax,
-                    ..Made::by(op, layer, Part::Output, &inputs, &probabilities)
+                    ..Made::by(op, layer, Part::Output, &inputs[..1], &probabilities)
                 };
-                let number = self.add(made, &saved.floats);
+                let number = self.add(made, &saved.floats[..batch * classes]);
                 self.saved.insert(output, number);
                 inputs.push(labels);
             }
@@ -455,6 +455,7 @@ impl Log {
                 (Op::BatchNorm(..), _) => inputs.extend([x[0], x[1], x[3]]),
                 (Op::FrozenNorm(..), _) => inputs.extend([x[1], x[4]]),
                 (Op::CrossEntropy { .. }, _) => inputs.extend(saved.into_iter().chain([x[1]])),
+                (Op::WeightedCrossEntropy { .. }, _) => inputs.extend(saved.into_iter().chain([x[2], x[1]])),
                 _ => inputs.extend(saved),
             }
             let relu = match op {
@@ -470,7 +471,7 @@ impl Log {
                 (Op::Conv(_) | Op::ConvBias { .. } | Op::Linear(_), 0 | 1) => op.flops(),
                 (Op::BatchNorm(..), 0) => 6 * len,
                 (Op::BatchNorm(..), 1) => 3 * from,
-                (Op::Sigmoid | Op::CrossEntropy { .. }, _) => 3 * len,
+                (Op::Sigmoid | Op::CrossEntropy { .. } | Op::WeightedCrossEntropy { .. }, _) => 3 * len,
                 (Op::ScaleChannels(_) | Op::ScalePixels(_), 1) => 2 * from,
                 (Op::FrozenNorm(..) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::GlobalAverage(_), _) => len,
                 (Op::AddScaled(_), 1) | (Op::Dropout(_), _) => len,
@@ -520,7 +521,7 @@ impl Log {
 
     /// Every parameter after Adam's first step, which was one step of all of them.
     fn adam(&mut self, model: &Model, adam: &Adam, learning_rate: f32, time: Duration) {
-        let Adam { beta1, beta2, epsilon, weight_decay } = *adam;
+        let Adam { beta1, beta2, epsilon, weight_decay, decoupled: _ } = *adam; // the default: none of either kind
         let equation = Equation::Adam { learning_rate, beta1, beta2, epsilon, weight_decay };
         let first = self.records.len();
         for id in model.parameters().trained() {
@@ -582,13 +583,14 @@ fn equation(op: &Op) -> Equation {
         Op::ScaleAddRelu(_) => Equation::ScaleAddRelu,
         Op::Linear(_) => Equation::Linear,
         Op::CrossEntropy { .. } => Equation::CrossEntropy,
+        Op::WeightedCrossEntropy { .. } => Equation::WeightedCrossEntropy,
     }
 }
 
 /// What an operation calls its input `k`.
 pub(super) fn input_name(op: &Op, k: usize) -> &'static str {
     match (op, k) {
-        (Op::CrossEntropy { .. }, _) => "logits",
+        (Op::CrossEntropy { .. } | Op::WeightedCrossEntropy { .. }, _) => "logits",
         (Op::Conv(_) | Op::ConvBias { .. } | Op::Linear(_), 1) => "weight",
         (Op::ConvBias { .. } | Op::Linear(_), 2) => "bias",
         (Op::BatchNorm(..), 1) => "gamma",
@@ -737,6 +739,46 @@ pub(super) mod tests {
         assert!(page.contains(DISCLAIMER) && page.contains("layer4.1.conv2") && page.contains("data:image/png;base64"));
     }
 
+    /// A loss with weights of classes, of three images: of one alone they would cancel.
+    #[test]
+    fn a_weighted_loss_is_recorded_and_verifies() {
+        let folder = Folder(tempfile::tempdir().unwrap().keep());
+        let parameters = Parameters::new();
+        let verdicts = verify_tape(&folder, |context| {
+            let mut tape = Tape::new(Mode::Training, &parameters, context);
+            let logits = tape.input([3, 4], &[0.5, -1.0, 2.0, 0.25, 1.5, 1.5, -0.5, 0.0, -2.0, 0.75, 3.0, 1.0], true).unwrap();
+            let weights = tape.input([4], &[0.3, 1.7, 2.5, 0.9], false).unwrap();
+            let loss = tape.weighted_cross_entropy(logits, weights, &[2, 0, 3]).unwrap();
+            tape.backward(loss, &[1.0]).unwrap();
+        });
+        let names: Vec<&str> = verdicts.iter().map(|verdict| &*verdict.name).collect();
+        for name in ["softmax", "weighted cross-entropy", "weighted cross-entropy backward: gradient of logits"] {
+            assert!(names.contains(&name), "{name} in {names:?}");
+        }
+        for verdict in &verdicts {
+            assert!(verdict.holds(), "{verdict:?}");
+        }
+        fs::remove_dir_all(&folder.0).unwrap();
+    }
+
+    /// What `verify` says of the operations of a tape that `work` makes.
+    fn verify_tape(folder: &Folder, work: impl FnOnce(&mut Context)) -> Vec<super::super::Verdict> {
+        let mut context = Context::default();
+        let log = Arc::new(Mutex::new(Log::create(folder, context.isa, true).unwrap()));
+        context.recorder = Some(Box::new(Handle(log.clone())));
+        work(&mut context);
+        context.recorder = None;
+        let log = Arc::into_inner(log).unwrap().into_inner().unwrap().finish().unwrap();
+        let mut header: Header = serde_json::from_value(serde_json::json!({
+            "format": FORMAT, "version": "", "caveat": "", "run": "", "model": "", "model_sha256": "", "architecture": "",
+            "trained_on": "", "scan": {}, "input_size": [9, 7], "isa": "", "threads": 1, "probabilities": {}, "label": null,
+            "loss": null, "milliseconds": 0.0, "recorded_milliseconds": 0.0, "operations": 0, "operations_sha256": ""
+        }))
+        .unwrap();
+        folder.write(&mut header, &log.records).unwrap();
+        super::super::verify(&folder.0, None, &|_, _| ()).unwrap().1
+    }
+
     /// Operations that no network traces: recorded from a tape, and their numbers are right.
     #[test]
     fn a_frozen_tape_is_recorded_and_verifies() {
@@ -748,30 +790,18 @@ pub(super) mod tests {
         };
         let ids = ["gamma", "beta", "mean", "variance"]
             .map(|name| vector(&mut parameters, name, if name == "beta" { -0.7 } else { 0.2 }));
-        let mut context = Context::default();
-        let log = Arc::new(Mutex::new(Log::create(&folder, context.isa, true).unwrap()));
-        context.recorder = Some(Box::new(Handle(log.clone())));
-        let mut tape = Tape::new(Mode::Frozen, &parameters, &mut context);
-        let values: Vec<f32> = (0..2 * 9 * 7 * 6).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
-        let x = tape.input([2, 9, 7, 6], &values, true).unwrap();
-        let twice = tape.share(&x);
-        let sum = tape.add(x, twice).unwrap();
-        let normal = tape.batch_norm(sum, [ids[0], ids[1]], [ids[2], ids[3]], 1e-5, 0.1, true).unwrap();
-        let pooled = tape.average_pool(normal, [3, 3], [2, 2], [1, 1]).unwrap();
-        let len = tape.shape(&pooled).len();
-        let seed: Vec<f32> = (0..len).map(|i| (i * 13 % 17) as f32 / 8.0 - 1.0).collect();
-        tape.backward(pooled, &seed).unwrap();
-        drop(tape);
-        context.recorder = None;
-        let log = Arc::into_inner(log).unwrap().into_inner().unwrap().finish().unwrap();
-        let mut header: Header = serde_json::from_value(serde_json::json!({
-            "format": FORMAT, "version": "", "caveat": "", "run": "", "model": "", "model_sha256": "", "architecture": "",
-            "trained_on": "", "scan": {}, "input_size": [9, 7], "isa": "", "threads": 1, "probabilities": {}, "label": null,
-            "loss": null, "milliseconds": 0.0, "recorded_milliseconds": 0.0, "operations": 0, "operations_sha256": ""
-        }))
-        .unwrap();
-        folder.write(&mut header, &log.records).unwrap();
-        let (_, verdicts) = super::super::verify(&folder.0, None, &|_, _| ()).unwrap();
+        let verdicts = verify_tape(&folder, |context| {
+            let mut tape = Tape::new(Mode::Frozen, &parameters, context);
+            let values: Vec<f32> = (0..2 * 9 * 7 * 6).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+            let x = tape.input([2, 9, 7, 6], &values, true).unwrap();
+            let twice = tape.share(&x);
+            let sum = tape.add(x, twice).unwrap();
+            let normal = tape.batch_norm(sum, [ids[0], ids[1]], [ids[2], ids[3]], 1e-5, 0.1, true).unwrap();
+            let pooled = tape.average_pool(normal, [3, 3], [2, 2], [1, 1]).unwrap();
+            let len = tape.shape(&pooled).len();
+            let seed: Vec<f32> = (0..len).map(|i| (i * 13 % 17) as f32 / 8.0 - 1.0).collect();
+            tape.backward(pooled, &seed).unwrap();
+        });
         let names: Vec<&str> = verdicts.iter().map(|verdict| &*verdict.name).collect();
         for name in [
             "average pool backward: gradient of x",

@@ -692,11 +692,29 @@ impl Operation<'_> {
                 let labels = self.labels(2, batch, classes)?;
                 Ok(Expected::rounded(3.0, reference::softmax::cross_entropy_backward(classes, &probabilities, &labels, g[0])))
             }
+            (Equation::WeightedCrossEntropy, Part::Output) => {
+                let [batch, classes] = self.sizes(0)?;
+                let (logits, weights) = (self.floats(0)?, self.weights(1, classes)?);
+                let labels = self.labels(2, batch, classes)?;
+                let loss = reference::softmax::weighted_cross_entropy(classes, &logits, &labels, &weights);
+                // As of the plain mean: each term counts by its share.
+                let size = simd::MAX_EXP_ERROR / U + spread(classes, &logits) + classes as f64 + loss.abs();
+                Ok(Expected::within(Bound::Exponential, 1.0, vec![loss], &[size]))
+            }
+            (Equation::WeightedCrossEntropy, Part::Gradient(0)) => {
+                let [batch, classes] = self.result()?;
+                let (g, probabilities) = (self.exactly(0, 1)?, self.exactly(1, batch * classes)?);
+                let (labels, weights) = (self.labels(2, batch, classes)?, self.weights(3, classes)?);
+                let values =
+                    reference::softmax::weighted_cross_entropy_backward(classes, &probabilities, &labels, &weights, g[0]);
+                Ok(Expected::rounded(4.0, values))
+            }
             (Equation::Adam { learning_rate, beta1, beta2, epsilon, weight_decay }, Part::Output) => {
                 let (g, p) = (self.exactly(0, len)?, self.exactly(1, len)?);
                 let [learning_rate, beta1, beta2, epsilon, weight_decay] =
                     [learning_rate, beta1, beta2, epsilon, weight_decay].map(f64::from);
-                let adam = reference::adam::AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, step: 1 };
+                let adam =
+                    reference::adam::AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, decoupled: false, step: 1 };
                 let zeros = vec![0.0; len];
                 let [values, first, second] = reference::adam::step(&adam, &g, &p, &zeros, &zeros);
                 let size = |i: usize| {
@@ -724,6 +742,13 @@ impl Operation<'_> {
         let labels = self.indices(k, batch)?;
         self.ensure(labels.iter().all(|&label| (label as usize) < classes))?;
         Ok(labels)
+    }
+
+    /// Weights of classes, all of which are above 0.
+    fn weights(&self, k: usize, classes: usize) -> Result<Vec<f64>> {
+        let weights = self.exactly(k, classes)?;
+        self.ensure(weights.iter().all(|&weight| weight > 0.0))?;
+        Ok(weights)
     }
 
     /// Mean, 1/std and variance of a batch.

@@ -924,13 +924,27 @@ impl Tape<'_> {
 
     /// Mean over the batch of `-log softmax(logits)[label]`: logits (batch, classes), a scalar.
     pub fn cross_entropy(&mut self, logits: Var, labels: &[u32]) -> Result<Var> {
-        let [batch, classes] = self.sizes("an input", &logits)?;
+        let [batch, classes] = self.labelled(&logits, labels)?;
+        Ok(self.apply(Op::CrossEntropy { batch, classes }, [logits], [], labels))
+    }
+
+    /// [`cross_entropy`](Self::cross_entropy) as a weighted mean, in which each image counts by its class's weight: `weights`
+    /// (classes), all above 0. PyTorch's `CrossEntropyLoss(weight=weights)`.
+    pub fn weighted_cross_entropy(&mut self, logits: Var, weights: Var, labels: &[u32]) -> Result<Var> {
+        let [batch, classes] = self.labelled(&logits, labels)?;
+        self.expect("a list of weights", &weights, [classes])?;
+        Ok(self.apply(Op::WeightedCrossEntropy { batch, classes }, [logits, weights], [], labels))
+    }
+
+    /// The sizes of logits (batch, classes) that have a label each.
+    fn labelled(&self, logits: &Var, labels: &[u32]) -> Result<[usize; 2]> {
+        let [batch, classes] = self.sizes("an input", logits)?;
         if labels.len() != batch {
             return Err(self.misfit(format!("{} labels for {batch} images", labels.len())));
         }
         if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
             return Err(self.misfit(format!("the label {label} where there are {classes} classes")));
         }
-        Ok(self.apply(Op::CrossEntropy { batch, classes }, [logits], [], labels))
+        Ok([batch, classes])
     }
 }

@@ -94,13 +94,20 @@ pub enum Op {
         /// Logits an image.
         classes: usize,
     },
+    /// logits (batch, classes), a weight for each class; the labels are in [`Saved::indices`]. The weighted mean over the batch.
+    WeightedCrossEntropy {
+        /// Images.
+        batch: usize,
+        /// Logits an image.
+        classes: usize,
+    },
 }
 
 /// What a forward pass remembers for its backward pass beside inputs and output.
 #[derive(Debug, Default)]
 pub struct Saved {
     /// Batch norm: mean, 1/std and variance of each channel. Frozen norm: the factor of each channel. Cross-entropy:
-    /// probabilities. Dropout: what each value is multiplied by.
+    /// probabilities, and where it is weighted each image's share. Dropout: what each value is multiplied by.
     pub floats: Buffer,
     /// Maxima: where they were. Cross-entropy: labels.
     pub indices: Vec<u32>,
@@ -141,6 +148,7 @@ impl Op {
             Op::ScaleAddRelu(_) => "scale channels and pixels, add, relu",
             Op::Linear(_) => "linear",
             Op::CrossEntropy { .. } => "cross-entropy",
+            Op::WeightedCrossEntropy { .. } => "weighted cross-entropy",
         }
     }
 
@@ -173,6 +181,9 @@ impl Op {
             Op::ScaleAddRelu(_) => "Woo et al. 2018, eq. 1; He et al. 2016, eq. 1; Lin et al. 2022, inRAC",
             Op::Linear(_) => "Goodfellow et al. 2016, eq. 6.2; in the attention: Woo et al. 2018, eq. 2",
             Op::CrossEntropy { .. } => "Goodfellow et al. 2016, eq. 6.29 and 6.30",
+            Op::WeightedCrossEntropy { .. } => {
+                "Goodfellow et al. 2016, eq. 6.29 and 6.30, weighted as PyTorch's CrossEntropyLoss"
+            }
         }
     }
 
@@ -225,6 +236,7 @@ impl Op {
             Op::ChannelStats(s) => (0, s.batch * s.pixels),
             Op::CrossEntropy { batch, classes } => (batch * classes, batch),
             Op::Dropout(_) => (output, 0),
+            Op::WeightedCrossEntropy { batch, classes } => (batch * classes + batch, batch),
             _ => (0, 0),
         }
     }
@@ -302,6 +314,12 @@ impl Op {
             Op::CrossEntropy { batch, classes } => {
                 let Saved { floats: probabilities, indices: labels } = saved;
                 output[0] = softmax::cross_entropy(isa, batch, classes, inputs[0], labels, probabilities);
+            }
+            Op::WeightedCrossEntropy { batch, classes } => {
+                let (probabilities, shares) = saved.floats.split_at_mut(batch * classes);
+                let [logits, weights] = [inputs[0], inputs[1]];
+                output[0] =
+                    softmax::weighted_cross_entropy(isa, batch, classes, logits, &saved.indices, weights, probabilities, shares);
             }
         }
     }
@@ -403,6 +421,11 @@ impl Op {
             (Op::Linear(s), [x, weight, bias]) => linear::backward(isa, s, inputs[0], inputs[1], grad, x, weight, bias),
             (Op::CrossEntropy { batch, classes }, [logits]) => {
                 softmax::cross_entropy_backward(batch, classes, &saved.floats, &saved.indices, grad[0], logits);
+            }
+            (Op::WeightedCrossEntropy { batch, classes }, [logits]) => {
+                let (probabilities, shares) = saved.floats.split_at(batch * classes);
+                let labels = &saved.indices;
+                softmax::weighted_cross_entropy_backward(batch, classes, probabilities, labels, shares, grad[0], logits);
             }
             (op, grads) => unreachable!("{} with {} gradients", op.name(), grads.len()),
         }

@@ -44,6 +44,8 @@ enum Side {
     Test,
     /// Patients that it was trained with.
     Train,
+    /// Training patients that only chose the epoch.
+    Validation,
     /// Every study of the manifest.
     All,
 }
@@ -86,6 +88,7 @@ impl Job {
         let (rows, what) = match side {
             Side::Test => (split()?.test, "of patients that it was not trained with"),
             Side::Train => (split()?.train, "that it was trained with"),
+            Side::Validation => (split()?.validation, "that chose its epoch"),
             Side::All => ((0..manifest.rows.len()).collect(), "of a whole manifest"),
         };
         Ok(Job { folder, settings, manifest, rows, model, what })

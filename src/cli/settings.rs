@@ -10,6 +10,9 @@ use serde::Serialize;
 #[derive(Args, Serialize, Default)]
 #[command(next_help_heading = "Settings (each also a key of the configuration file, with _ for -)")]
 pub struct SettingFlags {
+    /// Defaults of all settings that are not given: the paper's, or those that trained better on phantoms [default: osteon].
+    #[arg(long, value_name = "paper|osteon", value_parser = ["paper", "osteon"])]
+    recipe: Option<String>,
     /// The network [default: inrac].
     #[arg(long, value_name = "NAME")]
     architecture: Option<String>,
@@ -23,16 +26,16 @@ pub struct SettingFlags {
     /// Passes over the training studies [default: 300].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Studies a training step [default: 32].
+    /// Studies a training step [default: 16; paper: 32].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Adam's learning rate, before the schedule [default: 0.01].
+    /// Adam's learning rate, before the schedule [default: 0.001; paper: 0.01].
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// How the learning rate goes from step to step [default: constant].
+    /// How the learning rate goes from step to step [default: cosine; paper: constant].
     #[arg(long, value_name = "NAME", value_parser = ["constant", "cosine", "step"])]
     schedule: Option<String>,
-    /// Epochs in which the learning rate climbs from zero [default: 0].
+    /// Epochs in which the learning rate climbs from zero [default: 1; paper: 0].
     #[arg(long, value_name = "N")]
     warm_up_epochs: Option<f64>,
     /// Epochs between the steps of the step schedule [default: 100].
@@ -50,9 +53,15 @@ pub struct SettingFlags {
     /// Adam's epsilon [default: 1e-8].
     #[arg(long, value_name = "X")]
     epsilon: Option<f64>,
-    /// L2 penalty on the weights [default: 0].
+    /// Weight decay: an L2 penalty, as in PyTorch's Adam, or decoupled [default: 0].
     #[arg(long, value_name = "X")]
     weight_decay: Option<f64>,
+    /// Decay weights beside Adam (AdamW), those of batch normalisation and biases not at all [default: false].
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    decoupled_decay: Option<bool>,
+    /// What an image counts in the loss by its class: none, balanced, or a number for each class, such as 1,1.5,2 [default: none].
+    #[arg(long, value_name = "WEIGHTS")]
+    class_weights: Option<String>,
     /// The largest l2 norm of a step's gradient, over all parameters; a larger one is scaled down to it. 0 is no limit [default: 0].
     #[arg(long, value_name = "X")]
     clip_norm: Option<f64>,
@@ -65,9 +74,12 @@ pub struct SettingFlags {
     /// Share of a new batch in batch normalisation's running statistics [default: 0.1].
     #[arg(long, value_name = "X")]
     norm_momentum: Option<f64>,
-    /// Measure batch normalisation's statistics anew, over all training studies, before each test [default: false].
+    /// Measure batch normalisation's statistics anew, over all training studies, before each test [default: true; paper: false].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     precise_norm: Option<bool>,
+    /// Begin with a scale of zero in the last batch normalisation of each residual branch [default: false].
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    zero_init_last_norm: Option<bool>,
     /// Seed of the initial weights, the order of studies and the augmentation [default: 1].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -77,7 +89,16 @@ pub struct SettingFlags {
     /// Seed of the split into training and test patients [default: 1].
     #[arg(long, value_name = "N")]
     split_seed: Option<u64>,
-    /// Epochs between measurements on the test studies [default: 1].
+    /// Share of each class's training patients that choose the epoch to keep instead of training; 0 keeps the last [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    validation_share: Option<f64>,
+    /// What makes an epoch the best on the validation patients: the least loss, or the largest mean AUC [default: loss].
+    #[arg(long, value_name = "loss|auc", value_parser = ["loss", "auc"])]
+    choose_by: Option<String>,
+    /// Stop after so many measured epochs without a new best on the validation patients; 0 never [default: 0].
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
+    /// Epochs between measurements on the test and validation studies [default: 1].
     #[arg(long, value_name = "N")]
     test_every: Option<usize>,
     /// Threads that prepare studies ahead of the training step [default: 1].
@@ -151,32 +172,43 @@ fn refused(error: impl std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::Settings;
+    use crate::train::{Recipe, Settings};
     use clap::{Args, Command};
 
-    /// Every key of a configuration file is a flag of the same name, and the default in its help is the default.
+    /// Every key of a configuration file is a flag of the same name, and the default in its help is the default; where the other
+    /// recipe has another, its help tells that too.
     #[test]
     fn every_setting_is_a_flag_and_its_help_tells_the_default() {
         let command = SettingFlags::augment_args(Command::new("train"));
-        let defaults = toml::Table::try_from(Settings::default()).unwrap();
+        let other = if Recipe::DEFAULT == Recipe::Paper { Recipe::Osteon } else { Recipe::Paper };
+        let [defaults, others] = [Recipe::DEFAULT, other].map(|recipe| toml::Table::try_from(recipe.settings()).unwrap());
         let mut keys = 0;
         let mut check = |key: &str, value: &toml::Value| {
             let flag = command.get_arguments().find(|argument| argument.get_long() == Some(&key.replace('_', "-")));
             let help =
                 flag.unwrap_or_else(|| panic!("no flag for {key}")).get_help().map(ToString::to_string).unwrap_or_default();
-            let value = match value {
-                toml::Value::String(text) => text.clone(),
-                toml::Value::Float(float) => (*float as f32).to_string(),
-                other => other.to_string(),
+            let is = |told: &str, value: &toml::Value| {
+                let value = match value {
+                    toml::Value::String(text) => text.clone(),
+                    toml::Value::Float(float) => (*float as f32).to_string(),
+                    other => other.to_string(),
+                };
+                told == value || told.parse::<f32>().ok().is_some_and(|told| Ok(told) == value.parse())
             };
             let told = help.rsplit_once("[default: ").and_then(|(_, rest)| rest.strip_suffix(']')).unwrap_or_default();
-            let same = told == value || told.parse::<f32>().ok().is_some_and(|told| Ok(told) == value.parse());
-            assert!(same, "--{key}: the help says `{told}`, the default is {value}");
+            let (told, of_other) = told.split_once(&format!("; {other}: ")).map_or((told, None), |(told, of)| (told, Some(of)));
+            assert!(is(told, value), "--{key}: the help says `{told}`, the default is {value}");
+            match others.get(key).filter(|of| key != "recipe" && *of != value) {
+                Some(of) => {
+                    assert!(of_other.is_some_and(|told| is(told, of)), "--{key}: {other} has {of}, the help {of_other:?}")
+                }
+                None => assert_eq!(of_other, None, "--{key}"),
+            }
             keys += 1;
         };
         for (key, value) in defaults.iter().filter(|(key, _)| *key != "manifest") {
             match value {
-                toml::Value::Table(section) => section.iter().for_each(|(key, value)| check(key, value)),
+                toml::Value::Table(section) => section.iter().for_each(|(key, value)| check(key, value)), // the same in both
                 value => check(key, value),
             }
         }
@@ -188,6 +220,6 @@ mod tests {
         let flags = SettingFlags { epochs: Some(3), ..SettingFlags::default() };
         let table = flags.table().unwrap();
         assert_eq!(table["epochs"].as_integer(), Some(3));
-        assert_eq!(Settings::resolve(None, table).unwrap(), Settings { epochs: 3, ..Settings::default() });
+        assert_eq!(Settings::resolve(None, table).unwrap(), Settings { epochs: 3, ..Recipe::DEFAULT.settings() });
     }
 }

@@ -11,12 +11,14 @@ use std::path::PathBuf;
 
 /// Train a network on the studies of a manifest.
 ///
-/// Patients are split into training and test patients, the same for the same seed. The run folder gets the model (always the
-/// last whole epoch's), the resolved configuration, the split, and a row of metrics and new curves an epoch. Ctrl-C stops
-/// after the current step and leaves the last epoch's model whole.
+/// Patients are split into training and test patients, the same for the same seed. The run folder gets the model, the resolved
+/// configuration, the split, and a row of metrics and new curves an epoch. The model is the last whole epoch's or, with
+/// --validation-share, that of the epoch which did best on patients taken out of training; test patients never choose. Ctrl-C stops
+/// after the current step and leaves the model whole.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30 \\
-      --schedule cosine --learning-rate 0.001\n  osteon train hospital.csv --config full.toml --output runs/full")]
+#[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30\n  \
+      osteon train hospital.csv --recipe paper --output runs/paper\n  \
+      osteon train hospital.csv --config full.toml --output runs/full --validation-share 0.15 --patience 20")]
 pub struct Train {
     /// CSV with the columns patient,anterior,posterior,label.
     manifest: PathBuf,
@@ -62,8 +64,9 @@ pub fn train(
     let mut training_studies = 0;
     let epochs = train::run(manifest, settings, folder, resume, &mut |event| {
         match event {
-            Event::Ready { train, test, parameters, steps } => {
-                terminal.note(format_args!("{parameters} parameters; {train} training studies, {test} test studies"));
+            Event::Ready { train, validation, test, parameters, steps } => {
+                let validation = if validation > 0 { format!("{validation} validation studies, ") } else { String::new() };
+                terminal.note(format_args!("{parameters} parameters; {train} training studies, {validation}{test} test studies"));
                 training_studies = train;
                 progress = Some(terminal.progress("steps", steps * settings.epochs));
             }
@@ -86,7 +89,7 @@ pub fn train(
             }
             Event::Test { done, of } => {
                 if let Some(progress) = &progress {
-                    progress.message(format_args!("test study {done} of {of}"));
+                    progress.message(format_args!("held-out study {done} of {of}"));
                 }
             }
             Event::Epoch(epoch) => {
@@ -99,7 +102,11 @@ pub fn train(
     })?;
     if let Some(progress) = progress {
         let memory = train::peak_bytes().map_or(String::new(), |bytes| format!(", peak memory {} MB", bytes >> 20));
-        progress.finish(format_args!("done: {} epochs{memory}", epochs.len()));
+        let chosen = match Epoch::chosen(&epochs, settings.choose_by) {
+            _ if settings.validation_share == 0.0 => String::new(),
+            epoch => format!(", the model is epoch {epoch}'s"),
+        };
+        progress.finish(format_args!("done: {} epochs{chosen}{memory}", epochs.len()));
     }
     Ok(epochs)
 }
@@ -109,6 +116,9 @@ fn epoch_line(epoch: &Epoch, epochs: usize, training_studies: usize) -> String {
         "epoch {:>3}/{epochs}  rate {:.2e}  train loss {:.4} accuracy {:.3}",
         epoch.epoch, epoch.learning_rate, epoch.train_loss, epoch.train_accuracy
     );
+    if let (Some(loss), Some(auc)) = (epoch.validation_loss, epoch.validation_auc) {
+        line += &format!("  validation loss {loss:.4} AUC {auc:.3}");
+    }
     if let (Some(loss), Some(accuracy), Some(f1)) = (epoch.test_loss, epoch.test_accuracy, epoch.test_f1) {
         line += &format!("  test loss {loss:.4} accuracy {accuracy:.3} F1 {f1:.3}");
     }

@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     Order = 2,
     /// Which patients are for training.
     Split = 3,
+    /// Which of them choose the epoch instead.
+    Validation = 8,
 }
 
 /// The stream of `purpose` under a seed; `first` and `second` are the purpose's own indices.

@@ -1,20 +1,22 @@
-//! Training and test patients: by patient, stratified by class, seeded (paper: Experimental setup; 70:30, and no patient on
-//! both sides).
+//! Training, validation and test patients: by patient, stratified by class, seeded (paper: Experimental setup; 70:30, and no
+//! patient on both sides).
 
 use super::manifest::Manifest;
 use super::random::{Purpose, shuffle, stream};
 use crate::{Error, Result, files};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// The share of patients for training in the paper.
 pub const PAPER_TRAIN_SHARE: f64 = 0.7;
 
 /// Rows of a manifest, each on one side.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// Rows to train with, in the manifest's order.
     pub train: Vec<usize>,
+    /// Rows that choose the epoch, in the manifest's order: of training patients that do not train. Most splits have none.
+    pub validation: Vec<usize>,
     /// Rows to test with, in the manifest's order.
     pub test: Vec<usize>,
 }
@@ -32,50 +34,87 @@ pub fn split(manifest: &Manifest, train_share: f64, seed: u64) -> Result<Split> 
             "choose one between 0 and 1, such as 0.7",
         ));
     }
-    let labels = manifest.labels(&manifest.classes)?;
-    let mut class_of: BTreeMap<&str, u32> = BTreeMap::new();
-    for (row, label) in manifest.rows.iter().zip(labels) {
-        class_of.entry(&row.patient).and_modify(|class| *class = label.max(*class)).or_insert(label);
-    }
-
-    let mut trains: HashMap<&str, bool> = HashMap::new();
-    // Rounding errors are carried from class to class, so that the whole comes out at the share too.
-    let mut owed = 0.0;
-    for class in 0..manifest.classes.len() as u32 {
-        let mut patients: Vec<&str> = class_of.iter().filter(|(_, of)| **of == class).map(|(patient, _)| *patient).collect();
-        shuffle(&mut stream(Purpose::Split, seed, class.into(), 0), &mut patients);
-        let wanted = patients.len() as f64 * train_share + owed;
-        let (least, most) = if patients.len() > 1 { (1, patients.len() - 1) } else { (0, patients.len()) };
-        let count = (wanted.round().max(0.0) as usize).clamp(least, most);
-        owed = (wanted - count as f64).clamp(-0.5, 0.5);
-        trains.extend(patients.iter().enumerate().map(|(at, patient)| (*patient, at < count)));
-    }
-    let on_side =
-        |train: bool| (0..manifest.rows.len()).filter(|&row| trains[manifest.rows[row].patient.as_str()] == train).collect();
-    let split = Split { train: on_side(true), test: on_side(false) };
+    let rows: Vec<usize> = (0..manifest.rows.len()).collect();
+    let [train, test] = divide(manifest, &rows, train_share, Purpose::Split, seed)?;
+    let split = Split { train, test, ..Split::default() };
     if split.train.is_empty() || split.test.is_empty() {
-        let problem = format!("has too few patients ({}) for a training and a test side", class_of.len());
+        let patients: HashSet<&str> = manifest.rows.iter().map(|row| row.patient.as_str()).collect();
+        let problem = format!("has too few patients ({}) for a training and a test side", patients.len());
         return Err(Error::file(&manifest.path, problem, "add patients, or choose another share"));
     }
     split.check(manifest)?;
     Ok(split)
 }
 
+/// Divides `rows` by patient: those of about `share` of each class's patients, and the others.
+fn divide(manifest: &Manifest, rows: &[usize], share: f64, purpose: Purpose, seed: u64) -> Result<[Vec<usize>; 2]> {
+    let labels = manifest.labels(&manifest.classes)?;
+    let mut class_of: BTreeMap<&str, u32> = BTreeMap::new();
+    for &row in rows {
+        let label = labels[row];
+        class_of.entry(&manifest.rows[row].patient).and_modify(|class| *class = label.max(*class)).or_insert(label);
+    }
+
+    let mut is_first: HashMap<&str, bool> = HashMap::new();
+    // Rounding errors are carried from class to class, so that the whole comes out at the share too.
+    let mut owed = 0.0;
+    for class in 0..manifest.classes.len() as u32 {
+        let mut patients: Vec<&str> = class_of.iter().filter(|(_, of)| **of == class).map(|(patient, _)| *patient).collect();
+        shuffle(&mut stream(purpose, seed, class.into(), 0), &mut patients);
+        let wanted = patients.len() as f64 * share + owed;
+        let (least, most) = if patients.len() > 1 { (1, patients.len() - 1) } else { (0, patients.len()) };
+        let count = (wanted.round().max(0.0) as usize).clamp(least, most);
+        owed = (wanted - count as f64).clamp(-0.5, 0.5);
+        is_first.extend(patients.iter().enumerate().map(|(at, patient)| (*patient, at < count)));
+    }
+    Ok(rows.iter().partition(|row| is_first[manifest.rows[**row].patient.as_str()])).map(|(first, others)| [first, others])
+}
+
+/// The sides of a split by the names that a file has for them.
+const SIDES: [&str; 3] = ["train", "validation", "test"];
+
 impl Split {
+    /// Takes `share` of each class's training patients out of training, to the nearest patient, for validation. Test patients stay
+    /// what they are.
+    ///
+    /// # Errors
+    /// A share that is not between 0 and 1; training patients that cannot fill both sides.
+    pub fn with_validation(self, manifest: &Manifest, share: f64, seed: u64) -> Result<Self> {
+        if !(share > 0.0 && share < 1.0) {
+            return Err(Error::setting(
+                format!("the share for validation is {share}"),
+                "choose one between 0 and 1, such as 0.15",
+            ));
+        }
+        let [validation, train] = divide(manifest, &self.train, share, Purpose::Validation, seed)?;
+        if train.is_empty() || validation.is_empty() {
+            let problem = format!("leaves too few training patients for a share of {share} to choose the epoch by");
+            return Err(Error::file(&manifest.path, problem, "add patients, or train without --validation-share"));
+        }
+        let split = Split { train, validation, ..self };
+        split.check(manifest)?;
+        Ok(split)
+    }
+
+    /// Rows of each of the [`SIDES`].
+    fn sides(&self) -> [&Vec<usize>; 3] {
+        [&self.train, &self.validation, &self.test]
+    }
+
     /// Refuses a split that could flatter a test: a patient or a row on both sides, a row that the manifest lacks.
     ///
     /// # Errors
     /// One sentence naming the first such patient or row.
     pub fn check(&self, manifest: &Manifest) -> Result<()> {
-        let mut side_of: HashMap<&str, bool> = HashMap::new();
+        let mut side_of: HashMap<&str, &str> = HashMap::new();
         let mut seen = vec![false; manifest.rows.len()];
-        let sides = self.train.iter().map(|row| (*row, true)).chain(self.test.iter().map(|row| (*row, false)));
-        for (row, train) in sides {
+        let sides = SIDES.into_iter().zip(self.sides());
+        for (side, row) in sides.flat_map(|(side, rows)| rows.iter().map(move |row| (side, *row))) {
             let fail = |problem: String| Err(Error::file(&manifest.path, problem, "split it again"));
             let Some(study) = manifest.rows.get(row) else {
                 return fail(format!("has {} studies but the split names number {}", manifest.rows.len(), row + 1));
             };
-            if *side_of.entry(&study.patient).or_insert(train) != train {
+            if *side_of.entry(&study.patient).or_insert(side) != side {
                 return fail(format!("the split has patient {} on both sides", study.patient));
             }
             if std::mem::replace(&mut seen[row], true) {
@@ -92,7 +131,7 @@ impl Split {
     pub fn write(&self, path: impl AsRef<Path>, manifest: &Manifest) -> Result<()> {
         self.check(manifest)?;
         let mut side_of: BTreeMap<&str, &str> = BTreeMap::new();
-        for (side, rows) in [("train", &self.train), ("test", &self.test)] {
+        for (side, rows) in SIDES.into_iter().zip(self.sides()) {
             side_of.extend(rows.iter().map(|&row| (manifest.rows[row].patient.as_str(), side)));
         }
         let mut table = csv::Writer::from_writer(Vec::new());
@@ -116,29 +155,30 @@ impl Split {
         if !matches!(header, Ok(true)) {
             return fail("is no split".into(), "give a CSV file with the columns patient,side");
         }
-        let mut side_of: BTreeMap<String, bool> = BTreeMap::new();
+        let mut side_of: BTreeMap<String, usize> = BTreeMap::new();
         for record in reader.records() {
             let Ok(record) = record else { return fail("is not CSV".into(), "give the split.csv of a run") };
             let (patient, side) = (&record[0], &record[1]);
-            if !["train", "test"].contains(&side) {
-                return fail(format!("patient {patient} is on the side `{side}`"), "write train or test");
-            }
-            if side_of.insert(patient.to_owned(), side == "train").is_some_and(|other| other != (side == "train")) {
+            let Some(side) = SIDES.into_iter().position(|name| name == side) else {
+                return fail(format!("patient {patient} is on the side `{side}`"), "write train, validation or test");
+            };
+            if side_of.insert(patient.to_owned(), side).is_some_and(|other| other != side) {
                 return fail(format!("patient {patient} is on both sides"), "keep one of the two lines");
             }
         }
-        let mut split = Split { train: Vec::new(), test: Vec::new() };
+        let mut split = Split::default();
         for (at, row) in manifest.rows.iter().enumerate() {
             match side_of.get(&row.patient) {
-                Some(true) => split.train.push(at),
-                Some(false) => split.test.push(at),
+                Some(0) => split.train.push(at),
+                Some(1) => split.validation.push(at),
+                Some(_) => split.test.push(at),
                 None => {
                     let problem = format!("lacks patient {} of {}", row.patient, manifest.path.display());
                     return fail(problem, "evaluate with the manifest that the run was trained on");
                 }
             }
         }
-        let patients: std::collections::HashSet<&str> = manifest.rows.iter().map(|row| row.patient.as_str()).collect();
+        let patients: HashSet<&str> = manifest.rows.iter().map(|row| row.patient.as_str()).collect();
         if let Some(unknown) = side_of.keys().find(|patient| !patients.contains(patient.as_str())) {
             let problem = format!("names patient {unknown}, who is not in {}", manifest.path.display());
             return fail(problem, "evaluate with the manifest that the run was trained on");
@@ -214,7 +254,7 @@ mod tests {
     fn a_patient_on_both_sides_is_an_error() {
         let manifest = manifest(&[(1, 0), (2, 0), (1, 0), (3, 1)]);
         let message = |train: &[usize], test: &[usize]| {
-            let split = Split { train: train.to_vec(), test: test.to_vec() };
+            let split = Split { train: train.to_vec(), test: test.to_vec(), ..Split::default() };
             split.check(&manifest).map_err(|error| error.to_string())
         };
         assert!(message(&[0, 2], &[1, 3]).is_ok());
@@ -231,6 +271,36 @@ mod tests {
         }
         let message = split(&manifest(&[(1, 0), (1, 0)]), 0.7, 0).unwrap_err().to_string();
         assert!(message.contains("too few patients (1)"), "{message}");
+    }
+
+    #[test]
+    fn validation_patients_are_training_patients_of_every_class() {
+        // Two studies a patient.
+        let studies: Vec<_> = (0..240).map(|at| (at / 2, at / 2 % 3)).collect();
+        let manifest = manifest(&studies);
+        let whole = split(&manifest, 0.7, 3).unwrap();
+        let parted = whole.clone().with_validation(&manifest, 0.15, 3).unwrap();
+        assert_eq!(parted.test, whole.test);
+        let mut both = [parted.train.clone(), parted.validation.clone()].concat();
+        both.sort_unstable();
+        assert_eq!(both, whole.train);
+        assert_eq!(patients(&manifest, &parted.validation).len(), 13, "0.15 of 84");
+        for class in ["NoMet", "ADMet", "nADMet"] {
+            let count = parted.validation.iter().filter(|&&row| manifest.rows[row].label == class).count();
+            assert!((8..=10).contains(&count), "{class}: {count}");
+        }
+        assert_eq!(parted, whole.clone().with_validation(&manifest, 0.15, 3).unwrap());
+        assert_ne!(parted.validation, whole.clone().with_validation(&manifest, 0.15, 4).unwrap().validation);
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("split.csv");
+        parted.write(&path, &manifest).unwrap();
+        assert_eq!(Split::read(&path, &manifest).unwrap(), parted);
+        let flattering = Split { train: whole.train.clone(), ..parted };
+        assert!(flattering.check(&manifest).unwrap_err().to_string().contains("on both sides"));
+        assert!(whole.clone().with_validation(&manifest, 1.0, 3).unwrap_err().to_string().contains("share for validation"));
+        let few = Split { train: vec![0, 1], ..Split::default() };
+        assert!(few.with_validation(&manifest, 0.15, 3).unwrap_err().to_string().contains("too few training patients"));
     }
 
     #[test]

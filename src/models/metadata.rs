@@ -20,7 +20,8 @@ pub(super) const WEIGHTS_HASH: &str = "weights_sha256";
 /// Under this key: [`Provenance`].
 pub const PROVENANCE: &str = "provenance";
 
-/// The run that a model comes from: enough to repeat it and to find its `run.json`, whose last hash of weights is this model's.
+/// The run that a model comes from: enough to repeat it and to find its `run.json`, whose hash of weights after `epochs` epochs is
+/// this model's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Of the program.
@@ -33,9 +34,9 @@ pub struct Provenance {
     pub data: String,
     /// Every setting that the weights depend on.
     pub configuration: serde_json::Value,
-    /// Epochs of training.
+    /// Epochs of training: all of the run's, or as many as validation patients found best.
     pub epochs: usize,
-    /// Of the test studies after the last epoch, where they were measured: loss, accuracy, mean F1, mean AUC.
+    /// Of the test studies after the last of them, where they were measured: loss, accuracy, mean F1, mean AUC.
     pub scores: BTreeMap<String, f64>,
 }
 

@@ -44,6 +44,10 @@ pub trait Network: fmt::Debug + Send + Sync {
         let features = self.features(tape, x)?;
         Ok(vec![(self.head(tape, features)?, 1.0)])
     }
+    /// The scale of the last batch normalisation of each residual branch, where the network has such.
+    fn last_norms(&self) -> Vec<ParameterId> {
+        Vec::new()
+    }
 }
 
 /// The names that [`Model::new`] knows.
@@ -174,6 +178,34 @@ impl Model {
             Error::setting(problem, format!("give the weights of `{}` {remedy}", metadata.architecture))
         })?;
         Ok(Model { metadata, network, parameters, contexts: Mutex::default() })
+    }
+
+    /// Sets the scale of the last batch normalisation of every residual branch to zero, so that each block begins as its shortcut
+    /// (Goyal et al. 2017, section 5.1). A network without residual connections stays as it is.
+    pub fn zero_last_norms(&mut self) {
+        for id in self.network.last_norms() {
+            self.parameters.values_mut(id).fill(0.0);
+        }
+    }
+
+    /// A second model of the same network and values.
+    ///
+    /// # Errors
+    /// None for a model that could be built once.
+    pub fn copy(&self) -> Result<Self> {
+        let mut copy = Model::build(self.metadata.clone(), Builder::zeros())?;
+        copy.copy_values(self);
+        Ok(copy)
+    }
+
+    /// Takes over all values of a model of the same network.
+    ///
+    /// # Panics
+    /// Where it is of another.
+    pub fn copy_values(&mut self, from: &Model) {
+        for (id, parameter) in from.parameters.iter() {
+            self.parameters.values_mut(id).copy_from_slice(parameter.value.values());
+        }
     }
 
     /// Reads a model file.
@@ -437,14 +469,14 @@ impl Model {
     }
 
     /// The logits of images (batch, rows, columns, 1) on a tape for training, and the loss that is to become smaller.
-    fn loss(&self, tape: &mut Tape, images: Var, labels: &[u32]) -> Result<(Var, Var)> {
+    fn loss(&self, tape: &mut Tape, images: Var, labels: &[u32], class_weights: Option<&[f32]>) -> Result<(Var, Var)> {
         let mut outputs = self.network.outputs(tape, images)?.into_iter();
         let (logits, _) = outputs.next().expect("a network has logits");
         let shared = tape.share(&logits);
-        let mut loss = tape.cross_entropy(shared, labels)?;
-        for (auxiliary, weight) in outputs {
-            let term = tape.cross_entropy(auxiliary, labels)?;
-            loss = tape.add_scaled(loss, term, weight)?;
+        let mut loss = cross_entropy(tape, shared, labels, class_weights)?;
+        for (auxiliary, share) in outputs {
+            let term = cross_entropy(tape, auxiliary, labels, class_weights)?;
+            loss = tape.add_scaled(loss, term, share)?;
         }
         Ok((logits, loss))
     }
@@ -461,11 +493,26 @@ impl Model {
         shape: [usize; 3],
         labels: &[u32],
     ) -> Result<Differentiated> {
+        self.differentiate_weighted(context, images, shape, labels, None)
+    }
+
+    /// As [`differentiate`](Self::differentiate), with a weight for each class in the loss, where there are any.
+    ///
+    /// # Errors
+    /// As [`differentiate`](Self::differentiate); another number of weights than classes.
+    pub fn differentiate_weighted(
+        &self,
+        context: &mut Context,
+        images: &[f32],
+        shape: [usize; 3],
+        labels: &[u32],
+        class_weights: Option<&[f32]>,
+    ) -> Result<Differentiated> {
         check_images(images, shape)?;
         let [batch, rows, columns] = shape;
         let mut tape = Tape::new(Mode::Training, &self.parameters, context);
         let x = tape.input([batch, rows, columns, 1], images, false)?;
-        let (logits, loss) = self.loss(&mut tape, x, labels)?;
+        let (logits, loss) = self.loss(&mut tape, x, labels, class_weights)?;
         let rows = tape.value(&logits).chunks(self.metadata.classes.len());
         let correct = rows.zip(labels).filter(|(row, label)| largest(row) == **label as usize).count();
         tape.release(logits);
@@ -508,6 +555,7 @@ impl Model {
         images: &[f32],
         shape: [usize; 3],
         labels: &[u32],
+        class_weights: Option<&[f32]>,
     ) -> Result<Option<String>> {
         check_images(images, shape)?;
         let parameters = self.parameters.iter().map(|(_, parameter)| (&*parameter.name, parameter.value.values()));
@@ -520,7 +568,7 @@ impl Model {
         let mut tape = Tape::new(Mode::Training, &self.parameters, context);
         tape.inspect();
         let x = tape.input([batch, rows, columns, 1], images, false)?;
-        let (logits, loss) = self.loss(&mut tape, x, labels)?;
+        let (logits, loss) = self.loss(&mut tape, x, labels, class_weights)?;
         tape.release(logits);
         tape.release(loss);
         Ok(tape.first_not_finite().map(str::to_owned))
@@ -587,6 +635,17 @@ impl Model {
         }
         contexts().push(context);
         result
+    }
+}
+
+/// Mean cross-entropy, weighted where there are weights.
+fn cross_entropy(tape: &mut Tape, logits: Var, labels: &[u32], class_weights: Option<&[f32]>) -> Result<Var> {
+    match class_weights {
+        None => tape.cross_entropy(logits, labels),
+        Some(weights) => {
+            let weights = tape.input([weights.len()], weights, false)?;
+            tape.weighted_cross_entropy(logits, weights, labels)
+        }
     }
 }
 

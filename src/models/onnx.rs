@@ -157,7 +157,11 @@ impl Graph<'_> {
             Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
                 unreachable!("a plan has nothing that inference fuses")
             }
-            Op::CrossEntropy { .. } | Op::AddScaled(_) | Op::Dropout(_) | Op::AdaptiveAverage(_) => {
+            Op::CrossEntropy { .. }
+            | Op::WeightedCrossEntropy { .. }
+            | Op::AddScaled(_)
+            | Op::Dropout(_)
+            | Op::AdaptiveAverage(_) => {
                 unreachable!("a plan is of a network in use: without losses, dropout and auxiliary classifiers")
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{Metadata, Network};
 use crate::Result;
-use crate::autograd::{Name, Tape, Var};
+use crate::autograd::{Name, ParameterId, Tape, Var};
 use crate::nn::{BatchNorm, Block, BlockSettings, Builder, Conv, Linear, Placement};
 
 /// What distinguishes the members of the family.
@@ -85,5 +85,9 @@ impl Network for Residual {
         tape.enter(&self.pool);
         let x = tape.global_average(features)?;
         self.fc.forward(tape, x)
+    }
+
+    fn last_norms(&self) -> Vec<ParameterId> {
+        self.blocks.iter().filter_map(Block::last_norm).collect()
     }
 }

@@ -554,3 +554,61 @@ fn statistics(model: &Model) -> Vec<f32> {
     let all = model.parameters().iter().filter(|(_, parameter)| !parameter.is_trained());
     all.flat_map(|(_, parameter)| parameter.value.values().to_vec()).collect()
 }
+
+#[test]
+fn without_its_last_norms_a_network_begins_as_its_shortcuts() {
+    let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+    for architecture in ["inrac", "outrac", "residual-26"] {
+        let classes = model(5).metadata().classes.clone();
+        let mut zeroed = Model::new(architecture, &classes, [64, 32], Preprocessing::default(), 5).unwrap();
+        zeroed.zero_last_norms();
+        let last = |name: &str| name.starts_with("layer") && name.ends_with(".bn2.weight");
+        let zeros = zeroed.parameters().iter().filter(|(_, parameter)| parameter.value.values().iter().all(|&x| x == 0.0));
+        let zeros: Vec<&str> = zeros.map(|(_, parameter)| &*parameter.name).filter(|name| name.ends_with("weight")).collect();
+        assert!(zeros.len() == 12 && zeros.iter().all(|name| last(name)), "{architecture}: {zeros:?}");
+        // No branch has a part in the logits.
+        let logits = zeroed.logits(&images, 2).unwrap();
+        let branches: Vec<ParameterId> =
+            zeroed.parameters().iter().filter(|(_, p)| p.name.contains(".conv1.")).map(|(id, _)| id).collect();
+        assert_eq!(branches.len(), 12);
+        branches.into_iter().for_each(|id| zeroed.parameters_mut().values_mut(id).iter_mut().for_each(|x| *x *= -3.0));
+        assert_eq!(zeroed.logits(&images, 2).unwrap(), logits, "{architecture}");
+        // And all of them learn.
+        let pass = zeroed.differentiate(&mut Context::default(), &images, [2, 64, 32], &[0, 2]).unwrap();
+        for (id, parameter) in zeroed.parameters().iter().filter(|(_, parameter)| last(&parameter.name)) {
+            assert!(pass.gradients.get(id).unwrap().iter().any(|&g| g != 0.0), "{architecture}: {}", parameter.name);
+        }
+    }
+    let mut plain = Model::new("plain-26", &model(5).metadata().classes, [64, 32], Preprocessing::default(), 5).unwrap();
+    let before = plain.weights_hash();
+    plain.zero_last_norms();
+    assert_eq!(plain.weights_hash(), before, "without shortcuts nothing would be left");
+}
+
+#[test]
+fn weights_of_classes_weigh_the_gradient() {
+    let images: Vec<f32> = (0..3 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+    let model = model(5);
+    let pass = |weights: Option<&[f32]>| {
+        let pass = model.differentiate_weighted(&mut Context::default(), &images, [3, 64, 32], &[0, 1, 0], weights).unwrap();
+        let bias = model.parameters().iter().find(|(_, parameter)| parameter.name == "fc.bias").unwrap().0;
+        (pass.loss, pass.gradients.get(bias).unwrap().to_vec())
+    };
+    let (plain, equal, zero_heavy) = (pass(None), pass(Some(&[2.0; 3])), pass(Some(&[1000.0, 1e-3, 1.0])));
+    assert_eq!(plain.0, equal.0);
+    // What is nearly all of the weight pulls towards itself alone.
+    assert!(zero_heavy.1[0] < 0.0 && zero_heavy.1[1] > 0.0 && zero_heavy.1[2] > 0.0, "{zero_heavy:?}");
+    let error = model.differentiate_weighted(&mut Context::default(), &images, [3, 64, 32], &[0, 1, 0], Some(&[1.0; 2]));
+    assert!(error.unwrap_err().to_string().contains("list of weights"));
+}
+
+#[test]
+fn a_copy_is_the_same_and_its_own() {
+    let mut original = model(5);
+    let mut copy = original.copy().unwrap();
+    assert_eq!(copy.weights_hash(), original.weights_hash());
+    original.zero_last_norms();
+    assert_ne!(copy.weights_hash(), original.weights_hash());
+    copy.copy_values(&original);
+    assert_eq!(copy.weights_hash(), original.weights_hash());
+}

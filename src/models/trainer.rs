@@ -18,13 +18,15 @@ pub struct Trainer {
     clip_norm: Option<f64>,
     /// Of dropout.
     seed: u64,
+    /// In the loss, by class.
+    class_weights: Option<Vec<f32>>,
     context: Context,
 }
 
 /// What a step measured, before it changed the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Mean cross-entropy of the batch, and the shares of auxiliary classifiers'.
+    /// Mean cross-entropy of the batch, weighted where classes have weights, and the shares of auxiliary classifiers'.
     pub loss: f32,
     /// Images whose largest logit was their label's.
     pub correct: usize,
@@ -36,7 +38,8 @@ impl Trainer {
     /// Starts with this model.
     pub fn new(model: Model, adam: Adam) -> Self {
         let moments = Moments::new(model.parameters());
-        Trainer { model, adam, moments, clip_norm: None, seed: 0, context: Context::default() }
+        let (seed, class_weights) = (0, None);
+        Trainer { model, adam, moments, clip_norm: None, seed, class_weights, context: Context::default() }
     }
 
     /// From now on dropout draws from this seed; before, from 0. What a step drops depends on it and on the number of
@@ -51,6 +54,12 @@ impl Trainer {
         self.clip_norm = Some(norm);
     }
 
+    /// From now on an image counts in the loss by its class's weight, above 0: the mean is that of PyTorch's
+    /// `CrossEntropyLoss(weight=weights)`.
+    pub fn weigh_classes(&mut self, weights: Vec<f32>) {
+        self.class_weights = Some(weights);
+    }
+
     /// One step on images (batch, rows, columns) of the model's input size and their labels.
     ///
     /// # Errors
@@ -59,12 +68,13 @@ impl Trainer {
     pub fn step(&mut self, images: &[f32], labels: &[u32], learning_rate: f32) -> Result<Step> {
         let [rows, columns] = self.model.metadata().input_size;
         self.context.dropout = Some(Drops { seed: self.seed, step: self.moments.steps() });
-        let pass = self.model.differentiate(&mut self.context, images, [labels.len(), rows, columns], labels)?;
+        let (shape, weights) = ([labels.len(), rows, columns], self.class_weights.as_deref());
+        let pass = self.model.differentiate_weighted(&mut self.context, images, shape, labels, weights)?;
         let Differentiated { loss, correct, mut gradients, statistics } = pass;
         let gradient_norm = gradients.norm();
         let statistics_are_finite = statistics.iter().all(|(_, values)| not_finite(values).is_none());
         if !loss.is_finite() || !gradient_norm.is_finite() || !statistics_are_finite {
-            let place = self.model.first_not_finite(&mut self.context, images, [labels.len(), rows, columns], labels)?;
+            let place = self.model.first_not_finite(&mut self.context, images, shape, labels, weights)?;
             let place = place.unwrap_or_else(|| self.first_gradient_not_finite(&gradients));
             return Err(Error::NotFinite { place });
         }
@@ -145,30 +155,17 @@ impl Trainer {
     /// # Errors
     /// A tensor that is missing or of another shape.
     pub fn restore(&mut self, archive: &Archive, steps: u64) -> Result<()> {
-        let read = |prefix: &str, parameter: &Parameter| {
-            let name = format!("{prefix}{}", parameter.name);
-            let (shape, values) = archive.float_bytes(&name)?;
-            let expected = parameter.file_shape();
-            if shape == &*expected {
-                return Ok(values);
-            }
-            let problem = format!("`{name}` has shape {shape:?} where {:?} was expected", &*expected);
-            Err(Error::file(archive.path(), problem, "start the run anew with --force"))
-        };
         let mut moments = Vec::new();
         for (_, parameter) in self.model.parameters().iter() {
             let mut both = [Vec::new(), Vec::new()];
             if parameter.is_trained() {
                 for (values, prefix) in both.iter_mut().zip(["adam.first.", "adam.second."]) {
-                    *values = parameter.from_file(read(prefix, parameter)?);
+                    *values = parameter.from_file(stored(archive, prefix, parameter)?);
                 }
             }
             moments.push(both);
         }
-        self.model.parameters_mut().change_each(|parameter| {
-            parameter.set_from_file(read("model.", parameter)?);
-            Ok(())
-        })?;
+        self.model.restore(archive, "model.")?;
         self.moments.restore(steps, moments);
         Ok(())
     }
@@ -181,5 +178,36 @@ impl Trainer {
     /// How often a step had to ask the system for memory; in a steady training it stays the same.
     pub fn allocations(&self) -> usize {
         self.context.allocations()
+    }
+}
+
+/// The values of a parameter in a checkpoint, under its name with `prefix`.
+fn stored<'a>(archive: &'a Archive, prefix: &str, parameter: &Parameter) -> Result<&'a [[u8; 4]]> {
+    let name = format!("{prefix}{}", parameter.name);
+    let (shape, values) = archive.float_bytes(&name)?;
+    let expected = parameter.file_shape();
+    if shape == &*expected {
+        return Ok(values);
+    }
+    let problem = format!("`{name}` has shape {shape:?} where {:?} was expected", &*expected);
+    Err(Error::file(archive.path(), problem, "start the run anew with --force"))
+}
+
+impl Model {
+    /// Its parameters as a file has them, under their names with `prefix`.
+    pub fn tensors(&self, prefix: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+        let tensor = |parameter: &Parameter| (parameter.file_shape().to_vec(), parameter.to_file(parameter.value.values()));
+        self.parameters().iter().map(|(_, parameter)| (format!("{prefix}{}", parameter.name), tensor(parameter))).collect()
+    }
+
+    /// Takes over the values that [`tensors`](Self::tensors) gave.
+    ///
+    /// # Errors
+    /// A tensor that is missing or of another shape.
+    pub fn restore(&mut self, archive: &Archive, prefix: &str) -> Result<()> {
+        self.parameters_mut().change_each(|parameter| {
+            parameter.set_from_file(stored(archive, prefix, parameter)?);
+            Ok(())
+        })
     }
 }

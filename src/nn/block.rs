@@ -2,7 +2,7 @@
 
 use super::{Attention, AttentionSettings, BatchNorm, Builder, Conv, NormSettings};
 use crate::Result;
-use crate::autograd::{Mode, Name, Tape, Var};
+use crate::autograd::{Mode, Name, ParameterId, Tape, Var};
 
 /// Where a block has its attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,12 @@ impl Block {
             placement,
             shortcut,
         })
+    }
+
+    /// The scale of the residual branch's last batch normalisation; none where there is no residual connection. At zero the block
+    /// begins as its shortcut: attention inside the branch scales what is zero. The scale's own gradient is not zero.
+    pub fn last_norm(&self) -> Option<ParameterId> {
+        self.shortcut.then(|| self.bn2.scale())
     }
 
     /// x (batch, rows, columns, in) to (batch, rows / stride, columns / stride, out).

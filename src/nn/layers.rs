@@ -112,6 +112,11 @@ impl BatchNorm {
         })
     }
 
+    /// The parameter `NAME.weight`.
+    pub fn scale(&self) -> ParameterId {
+        self.affine[0]
+    }
+
     /// x (batch, rows, columns, channels), normalised.
     pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
         self.apply(tape, x, false)

@@ -146,6 +146,19 @@ fn gradients_of_pools_and_loss() {
 }
 
 #[test]
+fn gradients_of_a_weighted_loss() {
+    let mut builder = Builder::seeded(6);
+    let linear = Linear::new(&mut builder, "fc", 6, 4);
+    let mut parameters = builder.finish().unwrap();
+    check(Mode::Training, [3, 5, 4, 6], &mut parameters, |tape, x| {
+        let x = tape.global_average(x)?;
+        let x = linear.forward(tape, x)?;
+        let weights = tape.input([4], &[0.5, 1.0, 2.5, 4.0], false)?;
+        tape.weighted_cross_entropy(x, weights, &[3, 0, 2])
+    });
+}
+
+#[test]
 fn names_of_a_block() {
     let mut builder = Builder::zeros();
     Block::new(&mut builder, "b", [4, 16], 2, SETTINGS);

@@ -1,11 +1,11 @@
-//! Adam, and how its learning rate goes from step to step.
+//! Adam and AdamW, and how their learning rate goes from step to step.
 
 use crate::autograd::{Gradients, ParameterId, Parameters};
 use osteon_kernels::adam::{self as kernel, AdamStep};
 use osteon_kernels::simd::Isa;
 use serde::{Deserialize, Serialize};
 
-/// Adam (Kingma and Ba 2015): its constants.
+/// Adam (Kingma and Ba 2015): its constants. With decoupled decay it is AdamW (Loshchilov and Hutter 2019).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adam {
@@ -15,13 +15,16 @@ pub struct Adam {
     pub beta2: f32,
     /// Added to the root of the second moment.
     pub epsilon: f32,
-    /// L2 penalty, added to the gradient.
+    /// L2 penalty, added to the gradient of every parameter; or decoupled from it.
     pub weight_decay: f32,
+    /// Whether weight decay passes Adam's moments by. It then takes from weights of convolutions and linear layers only: scales and
+    /// shifts of batch normalisation, and biases, have one dimension and do not decay.
+    pub decoupled: bool,
 }
 
 impl Default for Adam {
     fn default() -> Self {
-        Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+        Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, decoupled: false }
     }
 }
 
@@ -66,10 +69,12 @@ impl Moments {
     /// Moves every parameter that has a gradient.
     pub fn step(&mut self, isa: Isa, adam: &Adam, parameters: &mut Parameters, gradients: &Gradients, learning_rate: f32) {
         self.step += 1;
-        let Adam { beta1, beta2, epsilon, weight_decay } = *adam;
-        let settings = AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, step: self.step };
+        let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = *adam;
         for id in parameters.trained() {
             if let Some(gradient) = gradients.get(id) {
+                let spared = decoupled && parameters.get(id).value.shape()[..].len() == 1;
+                let weight_decay = if spared { 0.0 } else { weight_decay };
+                let settings = AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, decoupled, step: self.step };
                 let [first, second] = &mut self.moments[id.index()];
                 kernel::step(isa, &settings, gradient, parameters.values_mut(id), first, second);
             }
@@ -137,6 +142,8 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autograd::{Kind, Mode, Tape};
+    use crate::tensor::{Context, Tensor};
 
     #[test]
     fn rates_climb_then_decay() {
@@ -156,5 +163,29 @@ mod tests {
     #[test]
     fn a_constant_rate_is_the_rate() {
         assert_eq!(Schedule::constant(0.01).learning_rate(5, 10, 1), 0.01);
+    }
+
+    #[test]
+    fn decoupled_decay_takes_from_weights_alone() {
+        let mut parameters = Parameters::new();
+        let ids = [
+            parameters.add("conv.weight", Kind::Convolution, Tensor::full([1, 1, 2, 2], 1.0)),
+            parameters.add("fc.weight", Kind::Plain, Tensor::full([2, 2], 1.0)),
+            parameters.add("bn.weight", Kind::Plain, Tensor::full([2], 1.0)),
+        ];
+        let gradients = {
+            let mut context = Context::default();
+            let mut tape = Tape::new(Mode::Training, &parameters, &mut context);
+            let x = tape.input([1, 2], &[0.0; 2], false).unwrap();
+            let (weight, bias) = (tape.parameter(ids[1]), tape.parameter(ids[2]));
+            let y = tape.linear(x, weight, bias).unwrap();
+            tape.backward(y, &[0.0; 2]).unwrap()
+        };
+        let adam = Adam { weight_decay: 0.1, decoupled: true, ..Adam::default() };
+        let mut moments = Moments::new(&parameters);
+        moments.step(Isa::detect(), &adam, &mut parameters, &gradients, 0.5);
+        // A gradient of zeros leaves what decay leaves; what has no gradient stays.
+        let first = ids.map(|id| parameters.get(id).value.values()[0]);
+        assert_eq!(first, [1.0, 0.95, 1.0]);
     }
 }

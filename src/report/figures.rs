@@ -258,9 +258,10 @@ struct Curve {
     measure: fn(&EpochRow) -> Option<f64>,
 }
 
-const LOSSES: [Curve; 2] = [
+const LOSSES: [Curve; 3] = [
     Curve { name: "training", ink: Ink::Series(4), measure: |row| Some(row.train_loss) },
     Curve { name: "held out", ink: Ink::Series(1), measure: |row| row.test_loss },
+    Curve { name: "validation", ink: Ink::Series(3), measure: |row| row.validation_loss },
 ];
 
 const SHARES_RIGHT: [Curve; 4] = [
@@ -280,22 +281,8 @@ pub fn curves(history: &[EpochRow], note: &str) -> Figure {
         percent(last(&SHARES_RIGHT[1])),
     );
     let mut figure = Figure::new(936.0, 372.0, spoken).framed("Training", note);
-    let epochs = match (history.iter().map(|row| row.epoch).min(), history.iter().map(|row| row.epoch).max()) {
-        (Some(first), Some(last)) if first < last => [first as f64, last as f64],
-        (Some(only), _) => [only as f64 - 1.0, only as f64 + 1.0],
-        (None, _) => [0.0, 1.0],
-    };
-    let mut epoch_ticks = ticks(epochs, 7);
-    epoch_ticks.retain(|tick| tick.fract() == 0.0);
-
-    // A first epoch that explodes must not flatten the rest: twice the 90th percentile is the ceiling.
-    let mut losses: Vec<f64> = history.iter().flat_map(|row| LOSSES.map(|curve| (curve.measure)(row))).flatten().collect();
-    losses.retain(|loss| loss.is_finite());
-    losses.sort_unstable_by(f64::total_cmp);
-    let ceiling = match losses.as_slice() {
-        [] => 1.0,
-        sorted => sorted[sorted.len() - 1].min(2.0 * sorted[(sorted.len() - 1) * 9 / 10]).max(1e-6) * 1.05,
-    };
+    let (epochs, epoch_ticks) = epoch_axis(history.iter().map(|row| row.epoch), 7);
+    let ceiling = ceiling(history.iter().flat_map(|row| LOSSES.map(|curve| (curve.measure)(row))).flatten().collect(), 0.9);
     let panels = [
         (62.0, "Loss (cross-entropy)", [0.0, ceiling], LOSSES.as_slice()),
         (536.0, "Accuracy", [0.0, 1.0], SHARES_RIGHT.as_slice()),
@@ -305,22 +292,101 @@ pub fn curves(history: &[EpochRow], note: &str) -> Figure {
         axes.draw(&mut figure, &epoch_ticks, &ticks(range, 5), ["Epoch", name]);
         let mut shown = 0.0;
         for &Curve { name, ink, measure } in curves {
-            let measured: Vec<[f32; 2]> =
-                history.iter().filter_map(|row| measure(row).map(|value| axes.point(row.epoch as f64, value))).collect();
-            let Some(&end) = measured.last() else { continue };
-            figure.polyline(vec![[left + shown, 18.0], [left + shown + 18.0, 18.0]], 3.0, ink);
-            figure.text(left + shown + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
-            shown += 42.0 + 6.6 * name.len() as f32;
-            if measured.len() <= 40 {
-                measured.iter().filter(|point| point[1].is_finite()).for_each(|&point| figure.disc(point, 2.25, ink));
-            }
-            figure.polyline(measured, 2.0, ink);
-            if end[1].is_finite() {
-                figure.disc(end, 3.5, ink);
+            if line(&mut figure, &axes, history, measure, ink) {
+                figure.polyline(vec![[left + shown, 18.0], [left + shown + 18.0, 18.0]], 3.0, ink);
+                figure.text(left + shown + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
+                shown += 42.0 + 6.6 * name.len() as f32;
             }
         }
     }
     figure
+}
+
+/// The most runs of [`compared_curves`]: as many as there are colours that can be told apart.
+pub const MOST_RUNS: usize = 6;
+
+/// Several runs, each by its name: training loss, held-out loss and held-out AUC over the epochs, a panel each, a colour a run.
+/// `note` stands beneath.
+pub fn compared_curves(runs: &[(String, Vec<EpochRow>)], note: &str) -> Figure {
+    let last = |measure: fn(&EpochRow) -> Option<f64>, rows: &[EpochRow]| match rows.iter().rev().find_map(measure) {
+        Some(value) => format!("{value:.3}"),
+        None => "none".to_owned(),
+    };
+    let told = runs.iter().map(|(name, rows)| {
+        let (loss, auc) = (last(|row| row.test_loss, rows), last(|row| row.test_auc, rows));
+        format!("{name}: {} epochs, last held-out loss {loss}, AUC {auc}.", rows.len())
+    });
+    let spoken = format!("Training curves of {} runs. {}", runs.len(), told.collect::<Vec<_>>().join(" "));
+    let mut figure = Figure::new(936.0, 352.0, spoken).framed("Training", note);
+    let rows = || runs.iter().flat_map(|(_, rows)| rows);
+    let (epochs, epoch_ticks) = epoch_axis(rows().map(|row| row.epoch), 5);
+    // Runs are compared where they are good: what the worse half of the measurements shows may run along the edge.
+    let losses = |measure: fn(&EpochRow) -> Option<f64>| [0.0, ceiling(rows().filter_map(measure).collect(), 0.5)];
+    type Panel = (f32, &'static str, [f64; 2], fn(&EpochRow) -> Option<f64>);
+    let panels: [Panel; 3] = [
+        (62.0, "Training loss", losses(|row| Some(row.train_loss)), |row| Some(row.train_loss)),
+        (375.0, "Held-out loss", losses(|row| row.test_loss), |row| row.test_loss),
+        (688.0, "Held-out AUC", [0.4, 1.0], |row| row.test_auc),
+    ];
+    for (left, name, range, measure) in panels {
+        let axes = Axes { left, top: 40.0, width: 230.0, height: 260.0, x: epochs, y: range };
+        let is_cut = rows().filter_map(measure).any(|value| value > range[1]);
+        let name = if is_cut { format!("{name} (more runs along the edge)") } else { name.to_owned() };
+        axes.draw(&mut figure, &epoch_ticks, &ticks(range, 6), ["Epoch", &name]);
+        for (run, (_, rows)) in runs.iter().enumerate() {
+            line(&mut figure, &axes, rows, measure, Ink::Series(run));
+        }
+    }
+    let (most, mut left) = ((856.0 / runs.len().max(1) as f32 - 42.0) / 6.6, 62.0);
+    for (run, (name, _)) in runs.iter().enumerate() {
+        let name = short(name, most as usize);
+        figure.polyline(vec![[left, 18.0], [left + 18.0, 18.0]], 3.0, Ink::Series(run));
+        let width = 42.0 + 6.6 * name.chars().count() as f32;
+        figure.text(left + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
+        left += width;
+    }
+    figure
+}
+
+/// From the first epoch to the last, and about `count` whole numbers between.
+fn epoch_axis(epochs: impl Iterator<Item = usize> + Clone, count: usize) -> ([f64; 2], Vec<f64>) {
+    let range = match (epochs.clone().min(), epochs.max()) {
+        (Some(first), Some(last)) if first < last => [first as f64, last as f64],
+        (Some(only), _) => [only as f64 - 1.0, only as f64 + 1.0],
+        (None, _) => [0.0, 1.0],
+    };
+    let mut ticks = ticks(range, count);
+    ticks.retain(|tick| tick.fract() == 0.0);
+    (range, ticks)
+}
+
+/// Where an axis of losses ends. A first epoch that explodes must not flatten the rest: it is at most twice the loss that this share
+/// of them stays below.
+fn ceiling(mut losses: Vec<f64>, share: f64) -> f64 {
+    losses.retain(|loss| loss.is_finite());
+    losses.sort_unstable_by(f64::total_cmp);
+    match losses.as_slice() {
+        [] => 1.0,
+        sorted => {
+            let most = sorted.len() - 1;
+            sorted[most].min(2.0 * sorted[(most as f64 * share) as usize]).max(1e-6) * 1.05
+        }
+    }
+}
+
+/// What was measured over the epochs, as a line with a dot at its end. Whether there was anything.
+fn line(figure: &mut Figure, axes: &Axes, rows: &[EpochRow], measure: fn(&EpochRow) -> Option<f64>, ink: Ink) -> bool {
+    let measured: Vec<[f32; 2]> =
+        rows.iter().filter_map(|row| measure(row).map(|value| axes.point(row.epoch as f64, value))).collect();
+    let Some(&end) = measured.last() else { return false };
+    if measured.len() <= 40 {
+        measured.iter().filter(|point| point[1].is_finite()).for_each(|&point| figure.disc(point, 2.25, ink));
+    }
+    figure.polyline(measured, 2.0, ink);
+    if end[1].is_finite() {
+        figure.disc(end, 3.5, ink);
+    }
+    true
 }
 
 #[cfg(test)]
@@ -343,6 +409,7 @@ mod tests {
             reliability(&evaluation).unwrap(),
             distribution(&evaluation).unwrap(),
             curves(&evaluation.history, ""),
+            compared_curves(&[("a".to_owned(), evaluation.history.clone()), ("b".to_owned(), Vec::new())], "note"),
         ] {
             let svg = figure.svg();
             let wanted = |name: &str| {
@@ -384,6 +451,12 @@ mod tests {
             exploding.map(|(epoch, &train_loss)| EpochRow { epoch: epoch + 1, train_loss, ..EpochRow::default() }).collect();
         let svg = curves(&history, "").svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        compared_curves(&[], "").png();
+        let runs =
+            [("paper".to_owned(), history), ("a name that is much too long for its place in the key ".repeat(9), vec![one])];
+        let svg = compared_curves(&runs, "").svg();
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        assert!(svg.contains(">paper<") && svg.contains("2 runs"), "{svg}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(crate) mod html;
 pub(crate) mod pages;
 
 pub use figure::Figure;
-pub use figures::{confusion, curves, distribution, reliability, roc};
+pub use figures::{MOST_RUNS, compared_curves, confusion, curves, distribution, reliability, roc};
 pub use heat::overlay;
 pub use pages::{evaluation_page, prediction_page};
 
@@ -92,6 +92,8 @@ pub struct EpochRow {
     pub test_f1: Option<f64>,
     /// Their macro AUC, one against rest.
     pub test_auc: Option<f64>,
+    /// Mean cross-entropy of the validation studies, where there are any.
+    pub validation_loss: Option<f64>,
 }
 
 /// What `evaluate` found; `demo` adds `history` and `scan`.
@@ -322,6 +324,7 @@ mod tests {
                     test_accuracy: Some(0.82 - 0.45 * (-t / 8.0).exp() + 0.02 * (t * 2.3).sin()),
                     test_f1: None,
                     test_auc: Some(0.91 - 0.4 * (-t / 6.0).exp()),
+                    validation_loss: Some(1.1 * (-t / 13.0).exp() + 0.2),
                 }
             })
             .collect();

@@ -1,14 +1,15 @@
 //! All that a run needs to go on where it stopped, in a file that is either whole or refused.
 //!
-//! The file: eight bytes [`MAGIC`], the SHA-256 of all that follows, then a safetensors file of the parameters (`model.NAME`) and of
-//! Adam's moments (`adam.first.NAME`, `adam.second.NAME`), with [`State`] as JSON in its metadata.
+//! The file: eight bytes [`MAGIC`], the SHA-256 of all that follows, then a safetensors file of the parameters (`model.NAME`), of
+//! Adam's moments (`adam.first.NAME`, `adam.second.NAME`) and, where validation patients choose, of the best epoch's parameters
+//! (`best.NAME`), with [`State`] as JSON in its metadata.
 //!
 //! Random numbers have no state of their own: the order of an epoch and the augmentation of a study are streams that begin anew as a
 //! function of seed, epoch and study (`data::random`). So the generators' state is the epoch and the step, which are kept.
 
 use super::{Epoch, RunFolder, Settings};
 use crate::autograd::not_finite;
-use crate::models::Trainer;
+use crate::models::{Model, Trainer};
 use crate::tensor::archive::{self, Archive};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ const DIGEST: usize = 32;
 
 /// The version of the file that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
+
+/// Before the names of the best epoch's parameters.
+pub(super) const BEST: &str = "best.";
 
 /// Where a run stands, beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,7 +71,10 @@ impl State {
         // Up to the first step that is not finite, both ways to go on from there are the same.
         let skipped = self.under_way.skipped + self.epochs.iter().map(|epoch| epoch.skipped_steps).sum::<usize>();
         let own = if skipped == 0 { Settings { on_nan: settings.on_nan, ..own } } else { own };
-        let differences = settings.differences(&own);
+        let mut differences = settings.differences(&own);
+        if settings.recipe != own.recipe {
+            differences.push(format!("recipe is {} here and {} there", settings.recipe, own.recipe));
+        }
         if !differences.is_empty() {
             let problem = format!("was made with other settings: {}", differences.join("; "));
             return Err(Error::file(path, problem, "resume with its settings, or start the run anew with --force"));
@@ -115,9 +122,10 @@ pub(super) struct Progress {
 ///
 /// # Errors
 /// A folder that cannot be written, or a value that is not finite; then the checkpoints that were there are still there.
-pub(super) fn write(folder: &RunFolder, trainer: &Trainer, state: &State) -> Result<()> {
+pub(super) fn write(folder: &RunFolder, trainer: &Trainer, best: Option<&Model>, state: &State) -> Result<()> {
     let metadata = BTreeMap::from([("state".to_owned(), serde_json::to_string(state).expect("plain values are JSON"))]);
-    let tensors = trainer.tensors();
+    let mut tensors = trainer.tensors();
+    tensors.extend(best.into_iter().flat_map(|model| model.tensors(BEST)));
     if let Some((name, count)) = tensors.iter().find_map(|(name, (_, values))| Some((name, not_finite(values)?))) {
         let problem = format!("training went astray before step {}: {name} holds {count}", trainer.steps() + 1);
         let remedy = "the last checkpoint is as it was: start anew with a lower --learning-rate, --warm-up-epochs or --clip-norm";

@@ -13,7 +13,7 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// The network as the last whole epoch left it.
+    /// The network as the last whole epoch left it, or the best of them where validation patients choose.
     pub const MODEL: &str = "model.safetensors";
     /// Every setting, as the settings reads it.
     pub const CONFIG: &str = "config.toml";

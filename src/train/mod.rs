@@ -1,11 +1,12 @@
 //! Training: what it is told ([`Settings`]), its loop ([`run`]), and what it leaves behind ([`RunFolder`], [`RunRecord`], [`Epoch`]).
 //!
-//! The model that a run keeps is the last epoch's. Keeping the one that tests best would choose it by the test studies, and
-//! their score would no longer be that of patients never seen.
+//! The model that a run keeps is the last epoch's, or the best on validation patients: training patients that do not train. Keeping
+//! the one that tests best would choose it by the test studies, and their score would no longer be that of patients never seen.
 
 mod checkpoint;
 mod folder;
 mod memory;
+mod recipe;
 mod record;
 mod run;
 mod settings;
@@ -13,6 +14,7 @@ mod settings;
 pub use checkpoint::check_checkpoint;
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
+pub use recipe::{ClassWeights, Recipe};
 pub use record::{Epoch, RunRecord};
 pub use run::{Event, run};
-pub use settings::{OnNan, ScheduleName, Settings};
+pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};

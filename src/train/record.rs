@@ -1,7 +1,7 @@
 //! What a run writes down: what it is and what came of it ([`RunRecord`]), and a row an epoch ([`Epoch`]).
 
 use super::settings::flatten;
-use super::{RunFolder, Settings};
+use super::{ChooseBy, RunFolder, Settings};
 use crate::report::EpochRow;
 use crate::tensor::Context;
 use crate::{Error, Result, files};
@@ -41,11 +41,20 @@ pub struct RunRecord {
     pub inputs: BTreeMap<String, String>,
     /// SHA-256 of the weights after each epoch: [`Model::weights_hash`](crate::models::Model::weights_hash).
     pub weights: Vec<String>,
+    /// The epoch whose weights the model file has: the last, or the best on validation patients; 0 before the first is over.
+    #[serde(default)]
+    pub chosen_epoch: usize,
 }
 
 impl RunRecord {
     /// Of a run by this program on this machine. `manifest` is the name that the manifest has among the `inputs`.
-    pub(super) fn new(settings: &Settings, manifest: &str, mut inputs: BTreeMap<String, String>, weights: &[String]) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        manifest: &str,
+        mut inputs: BTreeMap<String, String>,
+        weights: &[String],
+        chosen_epoch: usize,
+    ) -> Self {
         RunRecord {
             format_version: FORMAT_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -58,6 +67,7 @@ impl RunRecord {
             manifest: inputs.remove(manifest).unwrap_or_default(),
             inputs,
             weights: weights.to_vec(),
+            chosen_epoch,
         }
     }
 
@@ -103,7 +113,7 @@ pub struct Epoch {
     pub epoch: usize,
     /// Of the epoch's last step.
     pub learning_rate: f32,
-    /// Mean cross-entropy over the training studies, each as its step found it.
+    /// Mean cross-entropy over the training studies, each as its step found it; weighted where classes have weights.
     pub train_loss: f64,
     /// Share of training studies classified right, each as its step found it.
     pub train_accuracy: f64,
@@ -115,6 +125,12 @@ pub struct Epoch {
     pub test_f1: Option<f64>,
     /// Mean over the classes of the test studies' AUC, one against rest.
     pub test_auc: Option<f64>,
+    /// As `test_loss`, over the validation studies, where there are any.
+    pub validation_loss: Option<f64>,
+    /// Share of validation studies classified right.
+    pub validation_accuracy: Option<f64>,
+    /// Mean over the classes of the validation studies' AUC, one against rest.
+    pub validation_auc: Option<f64>,
     /// Mean over the steps of the l2 norm of all gradients.
     pub gradient_norm: f64,
     /// Steps that were left out, NaN or infinity being in their loss or gradient; no other column counts them.
@@ -137,11 +153,39 @@ impl From<&Epoch> for EpochRow {
             test_accuracy: epoch.test_accuracy,
             test_f1: epoch.test_f1,
             test_auc: epoch.test_auc,
+            validation_loss: epoch.validation_loss,
         }
     }
 }
 
 impl Epoch {
+    /// How good it is on the validation patients, more being better; none where they were not measured.
+    fn merit(&self, by: ChooseBy) -> Option<f64> {
+        match by {
+            ChooseBy::Loss => self.validation_loss.map(|loss| -loss),
+            ChooseBy::Auc => self.validation_auc,
+        }
+    }
+
+    /// The number of the epoch whose weights are the model: the first of the best on validation patients; without such the last; 0 of
+    /// none.
+    pub fn chosen(epochs: &[Epoch], by: ChooseBy) -> usize {
+        let mut best: Option<(f64, usize)> = None;
+        for epoch in epochs {
+            if let Some(merit) = epoch.merit(by).filter(|&merit| best.is_none_or(|(most, _)| merit > most)) {
+                best = Some((merit, epoch.epoch));
+            }
+        }
+        best.map(|(_, epoch)| epoch).or(epochs.last().map(|epoch| epoch.epoch)).unwrap_or(0)
+    }
+
+    /// Whether so many measured epochs have passed since the chosen one that training stops early.
+    pub(super) fn are_enough(epochs: &[Epoch], by: ChooseBy, patience: usize) -> bool {
+        let chosen = Epoch::chosen(epochs, by);
+        let since = epochs.iter().filter(|epoch| epoch.epoch > chosen && epoch.merit(by).is_some()).count();
+        patience > 0 && since >= patience
+    }
+
     /// Writes a run's record as a whole.
     pub(super) fn write_all(path: &Path, epochs: &[Epoch]) -> Result<()> {
         let mut table = csv::Writer::from_writer(Vec::new());
@@ -179,6 +223,9 @@ mod tests {
             test_accuracy: Some(0.5),
             test_f1: Some(0.375),
             test_auc: None,
+            validation_loss: Some(1.125),
+            validation_accuracy: None,
+            validation_auc: None,
             gradient_norm: 2.0,
             skipped_steps: 0,
             train_seconds: 0.0625,
@@ -187,7 +234,40 @@ mod tests {
         let skipped = Epoch { epoch: 2, test_loss: None, test_accuracy: None, test_f1: None, ..measured };
         Epoch::write_all(&path, &[measured, skipped]).unwrap();
         assert_eq!(Epoch::read_all(&path).unwrap(), [measured, skipped]);
+        // Before there were validation patients.
+        let columns = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,gradient_norm,\
+                       skipped_steps,train_seconds,seconds";
+        std::fs::write(&path, format!("{columns}\n1,0.01,1.5,0.25,1.25,0.5,0.375,,2,0,0.0625,0.125\n")).unwrap();
+        assert_eq!(Epoch::read_all(&path).unwrap(), [Epoch { validation_loss: None, ..measured }]);
         std::fs::write(&path, "a,b\n1,2\n").unwrap();
         assert!(Epoch::read_all(&path).unwrap_err().to_string().contains("metrics.csv"));
+    }
+
+    #[test]
+    fn validation_chooses_the_first_of_the_best() {
+        let epoch = |number: usize, loss: f64, auc: f64| Epoch {
+            epoch: number,
+            learning_rate: 0.01,
+            train_loss: 1.0,
+            train_accuracy: 0.5,
+            test_loss: None,
+            test_accuracy: None,
+            test_f1: None,
+            test_auc: None,
+            validation_loss: (loss > 0.0).then_some(loss),
+            validation_accuracy: None,
+            validation_auc: (auc > 0.0).then_some(auc),
+            gradient_norm: 1.0,
+            skipped_steps: 0,
+            train_seconds: 1.0,
+            seconds: 1.0,
+        };
+        let epochs = [epoch(1, 1.0, 0.5), epoch(2, 0.0, 0.0), epoch(3, 0.8, 0.7), epoch(4, 0.8, 0.6), epoch(5, 0.9, 0.75)];
+        assert_eq!((Epoch::chosen(&epochs, ChooseBy::Loss), Epoch::chosen(&epochs, ChooseBy::Auc)), (3, 5));
+        assert_eq!(Epoch::chosen(&[], ChooseBy::Loss), 0);
+        assert_eq!(Epoch::chosen(&[epoch(1, 0.0, 0.0), epoch(2, 0.0, 0.0)], ChooseBy::Loss), 2, "the last");
+        let enough = |patience| Epoch::are_enough(&epochs, ChooseBy::Loss, patience);
+        assert!(enough(2) && !enough(3) && !enough(0));
+        assert!(!Epoch::are_enough(&epochs, ChooseBy::Auc, 1));
     }
 }

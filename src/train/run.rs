@@ -1,7 +1,7 @@
 //! The loop: epochs of steps, a measurement on the test studies, and the folder brought up to date after each epoch.
 
 use super::checkpoint::{self, Progress, State};
-use super::{Epoch, OnNan, RunFolder, RunRecord, Settings};
+use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings};
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::{Split, split};
@@ -24,6 +24,8 @@ pub enum Event<'a> {
     Ready {
         /// Training studies.
         train: usize,
+        /// Validation studies.
+        validation: usize,
         /// Test studies.
         test: usize,
         /// Trained values of the network.
@@ -58,7 +60,7 @@ pub enum Event<'a> {
         /// Where that was found first, and the batch's files.
         problem: &'a str,
     },
-    /// Test studies have been measured.
+    /// Validation and test studies have been measured.
     Test {
         /// So many in this epoch,
         done: usize,
@@ -90,12 +92,13 @@ pub fn run(
     session.announce(&split)?;
     let ready = Event::Ready {
         train: session.training.studies(),
+        validation: session.validation.as_ref().map_or(0, Loader::studies),
         test: session.test.studies(),
         parameters: session.trainer.model().parameter_count(),
         steps: session.training.batches(),
     };
     if watch(ready).is_break() {
-        return Err(Error::Interrupted { kept: kept(folder, &session.state.epochs) });
+        return Err(session.interrupted());
     }
     if resume {
         let (epoch, steps) = (session.state.epochs.len() + 1, session.state.under_way.steps);
@@ -107,11 +110,11 @@ pub fn run(
     } else {
         session.checkpoint()?;
     }
-    while session.state.epochs.len() < settings.epochs {
+    while !session.is_over() {
         match session.epoch(&mut |event| watch(event)) {
             Err(Error::Interrupted { .. }) => {
                 session.checkpoint()?;
-                return Err(Error::Interrupted { kept: kept(folder, &session.state.epochs) });
+                return Err(session.interrupted());
             }
             result => result?,
         }
@@ -119,7 +122,7 @@ pub fn run(
         session.save()?;
         let epoch = session.state.epochs.last().expect("just pushed");
         if watch(Event::Epoch(epoch)).is_break() {
-            return Err(Error::Interrupted { kept: kept(folder, &session.state.epochs) });
+            return Err(session.interrupted());
         }
     }
     Ok(session.state.epochs)
@@ -132,8 +135,11 @@ struct Session<'a> {
     folder: &'a RunFolder,
     trainer: Trainer,
     training: Loader,
+    validation: Option<Loader>,
     test: Loader,
     state: State,
+    /// The network of the best epoch so far, where validation patients choose.
+    best: Option<Model>,
     /// When the last checkpoint was written.
     saved: Cell<Instant>,
 }
@@ -153,12 +159,16 @@ impl<'a> Session<'a> {
     fn begin(manifest: &'a Manifest, settings: &'a Settings, folder: &'a RunFolder) -> Result<(Self, Split)> {
         let Settings { preprocessing, .. } = settings;
         let input_size = settings.input_size.array();
-        let split = split(manifest, settings.train_share, settings.split_seed)?;
+        let split = split_of(manifest, settings)?;
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
         let mut model = Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
         model.set_trained_on(predict::describe(manifest, split.train.len()));
+        if settings.zero_init_last_norm {
+            model.zero_last_norms();
+        }
 
-        let (training, test) = loaders(manifest, &split, settings)?;
+        let [training, validation, test] = loaders(manifest, &split, settings)?;
+        let (training, test) = (training.expect("a split has training rows"), test.expect("a split has test rows"));
         if training.studies() < 2 {
             return Err(Error::file(&manifest.path, "leaves fewer than two studies for training", "add studies"));
         }
@@ -169,9 +179,37 @@ impl<'a> Session<'a> {
         if settings.clip_norm > 0.0 {
             trainer.clip_norm(settings.clip_norm.into());
         }
+        let labels = manifest.labels(&manifest.classes)?;
+        let labels: Vec<u32> = split.train.iter().map(|&row| labels[row]).collect();
+        let weights = settings.class_weights.of(&labels, manifest.classes.len());
+        let remedy = || format!("give one for each of {}, or none, or balanced", manifest.classes.join(", "));
+        if let Some(weights) = weights.map_err(|problem| Error::setting(problem, remedy()))? {
+            trainer.weigh_classes(weights);
+        }
         let state = State::new(settings, inputs);
-        let session = Session { manifest, settings, folder, trainer, training, test, state, saved: Cell::new(Instant::now()) };
+        let (best, saved) = (None, Cell::new(Instant::now()));
+        let session = Session { manifest, settings, folder, trainer, training, validation, test, state, best, saved };
         Ok((session, split))
+    }
+
+    /// The epoch whose weights are the model's.
+    fn chosen(&self) -> usize {
+        Epoch::chosen(&self.state.epochs, self.settings.choose_by)
+    }
+
+    /// Whether all epochs are over, or so many as showed that no better one follows.
+    fn is_over(&self) -> bool {
+        let Settings { epochs, choose_by, patience, .. } = *self.settings;
+        self.state.epochs.len() >= epochs || Epoch::are_enough(&self.state.epochs, choose_by, patience)
+    }
+
+    /// What an interrupted run leaves behind, in words.
+    fn interrupted(&self) -> Error {
+        let kept = match self.chosen() {
+            0 => "no epoch was finished, so there is no model".to_owned(),
+            epoch => format!("{} is whole, as epoch {epoch} left it", self.folder.file(RunFolder::MODEL).display()),
+        };
+        Error::Interrupted { kept }
     }
 
     /// Writes what is known before the first step.
@@ -190,7 +228,8 @@ impl<'a> Session<'a> {
 
     fn record(&self) -> Result<()> {
         let State { inputs, weights, .. } = &self.state;
-        RunRecord::new(&self.resolved()?, &self.manifest.name_of(&self.manifest.path), inputs.clone(), weights).write(self.folder)
+        let manifest = self.manifest.name_of(&self.manifest.path);
+        RunRecord::new(&self.resolved()?, &manifest, inputs.clone(), weights, self.chosen()).write(self.folder)
     }
 
     /// Goes on from the folder's checkpoint. Returns what was wrong with a newer one, if this is the older.
@@ -198,6 +237,11 @@ impl<'a> Session<'a> {
         let (archive, state, problem) = checkpoint::read(self.folder)?;
         state.check(self.settings, &self.state.inputs, archive.path())?;
         self.trainer.restore(&archive, state.adam_steps)?;
+        if self.validation.is_some() && state.epochs.iter().any(|epoch| epoch.validation_loss.is_some()) {
+            let mut best = self.trainer.model().copy()?;
+            best.restore(&archive, checkpoint::BEST)?;
+            self.best = Some(best);
+        }
         if problem.is_some() {
             checkpoint::discard_newest(self.folder)?;
         }
@@ -206,7 +250,7 @@ impl<'a> Session<'a> {
     }
 
     fn checkpoint(&self) -> Result<()> {
-        checkpoint::write(self.folder, &self.trainer, &self.state)?;
+        checkpoint::write(self.folder, &self.trainer, self.best.as_ref(), &self.state)?;
         self.saved.set(Instant::now());
         Ok(())
     }
@@ -267,6 +311,9 @@ impl<'a> Session<'a> {
             test_accuracy: None,
             test_f1: None,
             test_auc: None,
+            validation_loss: None,
+            validation_accuracy: None,
+            validation_auc: None,
             gradient_norm: sums.norm / (steps - sums.skipped) as f64,
             skipped_steps: sums.skipped,
             train_seconds: sums.seconds,
@@ -276,7 +323,7 @@ impl<'a> Session<'a> {
             if self.settings.precise_norm {
                 for (i, batch) in self.training.epoch(number as u64).enumerate() {
                     let batch = batch?;
-                    tell(watch, Event::Test { done: 0, of: self.test.studies() })?;
+                    tell(watch, Event::Test { done: 0, of: self.held_out() })?;
                     self.trainer.measure_statistics(i, &batch.images, batch.labels.len())?;
                     self.checkpoint_in_time()?; // statistics that are half measured are measured anew
                 }
@@ -286,6 +333,13 @@ impl<'a> Session<'a> {
         epoch.seconds = before + start.elapsed().as_secs_f64();
         self.state.epochs.push(epoch);
         self.state.weights.push(self.trainer.model().weights_hash());
+        if epoch.validation_loss.is_some() && self.chosen() == number {
+            let model = self.trainer.model();
+            match &mut self.best {
+                Some(best) => best.copy_values(model),
+                None => self.best = Some(model.copy()?),
+            }
+        }
         self.state.under_way = Progress::default();
         Ok(())
     }
@@ -312,34 +366,51 @@ impl<'a> Session<'a> {
         Error::failed(format!("training stopped in {problem}"), remedy)
     }
 
-    /// Fills in the test columns.
+    /// Validation and test studies.
+    fn held_out(&self) -> usize {
+        self.validation.as_ref().map_or(0, Loader::studies) + self.test.studies()
+    }
+
+    /// Fills in the columns of validation and test.
     fn measure(&self, epoch: &mut Epoch, watch: Watch) -> Result<()> {
-        let model = self.trainer.model();
-        let judged = predict::judge(model, &self.test, &mut |done| {
-            self.checkpoint_in_time()?;
-            tell(watch, Event::Test { done, of: self.test.studies() })
-        })?;
-        if let Some(judged) = judged.iter().find(|judged| !judged.loss.is_finite()) {
-            let row = &self.manifest.rows[judged.study];
-            let study = self.manifest.name_of(&row.anterior.path);
-            return Err(self.stopped(&format!("epoch {}: the loss of test study {study} is not finite", epoch.epoch)));
+        if let Some(validation) = &self.validation {
+            let (loss, scores) = self.judge("validation", validation, 0, epoch.epoch, watch)?;
+            epoch.validation_loss = Some(loss);
+            epoch.validation_accuracy = scores.accuracy;
+            epoch.validation_auc = scores.mean.auc;
         }
-        let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
-        let probabilities: Vec<Vec<f32>> = judged.iter().map(|judged| judged.probabilities.clone()).collect();
-        let scores = Scores::new(&model.metadata().classes, &truths, &probabilities)?;
-        epoch.test_loss = Some(judged.iter().map(|judged: &Judged| judged.loss).sum::<f64>() / judged.len() as f64);
+        let (loss, scores) = self.judge("test", &self.test, self.held_out() - self.test.studies(), epoch.epoch, watch)?;
+        epoch.test_loss = Some(loss);
         epoch.test_accuracy = scores.accuracy;
         epoch.test_f1 = scores.mean.f1;
         epoch.test_auc = scores.mean.auc;
         Ok(())
     }
 
+    /// Mean loss and scores of the network on the studies of one side, after `before` others.
+    fn judge(&self, side: &str, studies: &Loader, before: usize, epoch: usize, watch: Watch) -> Result<(f64, Scores)> {
+        let model = self.trainer.model();
+        let judged = predict::judge(model, studies, &mut |done| {
+            self.checkpoint_in_time()?;
+            tell(watch, Event::Test { done: before + done, of: self.held_out() })
+        })?;
+        if let Some(judged) = judged.iter().find(|judged| !judged.loss.is_finite()) {
+            let row = &self.manifest.rows[judged.study];
+            let study = self.manifest.name_of(&row.anterior.path);
+            return Err(self.stopped(&format!("epoch {epoch}: the loss of {side} study {study} is not finite")));
+        }
+        let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
+        let probabilities: Vec<Vec<f32>> = judged.iter().map(|judged| judged.probabilities.clone()).collect();
+        let scores = Scores::new(&model.metadata().classes, &truths, &probabilities)?;
+        Ok((judged.iter().map(|judged: &Judged| judged.loss).sum::<f64>() / judged.len() as f64, scores))
+    }
+
     /// What the model's file says of the run that it comes from.
     fn provenance(&self) -> Provenance {
         let State { inputs, epochs, .. } = &self.state;
-        let last = epochs.last();
+        let chosen = epochs.iter().find(|epoch| epoch.epoch == self.chosen());
         let score = |name: &str, value: Option<f64>| value.map(|value| (name.to_owned(), value));
-        let scores = last.into_iter().flat_map(|epoch| {
+        let scores = chosen.into_iter().flat_map(|epoch| {
             [("loss", epoch.test_loss), ("accuracy", epoch.test_accuracy), ("f1", epoch.test_f1), ("auc", epoch.test_auc)]
         });
         let data = inputs.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect::<String>();
@@ -349,7 +420,7 @@ impl<'a> Session<'a> {
             isa: Context::default().isa.name().to_owned(),
             data: files::sha256(data.as_bytes()),
             configuration: self.settings.to_json_of_weights(),
-            epochs: epochs.len(),
+            epochs: self.chosen(),
             scores: scores.filter_map(|(name, value)| score(name, value)).collect(),
         }
     }
@@ -357,8 +428,9 @@ impl<'a> Session<'a> {
     /// Brings the folder up to date. Each file is replaced as a whole, the model first.
     fn save(&mut self) -> Result<()> {
         let provenance = self.provenance();
-        self.trainer.model_mut().set_provenance(provenance);
-        let (model, folder, epochs) = (self.trainer.model(), self.folder, &self.state.epochs);
+        let model = self.best.as_mut().unwrap_or(self.trainer.model_mut());
+        model.set_provenance(provenance);
+        let (folder, epochs) = (self.folder, &self.state.epochs);
         model.save(folder.file(RunFolder::MODEL))?;
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
         let rows: Vec<EpochRow> = epochs.iter().map(EpochRow::from).collect();
@@ -369,9 +441,27 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Loaders of both sides. The cache is shared out by their studies.
-fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<(Loader, Loader)> {
-    let (size, all) = (settings.input_size.array(), split.train.len() + split.test.len());
+/// The sides of a manifest's patients.
+fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
+    let split = split(manifest, settings.train_share, settings.split_seed)?;
+    if settings.validation_share == 0.0 {
+        return Ok(split);
+    }
+    let split = split.with_validation(manifest, settings.validation_share, settings.split_seed)?;
+    if settings.choose_by == ChooseBy::Auc {
+        let has = |class: &String| split.validation.iter().any(|&row| manifest.rows[row].label == *class);
+        if let Some(class) = manifest.classes.iter().find(|class| !has(class)) {
+            let problem = format!("leaves no patient of {class} for validation, whose AUC is to choose");
+            return Err(Error::file(&manifest.path, problem, "raise --validation-share, or --choose-by loss"));
+        }
+    }
+    Ok(split)
+}
+
+/// Loaders of training, validation and test, where they have rows. The cache is shared out by their studies.
+fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<[Option<Loader>; 3]> {
+    let size = settings.input_size.array();
+    let all = split.train.len() + split.validation.len() + split.test.len();
     let cache = |side: &[usize]| (settings.cache_mb << 20) / all * side.len();
     let training = LoaderOptions {
         augmentation: settings.augmentation,
@@ -379,21 +469,15 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<(L
         cache_bytes: cache(&split.train),
         ..LoaderOptions::training(size, settings.batch, settings.seed)
     };
-    let test = LoaderOptions {
+    let held_out = |side: &[usize]| LoaderOptions {
         threads: settings.loader_threads,
-        cache_bytes: cache(&split.test),
+        cache_bytes: cache(side),
         ..LoaderOptions::evaluation(size, settings.batch)
     };
     let loader = |side: &[usize], options| {
-        Loader::of_manifest(manifest, &manifest.classes, side.to_vec(), &settings.preprocessing, options)
+        let loader = || Loader::of_manifest(manifest, &manifest.classes, side.to_vec(), &settings.preprocessing, options);
+        (!side.is_empty()).then(loader).transpose()
     };
-    Ok((loader(&split.train, training)?, loader(&split.test, test)?))
-}
-
-/// What an interrupted run leaves behind, in words.
-fn kept(folder: &RunFolder, epochs: &[Epoch]) -> String {
-    match epochs.len() {
-        0 => "no epoch was finished, so there is no model".to_owned(),
-        count => format!("{} is whole, as epoch {count} left it", folder.file(RunFolder::MODEL).display()),
-    }
+    let Split { train, validation, test } = split;
+    Ok([loader(train, training)?, loader(validation, held_out(validation))?, loader(test, held_out(test))?])
 }

@@ -1,5 +1,6 @@
-//! What a training run is told: a TOML file, the same names as flags, and the paper's values where neither says.
+//! What a training run is told: a TOML file, the same names as flags, and the recipe's values where neither says.
 
+use super::recipe::{ClassWeights, Recipe};
 use crate::data::{Size, augment::Augmentation, views::Preprocessing};
 use crate::models::Pooling;
 use crate::nn::NormSettings;
@@ -9,12 +10,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Every setting of a training run. The defaults are the paper's (PAPER.md names those that it leaves open).
+/// Every setting of a training run. The defaults are those of [`Recipe::Paper`] (PAPER.md names those that the paper leaves open); a
+/// configuration, on the command line or in a file, begins with its recipe's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The manifest of the studies. On the command line it is an argument, and the argument wins.
     pub manifest: PathBuf,
+    /// Where the settings came from that were not given. It stands for nothing that the others do not say.
+    pub recipe: Recipe,
     /// The network: a name that [`Model::new`](crate::models::Model::new) knows.
     pub architecture: String,
     /// What stands between feature maps and linear layers, where the network leaves a choice: VGG-11.
@@ -41,8 +45,13 @@ pub struct Settings {
     pub beta2: f32,
     /// Adam's epsilon.
     pub epsilon: f32,
-    /// L2 penalty, as in PyTorch's Adam.
+    /// Weight decay: an L2 penalty on every parameter, as in PyTorch's Adam, or decoupled.
     pub weight_decay: f32,
+    /// Whether weight decay passes Adam's moments by (AdamW: Loshchilov and Hutter 2019). It then takes from weights of convolutions
+    /// and linear layers only, not from batch normalisation and biases.
+    pub decoupled_decay: bool,
+    /// What an image counts in the training loss, by its class.
+    pub class_weights: ClassWeights,
     /// The largest l2 norm of a step's gradient, over all parameters together; a larger gradient is scaled down to it. 0: no limit.
     pub clip_norm: f32,
     /// What follows a step whose loss or gradient is NaN or infinite.
@@ -54,13 +63,23 @@ pub struct Settings {
     /// Whether the running statistics are measured anew, over all training studies, before the network is tested: precise
     /// batch normalisation (Wu and Johnson 2021, section 3).
     pub precise_norm: bool,
+    /// Whether the last batch normalisation of each residual branch begins with a scale of zero (Goyal et al. 2017, section 5.1);
+    /// networks without residual connections have none.
+    pub zero_init_last_norm: bool,
     /// Seed of the initial weights, of the order of studies and of augmentation.
     pub seed: u64,
     /// Share of each class's patients that train; the others test.
     pub train_share: f64,
     /// Seed of the split.
     pub split_seed: u64,
-    /// Epochs between measurements on the test studies; the last epoch is always measured.
+    /// Share of each class's training patients that do not train but choose the epoch whose weights are the model. 0: the model is
+    /// the last epoch's. Test patients never choose.
+    pub validation_share: f64,
+    /// What makes an epoch the best on the validation patients.
+    pub choose_by: ChooseBy,
+    /// Measured epochs without a new best after which training stops. 0: it never stops early.
+    pub patience: usize,
+    /// Epochs between measurements on the test and validation studies; the last epoch is always measured.
     pub test_every: usize,
     /// Threads that decode, fuse and augment ahead of the training step.
     pub loader_threads: usize,
@@ -86,6 +105,16 @@ pub enum ScheduleName {
     Step,
 }
 
+/// What makes an epoch the best on the validation patients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChooseBy {
+    /// The least mean cross-entropy.
+    Loss,
+    /// The largest mean over the classes of the AUC, one against rest.
+    Auc,
+}
+
 /// What follows a step whose loss or gradient is NaN or infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -100,6 +129,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             manifest: PathBuf::new(),
+            recipe: Recipe::Paper,
             architecture: "inrac".into(),
             pooling: Pooling::Auto,
             input_size: Size { rows: 1024, columns: 256 },
@@ -114,14 +144,20 @@ impl Default for Settings {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            decoupled_decay: false,
+            class_weights: ClassWeights::None,
             clip_norm: 0.0,
             on_nan: OnNan::Stop,
             norm_epsilon: 1e-5,
             norm_momentum: 0.1,
             precise_norm: false,
+            zero_init_last_norm: false,
             seed: 1,
             train_share: 0.7,
             split_seed: 1,
+            validation_share: 0.0,
+            choose_by: ChooseBy::Loss,
+            patience: 0,
             test_every: 1,
             loader_threads: 1,
             cache_mb: 1024,
@@ -135,10 +171,11 @@ impl Default for Settings {
 const REMEDY: &str = "see `osteon train --help`";
 
 impl Settings {
-    /// Keys that no bit of the weights depends on; the manifest counts by what it holds.
-    pub const WITHOUT_EFFECT: [&str; 4] = ["cache_mb", "checkpoint_minutes", "loader_threads", "manifest"];
+    /// Keys that no bit of the weights depends on; the manifest counts by what it holds, the recipe by the other settings.
+    pub const WITHOUT_EFFECT: [&str; 5] = ["cache_mb", "checkpoint_minutes", "loader_threads", "manifest", "recipe"];
 
-    /// The settings of a TOML file, if there is one, with `overrides` on top: a table of the same keys.
+    /// The settings of a TOML file, if there is one, with `overrides` on top: a table of the same keys. Keys that neither has are the
+    /// recipe's, which is a key too; without it [`Recipe::DEFAULT`]'s.
     ///
     /// # Errors
     /// A file that cannot be read or is not TOML, an unknown key, a value that makes no sense.
@@ -220,7 +257,8 @@ impl Settings {
 
     /// Adam's constants.
     pub fn adam(&self) -> Adam {
-        Adam { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon, weight_decay: self.weight_decay }
+        let Settings { beta1, beta2, epsilon, weight_decay, decoupled_decay: decoupled, .. } = *self;
+        Adam { beta1, beta2, epsilon, weight_decay, decoupled }
     }
 
     /// Batch normalisation's constants.
@@ -246,6 +284,8 @@ impl Settings {
             (self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0, "norm_epsilon is not between 0 and 1"),
             (self.norm_momentum > 0.0 && self.norm_momentum <= 1.0, "norm_momentum is not above 0 and at most 1"),
             (self.train_share > 0.0 && self.train_share < 1.0, "train_share is not between 0 and 1"),
+            ((0.0..1.0).contains(&self.validation_share), "validation_share is not from 0 to below 1"),
+            (self.patience == 0 || self.validation_share > 0.0, "patience needs validation patients, and validation_share is 0"),
             (self.test_every > 0, "test_every is 0"),
             (self.loader_threads > 0, "loader_threads is 0"),
             (self.checkpoint_minutes > 0.0, "checkpoint_minutes is not above 0"),
@@ -267,8 +307,13 @@ pub(super) fn table_of(path: &Path) -> Result<toml::Table> {
     })
 }
 
+/// The settings of a table over those of its recipe.
 fn from_table(table: toml::Table) -> Result<Settings, String> {
-    table.try_into().map_err(|error: toml::de::Error| one_line(&error.to_string()))
+    let refused = |error: toml::de::Error| one_line(&error.to_string());
+    let recipe = table.get("recipe").map_or(Ok(Recipe::DEFAULT), |recipe| recipe.clone().try_into().map_err(refused))?;
+    let mut all = toml::Table::try_from(recipe.settings()).expect("settings are plain values and tables");
+    merge(&mut all, table);
+    all.try_into().map_err(refused)
 }
 
 fn one_line(text: &str) -> String {
@@ -310,8 +355,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_gives_the_papers_settings() {
-        let settings = resolve("", "").unwrap();
+    fn an_empty_file_gives_the_default_recipe_and_the_papers_is_a_word_away() {
+        assert_eq!(resolve("", "").unwrap(), Recipe::DEFAULT.settings());
+        let settings = resolve("", "recipe = \"paper\"").unwrap();
         assert_eq!(settings, Settings::default());
         assert_eq!((settings.epochs, settings.batch, settings.learning_rate, settings.train_share), (300, 32, 0.01, 0.7));
         assert_eq!(settings.input_size.to_string(), "1024x256");
@@ -324,6 +370,17 @@ mod tests {
         let settings = resolve(file, "batch = 5\n[augmentation]\nrotation_deg = 0").unwrap();
         assert_eq!((settings.epochs, settings.batch), (3, 5));
         assert_eq!(settings.augmentation, Augmentation { rotation_deg: 0.0, translation_px: 2.0 });
+    }
+
+    #[test]
+    fn a_recipe_gives_way_wherever_it_stands() {
+        let both = "recipe = \"paper\"\nbatch = 4";
+        let paper = Settings { batch: 4, ..Recipe::Paper.settings() };
+        assert_eq!(resolve(both, "").unwrap(), paper);
+        assert_eq!(resolve("batch = 4", "recipe = \"paper\"").unwrap(), paper);
+        assert_eq!(resolve(both, "recipe = \"osteon\"").unwrap(), Settings { batch: 4, ..Recipe::Osteon.settings() });
+        let said = resolve("recipe = \"secret\"", "").unwrap_err().to_string();
+        assert!(said.contains("c.toml") && said.contains("paper") && said.contains("osteon"), "{said}");
     }
 
     #[test]
@@ -344,6 +401,9 @@ mod tests {
             ("input_size = \"16x64\"", "32x32"),
             ("input_size = \"big\"", "rows x columns"),
             ("schedule = \"sudden\"", "sudden"),
+            ("class_weights = \"1,0\"", "number above 0"),
+            ("patience = 3", "validation_share"),
+            ("validation_share = 1.0", "validation_share"),
             ("[preprocessing]\nthreshold = 2.0", "threshold"),
             ("[preprocessing]\ntreshold = 2.0", "treshold"),
         ] {

@@ -393,7 +393,7 @@ fn adam(case: &mut Case) {
     let (mut parameter, mut first_moment, mut second_moment) = (case.input("parameter", len), vec![0.0; len], vec![0.0; len]);
     for step in 0..steps {
         let gradient = golden::fill(&format!("{}.gradient.{step}", case.name), len, 0.1, 1.0);
-        let adam = AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, step: step as u64 + 1 };
+        let adam = AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, decoupled: false, step: step as u64 + 1 };
         adam::step(case.isa, &adam, &gradient, &mut parameter, &mut first_moment, &mut second_moment);
     }
     case.check("output", &parameter);

@@ -1,0 +1,53 @@
+//! `osteon curves`: how several runs trained, in one picture.
+
+use super::scan;
+use super::terminal::Terminal;
+use crate::models::Model;
+use crate::report::{self, EpochRow};
+use crate::train::{Epoch, RunFolder};
+use crate::{Error, Result, files};
+use std::path::{Path, PathBuf};
+
+/// Draw the curves of several runs beside each other: training loss, held-out loss, held-out AUC.
+///
+/// Reads their metrics.csv; a run's name is its folder's.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  osteon curves runs/paper runs/osteon --output curves.png")]
+pub struct Curves {
+    /// Folders that `osteon train` wrote.
+    #[arg(required = true, num_args = 1..=report::MOST_RUNS, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// The picture to write: PNG or SVG, by its name.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+impl Curves {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let is = |name: &str| self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name));
+        if !is("png") && !is("svg") {
+            let problem = format!("--output {} is neither PNG nor SVG", self.output.display());
+            return Err(Error::setting(problem, "give a name that ends in .png or .svg"));
+        }
+        let runs = self.runs.iter().map(|run| history(run)).collect::<Result<Vec<_>>>()?;
+        // Folders of one name, as in a/run and b/run, are told apart by their paths.
+        let names = self.runs.iter().map(|run| scan::name(run)).collect::<Vec<_>>();
+        let is_twice = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
+        let name = |(name, run): (&String, &PathBuf)| if is_twice(name) { run.display().to_string() } else { name.clone() };
+        let named = names.iter().zip(&self.runs).map(name);
+        let trained_on = runs.iter().map(|(_, trained_on)| &**trained_on).collect::<Vec<_>>().join("; ");
+        let note = report::caveat(&[("trained", &trained_on)]);
+        let runs: Vec<(String, Vec<EpochRow>)> = named.zip(runs).map(|(name, (rows, _))| (name, rows)).collect();
+        let figure = report::compared_curves(&runs, &note);
+        let bytes = if is("svg") { figure.svg().into_bytes() } else { figure.png() };
+        files::write(&self.output, &bytes)?;
+        terminal.line(self.output.display())
+    }
+}
+
+/// The epochs of a run, and what it was trained on.
+fn history(run: &Path) -> Result<(Vec<EpochRow>, String)> {
+    let folder = RunFolder::open(run)?;
+    let rows = Epoch::read_all(&folder.file(RunFolder::METRICS))?.iter().map(EpochRow::from).collect();
+    Ok((rows, Model::load(folder.file(RunFolder::MODEL))?.metadata().trained_on.clone()))
+}
