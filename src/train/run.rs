@@ -153,7 +153,7 @@ impl<'a> Session<'a> {
     fn begin(manifest: &'a Manifest, settings: &'a Settings, folder: &'a RunFolder) -> Result<(Self, Split)> {
         let Settings { preprocessing, .. } = settings;
         let input_size = settings.input_size.array();
-        let split = split(manifest, settings.train_share, settings.split_seed)?;
+        let split = split_of(manifest, settings)?;
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
         let mut model = Model::initialised(Metadata { norm: settings.norm(), ..metadata }, settings.seed)?;
         model.set_trained_on(predict::describe(manifest, split.train.len()));
@@ -320,7 +320,7 @@ impl<'a> Session<'a> {
         })?;
         if let Some(judged) = judged.iter().find(|judged| !judged.loss.is_finite()) {
             let row = &self.manifest.rows[judged.study];
-            let study = self.manifest.name_of(&row.anterior.path);
+            let study = row.files().map(|file| self.manifest.name_of(file)).next().unwrap_or_default();
             return Err(self.stopped(&format!("epoch {}: the loss of test study {study} is not finite", epoch.epoch)));
         }
         let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
@@ -366,6 +366,28 @@ impl<'a> Session<'a> {
         files::write(folder.file(RunFolder::CURVES), &report::curves(&rows, &note).png())?;
         self.record()
     }
+}
+
+/// The sides that the manifest tells, or else the settings'. Both have studies of every class.
+fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
+    let split = match Split::of_sides(manifest) {
+        None => split(manifest, settings.train_share, settings.split_seed)?,
+        Some(split) => {
+            let default = Settings::default();
+            for (name, as_told) in [
+                ("train_share", settings.train_share == default.train_share),
+                ("split_seed", settings.split_seed == default.split_seed),
+            ] {
+                if !as_told {
+                    return Err(Settings::refuse_split(manifest, name));
+                }
+            }
+            split
+        }
+    };
+    split.check(manifest)?;
+    split.check_classes(manifest)?;
+    Ok(split)
 }
 
 /// Loaders of both sides. The cache is shared out by their studies.
