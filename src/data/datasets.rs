@@ -723,12 +723,16 @@ mod tests {
         assert_eq!(totals([20, 20, 20], Kind::D3), [59, 61, 62]);
         // NoMet prevails: as in the paper.
         assert_eq!(totals([300, 20, 20], Kind::D1), [46, 40, 40]);
-        // A class that has more than its share keeps it.
-        assert_eq!(totals([10, 100, 10], Kind::D2), [236, 240, 246]);
-        assert_eq!(totals([4, 200, 4], Kind::D3)[1], 211);
+        // ADMet prevails: the others grow to its size.
+        assert_eq!(totals([10, 100, 10], Kind::D2), [237, 240, 247]);
+        assert_eq!(totals([4, 200, 4], Kind::D3), [205, 212, 214]);
         assert_eq!(totals([2, 2, 2], Kind::D1), [4, 4, 4]);
         let two = manifest(&archive([30, 10, 0]));
         assert_eq!(super::tests::totals(&build(Kind::D1, &two, &Options::default()).unwrap()), [23, 20]);
+        // With one view each, a class that has more than its share keeps what it has.
+        let mut single = manifest(&archive([9, 90, 9]));
+        single.rows.iter_mut().for_each(|row| row.posterior = None);
+        assert_eq!(super::tests::totals(&build(Kind::D3, &single, &Options::default()).unwrap()), [53, 90, 55]);
     }
 
     #[test]
@@ -736,7 +740,7 @@ mod tests {
         let source = manifest(&archive([20, 20, 20]));
         let with =
             |kind, text: &str| build(kind, &source, &Options { counts: parse_counts(text).unwrap(), ..Options::default() });
-        assert_eq!(totals(&with(Kind::D1, "NoMet=15,nADMet=2").unwrap()), [15, 40, 2]);
+        assert_eq!(totals(&with(Kind::D1, "NoMet=15,nADMet=4").unwrap()), [15, 40, 4]);
         assert_eq!(totals(&with(Kind::D2, "NoMet=41, ADMet = 400").unwrap()), [41, 400, 123]);
         assert_eq!(totals(&with(Kind::D3, "NoMet=20").unwrap())[0], 20);
         for (kind, text, problem) in [
@@ -885,10 +889,9 @@ mod tests {
             let [one, two] = [&drawn, &written].map(inputs);
             assert_eq!(one.len(), dataset.manifest.rows.len());
             for (at, (one, two)) in one.iter().zip(&two).enumerate() {
-                // Counts of copies are rounded: half a count of some 20 in a pixel of the body.
+                // Pictures hold whole counts, and those of a hot bladder at this size are scaled to fit 16 bits.
                 let mean = one.iter().zip(two).map(|(a, b)| (a - b).abs()).sum::<f32>() / one.len() as f32;
-                let limit = if drawn.rows[at].is_augmented() { 0.02 } else { 0.0 };
-                assert!(mean <= limit, "{kind} row {at}: {mean}");
+                assert!(mean < 1e-3, "{kind} row {at}: {mean}");
             }
             // Copies differ from their scan, and the views of a study from each other.
             let copies: BTreeSet<Vec<u32>> =

@@ -633,7 +633,8 @@ mod tests {
         assert!(twice.contains("has the column `side` twice"), "{twice}");
         let word = read("patient,anterior,posterior,label,drawn\n1,a.png,,NoMet,maybe\n").unwrap_err().to_string();
         assert!(word.contains("line 2 says `maybe` under drawn"), "{word}");
-        let rows = ["train", ""].map(|side| Row { side: Side::named(side), ..Row::new(side, "a".parse().ok(), None, "x") });
+        let rows = ["train", ""]
+            .map(|side| Row { side: Side::named(side), ..Row::new(side, format!("{side}.png").parse().ok(), None, "x") });
         let mixed = Manifest::new("m.csv", rows.to_vec());
         assert!(mixed.unwrap_err().to_string().contains("row 1 has a side and row 2 has none"));
     }
