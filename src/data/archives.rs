@@ -22,6 +22,8 @@ use super::manifest::{METASTATIC, Manifest, PAPER_CLASSES, Row};
 use super::study::Cell;
 use super::{View, picture};
 use crate::{Error, Result, files};
+use quick_xml::events::Event;
+use quick_xml::{Reader, XmlVersion};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
@@ -414,29 +416,17 @@ fn labels_of(path: &Path, skipped: &mut Skipped) -> Result<BTreeMap<String, bool
 fn boxes_of(path: &Path, view: View, boxes: &mut Vec<Hotspot>, skipped: &mut Skipped) -> Result<()> {
     let bytes = files::read_at_most(path, MAX_TEXT)?;
     let text = String::from_utf8_lossy(&bytes);
-    let Ok(document) = roxmltree::Document::parse(text.trim_start_matches('\u{feff}')) else {
+    let patient = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let Some((size, objects)) = pascal_voc(text.trim_start_matches('\u{feff}')) else {
         skipped.add("are annotations that are no XML", path.display());
         return Ok(());
     };
-    let patient = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let root = document.root_element();
-    fn text_of<'a>(node: roxmltree::Node<'a, '_>, name: &str) -> Option<&'a str> {
-        node.children().find(|child| child.has_tag_name(name))?.text().map(str::trim)
-    }
-    fn side(node: roxmltree::Node, name: &str) -> Option<f64> {
-        text_of(node, name)?.parse().ok().filter(|side| (0.0..=65535.0).contains(side))
-    }
-    let size = root.children().find(|child| child.has_tag_name("size"));
-    let limit = |name: &str| size.and_then(|size| side(size, name)).filter(|side| *side > 0.0).unwrap_or(65535.0);
-    let (width, height) = (limit("width"), limit("height"));
-    for object in root.children().filter(|child| child.has_tag_name("object")) {
-        let bounds = object.children().find(|child| child.has_tag_name("bndbox")).and_then(|bounds| {
-            let [left, top, right, bottom] = ["xmin", "ymin", "xmax", "ymax"].map(|name| side(bounds, name));
-            Some([left?, top?, right?, bottom?])
-        });
+    let [width, height] = size.map(|side| side.filter(|side| *side > 0.0).unwrap_or(f64::MAX));
+    for (label, bounds) in objects {
         match bounds {
-            Some([left, top, right, bottom]) if left < right && top < bottom && right <= width && bottom <= height => {
-                let label = text_of(object, "name").unwrap_or_default().to_owned();
+            [Some(left), Some(top), Some(right), Some(bottom)]
+                if left < right && top < bottom && right <= width && bottom <= height =>
+            {
                 let bounds = [left, top, right, bottom].map(|side| side.round() as u32);
                 boxes.push(Hotspot { patient: patient.clone(), view, label, bounds });
             }
@@ -444,6 +434,51 @@ fn boxes_of(path: &Path, view: View, boxes: &mut Vec<Hotspot>, skipped: &mut Ski
         }
     }
     Ok(())
+}
+
+/// Width and height, and name and xmin, ymin, xmax, ymax of each object, where they are numbers of pixels; `None` of what is no XML.
+#[allow(clippy::type_complexity)]
+fn pascal_voc(text: &str) -> Option<([Option<f64>; 2], Vec<(String, [Option<f64>; 4])>)> {
+    const SIDES: [&str; 4] = ["xmin", "ymin", "xmax", "ymax"];
+    let mut reader = Reader::from_str(text);
+    let (mut size, mut objects) = ([None; 2], Vec::new());
+    let mut object = (String::new(), [None; 4]);
+    let mut way: Vec<String> = Vec::new(); // the elements that are open, the root first
+    let mut said = String::new(); // the text since the last tag
+    let mut rooted = false;
+    loop {
+        let event = reader.read_event().ok()?;
+        match &event {
+            Event::Start(element) | Event::Empty(element) => {
+                rooted = true;
+                said.clear();
+                way.push(element.name().as_ref().to_owned());
+            }
+            Event::Text(text) => said.push_str(&text.xml_content(XmlVersion::Implicit1_0)),
+            Event::Eof => return (rooted && way.is_empty()).then_some((size, objects)),
+            _ => {}
+        }
+        if way.len() > MAX_DEPTH {
+            return None;
+        }
+        if matches!(event, Event::End(_) | Event::Empty(_)) {
+            let pixels = || said.trim().parse().ok().filter(|side| (0.0..=65535.0).contains(side));
+            match way.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                [_, "size", "width"] => size[0] = pixels(),
+                [_, "size", "height"] => size[1] = pixels(),
+                [_, "object", "name"] => object.0 = said.trim().to_owned(),
+                [_, "object", "bndbox", name] => {
+                    if let Some(at) = SIDES.iter().position(|side| *side == name) {
+                        object.1[at] = pixels();
+                    }
+                }
+                [_, "object"] => objects.push(std::mem::take(&mut object)),
+                _ => {}
+            }
+            way.pop();
+            said.clear();
+        }
+    }
 }
 
 #[cfg(test)]

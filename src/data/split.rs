@@ -56,11 +56,18 @@ pub fn split(manifest: &Manifest, train_share: f64, seed: u64) -> Result<Split> 
             "choose one between 0 and 1, such as 0.7",
         ));
     }
+    let labels = manifest.labels(&manifest.classes)?;
+    let mut class_of: BTreeMap<&str, u32> = BTreeMap::new();
+    for (row, label) in manifest.rows.iter().zip(labels) {
+        class_of.entry(&row.patient).and_modify(|class| *class = label.max(*class)).or_insert(label);
+    }
+
     let mut trains: HashMap<&str, bool> = HashMap::new();
     // Rounding errors are carried from class to class, so that the whole comes out at the share too.
     let mut owed = 0.0;
-    for (class, mut patients) in patients_by_class(manifest)?.into_iter().enumerate() {
-        shuffle(&mut stream(Purpose::Split, seed, class as u64, 0), &mut patients);
+    for class in 0..manifest.classes.len() as u32 {
+        let mut patients: Vec<&str> = class_of.iter().filter(|(_, of)| **of == class).map(|(patient, _)| *patient).collect();
+        shuffle(&mut stream(Purpose::Split, seed, class.into(), 0), &mut patients);
         let wanted = patients.len() as f64 * train_share + owed;
         let (least, most) = if patients.len() > 1 { (1, patients.len() - 1) } else { (0, patients.len()) };
         let count = (wanted.round().max(0.0) as usize).clamp(least, most);
@@ -71,7 +78,7 @@ pub fn split(manifest: &Manifest, train_share: f64, seed: u64) -> Result<Split> 
         |train: bool| (0..manifest.rows.len()).filter(|&row| trains[manifest.rows[row].patient.as_str()] == train).collect();
     let split = Split { train: on_side(true), test: on_side(false) };
     if split.train.is_empty() || split.test.is_empty() {
-        let problem = format!("has too few patients ({}) for a training and a test side", trains.len());
+        let problem = format!("has too few patients ({}) for a training and a test side", class_of.len());
         return Err(Error::file(&manifest.path, problem, "add patients, or choose another share"));
     }
     split.check(manifest)?;
@@ -118,7 +125,7 @@ pub fn folds(manifest: &Manifest, k: usize, seed: u64) -> Result<Vec<Split>> {
     }
     let fold = |fold: usize| {
         let (test, train) = (0..manifest.rows.len()).partition(|&row| fold_of[manifest.rows[row].patient.as_str()] == fold);
-        let split = Split { train, test };
+        let split = Split::of(train, test);
         split.check(manifest)?;
         split.check_classes(manifest)?;
         Ok(split)
@@ -132,10 +139,14 @@ fn people(count: usize) -> String {
 }
 
 impl Split {
+    fn of(train: Vec<usize>, test: Vec<usize>) -> Self {
+        Split { train, test }
+    }
+
     /// The split that a manifest's rows tell themselves, if they do.
     pub fn of_sides(manifest: &Manifest) -> Option<Self> {
         let on_side = |side| (0..manifest.rows.len()).filter(|&row| manifest.rows[row].side == Some(side)).collect();
-        let split = Split { train: on_side(Side::Train), test: on_side(Side::Test) };
+        let split = Split::of(on_side(Side::Train), on_side(Side::Test));
         (!split.train.is_empty() || !split.test.is_empty()).then_some(split)
     }
 
@@ -196,8 +207,8 @@ impl Split {
     pub fn write(&self, path: impl AsRef<Path>, manifest: &Manifest) -> Result<()> {
         self.check(manifest)?;
         let mut side_of: BTreeMap<&str, &str> = BTreeMap::new();
-        for (side, rows) in [(Side::Train, &self.train), (Side::Test, &self.test)] {
-            side_of.extend(rows.iter().map(|&row| (manifest.rows[row].patient.as_str(), side.name())));
+        for (side, rows) in [("train", &self.train), ("test", &self.test)] {
+            side_of.extend(rows.iter().map(|&row| (manifest.rows[row].patient.as_str(), side)));
         }
         let mut table = csv::Writer::from_writer(Vec::new());
         let mut write = |cells: [&str; 2]| table.write_record(cells).expect("two cells each, written to memory");
@@ -224,10 +235,10 @@ impl Split {
         for record in reader.records() {
             let Ok(record) = record else { return fail("is not CSV".into(), "give the split.csv of a run") };
             let (patient, side) = (&record[0], &record[1]);
-            let Some(side) = Side::named(side) else {
+            if !["train", "test"].contains(&side) {
                 return fail(format!("patient {patient} is on the side `{side}`"), "write train or test");
-            };
-            if side_of.insert(patient.to_owned(), side == Side::Train).is_some_and(|other| other != (side == Side::Train)) {
+            }
+            if side_of.insert(patient.to_owned(), side == "train").is_some_and(|other| other != (side == "train")) {
                 return fail(format!("patient {patient} is on both sides"), "keep one of the two lines");
             }
         }
