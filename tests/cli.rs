@@ -461,15 +461,15 @@ fn a_class_that_cannot_be_split_is_told_before_training() {
 fn archives_are_imported() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
+    let mut pictures = 0;
     for (number, class) in [(1, "Bone metastases"), (2, "Bone metastases"), (1, "No bone metastases"), (2, "No bone metastases")]
     {
         for view in ["Anterior", "Posterior"] {
             let path = at(&format!("archive/images/{class}/{view}/{}{number}.png", &view[..1]));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            // A picture of its own for each.
-            let seed = path.display().to_string().bytes().map(u16::from).sum::<u16>();
-            let pixels: Vec<u16> =
-                (0..64 * 16).map(|i: u16| if (64..960).contains(&i) { 40 + (i * seed) % 97 } else { 0 }).collect();
+            pictures += 1; // each another one
+            let body = |at: u16| if (64..960).contains(&at) { 40 + at * pictures % 97 } else { 0 };
+            let pixels: Vec<u16> = (0..64 * 16).map(body).collect();
             osteon::data::picture::write_gray16(&path, 64, 16, &pixels).unwrap();
         }
     }

@@ -71,7 +71,7 @@ pub struct Job {
     pub rows: Vec<usize>,
     /// The run's network.
     pub model: Model,
-    what: &'static str,
+    what: String,
 }
 
 impl Job {
@@ -97,6 +97,7 @@ impl Job {
                 return Err(Error::file(&manifest.path, "has only augmented copies there", "leave out --unaugmented"));
             }
         }
+        let what = if unaugmented { format!("without copies, {what}") } else { what.to_owned() };
         Ok(Job { folder, settings, manifest, rows, model, what })
     }
 

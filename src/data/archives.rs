@@ -417,7 +417,7 @@ fn boxes_of(path: &Path, view: View, boxes: &mut Vec<Hotspot>, skipped: &mut Ski
     let bytes = files::read_at_most(path, MAX_TEXT)?;
     let text = String::from_utf8_lossy(&bytes);
     let patient = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let Some((size, objects)) = pascal_voc(text.trim_start_matches('\u{feff}')) else {
+    let Some(Annotation { size, objects }) = pascal_voc(text.trim_start_matches('\u{feff}')) else {
         skipped.add("are annotations that are no XML", path.display());
         return Ok(());
     };
@@ -436,12 +436,20 @@ fn boxes_of(path: &Path, view: View, boxes: &mut Vec<Hotspot>, skipped: &mut Ski
     Ok(())
 }
 
-/// Width and height, and name and xmin, ymin, xmax, ymax of each object, where they are numbers of pixels; `None` of what is no XML.
-#[allow(clippy::type_complexity)]
-fn pascal_voc(text: &str) -> Option<([Option<f64>; 2], Vec<(String, [Option<f64>; 4])>)> {
+/// What an annotation says, where it says a number of pixels.
+#[derive(Default)]
+struct Annotation {
+    /// Width and height of the picture.
+    size: [Option<f64>; 2],
+    /// The name of each object, and its xmin, ymin, xmax and ymax.
+    objects: Vec<(String, [Option<f64>; 4])>,
+}
+
+/// Reads an annotation; `None` of what is no XML.
+fn pascal_voc(text: &str) -> Option<Annotation> {
     const SIDES: [&str; 4] = ["xmin", "ymin", "xmax", "ymax"];
     let mut reader = Reader::from_str(text);
-    let (mut size, mut objects) = ([None; 2], Vec::new());
+    let mut annotation = Annotation::default();
     let mut object = (String::new(), [None; 4]);
     let mut way: Vec<String> = Vec::new(); // the elements that are open, the root first
     let mut said = String::new(); // the text since the last tag
@@ -455,7 +463,7 @@ fn pascal_voc(text: &str) -> Option<([Option<f64>; 2], Vec<(String, [Option<f64>
                 way.push(element.name().as_ref().to_owned());
             }
             Event::Text(text) => said.push_str(&text.xml_content(XmlVersion::Implicit1_0)),
-            Event::Eof => return (rooted && way.is_empty()).then_some((size, objects)),
+            Event::Eof => return (rooted && way.is_empty()).then_some(annotation),
             _ => {}
         }
         if way.len() > MAX_DEPTH {
@@ -464,15 +472,15 @@ fn pascal_voc(text: &str) -> Option<([Option<f64>; 2], Vec<(String, [Option<f64>
         if matches!(event, Event::End(_) | Event::Empty(_)) {
             let pixels = || said.trim().parse().ok().filter(|side| (0.0..=65535.0).contains(side));
             match way.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-                [_, "size", "width"] => size[0] = pixels(),
-                [_, "size", "height"] => size[1] = pixels(),
+                [_, "size", "width"] => annotation.size[0] = pixels(),
+                [_, "size", "height"] => annotation.size[1] = pixels(),
                 [_, "object", "name"] => object.0 = said.trim().to_owned(),
                 [_, "object", "bndbox", name] => {
                     if let Some(at) = SIDES.iter().position(|side| *side == name) {
                         object.1[at] = pixels();
                     }
                 }
-                [_, "object"] => objects.push(std::mem::take(&mut object)),
+                [_, "object"] => annotation.objects.push(std::mem::take(&mut object)),
                 _ => {}
             }
             way.pop();
