@@ -1,5 +1,6 @@
 //! Trained networks on studies: one study with all that a page shows of it, or many through the loader.
 
+use crate::data::augment::{self, Draw};
 use crate::data::loader::Loader;
 use crate::data::manifest::Manifest;
 use crate::data::{Study, views};
@@ -55,8 +56,17 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
 /// # Errors
 /// Views that cannot be fused.
 pub fn case(model: &Model, name: &str, study: &Study, explain: bool) -> Result<Case> {
+    drawn_case(model, name, study, &Draw::default(), explain)
+}
+
+/// [`case`] of an augmented copy: the fused picture is turned and moved by `draw`, as the loader does with a manifest's row.
+///
+/// # Errors
+/// Views that cannot be fused.
+pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Draw, explain: bool) -> Result<Case> {
     let about = model.metadata();
-    let fused = views::fuse(study, &about.preprocessing)?;
+    let mut fused = views::fuse(study, &about.preprocessing)?;
+    fused.image = augment::apply(&fused.image, draw);
     let input = views::network_input(&fused.image, about.input_size, &about.preprocessing);
     let probabilities = model.probabilities(&input.pixels, 1)?.remove(0);
     let heat = explain.then(|| model.explain(&input.pixels, metrics::predicted(&probabilities))).transpose()?;

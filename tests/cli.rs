@@ -142,6 +142,12 @@ fn help_and_version_succeed() {
         "",
         "demo",
         "phantom",
+        "dataset d1",
+        "dataset d2",
+        "dataset d3",
+        "dataset check",
+        "dataset import zenodo",
+        "dataset import bs80k",
         "fuse",
         "train",
         "evaluate",
@@ -427,6 +433,112 @@ fn audits_read_and_write_tensors() {
 }
 
 #[test]
+fn a_dataset_is_made_checked_trained_with_and_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let make = |kind: &str, more: &[&str]| {
+        osteon().args(["dataset", kind]).arg(SHARED.manifest()).arg("--output").arg(at(kind)).args(more).output().unwrap()
+    };
+    for kind in ["d1", "d2", "d3"] {
+        let printed = succeeds(make(kind, &["--seed", "3"]));
+        let checked = succeeds(osteon().args(["dataset", "check"]).arg(at(kind)).output().unwrap());
+        assert!(
+            printed.starts_with(&checked) && checked.contains("no patient, no file and no copy is on both sides"),
+            "{printed}"
+        );
+        assert_eq!(names(&at(kind)), ["dataset.toml", "manifest.csv"]);
+        fails(make(kind, &[]), 1, &["has a manifest in it", "--force"]);
+    }
+    fails(make("d1", &["--force", "--counts", "NoMet"]), 2, &["--counts has `NoMet`"]);
+    fails(make("d2", &["--force", "--rotation-deg", "0", "--translation-px", "0"]), 1, &["no such number of different ones"]);
+
+    let manifest = at("d2").join("manifest.csv");
+    let training = |run: &str, more: &[&str]| train(&manifest, &at(run), &[&["--epochs", "1"], more].concat()).output().unwrap();
+    for (flag, value) in [("--train-share", "0.7"), ("--split-seed", "1")] {
+        fails(training("run", &[flag, value]), 1, &["manifest.csv: has a column side", flag, "leave"]);
+    }
+    fs::write(at("c.toml"), "train_share = 0.5").unwrap();
+    let config = at("c.toml").display().to_string();
+    fails(training("other", &["--config", &config]), 1, &["has a column side", "train_share has no say"]);
+    succeeds(training("run", &[]));
+    succeeds(training("run", &["--resume"]));
+    let table = fs::read_to_string(&manifest).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let split = fs::read_to_string(at("run/split.csv")).unwrap();
+    assert!(rows.iter().all(|row| split.contains(&format!("{},{}\n", row[0], row[4]))), "{split}");
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(at("run/run.json")).unwrap()).unwrap();
+    assert_eq!(record["inputs"].as_object().unwrap().len(), STUDIES);
+
+    let tests = |plain: bool| rows.iter().filter(|row| row[4] == "test" && (!plain || row[5..] == ["0"; 3])).count();
+    for (flags, expected) in [(&[][..], tests(false)), (&["--unaugmented"], tests(true))] {
+        succeeds(osteon().arg("evaluate").arg(at("run")).args(flags).output().unwrap());
+        let patients = fs::read_to_string(at("run/patients.csv")).unwrap();
+        assert_eq!(patients.lines().count(), 1 + expected, "{patients}");
+    }
+    assert!(tests(true) < tests(false));
+}
+
+#[test]
+fn two_classes_are_trained_and_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let [set, run] = ["set", "run"].map(|name| folder.path().join(name));
+    let make =
+        osteon().args(["dataset", "d3"]).arg(SHARED.manifest()).arg("--output").arg(&set).arg("--merge-metastatic").output();
+    let printed = succeeds(make.unwrap());
+    assert!(printed.starts_with("NoMet ") && printed.lines().nth(1).unwrap().starts_with("Met "), "{printed}");
+    succeeds(train(&set.join("manifest.csv"), &run, &["--epochs", "1"]).output().unwrap());
+    let printed = succeeds(osteon().arg("evaluate").arg(&run).output().unwrap());
+    assert!(printed.contains("2 classes: accuracy") && printed.contains("metastatic or not: accuracy"), "{printed}");
+}
+
+#[test]
+fn a_class_that_cannot_be_split_is_told_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = SHARED.path("phantoms").join("few.csv");
+    let table = fs::read_to_string(SHARED.manifest()).unwrap();
+    let mut seen = 0;
+    let few: Vec<&str> = table.lines().filter(|line| !line.ends_with("nADMet") || std::mem::replace(&mut seen, 1) == 0).collect();
+    fs::write(&manifest, few.join("\n")).unwrap();
+    let run = folder.path().join("run");
+    fails(train(&manifest, &run, &[]).output().unwrap(), 1, &["few.csv: leaves no study of nADMet to t", "1 patient"]);
+    assert!(!run.join("model.safetensors").exists() && !run.join("config.toml").exists());
+    let one: Vec<&str> = table.lines().filter(|line| line.ends_with("label") || line.ends_with(",NoMet")).collect();
+    fs::write(&manifest, one.join("\n")).unwrap();
+    fails(train(&manifest, &run, &[]).output().unwrap(), 1, &["has the one class NoMet"]);
+}
+
+#[test]
+fn archives_are_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut pictures = 0;
+    for (number, class) in [(1, "Bone metastases"), (2, "Bone metastases"), (1, "No bone metastases"), (2, "No bone metastases")]
+    {
+        for view in ["Anterior", "Posterior"] {
+            let path = at(&format!("archive/images/{class}/{view}/{}{number}.png", &view[..1]));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            pictures += 1; // each another one
+            let body = |at: u16| if (64..960).contains(&at) { 40 + at * pictures % 97 } else { 0 };
+            let pixels: Vec<u16> = (0..64 * 16).map(body).collect();
+            osteon::data::picture::write_gray16(&path, 64, 16, &pixels).unwrap();
+        }
+    }
+    fs::write(at("archive/notes.txt"), "x").unwrap();
+    let import = |kind: &str| {
+        osteon().args(["dataset", "import", kind]).arg(at("archive")).arg("--output").arg(at("tables/m.csv")).output().unwrap()
+    };
+    let printed = succeeds(import("zenodo"));
+    assert!(printed.contains("4 studies: 2 NoMet, 2 Met; 0 of them of one view"), "{printed}");
+    assert!(printed.contains("left out 1: 1 are no PNG or JPEG pictures (notes.txt)"), "{printed}");
+    fails(import("zenodo"), 1, &["m.csv: is there already", "--force"]);
+    fs::remove_file(at("tables/m.csv")).unwrap();
+    fails(import("bs80k"), 1, &["has no folder wholeBodyANT or wholeBodyPOST"]);
+    succeeds(import("zenodo"));
+    succeeds(osteon().args(["dataset", "d3"]).arg(at("tables/m.csv")).arg("--output").arg(at("d3")).output().unwrap());
+    succeeds(train(&at("d3/manifest.csv"), &at("run"), &["--epochs", "1"]).output().unwrap());
+}
+
+#[test]
 fn demo_ends_with_a_page() {
     let folder = tempfile::tempdir().unwrap();
     let demo = |more: &[&str]| osteon().args(["demo", "--quick", "--output"]).arg(folder.path()).args(more).output().unwrap();
@@ -475,11 +587,16 @@ fn bench_prints_every_convolution_and_json() {
 fn bench_has_a_row_of_every_network() {
     let printed = succeeds(run("bench --architecture all --batch 2 --size 32x32 --rounds 1"));
     for name in osteon::models::architectures() {
-        let row = printed.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}: {printed}"));
+        let row =
+            printed.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}: {printed}"));
         let numbers: Vec<f64> = row.split_whitespace().skip(2).map(|number| number.parse().unwrap()).collect();
         assert!(numbers.len() == 4 && numbers.iter().all(|&number| number >= 0.0), "{row}");
     }
-    fails(run("bench --architecture vgg-11 --pooling flatten --size 1024x256"), 1, &["536 million weights", "512 MB", "`average`"]);
+    fails(
+        run("bench --architecture vgg-11 --pooling flatten --size 1024x256"),
+        1,
+        &["536 million weights", "512 MB", "`average`"],
+    );
 }
 
 // ---- bad input ---------------------------------------------------------------------------------------------------------

@@ -483,7 +483,7 @@ fn what_is_too_large_is_refused_unread() {
     let paths = [large.clone()];
     let said = [
         worst.attempt(|| study::read(&paths, &StudyOptions::default())).unwrap_err(),
-        worst.attempt(|| study::read_manifest_row(&Cell { path: large.clone(), frame: None }, None)).unwrap_err(),
+        worst.attempt(|| study::read_manifest_row(Some(&Cell { path: large.clone(), frame: None }), None)).unwrap_err(),
         worst.attempt(|| dicom::read(&large)).unwrap_err(),
     ];
     assert!(said.iter().all(|said| said.ends_with("300.dcm: has more than 256 MB; give a smaller one")), "{said:?}");

@@ -79,7 +79,8 @@ impl Demo {
         let row = &job.manifest.rows[unseen];
         let scan = predict::case(&job.model, &row.patient, &row.read()?, true)?;
         let scan = Case { truth: evaluation.model.classes.iter().position(|class| *class == row.label), ..scan };
-        let line = lines::line(&row.anterior.path, &evaluation.model.classes, &scan);
+        let file = row.files().next().unwrap_or(&manifest);
+        let line = lines::line(file, &evaluation.model.classes, &scan);
         evaluation.title = "Osteon: a demonstration on synthetic patients".to_owned();
         evaluation.scan = Some(scan);
         let (scores, page) = report::write_evaluation(&evaluation, &self.output)?;

@@ -32,6 +32,9 @@ pub struct Evaluate {
     /// Which studies.
     #[arg(long, value_enum, default_value_t = Side::Test)]
     split: Side,
+    /// Leave out the augmented copies of a dataset's manifest: only scans as they are.
+    #[arg(long)]
+    unaugmented: bool,
     /// Folder for the results [default: the run's].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -52,7 +55,7 @@ enum Side {
 
 impl Evaluate {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let job = Job::open(&self.run, self.manifest.as_deref(), self.split)?;
+        let job = Job::open(&self.run, self.manifest.as_deref(), self.split, self.unaugmented)?;
         let evaluation = job.evaluate(terminal)?;
         let (scores, page) = report::write_evaluation(&evaluation, self.output.as_deref().unwrap_or(&self.run))?;
         print(terminal, &evaluation, &scores)?;
@@ -70,27 +73,34 @@ pub struct Job {
     pub rows: Vec<usize>,
     /// The run's network.
     pub model: Model,
-    what: &'static str,
+    what: String,
 }
 
 impl Job {
     /// The test patients of a run.
     pub fn test(run: &Path) -> Result<Self> {
-        Job::open(run, None, Side::Test)
+        Job::open(run, None, Side::Test, false)
     }
 
-    fn open(run: &Path, manifest: Option<&Path>, side: Side) -> Result<Self> {
+    fn open(run: &Path, manifest: Option<&Path>, side: Side, unaugmented: bool) -> Result<Self> {
         let folder = RunFolder::open(run)?;
         let model = Model::load(folder.file(RunFolder::MODEL))?;
         let settings = Settings::resolve(Some(&folder.file(RunFolder::CONFIG)), toml::Table::new())?;
         let manifest = Manifest::read(manifest.unwrap_or(&settings.manifest))?;
         let split = || Split::read(folder.file(RunFolder::SPLIT), &manifest);
-        let (rows, what) = match side {
+        let (mut rows, what) = match side {
             Side::Test => (split()?.test, "of patients that it was not trained with"),
             Side::Train => (split()?.train, "that it was trained with"),
             Side::Validation => (split()?.validation, "that chose its epoch"),
             Side::All => ((0..manifest.rows.len()).collect(), "of a whole manifest"),
         };
+        if unaugmented {
+            rows.retain(|&row| !manifest.rows[row].is_augmented());
+            if rows.is_empty() {
+                return Err(Error::file(&manifest.path, "has only augmented copies there", "leave out --unaugmented"));
+            }
+        }
+        let what = if unaugmented { format!("without copies, {what}") } else { what.to_owned() };
         Ok(Job { folder, settings, manifest, rows, model, what })
     }
 
@@ -121,7 +131,8 @@ impl Job {
         let mut cases = Vec::new();
         for patient in shown {
             let PatientRow { patient: name, truth, .. } = &patients[patient];
-            let case = predict::case(model, name, &manifest.rows[judged[patient].study].read()?, true)?;
+            let row = &manifest.rows[judged[patient].study];
+            let case = predict::drawn_case(model, name, &row.read()?, &row.pending_draw(), true)?;
             cases.push(Case { truth: Some(*truth), ..case });
             progress.set(cases.len(), "");
         }

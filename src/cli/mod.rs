@@ -4,6 +4,7 @@
 mod audit;
 mod bench;
 mod curves;
+mod dataset;
 mod demo;
 mod evaluate;
 mod fuse;
@@ -50,6 +51,8 @@ struct Machine {
 enum Command {
     Demo(demo::Demo),
     Phantom(phantom::Phantom),
+    #[command(subcommand)]
+    Dataset(dataset::Dataset),
     Fuse(fuse::Fuse),
     Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
@@ -67,6 +70,7 @@ impl Command {
         match self {
             Command::Demo(command) => command.run(terminal),
             Command::Phantom(command) => command.run(terminal),
+            Command::Dataset(command) => command.run(terminal),
             Command::Fuse(command) => command.run(terminal),
             Command::Train(command) => command.run(terminal),
             Command::Evaluate(command) => command.run(terminal),

@@ -150,6 +150,12 @@ impl SettingFlags {
     pub fn table(&self) -> Result<toml::Table> {
         table(self)
     }
+
+    /// The first flag given that says how to split patients.
+    pub fn of_split(&self) -> Option<&'static str> {
+        let flags = [("--train-share", self.train_share.is_some()), ("--split-seed", self.split_seed.is_some())];
+        flags.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
 }
 
 impl PreprocessingFlags {

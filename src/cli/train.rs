@@ -11,16 +11,16 @@ use std::path::PathBuf;
 
 /// Train a network on the studies of a manifest.
 ///
-/// Patients are split into training and test patients, the same for the same seed. The run folder gets the model, the resolved
-/// configuration, the split, and a row of metrics and new curves an epoch. The model is the last whole epoch's or, with
-/// --validation-share, that of the epoch which did best on patients taken out of training; test patients never choose. Ctrl-C stops
-/// after the current step and leaves the model whole.
+/// Patients are split into training and test patients, the same for the same seed, or as the manifest's column side says. The run
+/// folder gets the model, the resolved configuration, the split, and a row of metrics and new curves an epoch. The model is the last
+/// whole epoch's or, with --validation-share, that of the epoch which did best on patients taken out of training; test patients never
+/// choose. Ctrl-C stops after the current step and leaves the model whole.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30\n  \
       osteon train hospital.csv --recipe paper --output runs/paper\n  \
       osteon train hospital.csv --config full.toml --output runs/full --validation-share 0.15 --patience 20")]
 pub struct Train {
-    /// CSV with the columns patient,anterior,posterior,label.
+    /// CSV with the columns patient,anterior,posterior,label, or a dataset's with side and draws.
     manifest: PathBuf,
     /// TOML file with settings; flags win over it.
     #[arg(long, value_name = "FILE")]
@@ -45,6 +45,11 @@ impl Train {
         let own = held.as_ref().map(|folder| folder.file(RunFolder::CONFIG));
         let settings = Settings::resolve_files(own.as_deref().into_iter().chain(self.config.as_deref()), self.settings.table()?)?;
         let manifest = Manifest::read(&self.manifest)?;
+        if manifest.rows[0].side.is_some() {
+            if let Some(flag) = self.settings.of_split() {
+                return Err(Settings::refuse_split(&manifest, flag));
+            }
+        }
         let folder = held.map_or_else(|| RunFolder::create(&self.output, self.force), Ok)?;
         train(terminal, &manifest, &settings, &folder, self.resume)?;
         terminal.line(folder.file(RunFolder::MODEL).display())

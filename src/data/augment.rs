@@ -5,6 +5,7 @@
 use super::Image;
 use super::random::{Purpose, stream, symmetric};
 use crate::{Error, Result};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 /// The picture size in whose pixels translations are given: that of the paper's scans, rows x columns.
@@ -30,13 +31,16 @@ impl Default for Augmentation {
 impl Augmentation {
     /// Every draw is the identity.
     pub const NONE: Augmentation = Augmentation { rotation_deg: 0.0, translation_px: 0.0 };
+    /// The largest limits that are of any use.
+    pub const MOST: Augmentation = Augmentation { rotation_deg: 180.0, translation_px: 1024.0 };
 
     /// Refuses limits that are negative, not numbers, or beyond any use.
     ///
     /// # Errors
     /// One sentence naming the first such setting.
     pub fn check(&self) -> Result<()> {
-        let settings = [("rotation_deg", self.rotation_deg, 180.0), ("translation_px", self.translation_px, 1024.0)];
+        let Augmentation { rotation_deg: rotation, translation_px: translation } = Self::MOST;
+        let settings = [("rotation_deg", self.rotation_deg, rotation), ("translation_px", self.translation_px, translation)];
         for (name, value, most) in settings {
             if !(0.0..=most).contains(&value) {
                 let problem = format!("augmentation.{name} is {value}");
@@ -61,11 +65,15 @@ pub struct Draw {
 impl Draw {
     /// The draw for a study in an epoch: uniform within the limits, the same for any order of studies and number of threads.
     pub fn new(augmentation: &Augmentation, seed: u64, epoch: u64, study: u64) -> Self {
-        let mut random = stream(Purpose::Augmentation, seed, epoch, study);
+        Draw::from_stream(augmentation, &mut stream(Purpose::Augmentation, seed, epoch, study))
+    }
+
+    /// The next draw of a stream: uniform within the limits.
+    pub(super) fn from_stream(augmentation: &Augmentation, random: &mut ChaCha8Rng) -> Self {
         Draw {
-            angle_deg: augmentation.rotation_deg * symmetric(&mut random),
-            shift_rows_px: augmentation.translation_px * symmetric(&mut random),
-            shift_columns_px: augmentation.translation_px * symmetric(&mut random),
+            angle_deg: augmentation.rotation_deg * symmetric(random),
+            shift_rows_px: augmentation.translation_px * symmetric(random),
+            shift_columns_px: augmentation.translation_px * symmetric(random),
         }
     }
 }

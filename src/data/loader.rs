@@ -27,7 +27,7 @@ pub trait Source: Send + Sync {
     fn label(&self, study: usize) -> u32;
 }
 
-/// The studies of a manifest: read, fused, resized and normalised.
+/// The studies of a manifest: read, fused, turned and moved as their rows say, resized and normalised.
 struct Listing {
     rows: Vec<Row>,
     labels: Vec<u32>,
@@ -37,8 +37,11 @@ struct Listing {
 
 impl Source for Listing {
     fn input(&self, study: usize) -> Result<Image> {
-        let fused = views::fuse(&self.rows[study].read()?, &self.preprocessing)?;
-        Ok(views::network_input(&fused.image, self.input_size, &self.preprocessing))
+        let row = &self.rows[study];
+        let fused = views::fuse(&row.read()?, &self.preprocessing)?;
+        // At the scan's own size: the same as if the copy were a file.
+        let copy = augment::apply(&fused.image, &row.pending_draw());
+        Ok(views::network_input(&copy, self.input_size, &self.preprocessing))
     }
 
     fn label(&self, study: usize) -> u32 {

@@ -2,15 +2,22 @@
 //! archive is one text file away.
 //!
 //! A cell is the path of a DICOM file or a picture, relative to the manifest; `scan.dcm#1` is the first frame of a file.
-//! `posterior` may be empty: then the study is one view, or a file of both whose view codes tell them apart. Reading checks the
-//! table and that the files are there; what is in them is [`super::study`]'s.
+//! `posterior` may be empty: then the study is one view, or a file of both whose view codes tell them apart. `anterior` may be
+//! empty: then the study is its posterior view. Reading checks the table and that the files are there; what is in them is
+//! [`super::study`]'s.
+//!
+//! Datasets ([`super::datasets`]) have more columns, each of which may be missing: `side` (`train` or `test`) says which rows
+//! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Draw`] that the fused picture gets whenever it is read
+//! (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels have it already.
 
+use super::augment::{Augmentation, Draw};
+use super::split::Side;
 use super::study::{self, Cell};
 use super::{Study, dicom};
 use crate::{Error, Result, files};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::{self, Component, Path, PathBuf};
 
 /// The classes of the paper, in its order; a manifest's other labels follow in alphabetical order.
 pub const PAPER_CLASSES: [&str; 3] = ["NoMet", "ADMet", "nADMet"];
@@ -18,29 +25,57 @@ pub const PAPER_CLASSES: [&str; 3] = ["NoMet", "ADMet", "nADMet"];
 /// A larger file is no table of studies: this is half a million rows.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// The columns that every manifest has.
 const COLUMNS: [&str; 4] = ["patient", "anterior", "posterior", "label"];
 const HEADER: &str = "patient,anterior,posterior,label";
+/// The columns that may be there.
+const OPTIONAL: [&str; 5] = ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn"];
 
-/// One study.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The class of a metastatic study where it is not told of which kind.
+pub const METASTATIC: &str = "Met";
+
+/// One study, or an augmented copy of one.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// Who: studies of one patient are never on both sides of a split.
     pub patient: String,
     /// The anterior view, or a file that holds both.
-    pub anterior: Cell,
-    /// The posterior view.
+    pub anterior: Option<Cell>,
+    /// The posterior view. One of the two is there.
     pub posterior: Option<Cell>,
     /// The class.
     pub label: String,
+    /// The side that the manifest puts it on: all of its rows have one, or none.
+    pub side: Option<Side>,
+    /// How the fused picture is turned and moved; the identity leaves it as it is.
+    pub draw: Draw,
+    /// The files' pixels have the draw already.
+    pub drawn: bool,
 }
 
 impl Row {
-    /// Reads its scans.
+    /// A study on no side, as it is.
+    pub fn new(patient: &str, anterior: Option<Cell>, posterior: Option<Cell>, label: &str) -> Self {
+        let (patient, label) = (patient.to_owned(), label.to_owned());
+        Row { patient, anterior, posterior, label, side: None, draw: Draw::default(), drawn: false }
+    }
+
+    /// Reads its scans, without the draw.
     ///
     /// # Errors
     /// As [`study::read_manifest_row`].
     pub fn read(&self) -> Result<Study> {
-        study::read_manifest_row(&self.anterior, self.posterior.as_ref())
+        study::read_manifest_row(self.anterior.as_ref(), self.posterior.as_ref())
+    }
+
+    /// The draw that its fused picture is still to get.
+    pub fn pending_draw(&self) -> Draw {
+        if self.drawn { Draw::default() } else { self.draw }
+    }
+
+    /// Whether it is a copy that was turned or moved.
+    pub fn is_augmented(&self) -> bool {
+        self.draw != Draw::default()
     }
 
     /// The files of its scans, anterior first.
@@ -49,13 +84,19 @@ impl Row {
     }
 
     /// Its one or two cells, anterior first.
-    fn cells(&self) -> impl Iterator<Item = &Cell> {
-        std::iter::once(&self.anterior).chain(&self.posterior)
+    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.anterior.iter().chain(&self.posterior)
+    }
+
+    /// The same with other cells: `change` of each.
+    pub(super) fn with_cells(&self, change: impl Fn(&Cell) -> Cell) -> Row {
+        let [anterior, posterior] = [&self.anterior, &self.posterior].map(|cell| cell.as_ref().map(&change));
+        Row { anterior, posterior, ..self.clone() }
     }
 }
 
 /// A checked table of studies; at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The file, for messages.
     pub path: PathBuf,
@@ -70,8 +111,9 @@ impl Manifest {
     ///
     /// # Errors
     /// One sentence naming file and line: not UTF-8 or CSV; a column unknown, missing or there twice; a row of another length;
-    /// an empty patient, anterior cell or label; a missing file; a scan that is listed twice, under whatever patient or label;
-    /// a patient under two kinds of metastasis (see [`Manifest::new`]); no row.
+    /// an empty patient or label, or no scan; a missing file; a scan that is listed twice under two patients or labels, or with
+    /// one draw; a side or draw that is none; a patient on both sides, or under two kinds of metastasis (see [`Manifest::new`]);
+    /// no row.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Manifest::parse(path, &files::read_at_most(path, MAX_BYTES)?, Path::exists)
@@ -94,7 +136,8 @@ impl Manifest {
         let not_csv = |error: csv::Error| {
             Error::file(path, format!("is not CSV ({error})"), "write it with a spreadsheet or as UTF-8 text")
         };
-        let columns = columns(path, reader.headers().map_err(not_csv)?)?;
+        let header = reader.headers().map_err(not_csv)?;
+        let (columns, optional, width) = (columns(path, header)?, optional_columns(path, header)?, header.len());
 
         let folder = path.parent().unwrap_or(Path::new(""));
         let (mut rows, mut lines) = (Vec::new(), Vec::new());
@@ -109,13 +152,13 @@ impl Manifest {
                 let problem = format!("line {line} has a cell with a line break or another control character");
                 return Err(Error::file(path, problem, "remove it; an open quote may have swallowed a line"));
             }
-            if record.len() != COLUMNS.len() {
-                let problem = format!("line {line} has {} cells instead of 4", record.len());
+            if record.len() != width {
+                let problem = format!("line {line} has {} cells instead of {width}", record.len());
                 return Err(Error::file(path, problem, "write one study a line, and quote a cell that holds a comma"));
             }
             let [patient, anterior, posterior, label] = columns.map(|column| record.get(column).unwrap_or_default());
             for (name, cell) in [("patient", patient), ("anterior", anterior), ("label", label)] {
-                if cell.is_empty() {
+                if cell.is_empty() && !(name == "anterior" && !posterior.is_empty()) {
                     let remedy = match name {
                         "patient" => "write the patient's pseudonym, so that a split can keep patients apart",
                         "label" => "write the study's class, or remove the line",
@@ -136,8 +179,14 @@ impl Manifest {
                 }
                 Ok(scan)
             };
-            let posterior = (!posterior.is_empty()).then(|| scan(posterior)).transpose()?;
-            rows.push(Row { patient: patient.to_owned(), anterior: scan(anterior)?, posterior, label: label.to_owned() });
+            let [anterior, posterior] = [anterior, posterior].map(|cell| (!cell.is_empty()).then(|| scan(cell)).transpose());
+            let row = Row::new(patient, anterior?, posterior?, label);
+            rows.push(with_optional(
+                path,
+                line,
+                row,
+                optional.map(|column| column.map(|at| record.get(at).unwrap_or_default())),
+            )?);
             lines.push(line);
         }
         Manifest::checked(path, rows, |row| format!("line {}", lines[row]))
@@ -161,6 +210,7 @@ impl Manifest {
         }
         refuse_repeated_scans(path, &rows, &place)?;
         refuse_two_kinds(path, &rows, &place)?;
+        refuse_two_sides(path, &rows, &place)?;
         let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
         labels.sort_unstable();
         labels.dedup();
@@ -182,6 +232,58 @@ impl Manifest {
             })
         };
         self.rows.iter().map(index).collect()
+    }
+
+    /// The same studies in two classes (paper: Table 8): every label but NoMet becomes [`METASTATIC`].
+    ///
+    /// # Errors
+    /// There is no NoMet, or nothing else.
+    pub fn merged(&self) -> Result<Self> {
+        if !self.classes.iter().any(|class| class == PAPER_CLASSES[0]) || self.classes.len() < 2 {
+            let problem = format!("has the classes {}, which do not merge into NoMet and Met", self.classes.join(", "));
+            return Err(Error::file(&self.path, problem, "give one with NoMet and a kind of metastasis"));
+        }
+        let merge = |row: &Row| match row.label == PAPER_CLASSES[0] {
+            true => row.clone(),
+            false => Row { label: METASTATIC.to_owned(), ..row.clone() },
+        };
+        Manifest::new(&self.path, self.rows.iter().map(merge).collect())
+    }
+
+    /// The same with the frame of every view named (`scan.dcm#1`) where a file has several, so that each cell is one image.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or as [`study::read_manifest_row`].
+    pub fn with_frames_named(&self) -> Result<Self> {
+        let name = |row: &Row| {
+            let [anterior, posterior] = study::named_frames(row.anterior.as_ref(), row.posterior.as_ref())?;
+            Ok(Row { anterior, posterior, ..row.clone() })
+        };
+        Manifest::new(&self.path, self.rows.iter().map(name).collect::<Result<_>>()?)
+    }
+
+    /// The same table for a file at another `path`, in a folder that exists. Files are named relative to that folder, also where
+    /// they lie elsewhere, so that a dataset and its scans can be moved together.
+    ///
+    /// # Errors
+    /// The folder cannot be found.
+    pub fn moved_to(&self, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut places: HashMap<&Path, PathBuf> = HashMap::new();
+        for file in self.rows.iter().flat_map(Row::files) {
+            let parent = file.parent().unwrap_or(Path::new(""));
+            if !places.contains_key(parent) {
+                places.insert(parent, seen_from(parent, folder)?);
+            }
+        }
+        let change = |cell: &Cell| {
+            let place = &places[cell.path.parent().unwrap_or(Path::new(""))];
+            let name = cell.path.file_name().map_or_else(|| place.clone(), |name| place.join(name));
+            Cell { path: folder.join(name), frame: cell.frame }
+        };
+        let rows = self.rows.iter().map(|row| row.with_cells(change)).collect();
+        Ok(Manifest { path: path.to_owned(), rows, classes: self.classes.clone() })
     }
 
     /// A file as the manifest names it: relative to the manifest where it is in or below its folder.
@@ -215,12 +317,23 @@ impl Manifest {
             let path = cell.path.strip_prefix(folder).unwrap_or(&cell.path).to_owned();
             Cell { path, frame: cell.frame }.to_string()
         };
+        let sides = self.rows.iter().any(|row| row.side.is_some());
+        let drawn = self.rows.iter().any(|row| row.drawn);
+        let draws = drawn || self.rows.iter().any(Row::is_augmented);
+        let used = [sides, draws, draws, draws, drawn];
         let mut table = csv::Writer::from_writer(Vec::new());
-        let mut write = |cells: [&str; 4]| table.write_record(cells).expect("four cells each, written to memory");
-        write(COLUMNS);
+        let mut write = |required: [&str; 4], optional: [&str; 5]| {
+            let optional = optional.into_iter().zip(used).filter_map(|(cell, used)| used.then_some(cell));
+            table.write_record(required.into_iter().chain(optional)).expect("as many cells each, written to memory");
+        };
+        write(COLUMNS, OPTIONAL);
         for row in &self.rows {
-            let posterior = row.posterior.as_ref().map(cell).unwrap_or_default();
-            write([&row.patient, &cell(&row.anterior), &posterior, &row.label]);
+            let [anterior, posterior] = [&row.anterior, &row.posterior].map(|view| view.as_ref().map(cell).unwrap_or_default());
+            // The shortest digits that read back to the same value; no -0.
+            let [angle, down, right] =
+                [row.draw.angle_deg, row.draw.shift_rows_px, row.draw.shift_columns_px].map(|value| (value + 0.0).to_string());
+            let optional = [row.side.map_or("", Side::name), &angle, &down, &right, if row.drawn { "yes" } else { "no" }];
+            write([&row.patient, &anterior, &posterior, &row.label], optional);
         }
         files::write(&self.path, &table.into_inner().expect("written to memory"))
     }
@@ -232,7 +345,7 @@ fn columns(path: &Path, header: &csv::StringRecord) -> Result<[usize; 4]> {
     if header.len() == 1 && header.iter().any(|cell| cell.contains([';', '\t'])) {
         return Err(Error::file(path, "is not separated by commas", "save it as CSV with commas"));
     }
-    if let Some(unknown) = header.iter().find(|name| !COLUMNS.contains(name)) {
+    if let Some(unknown) = header.iter().find(|name| !COLUMNS.contains(name) && !OPTIONAL.contains(name)) {
         return Err(Error::file(path, format!("has an unknown column `{unknown}`"), remedy));
     }
     let mut columns = [0; 4];
@@ -247,16 +360,83 @@ fn columns(path: &Path, header: &csv::StringRecord) -> Result<[usize; 4]> {
     Ok(columns)
 }
 
-/// A scan that is listed twice would be trained on and tested with, or count double, or contradict itself.
+/// Where each of [`OPTIONAL`] stands in the header, if it does.
+fn optional_columns(path: &Path, header: &csv::StringRecord) -> Result<[Option<usize>; OPTIONAL.len()]> {
+    let mut columns = [None; OPTIONAL.len()];
+    for (name, at) in OPTIONAL.iter().zip(&mut columns) {
+        let mut found = header.iter().enumerate().filter(|(_, cell)| cell == name);
+        *at = found.next().map(|(column, _)| column);
+        if found.next().is_some() {
+            return Err(Error::file(path, format!("has the column `{name}` twice"), "leave one of them"));
+        }
+    }
+    Ok(columns)
+}
+
+/// The row with what its optional cells say; `None` where there is no such column.
+fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIONAL.len()]) -> Result<Row> {
+    let [side, angle, down, right, drawn] = cells;
+    let refuse = |problem: String, remedy: &str| Error::file(path, format!("line {line} {problem}"), remedy);
+    let side = match side {
+        None => None,
+        Some(name) => Some(Side::named(name).ok_or_else(|| refuse(format!("has the side `{name}`"), "write train or test"))?),
+    };
+    let limits = Augmentation::MOST;
+    let value = |name: &str, cell: Option<&str>, most: f32| match cell.unwrap_or_default() {
+        "" => Ok(0.0),
+        text => text.parse().ok().filter(|value: &f32| value.abs() <= most).ok_or_else(|| {
+            refuse(format!("has the {name} `{text}`"), &format!("write a number from -{most} to {most}, or nothing for 0"))
+        }),
+    };
+    let draw = Draw {
+        angle_deg: value(OPTIONAL[1], angle, limits.rotation_deg)?,
+        shift_rows_px: value(OPTIONAL[2], down, limits.translation_px)?,
+        shift_columns_px: value(OPTIONAL[3], right, limits.translation_px)?,
+    };
+    let drawn = match drawn.unwrap_or_default() {
+        "yes" => true,
+        "" | "no" => false,
+        other => return Err(refuse(format!("says `{other}` under drawn"), "write yes or no")),
+    };
+    Ok(Row { side, draw, drawn, ..row })
+}
+
+/// The way from a folder that exists to a file or folder, from the root where there is none.
+pub(super) fn seen_from(path: &Path, folder: &Path) -> Result<PathBuf> {
+    let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+    let (path, folder) = (here(path), here(folder));
+    let from = folder.canonicalize().map_err(|error| Error::io(&folder, "found", &error))?;
+    // What is not there cannot be a link.
+    let to = path.canonicalize().or_else(|_| path::absolute(&path)).map_err(|error| Error::io(&path, "found", &error))?;
+    Ok(relative(&to, &from).unwrap_or(to))
+}
+
+/// The way from the folder `from` to `path`, both from the root; `None` where there is none (another drive).
+fn relative(path: &Path, from: &Path) -> Option<PathBuf> {
+    let common = path.components().zip(from.components()).take_while(|(one, other)| one == other).count();
+    if common == 0 {
+        return None;
+    }
+    let up = from.components().skip(common).map(|_| Component::ParentDir);
+    Some(up.chain(path.components().skip(common)).collect())
+}
+
+/// A scan that is listed twice would be trained on and tested with, or count double, or contradict itself; copies of it that
+/// were drawn differently are of the same patient and class.
 fn refuse_repeated_scans(path: &Path, rows: &[Row], place: impl Fn(usize) -> String) -> Result<()> {
     let mut seen: HashMap<PathBuf, Vec<(Option<usize>, usize)>> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
         for cell in row.cells() {
             // By components, `./a` is `a`.
             let others = seen.entry(cell.path.components().collect()).or_default();
-            // A whole file is all of its frames.
-            let clash = |other: &Option<usize>| other.is_none() || cell.frame.is_none() || *other == cell.frame;
-            if let Some(&(_, before)) = others.iter().find(|(other, _)| clash(other)) {
+            let clash = |&&(frame, before): &&(Option<usize>, usize)| {
+                let other = &rows[before];
+                // A whole file is all of its frames.
+                let overlaps = frame.is_none() || cell.frame.is_none() || frame == cell.frame;
+                let copy = before != at && (&other.patient, &other.label) == (&row.patient, &row.label) && other.draw != row.draw;
+                overlaps && !copy
+            };
+            if let Some(&(_, before)) = others.iter().find(clash) {
                 let other = &rows[before];
                 if before == at {
                     let problem = format!("{} has {cell} as both views", place(at));
@@ -271,6 +451,25 @@ fn refuse_repeated_scans(path: &Path, rows: &[Row], place: impl Fn(usize) -> Str
                 return Err(Error::file(path, problem, "list each scan once"));
             }
             others.push((cell.frame, at));
+        }
+    }
+    Ok(())
+}
+
+/// A patient on both sides would be trained on and tested with; a row without a side would be on neither.
+fn refuse_two_sides(path: &Path, rows: &[Row], place: impl Fn(usize) -> String) -> Result<()> {
+    let mut sides: HashMap<&str, usize> = HashMap::new();
+    for (at, row) in rows.iter().enumerate() {
+        if row.side.is_some() != rows[0].side.is_some() {
+            let (with, without) = if row.side.is_some() { (at, 0) } else { (0, at) };
+            let problem = format!("{} has a side and {} has none", place(with), place(without));
+            return Err(Error::file(path, problem, "give every row a side, or none"));
+        }
+        let first = *sides.entry(&row.patient).or_insert(at);
+        if rows[first].side != row.side {
+            let [one, two] = [first, at].map(|at| rows[at].side.map_or("", Side::name));
+            let problem = format!("patient {} is on the side {one} in {} and {two} in {}", row.patient, place(first), place(at));
+            return Err(Error::file(path, problem, "put all scans of a patient on one side"));
         }
     }
     Ok(())
@@ -321,12 +520,8 @@ mod tests {
         let manifest = Manifest::read(&path).unwrap();
         assert_eq!(manifest.classes, ["NoMet", "ADMet", "nADMet"]);
         assert_eq!(manifest.labels(&manifest.classes).unwrap(), [2, 0, 1]);
-        let expected = Row {
-            patient: "p2".into(),
-            anterior: Cell { path: folder.path().join("two.dcm"), frame: Some(1) },
-            posterior: Some(Cell { path: folder.path().join("two.dcm"), frame: Some(2) }),
-            label: "NoMet".into(),
-        };
+        let frame = |frame| Some(Cell { path: folder.path().join("two.dcm"), frame: Some(frame) });
+        let expected = Row::new("p2", frame(1), frame(2), "NoMet");
         assert_eq!(manifest.rows[1], expected);
         assert_eq!(manifest.rows[2].cells().count(), 1);
     }
@@ -340,7 +535,7 @@ mod tests {
             manifest
                 .rows
                 .iter()
-                .map(|row| (row.patient.clone(), row.anterior.path.file_name().unwrap().to_owned(), row.label.clone()))
+                .map(|row| (row.patient.clone(), row.files().next().unwrap().file_name().unwrap().to_owned(), row.label.clone()))
                 .collect()
         };
         assert_eq!(rows(&plain), rows(&excel));
@@ -367,7 +562,7 @@ mod tests {
             (OK.into(), "lists no study"),
             (format!("{OK}1,a.png,,\n"), "line 2 has an empty label"),
             (format!("{OK}1,a.png,,NoMet\n,b.png,,NoMet\n"), "line 3 has an empty patient"),
-            (format!("{OK}1,,a.png,NoMet\n"), "line 2 has an empty anterior"),
+            (format!("{OK}1,,,NoMet\n"), "line 2 has an empty anterior"),
             (format!("{OK}1,a.png,,\"No\nMet\"\n"), "line 2 has a cell with a line break or another control character"),
             (format!("{OK}1,a.png,,\u{1b}[2J\n"), "line 2 has a cell with a line break or another control character"),
             ("patient,\u{1b}[2J\n".into(), "has an unknown column `\u{fffd}[2J`"),
@@ -402,6 +597,80 @@ mod tests {
     }
 
     #[test]
+    fn sides_and_draws_are_read() {
+        const HEADER: &str = "patient,anterior,posterior,label,drawn,side,rotation_deg,shift_columns_px,shift_rows_px\n";
+        let table = "1,a.png,,NoMet,,train,,,\n1,a.png,,NoMet,no,train,-1.5,2,0\n2,,b.png,ADMet,yes,test,1e1,0,3.25\n";
+        let (_folder, path) = folder(format!("{HEADER}{table}"));
+        let manifest = Manifest::read(&path).unwrap();
+        let [scan, copy, drawn] = &manifest.rows[..] else { panic!("{manifest:?}") };
+        assert_eq!((scan.side, scan.is_augmented(), copy.is_augmented()), (Some(Side::Train), false, true));
+        assert_eq!(copy.pending_draw(), Draw { angle_deg: -1.5, shift_rows_px: 0.0, shift_columns_px: 2.0 });
+        assert_eq!((drawn.side, drawn.draw.shift_rows_px, drawn.pending_draw()), (Some(Side::Test), 3.25, Draw::default()));
+        assert!(drawn.anterior.is_none() && drawn.posterior.is_some());
+        manifest.write().unwrap();
+        assert_eq!(Manifest::read(&path).unwrap(), manifest);
+    }
+
+    #[test]
+    fn wrong_sides_and_draws_are_one_sentence() {
+        const SIDED: &str = "patient,anterior,posterior,label,side,rotation_deg,shift_rows_px,shift_columns_px\n";
+        for (rows, problem) in [
+            ("1,a.png,,NoMet,,,,\n", "line 2 has the side ``"),
+            ("1,a.png,,NoMet,left,,,\n", "line 2 has the side `left`"),
+            ("1,a.png,,NoMet,train,,,\n1,b.png,,NoMet,test,,,\n", "patient 1 is on the side train in line 2 and test in line 3"),
+            ("1,a.png,,NoMet,train,NaN,,\n", "line 2 has the rotation_deg `NaN`"),
+            ("1,a.png,,NoMet,train,,inf,\n", "line 2 has the shift_rows_px `inf`"),
+            ("1,a.png,,NoMet,train,,,1025\n", "line 2 has the shift_columns_px `1025`"),
+            ("1,a.png,,NoMet,train,x,,\n", "line 2 has the rotation_deg `x`"),
+            ("1,a.png,,NoMet,train,1,,\n1,a.png,,NoMet,train,1.0,0,\n", "line 2 and line 3 list the scan "),
+            ("1,a.png,,NoMet,train,1,,\n1,a.png,,ADMet,train,2,,\n", "under two labels"),
+            ("1,a.png,,NoMet,train,1,,\n2,a.png,,NoMet,train,2,,\n", "under two patients"),
+        ] {
+            let message = read(format!("{SIDED}{rows}")).unwrap_err().to_string();
+            assert!(message.contains(problem) && message.contains("; ") && !message.contains('\n'), "{problem}: {message}");
+        }
+        let twice = read("patient,anterior,posterior,label,side,side\n").unwrap_err().to_string();
+        assert!(twice.contains("has the column `side` twice"), "{twice}");
+        let word = read("patient,anterior,posterior,label,drawn\n1,a.png,,NoMet,maybe\n").unwrap_err().to_string();
+        assert!(word.contains("line 2 says `maybe` under drawn"), "{word}");
+        let rows = ["train", ""]
+            .map(|side| Row { side: Side::named(side), ..Row::new(side, format!("{side}.png").parse().ok(), None, "x") });
+        let mixed = Manifest::new("m.csv", rows.to_vec());
+        assert!(mixed.unwrap_err().to_string().contains("row 1 has a side and row 2 has none"));
+    }
+
+    #[test]
+    fn a_table_can_stand_elsewhere() {
+        let (folder, path) = folder("patient,anterior,posterior,label\n1,a.png,,NoMet\n2,two.dcm#1,two.dcm#2,ADMet\n");
+        let manifest = Manifest::read(path).unwrap();
+        let inner = folder.path().join("deep/er");
+        fs::create_dir_all(&inner).unwrap();
+        let moved = manifest.moved_to(inner.join("m.csv")).unwrap();
+        moved.write().unwrap();
+        let text = fs::read_to_string(inner.join("m.csv")).unwrap();
+        let parent = Path::new("..").join("..");
+        assert!(text.contains(&format!("2,{0}#1,{0}#2,ADMet", parent.join("two.dcm").display())), "{text}");
+        assert_eq!(Manifest::read(inner.join("m.csv")).unwrap(), moved);
+        assert_eq!(moved.name_of(moved.rows[0].files().next().unwrap()), parent.join("a.png").display().to_string());
+        // Both can be moved together.
+        fs::rename(folder.path(), folder.path().with_extension("elsewhere")).unwrap();
+        let there = folder.path().with_extension("elsewhere");
+        assert!(Manifest::read(there.join("deep/er/m.csv")).is_ok());
+        fs::remove_dir_all(there).unwrap();
+        fs::create_dir_all(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn kinds_of_metastasis_merge() {
+        let manifest = read("patient,anterior,posterior,label\n1,a.png,,NoMet\n2,b.png,,ADMet\n3,c.png,,nADMet\n").unwrap();
+        let merged = manifest.merged().unwrap();
+        assert_eq!(merged.classes, ["NoMet", "Met"]);
+        assert_eq!(merged.labels(&merged.classes).unwrap(), [0, 1, 1]);
+        let one = read("patient,anterior,posterior,label\n1,a.png,,NoMet\n").unwrap();
+        assert!(one.merged().unwrap_err().to_string().contains("has the classes NoMet, which do not merge"));
+    }
+
+    #[test]
     fn what_may_be_is_no_error() {
         assert!(read("patient,anterior,posterior,label\n1,a.png,,NoMet\n1,b.png,,ADMet\n1,c.png,,ADMet\n").is_ok());
         assert!(read("patient,anterior,posterior,label\n1,a.png,,normal\n1,b.png,,abnormal\n").is_ok());
@@ -419,7 +688,7 @@ mod tests {
                 files.iter().for_each(|file| fs::write(file, "").unwrap());
                 let [anterior, other] = files.map(|path| Cell { path, frame: None });
                 let posterior = posterior.then_some(other);
-                rows.push(Row { patient: name.trim().to_owned(), anterior, posterior, label: "NoMet".into() });
+                rows.push(Row::new(name.trim(), Some(anterior), posterior, "NoMet"));
             }
             let manifest = Manifest::new(folder.path().join("m.csv"), rows).unwrap();
             manifest.write().unwrap();

@@ -1,6 +1,8 @@
 //! From files to batches: DICOM and pictures, view aggregation, augmentation, the phantom, manifest, split, loader.
 
+pub mod archives;
 pub mod augment;
+pub mod datasets;
 pub mod dicom;
 pub mod loader;
 pub mod manifest;

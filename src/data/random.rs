@@ -17,7 +17,15 @@ pub(crate) enum Purpose {
     Order = 2,
     /// Which patients are for training.
     Split = 3,
-    /// Which of them choose the epoch instead.
+    /// Which patients each fold of a cross-validation tests.
+    Folds = 4,
+    /// Which studies of a class a dataset has.
+    Subsample = 5,
+    /// Which studies of a dataset are copied first.
+    CopyOrder = 6,
+    /// The draws of a dataset's copies of one study.
+    Copies = 7,
+    /// Which of the patients for training choose the epoch instead.
     Validation = 8,
 }
 

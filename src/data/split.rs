@@ -10,6 +10,30 @@ use std::path::Path;
 /// The share of patients for training in the paper.
 pub const PAPER_TRAIN_SHARE: f64 = 0.7;
 
+/// What a study is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// The network learns from it.
+    Train,
+    /// The network is tested with it.
+    Test,
+}
+
+impl Side {
+    /// As tables write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Train => "train",
+            Side::Test => "test",
+        }
+    }
+
+    /// The side of that name.
+    pub fn named(name: &str) -> Option<Side> {
+        [Side::Train, Side::Test].into_iter().find(|side| side.name() == name)
+    }
+}
+
 /// Rows of a manifest, each on one side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
@@ -48,19 +72,11 @@ pub fn split(manifest: &Manifest, train_share: f64, seed: u64) -> Result<Split> 
 
 /// Divides `rows` by patient: those of about `share` of each class's patients, and the others.
 fn divide(manifest: &Manifest, rows: &[usize], share: f64, purpose: Purpose, seed: u64) -> Result<[Vec<usize>; 2]> {
-    let labels = manifest.labels(&manifest.classes)?;
-    let mut class_of: BTreeMap<&str, u32> = BTreeMap::new();
-    for &row in rows {
-        let label = labels[row];
-        class_of.entry(&manifest.rows[row].patient).and_modify(|class| *class = label.max(*class)).or_insert(label);
-    }
-
     let mut is_first: HashMap<&str, bool> = HashMap::new();
     // Rounding errors are carried from class to class, so that the whole comes out at the share too.
     let mut owed = 0.0;
-    for class in 0..manifest.classes.len() as u32 {
-        let mut patients: Vec<&str> = class_of.iter().filter(|(_, of)| **of == class).map(|(patient, _)| *patient).collect();
-        shuffle(&mut stream(purpose, seed, class.into(), 0), &mut patients);
+    for (class, mut patients) in patients_by_class(manifest, rows)?.into_iter().enumerate() {
+        shuffle(&mut stream(purpose, seed, class as u64, 0), &mut patients);
         let wanted = patients.len() as f64 * share + owed;
         let (least, most) = if patients.len() > 1 { (1, patients.len() - 1) } else { (0, patients.len()) };
         let count = (wanted.round().max(0.0) as usize).clamp(least, most);
@@ -68,6 +84,62 @@ fn divide(manifest: &Manifest, rows: &[usize], share: f64, purpose: Purpose, see
         is_first.extend(patients.iter().enumerate().map(|(at, patient)| (*patient, at < count)));
     }
     Ok(rows.iter().partition(|row| is_first[manifest.rows[**row].patient.as_str()])).map(|(first, others)| [first, others])
+}
+
+/// The patients of each class, by name, among those of `rows`. A patient with scans of several classes counts as the last of them in
+/// the order of classes.
+fn patients_by_class<'a>(manifest: &'a Manifest, rows: &[usize]) -> Result<Vec<Vec<&'a str>>> {
+    let labels = manifest.labels(&manifest.classes)?;
+    let mut class_of: BTreeMap<&str, u32> = BTreeMap::new();
+    for &row in rows {
+        let label = labels[row];
+        class_of.entry(&manifest.rows[row].patient).and_modify(|class| *class = label.max(*class)).or_insert(label);
+    }
+    let mut patients = vec![Vec::new(); manifest.classes.len()];
+    class_of.into_iter().for_each(|(patient, class)| patients[class as usize].push(patient));
+    Ok(patients)
+}
+
+/// `k` splits for a cross-validation by patient: each patient is tested in exactly one. Stratified by class as [`split`] is; the
+/// numbers of patients that two folds test differ by at most one. The order of rows does not matter.
+///
+/// # Errors
+/// `k` below 2; a class with fewer than `k` patients; a manifest of one class, or a fold that would train or test without one
+/// (where all scans of a class are of patients who count as another).
+pub fn folds(manifest: &Manifest, k: usize, seed: u64) -> Result<Vec<Split>> {
+    if k < 2 {
+        return Err(Error::setting(
+            format!("a cross-validation of {k} folds has nothing to train with"),
+            "choose at least 2 folds",
+        ));
+    }
+    let rows: Vec<usize> = (0..manifest.rows.len()).collect();
+    let mut fold_of: HashMap<&str, usize> = HashMap::new();
+    for (class, mut patients) in patients_by_class(manifest, &rows)?.into_iter().enumerate() {
+        if patients.len() < k {
+            let problem = format!("has {} of {}, too few for {k} folds", people(patients.len()), manifest.classes[class]);
+            return Err(Error::file(&manifest.path, problem, "choose fewer folds, or add patients"));
+        }
+        shuffle(&mut stream(Purpose::Folds, seed, class as u64, 0), &mut patients);
+        // Dealt on where the class before stopped, so that the sizes of folds are even.
+        patients.into_iter().for_each(|patient| {
+            let next = fold_of.len() % k;
+            fold_of.insert(patient, next);
+        });
+    }
+    let fold = |fold: usize| {
+        let (test, train) = (0..manifest.rows.len()).partition(|&row| fold_of[manifest.rows[row].patient.as_str()] == fold);
+        let split = Split { train, test, ..Split::default() };
+        split.check(manifest)?;
+        split.check_classes(manifest)?;
+        Ok(split)
+    };
+    (0..k).map(fold).collect()
+}
+
+/// So many patients, in words.
+fn people(count: usize) -> String {
+    if count == 1 { "1 patient".to_owned() } else { format!("{count} patients") }
 }
 
 /// The sides of a split by the names that a file has for them.
@@ -99,6 +171,40 @@ impl Split {
     /// Rows of each of the [`SIDES`].
     fn sides(&self) -> [&Vec<usize>; 3] {
         [&self.train, &self.validation, &self.test]
+    }
+
+    /// The split that a manifest's rows tell themselves, if they do.
+    pub fn of_sides(manifest: &Manifest) -> Option<Self> {
+        let on_side = |side| (0..manifest.rows.len()).filter(|&row| manifest.rows[row].side == Some(side)).collect();
+        let split = Split { train: on_side(Side::Train), test: on_side(Side::Test), ..Split::default() };
+        (!split.train.is_empty() || !split.test.is_empty()).then_some(split)
+    }
+
+    /// Refuses a split that cannot be trained or tested with: a manifest of one class, a class without a scan on one side.
+    ///
+    /// # Errors
+    /// One sentence about the first such class.
+    pub fn check_classes(&self, manifest: &Manifest) -> Result<()> {
+        if let [only] = &manifest.classes[..] {
+            let problem = format!("has the one class {only}, which leaves nothing to tell apart");
+            return Err(Error::file(&manifest.path, problem, "add studies of another class"));
+        }
+        for class in &manifest.classes {
+            let of_class = |row: &&usize| manifest.rows[**row].label == *class;
+            for (name, rows) in [("train with", &self.train), ("test with", &self.test)] {
+                if !rows.iter().any(|row| of_class(&row)) {
+                    let patients: HashSet<&str> =
+                        manifest.rows.iter().filter(|row| row.label == *class).map(|row| row.patient.as_str()).collect();
+                    let problem = format!("leaves no study of {class} to {name}: the class has {}", people(patients.len()));
+                    return Err(Error::file(
+                        &manifest.path,
+                        problem,
+                        "add patients, choose another share, or leave the class out",
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a split that could flatter a test: a patient or a row on both sides, a row that the manifest lacks.
@@ -195,11 +301,9 @@ mod tests {
 
     /// A manifest of studies given as (patient, class).
     fn manifest(studies: &[(usize, usize)]) -> Manifest {
-        let row = |(at, &(patient, class)): (usize, &(usize, usize))| Row {
-            patient: format!("p{patient:03}"),
-            anterior: format!("{at}.png").parse().unwrap(),
-            posterior: None,
-            label: ["NoMet", "ADMet", "nADMet"][class].to_owned(),
+        let row = |(at, &(patient, class)): (usize, &(usize, usize))| {
+            let scan = format!("{at}.png").parse().unwrap();
+            Row::new(&format!("p{patient:03}"), Some(scan), None, ["NoMet", "ADMet", "nADMet"][class])
         };
         Manifest::new("manifest.csv", studies.iter().enumerate().map(row).collect()).unwrap()
     }
@@ -327,6 +431,44 @@ mod tests {
             let message = Split::read(&path, &manifest).unwrap_err().to_string();
             assert!(message.starts_with(&path.display().to_string()) && message.contains(problem), "{problem} not in: {message}");
         }
+    }
+
+    #[test]
+    fn folds_test_each_patient_once_and_every_class() {
+        let studies: Vec<_> = (0..70).map(|at| (at / 2, at / 2 % 3)).collect();
+        let manifest = manifest(&studies);
+        let folds = folds(&manifest, 5, 7).unwrap();
+        let mut tested: Vec<usize> = folds.iter().flat_map(|fold| fold.test.clone()).collect();
+        tested.sort_unstable();
+        assert_eq!(tested, (0..70).collect::<Vec<_>>());
+        for fold in &folds {
+            fold.check(&manifest).unwrap();
+            assert_eq!(patients(&manifest, &fold.test).len(), 7);
+            for class in 0..3 {
+                let count = fold.test.iter().filter(|row| studies[**row].1 == class).count() / 2;
+                assert!((2..=3).contains(&count), "{count} patients of class {class}");
+            }
+        }
+        assert_eq!(folds, super::folds(&manifest, 5, 7).unwrap());
+        assert_ne!(folds, super::folds(&manifest, 5, 8).unwrap());
+    }
+
+    #[test]
+    fn folds_that_cannot_be_are_one_sentence() {
+        let message = |studies: &[(usize, usize)], k| folds(&manifest(studies), k, 1).unwrap_err().to_string();
+        let three = [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1)];
+        assert!(message(&three, 0).contains("of 0 folds") && message(&three, 1).contains("at least 2 folds"));
+        assert!(message(&three, 3).contains("has 2 patients of NoMet, too few for 3 folds"));
+        assert!(message(&[(1, 0), (2, 0), (3, 0)], 2).contains("has the one class NoMet"));
+        // The only scan of NoMet is of a patient who counts as ADMet.
+        assert!(message(&[(1, 0), (1, 1), (2, 1), (3, 1)], 2).contains("has 0 patients of NoMet, too few"));
+    }
+
+    #[test]
+    fn a_class_on_one_side_only_is_one_sentence() {
+        let manifest = manifest(&[(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)]);
+        let message = split(&manifest, 0.7, 1).unwrap().check_classes(&manifest).unwrap_err().to_string();
+        assert!(message.contains("no study of nADMet to t") && message.contains("has 1 patient;"), "{message}");
     }
 
     proptest! {

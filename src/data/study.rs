@@ -184,25 +184,62 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
 /// Reads a row of a manifest, whose columns say the views. A file whose own view code contradicts its column is an error.
 ///
 /// A cell without a frame number means the file's only frame, or the frame that its view code gives to the column. A whole file of
-/// both views in the anterior column stands for both if there is no posterior cell.
-pub fn read_manifest_row(anterior: &Cell, posterior: Option<&Cell>) -> Result<Study> {
+/// both views in the anterior column stands for both if there is no posterior cell; one in the posterior column stands for its
+/// posterior view.
+pub fn read_manifest_row(anterior: Option<&Cell>, posterior: Option<&Cell>) -> Result<Study> {
     let mut study = Study { anterior: None, posterior: None, sources: Vec::new() };
-    let mut found = load(&anterior.path, dicom::MAX_FILE_BYTES)?;
-    let whole = anterior.frame.is_none() && found.len() == 2;
-    put(&mut study, View::Anterior, pick(&mut found, anterior, View::Anterior)?)?;
-    match posterior {
-        Some(cell) => {
-            if cell.path != anterior.path {
-                found = load(&cell.path, dicom::MAX_FILE_BYTES)?;
-            } else if found.is_empty() || cell.frame.is_some() && cell == anterior {
-                return Err(cell.refuse("the manifest has it under both views", "name an image for each view"));
-            }
-            put(&mut study, View::Posterior, pick(&mut found, cell, View::Posterior)?)?;
-        }
-        None if whole && found[0].view == Some(View::Posterior) => put(&mut study, View::Posterior, found.remove(0))?,
-        None => {}
+    for (view, frame, _) in views_of_row(anterior, posterior)? {
+        put(&mut study, view, frame)?;
     }
     Ok(study)
+}
+
+/// The cells of a row of a manifest, anterior and posterior, each with its frame where its file has several.
+///
+/// # Errors
+/// As [`read_manifest_row`].
+pub fn named_frames(anterior: Option<&Cell>, posterior: Option<&Cell>) -> Result<[Option<Cell>; 2]> {
+    let named = |cell: &&Cell| cell.frame.is_some() || picture::is_picture(&cell.path);
+    if anterior.iter().chain(&posterior).all(named) {
+        return Ok([anterior.cloned(), posterior.cloned()]);
+    }
+    let mut cells = [None, None];
+    for (view, frame, of) in views_of_row(anterior, posterior)? {
+        let cell = if of > 1 { frame.cell } else { Cell { frame: None, ..frame.cell } };
+        cells[usize::from(view == View::Posterior)] = Some(cell);
+    }
+    Ok(cells)
+}
+
+/// The images that a row of a manifest means: view, image, and how many its file has.
+fn views_of_row(anterior: Option<&Cell>, posterior: Option<&Cell>) -> Result<Vec<(View, Found, usize)>> {
+    let mut views = Vec::with_capacity(2);
+    // What the file loaded last has left, how many frames it had, and the cell it was loaded for.
+    let mut last: Option<(Vec<Found>, usize, &Cell)> = None;
+    for (view, cell) in [(View::Anterior, anterior), (View::Posterior, posterior)] {
+        let Some(cell) = cell else { continue };
+        let (mut found, frames) = match last.take() {
+            Some((found, _, before))
+                if before.path == cell.path && (found.is_empty() || cell.frame.is_some() && cell == before) =>
+            {
+                return Err(cell.refuse("the manifest has it under both views", "name an image for each view"));
+            }
+            Some((found, frames, before)) if before.path == cell.path => (found, frames),
+            _ => {
+                let found = load(&cell.path, dicom::MAX_FILE_BYTES)?;
+                let frames = found.len();
+                (found, frames)
+            }
+        };
+        views.push((view, pick(&mut found, cell, view)?, frames));
+        last = Some((found, frames, cell));
+    }
+    if let (Some((mut found, 2, cell)), None) = (last, posterior) {
+        if cell.frame.is_none() && found.first().is_some_and(|other| other.view == Some(View::Posterior)) {
+            views.push((View::Posterior, found.remove(0), 2));
+        }
+    }
+    Ok(views)
 }
 
 /// Takes the frame that stands for `view` in a manifest's column.

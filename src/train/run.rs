@@ -161,7 +161,8 @@ impl<'a> Session<'a> {
         let input_size = settings.input_size.array();
         let split = split_of(manifest, settings)?;
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
-        let mut model = Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
+        let mut model =
+            Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
         model.set_trained_on(predict::describe(manifest, split.train.len()));
         if settings.zero_init_last_norm {
             model.zero_last_norms();
@@ -396,7 +397,7 @@ impl<'a> Session<'a> {
         })?;
         if let Some(judged) = judged.iter().find(|judged| !judged.loss.is_finite()) {
             let row = &self.manifest.rows[judged.study];
-            let study = self.manifest.name_of(&row.anterior.path);
+            let study = row.files().map(|file| self.manifest.name_of(file)).next().unwrap_or_default();
             return Err(self.stopped(&format!("epoch {epoch}: the loss of {side} study {study} is not finite")));
         }
         let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
@@ -441,14 +442,30 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The sides of a manifest's patients.
+/// The sides that the manifest tells, or else the settings'. Training and test have studies of every class.
 fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
-    let split = split(manifest, settings.train_share, settings.split_seed)?;
-    if settings.validation_share == 0.0 {
-        return Ok(split);
-    }
-    let split = split.with_validation(manifest, settings.validation_share, settings.split_seed)?;
-    if settings.choose_by == ChooseBy::Auc {
+    let split = match Split::of_sides(manifest) {
+        None => split(manifest, settings.train_share, settings.split_seed)?,
+        Some(split) => {
+            let default = Settings::default();
+            for (name, as_told) in [
+                ("train_share", settings.train_share == default.train_share),
+                ("split_seed", settings.split_seed == default.split_seed),
+            ] {
+                if !as_told {
+                    return Err(Settings::refuse_split(manifest, name));
+                }
+            }
+            split
+        }
+    };
+    split.check(manifest)?;
+    let split = match settings.validation_share {
+        0.0 => split,
+        share => split.with_validation(manifest, share, settings.split_seed)?,
+    };
+    split.check_classes(manifest)?;
+    if settings.validation_share > 0.0 && settings.choose_by == ChooseBy::Auc {
         let has = |class: &String| split.validation.iter().any(|&row| manifest.rows[row].label == *class);
         if let Some(class) = manifest.classes.iter().find(|class| !has(class)) {
             let problem = format!("leaves no patient of {class} for validation, whose AUC is to choose");

@@ -1,7 +1,7 @@
 //! What a training run is told: a TOML file, the same names as flags, and the recipe's values where neither says.
 
 use super::recipe::{ClassWeights, Recipe};
-use crate::data::{Size, augment::Augmentation, views::Preprocessing};
+use crate::data::{Size, augment::Augmentation, manifest::Manifest, views::Preprocessing};
 use crate::models::Pooling;
 use crate::nn::NormSettings;
 use crate::optim::{Adam, Decay, Schedule};
@@ -200,6 +200,12 @@ impl Settings {
         let settings = from_table(table).map_err(|problem| Error::setting(problem, REMEDY))?;
         settings.validate()?;
         Ok(settings)
+    }
+
+    /// Why a setting of the split cannot be had with a manifest that says itself who trains and who tests.
+    pub fn refuse_split(manifest: &Manifest, setting: &str) -> Error {
+        let problem = format!("has a column side, which says who trains, so that {setting} has no say");
+        Error::file(&manifest.path, problem, format!("leave {setting} out, or make the dataset anew with it"))
     }
 
     /// Refuses values that make no sense.
