@@ -1,6 +1,7 @@
 //! From files to batches: DICOM and pictures, view aggregation, augmentation, the phantom, manifest, split, loader.
 
 pub mod augment;
+pub mod demographics;
 pub mod dicom;
 pub mod loader;
 pub mod manifest;
