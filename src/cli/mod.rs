@@ -3,6 +3,7 @@
 
 mod audit;
 mod bench;
+mod compare;
 mod demo;
 mod evaluate;
 mod fuse;
@@ -52,6 +53,7 @@ enum Command {
     Fuse(fuse::Fuse),
     Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
+    Compare(compare::Compare),
     Predict(predict::Predict),
     #[command(subcommand)]
     Model(model::Model),
@@ -68,6 +70,7 @@ impl Command {
             Command::Fuse(command) => command.run(terminal),
             Command::Train(command) => command.run(terminal),
             Command::Evaluate(command) => command.run(terminal),
+            Command::Compare(command) => command.run(terminal),
             Command::Predict(command) => command.run(terminal),
             Command::Model(command) => command.run(terminal),
             Command::Audit(command) => command.run(terminal),

@@ -205,7 +205,10 @@ mod tests {
         let rows = "p1,1.dcm#1,1.dcm#2,NoMet\np1,2.dcm,,NoMet\np1,3.dcm,,ADMet\np2,a.png,,NoMet\n";
         std::fs::write(at("m.csv"), format!("patient,anterior,posterior,label\n{rows}")).unwrap();
         let counted = demographics(&Manifest::read(at("m.csv")).unwrap()).unwrap();
-        assert_eq!((counted.csv().as_str(), counted.pictures), ("age,male,female,other,unknown\n50-59,1,0,0,0\nunknown,0,0,0,1\n", 1));
+        assert_eq!(
+            (counted.csv().as_str(), counted.pictures),
+            ("age,male,female,other,unknown\n50-59,1,0,0,0\nunknown,0,0,0,1\n", 1)
+        );
         std::fs::write(at("2.dcm"), "no DICOM").unwrap();
         let error = demographics(&Manifest::read(at("m.csv")).unwrap()).unwrap_err().to_string();
         assert!(error.contains("2.dcm: is not a DICOM file"), "{error}");

@@ -23,6 +23,9 @@ pub const LEVEL: f64 = 0.95;
 /// The largest share of resamples that may leave a score undefined.
 pub const MOST_UNDEFINED: f64 = 1.0 - LEVEL;
 
+/// Sums of the same numbers in another order differ by less.
+pub(super) const SAME: f64 = 1e-12;
+
 /// How to resample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bootstrap {
@@ -134,9 +137,8 @@ impl Resampler {
     pub fn new(predictions: &Predictions, values: &Panel<Option<f64>>) -> Self {
         let Predictions { classes, truths, probabilities, .. } = predictions;
         let (patient_of, patients) = predictions.numbered_patients();
-        let mut rankings: Vec<Option<Ranking>> = (0..classes.len())
-            .map(|class| Ranking::new(&super::one_against_rest(truths, probabilities, class)))
-            .collect();
+        let mut rankings: Vec<Option<Ranking>> =
+            (0..classes.len()).map(|class| Ranking::new(&super::one_against_rest(truths, probabilities, class))).collect();
         let mut merged = Vec::new();
         if let Some(ranked) = super::metastatic_ranking(classes, truths, probabilities) {
             merged = ranked.iter().map(|&(p, positive)| (usize::from(positive), usize::from(p > 0.5))).collect();
@@ -165,8 +167,7 @@ impl Resampler {
             [class.precision, class.recall, class.specificity, class.f1, auc].map(|score| score.unwrap_or(f64::NAN))
         };
         let confusion = count(self.classes, &self.decisions);
-        let classes: Vec<[f64; 5]> =
-            (0..self.classes).map(|class| scores(&confusion, class, &self.rankings[class])).collect();
+        let classes: Vec<[f64; 5]> = (0..self.classes).map(|class| scores(&confusion, class, &self.rankings[class])).collect();
 
         let mut values = vec![confusion.accuracy().unwrap_or(f64::NAN)];
         values.extend(self.averaged.iter().enumerate().map(|(score, averaged)| {
@@ -214,8 +215,7 @@ impl Columns {
         self.columns.iter_mut().for_each(|column| column.sort_unstable_by(f64::total_cmp));
         let outside = (1.0 - LEVEL) / 2.0;
         let ends = |sorted: &[f64]| [outside, 1.0 - outside].map(|share| quantile(sorted, share));
-        // Sums of the same numbers in another order differ by less than that.
-        let differ = |[low, high]: &[f64; 2]| high - low > 1e-12;
+        let differ = |[low, high]: &[f64; 2]| high - low > SAME;
         (0..self.columns.len()).map(|score| self.column(score).map(ends).filter(differ)).collect()
     }
 }
@@ -241,7 +241,8 @@ pub(super) mod tests {
 
     /// Invented predictions of three classes, right more often than not, `each` studies a patient.
     pub(in crate::metrics) fn invented(studies: usize, each: usize, sharpness: f64, seed: u64) -> Predictions {
-        let draw = |study: usize, class: usize| mix(seed.wrapping_mul(7919) + (study * 3 + class) as u64) as f64 / u64::MAX as f64;
+        let draw =
+            |study: usize, class: usize| mix(seed.wrapping_mul(7919) + (study * 3 + class) as u64) as f64 / u64::MAX as f64;
         let truths: Vec<usize> = (0..studies).map(|study| study / each % 3).collect();
         let probabilities = (0..studies)
             .map(|study| {

@@ -74,8 +74,7 @@ impl Calibration {
             log_loss: log_loss(truths, probabilities),
             top_label: calibration_error(&top_label(truths, probabilities), bins),
             classwise: super::mean(of_classes.iter().map(|class| class.error.as_ref().map(|error| error.expected))),
-            metastatic: metastatic_ranking(classes, truths, probabilities)
-                .and_then(|ranked| calibration_error(&ranked, bins)),
+            metastatic: metastatic_ranking(classes, truths, probabilities).and_then(|ranked| calibration_error(&ranked, bins)),
             classes: of_classes,
         }
     }
@@ -159,7 +158,8 @@ mod tests {
     #[test]
     fn an_edge_belongs_to_the_bin_below_it() {
         let bin_of = |p: f64, bins: usize| {
-            let all: Vec<(f64, bool)> = (0..bins).map(|bin| ((bin as f64 + 0.5) / bins as f64, false)).chain([(p, true)]).collect();
+            let all: Vec<(f64, bool)> =
+                (0..bins).map(|bin| ((bin as f64 + 0.5) / bins as f64, false)).chain([(p, true)]).collect();
             reliability(&all, bins).iter().position(|bin| bin.count == 2).unwrap()
         };
         assert_eq!([0.0, 0.1, 0.100001, 0.3, 0.5, 0.7, 0.9, 1.0].map(|p| bin_of(p, 10)), [0, 0, 1, 2, 4, 6, 8, 9]);

@@ -1,6 +1,6 @@
 //! Two networks on the same studies: by how much their scores differ, and whether that is more than chance.
 
-use super::bootstrap::{Bootstrap, Columns, Resampler};
+use super::bootstrap::{Bootstrap, Columns, Resampler, SAME};
 use super::{McNemar, Panel, Predictions, Scores, metastatic_ranking, predicted};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ pub fn compare(a: &Predictions, b: &Predictions, bootstrap: Bootstrap) -> Result
 /// See [`Difference::p`].
 fn p_value(differences: &[f64]) -> f64 {
     let side = |of: fn(&f64) -> bool| differences.iter().filter(|difference| of(difference)).count();
-    let rarer = side(|difference| *difference <= 0.0).min(side(|difference| *difference >= 0.0));
+    let rarer = side(|difference| *difference < SAME).min(side(|difference| *difference > -SAME));
     (2.0 * (1 + rarer) as f64 / (1 + differences.len()) as f64).min(1.0)
 }
 

@@ -174,8 +174,7 @@ impl Scores {
         scores.statistics = Some(Statistics {
             intervals: Intervals::new(predictions, &scores, bootstrap)?,
             calibration: Calibration::new(classes, truths, probabilities, BINS),
-            operating_points: metastatic_ranking(classes, truths, probabilities)
-                .and_then(|ranked| OperatingPoints::new(&ranked)),
+            operating_points: metastatic_ranking(classes, truths, probabilities).and_then(|ranked| OperatingPoints::new(&ranked)),
         });
         Ok(scores)
     }

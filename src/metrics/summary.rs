@@ -72,9 +72,8 @@ mod tests {
     #[test]
     fn every_score_over_three_seeds() {
         let classes = ["NoMet", "Met"].map(str::to_owned);
-        let run = |p: f32, truths: [usize; 2]| {
-            Panel::of(&Scores::new(&classes, &truths, &[vec![0.9, 0.1], vec![1.0 - p, p]]).unwrap())
-        };
+        let run =
+            |p: f32, truths: [usize; 2]| Panel::of(&Scores::new(&classes, &truths, &[vec![0.9, 0.1], vec![1.0 - p, p]]).unwrap());
         let summary = summarise(&[run(0.9, [0, 1]), run(0.2, [0, 1]), run(0.9, [1, 1])]).unwrap();
         let accuracy = summary.accuracy.unwrap();
         assert!((accuracy.mean - 2.0 / 3.0).abs() < 1e-12 && accuracy.n == 3);
