@@ -454,5 +454,10 @@ mod tests {
         assert_eq!((&read.notes, &read.confusion, &read.classes[2]), (&scores.notes, &scores.confusion, &scores.classes[2]));
         // serde_json reads the last digit of an f64 to one unit.
         assert!((read.mean.f1.unwrap() - scores.mean.f1.unwrap()).abs() < 1e-15);
+        assert!(read.statistics.is_none() && !json.contains("intervals"));
+        let predictions = bootstrap::tests::invented(40, 2, 1.0, 1);
+        let scores = Scores::with_statistics(&predictions, Bootstrap { resamples: 100, seed: 7 }).unwrap();
+        let read: Scores = serde_json::from_str(&serde_json::to_string(&scores).unwrap()).unwrap();
+        assert_eq!(read, scores);
     }
 }
