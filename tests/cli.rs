@@ -151,6 +151,7 @@ fn help_and_version_succeed() {
         "fuse",
         "train",
         "evaluate",
+        "compare",
         "predict",
         "model new",
         "model import",
@@ -282,6 +283,48 @@ fn evaluate_writes_scores_pictures_and_a_page() {
     assert_eq!(predictions.lines().count(), 1 + tests, "a row a study\n{predictions}");
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(!page.contains("http://") || !page.contains("src=\"http"), "the page must not need a network");
+}
+
+#[test]
+fn evaluations_have_intervals_and_can_be_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluate = |name: &str, more: &[&str]| {
+        let mut command = osteon();
+        command.arg("evaluate").arg(SHARED.run()).args(more).arg("--output").arg(folder.path().join(name)).output().unwrap()
+    };
+    let printed = succeeds(evaluate("a", &["--split", "all", "--resamples", "300"]));
+    assert!(printed.contains("300 resamples of 18 patients") && printed.contains("log loss"), "{printed}");
+    let scores = fs::read_to_string(folder.path().join("a/scores.json")).unwrap();
+    let scores: serde_json::Value = serde_json::from_str(&scores).unwrap();
+    assert_eq!(scores["intervals"]["resamples"], 300);
+    assert!(scores["calibration"]["top_label"]["bins"].is_array() && scores["operating_points"]["sensitivity"].is_array());
+    fails(evaluate("x", &["--resamples", "5"]), 2, &["5 resamples make no interval"]);
+
+    // With itself; with one that is right by decree; with other patients.
+    let compare = |a: &str, b: &str, more: &[&str]| {
+        osteon().arg("compare").args([a, b].map(|name| folder.path().join(name))).args(more).output().unwrap()
+    };
+    let printed = succeeds(compare("a", "a/patients.csv", &[]));
+    assert!(printed.contains("18 studies of 18 patients") && printed.contains("McNemar"), "{printed}");
+    let table = fs::read_to_string(folder.path().join("a/patients.csv")).unwrap();
+    let right: String = table
+        .lines()
+        .enumerate()
+        .map(|(at, line)| {
+            let cells: Vec<&str> = line.split(',').collect();
+            let sure = |class: &str| if cells[1] == class { "1" } else { "0" };
+            let row = ["NoMet", "ADMet", "nADMet"].map(sure).join(",");
+            if at == 0 { format!("{line}\n") } else { format!("{},{row}\n", cells[..4].join(",")) }
+        })
+        .collect();
+    fs::write(folder.path().join("right.csv"), &right).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&succeeds(compare("right.csv", "a", &["--json"]))).unwrap();
+    assert_eq!(json["accuracy"]["a"], 1.0);
+    assert!(json["mcnemar"]["only_a"].as_u64().unwrap() > 0 && json["mcnemar"]["only_b"] == 0, "{json}");
+    succeeds(evaluate("test", &[]));
+    fails(compare("a", "test", &[]), 1, &["a/patients.csv", "has patient phantom-", "compare evaluations of the same patients"]);
+    fails(compare("a", "none", &[]), 1, &["none"]);
+    fails(compare("a", "a/scores.json", &[]), 1, &["scores.json"]);
 }
 
 #[test]

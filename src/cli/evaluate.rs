@@ -4,7 +4,7 @@ use super::{interrupt, terminal::Terminal};
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::Split;
-use crate::metrics::Scores;
+use crate::metrics::{Bootstrap, Each, Merged, Panel, Scores};
 use crate::models::Model;
 use crate::predict;
 use crate::report::{self, Case, Evaluation, PatientRow};
@@ -38,6 +38,28 @@ pub struct Evaluate {
     /// Folder for the results [default: the run's].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    resampling: Resampling,
+}
+
+/// How intervals are made.
+#[derive(clap::Args)]
+pub struct Resampling {
+    /// Resamples of the patients that the 95 % intervals are made from.
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().resamples)]
+    resamples: usize,
+    /// Seed of the resamples.
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().seed)]
+    resample_seed: u64,
+}
+
+impl Resampling {
+    /// Checked, before the work that its intervals are of.
+    pub fn bootstrap(&self) -> Result<Bootstrap> {
+        let bootstrap = Bootstrap { resamples: self.resamples, seed: self.resample_seed };
+        bootstrap.check()?;
+        Ok(bootstrap)
+    }
 }
 
 /// The side of a run's split.
@@ -55,8 +77,9 @@ enum Side {
 
 impl Evaluate {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let bootstrap = self.resampling.bootstrap()?;
         let job = Job::open(&self.run, self.manifest.as_deref(), self.split, self.unaugmented)?;
-        let evaluation = job.evaluate(terminal)?;
+        let evaluation = Evaluation { bootstrap, ..job.evaluate(terminal)? };
         let (scores, page) = report::write_evaluation(&evaluation, self.output.as_deref().unwrap_or(&self.run))?;
         print(terminal, &evaluation, &scores)?;
         terminal.line(page.display())
@@ -148,6 +171,7 @@ impl Job {
             history: history.iter().map(Into::into).collect(),
             configuration: text(&folder.file(RunFolder::CONFIG))?,
             scan: None,
+            bootstrap: Bootstrap::default(),
         })
     }
 }
@@ -158,32 +182,41 @@ fn text(path: &Path) -> Result<String> {
 
 /// The scores, as lines.
 pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> Result<()> {
-    let figure = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
-    let interval = |range: Option<[f64; 2]>| range.map_or(String::new(), |[low, high]| format!(" [{low:.3}, {high:.3}]"));
     terminal.line(format_args!("{}: {}", evaluation.evaluated_on, evaluation.caveat()))?;
-    let mean = &scores.mean;
-    terminal.line(format_args!(
-        "{} classes: accuracy {}{}  precision {}  recall {}  specificity {}  F1 {}  AUC {}",
-        scores.classes.len(),
-        figure(scores.accuracy),
-        interval(scores.accuracy_interval),
-        figure(mean.precision),
-        figure(mean.recall),
-        figure(mean.specificity),
-        figure(mean.f1),
-        figure(mean.auc)
-    ))?;
-    if let Some(binary) = &scores.metastatic {
-        terminal.line(format_args!(
-            "metastatic or not: accuracy {}{}  precision {}  recall {}  specificity {}  F1 {}  AUC {}",
-            figure(binary.accuracy),
-            interval(binary.accuracy_interval),
-            figure(binary.scores.precision),
-            figure(binary.scores.recall),
-            figure(binary.scores.specificity),
-            figure(binary.scores.f1),
-            figure(binary.auc)
-        ))?;
+    let values = Panel::of(scores);
+    let ends = match &scores.statistics {
+        Some(statistics) => statistics.intervals.scores.clone(),
+        None => values.map(|_| None),
+    };
+    let line = |accuracy: [String; 2], values: &Each<Option<f64>>, ends: &Each<Option<[f64; 2]>>| {
+        let names = Each::<f64>::NAMES.into_iter().zip(values.values()).zip(ends.values());
+        let each = names.map(|((name, value), ends)| format!("  {name} {}{}", figure(*value), range(*ends)));
+        format!("accuracy {}{}", accuracy.concat(), each.collect::<String>())
+    };
+    let accuracy = [figure(scores.accuracy), range(ends.accuracy.or(scores.accuracy_interval))];
+    terminal.line(format_args!("{} classes: {}", scores.classes.len(), line(accuracy, &values.mean, &ends.mean)))?;
+    if let (Some(binary), Some(values), Some(ends)) = (&scores.metastatic, &values.metastatic, &ends.metastatic) {
+        let Merged { accuracy, scores } = ends;
+        let accuracy = [figure(binary.accuracy), range(accuracy.or(binary.accuracy_interval))];
+        terminal.line(format_args!("metastatic or not: {}", line(accuracy, &values.scores, scores)))?;
+    }
+    if let Some(statistics) = &scores.statistics {
+        let calibration = &statistics.calibration;
+        let error = calibration.top_label.as_ref().map(|error| error.expected);
+        terminal.line(format_args!("calibration: expected error {}  log loss {}", figure(error), figure(calibration.log_loss)))?;
+        let intervals = &statistics.intervals;
+        let [resamples, patients] = [intervals.bootstrap.resamples, intervals.patients];
+        terminal.line(format_args!("in brackets 95 % intervals, from {resamples} resamples of {patients} patients"))?;
     }
     scores.notes.iter().try_for_each(|note| terminal.line(note))
+}
+
+/// Four decimals; a dash where a score is undefined.
+pub fn figure(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.4}"))
+}
+
+/// ` [0.701, 0.802]`; nothing where there is none.
+fn range(ends: Option<[f64; 2]>) -> String {
+    ends.map_or(String::new(), |[low, high]| format!(" [{low:.3}, {high:.3}]"))
 }

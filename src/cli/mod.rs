@@ -3,6 +3,7 @@
 
 mod audit;
 mod bench;
+mod compare;
 mod curves;
 mod dataset;
 mod demo;
@@ -57,6 +58,7 @@ enum Command {
     Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
     Curves(curves::Curves),
+    Compare(compare::Compare),
     Predict(predict::Predict),
     #[command(subcommand)]
     Model(model::Model),
@@ -75,6 +77,7 @@ impl Command {
             Command::Train(command) => command.run(terminal),
             Command::Evaluate(command) => command.run(terminal),
             Command::Curves(command) => command.run(terminal),
+            Command::Compare(command) => command.run(terminal),
             Command::Predict(command) => command.run(terminal),
             Command::Model(command) => command.run(terminal),
             Command::Audit(command) => command.run(terminal),

@@ -3,6 +3,7 @@
 pub mod archives;
 pub mod augment;
 pub mod datasets;
+pub mod demographics;
 pub mod dicom;
 pub mod loader;
 pub mod manifest;

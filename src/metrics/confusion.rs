@@ -54,8 +54,16 @@ impl Confusion {
     /// # Panics
     /// Where a class is out of range.
     pub fn add(&mut self, truth: usize, predicted: usize) {
+        self.add_times(truth, predicted, 1);
+    }
+
+    /// As many studies of one kind.
+    ///
+    /// # Panics
+    /// As [`Confusion::add`].
+    pub fn add_times(&mut self, truth: usize, predicted: usize, times: u64) {
         assert!(truth < self.classes && predicted < self.classes, "classes {truth}, {predicted} of {}", self.classes);
-        self.counts[truth * self.classes + predicted] += 1;
+        self.counts[truth * self.classes + predicted] += times;
     }
 
     /// The number of classes.

@@ -1,6 +1,8 @@
 //! Counts and probabilities to scores; knows no network.
 //!
-//! [`Confusion`] counts decisions, [`ranking`] judges probabilities, [`Scores`] is everything `evaluate` writes to `scores.json`.
+//! [`Confusion`] counts decisions, [`auc`] and [`roc`] judge rankings, [`Calibration`] probabilities; [`Scores`] is everything that
+//! `evaluate` writes to `scores.json`. [`Intervals`] say how sure the scores are, [`compare`] whether two networks differ,
+//! [`summarise`] how much seeds or folds do; a [`Panel`] holds any of these for all scores.
 //!
 //! # Where a score is undefined
 //! A score whose denominator is empty is `None` (`null` in JSON), stands in [`Scores::notes`], and is left out of the macro mean:
@@ -8,11 +10,29 @@
 //! decided otherwise: a class that has studies but is never predicted has precision 0, not none, or a classifier could raise its
 //! macro precision by giving up on a class.
 
+mod bootstrap;
+mod calibration;
+mod compare;
 mod confusion;
+mod mcnemar;
+mod operating;
+mod panel;
+mod predictions;
 mod ranking;
+mod summary;
 
+pub use bootstrap::{Bootstrap, Intervals, LEVEL, MOST_UNDEFINED, quantile};
+pub use calibration::{
+    BINS, Bin, Calibration, CalibrationError, ClassCalibration, brier, calibration_error, log_loss, reliability, top_label,
+};
+pub use compare::{Comparison, Difference, compare};
 pub use confusion::{ClassScores, Confusion};
-pub use ranking::{Bin, RocPoint, auc, brier, reliability, roc};
+pub use mcnemar::{EXACT_BELOW, McNemar};
+pub use operating::{OperatingPoint, OperatingPoints, TARGETS, at_sensitivity, at_specificity};
+pub use panel::{Each, Merged, NamedEach, Panel};
+pub use predictions::Predictions;
+pub use ranking::{RocPoint, auc, roc};
+pub use summary::{Summary, summarise};
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -40,6 +60,20 @@ pub struct Scores {
     pub metastatic: Option<BinaryScores>,
     /// What is undefined, and why, in words.
     pub notes: Vec<String>,
+    /// How sure the scores are, and more of the probabilities; see [`Scores::with_statistics`].
+    #[serde(flatten)]
+    pub statistics: Option<Statistics>,
+}
+
+/// What takes more than the blink of an eye to compute, so that training's epochs go without.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// 95 % intervals by bootstrap over patients.
+    pub intervals: Intervals,
+    /// Whether probabilities mean what they say.
+    pub calibration: Calibration,
+    /// Metastatic or not at wanted sensitivities and specificities; none where the classes do not merge or one side is empty.
+    pub operating_points: Option<OperatingPoints>,
 }
 
 /// Macro means.
@@ -126,7 +160,23 @@ impl Scores {
             confusion: confusion.rows(),
             metastatic,
             notes,
+            statistics: None,
         })
+    }
+
+    /// Scores of predictions, with [`Statistics`].
+    ///
+    /// # Errors
+    /// As [`Scores::new`] and [`Bootstrap::check`].
+    pub fn with_statistics(predictions: &Predictions, bootstrap: Bootstrap) -> Result<Scores> {
+        let Predictions { classes, truths, probabilities, .. } = predictions;
+        let mut scores = Scores::new(classes, truths, probabilities)?;
+        scores.statistics = Some(Statistics {
+            intervals: Intervals::new(predictions, &scores, bootstrap)?,
+            calibration: Calibration::new(classes, truths, probabilities, BINS),
+            operating_points: metastatic_ranking(classes, truths, probabilities).and_then(|ranked| OperatingPoints::new(&ranked)),
+        });
+        Ok(scores)
     }
 }
 
@@ -404,5 +454,10 @@ mod tests {
         assert_eq!((&read.notes, &read.confusion, &read.classes[2]), (&scores.notes, &scores.confusion, &scores.classes[2]));
         // serde_json reads the last digit of an f64 to one unit.
         assert!((read.mean.f1.unwrap() - scores.mean.f1.unwrap()).abs() < 1e-15);
+        assert!(read.statistics.is_none() && !json.contains("intervals"));
+        let predictions = bootstrap::tests::invented(40, 2, 1.0, 1);
+        let scores = Scores::with_statistics(&predictions, Bootstrap { resamples: 100, seed: 7 }).unwrap();
+        let read: Scores = serde_json::from_str(&serde_json::to_string(&scores).unwrap()).unwrap();
+        assert_eq!(read, scores);
     }
 }

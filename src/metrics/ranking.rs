@@ -1,4 +1,4 @@
-//! Probabilities, judged without a threshold: AUC, ROC, calibration. A sample is (score, whether it is positive).
+//! Scores, judged without a threshold: AUC and ROC. A sample is (score, whether it is positive).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,29 +13,55 @@ pub struct RocPoint {
     pub true_positive_rate: f64,
 }
 
-/// Studies of similar predicted probability.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Bin {
-    /// How many.
-    pub count: usize,
-    /// The mean of their predicted probabilities.
-    pub predicted: f64,
-    /// The share that is positive.
-    pub observed: f64,
-}
-
 /// The probability that a random positive outranks a random negative, ties counting half: the Mann-Whitney statistic over all
 /// pairs, in O(n log n) and exact integers. `None` without positives, without negatives, or with a score that is NaN.
 pub fn auc(samples: &[(f64, bool)]) -> Option<f64> {
-    // Twice the number of pairs won: a tie adds one, a win two.
-    let (mut doubled_wins, mut positives, mut negatives) = (0u128, 0u128, 0u128);
-    for (_, tied_positives, tied_negatives) in levels(samples)?.into_iter().rev() {
-        doubled_wins += tied_positives as u128 * (2 * negatives + tied_negatives as u128);
-        positives += tied_positives as u128;
-        negatives += tied_negatives as u128;
+    Ranking::new(samples)?.auc(|_| 1)
+}
+
+/// Samples in order, sorted once for AUCs under many weights.
+pub(super) struct Ranking {
+    /// Samples from the lowest score up: its number, whether it is positive.
+    order: Vec<(usize, bool)>,
+    /// Where in it each distinct score ends.
+    ends: Vec<usize>,
+}
+
+impl Ranking {
+    /// None with a score that is NaN.
+    pub fn new(samples: &[(f64, bool)]) -> Option<Self> {
+        if samples.iter().any(|(score, _)| score.is_nan()) {
+            return None;
+        }
+        let mut sorted: Vec<usize> = (0..samples.len()).collect();
+        sorted.sort_unstable_by(|&a, &b| samples[a].0.total_cmp(&samples[b].0));
+        // -0.0 == 0.0 and total_cmp puts them side by side.
+        let tied = sorted.chunk_by(|&a, &b| samples[a].0 == samples[b].0);
+        let ends = tied.scan(0, |end, tied| {
+            *end += tied.len();
+            Some(*end)
+        });
+        let ends = ends.collect();
+        Some(Ranking { order: sorted.into_iter().map(|sample| (sample, samples[sample].1)).collect(), ends })
     }
-    let pairs = positives * negatives;
-    (pairs > 0).then(|| doubled_wins as f64 / (2 * pairs) as f64)
+
+    /// [`auc`] with each sample standing so many times. None where all the weight is on one side.
+    pub fn auc(&self, weight: impl Fn(usize) -> u64) -> Option<f64> {
+        // Twice the number of pairs won: a tie adds one, a win two.
+        let (mut doubled_wins, mut positives, mut negatives, mut start) = (0u128, 0u128, 0u128, 0);
+        for &end in &self.ends {
+            let mut tied = [0u128; 2];
+            for &(sample, positive) in &self.order[start..end] {
+                tied[usize::from(positive)] += u128::from(weight(sample));
+            }
+            doubled_wins += tied[1] * (2 * negatives + tied[0]);
+            negatives += tied[0];
+            positives += tied[1];
+            start = end;
+        }
+        let pairs = positives * negatives;
+        (pairs > 0).then(|| doubled_wins as f64 / (2 * pairs) as f64)
+    }
 }
 
 /// The receiver operating characteristic from (0, 0) to (1, 1), a point a distinct score. `None` as [`auc`].
@@ -58,33 +84,6 @@ pub fn roc(samples: &[(f64, bool)]) -> Option<Vec<RocPoint>> {
         });
     }
     Some(points)
-}
-
-/// The mean squared difference between probability and outcome (Brier 1950); none without samples.
-pub fn brier(samples: &[(f64, bool)]) -> Option<f64> {
-    let sum: f64 = samples.iter().map(|&(p, positive)| (p - f64::from(u8::from(positive))).powi(2)).sum();
-    (!samples.is_empty()).then(|| sum / samples.len() as f64)
-}
-
-/// Predicted against observed probability in `bins` equal parts of 0..=1; parts without samples are left out.
-pub fn reliability(samples: &[(f64, bool)], bins: usize) -> Vec<Bin> {
-    let bins = bins.max(1);
-    let mut sums = vec![(0usize, 0f64, 0usize); bins];
-    for &(p, positive) in samples {
-        // A cast saturates: NaN lands in the first bin, 1.0 belongs to the last.
-        let (count, predicted, observed) = &mut sums[((p * bins as f64) as usize).min(bins - 1)];
-        *count += 1;
-        *predicted += p;
-        *observed += usize::from(positive);
-    }
-    sums.into_iter()
-        .filter(|(count, ..)| *count > 0)
-        .map(|(count, predicted, observed)| Bin {
-            count,
-            predicted: predicted / count as f64,
-            observed: observed as f64 / count as f64,
-        })
-        .collect()
 }
 
 /// Distinct scores from the highest down: (score, positives, negatives). `None` with a NaN.
@@ -167,14 +166,5 @@ mod tests {
     fn a_million_samples_do_not_overflow() {
         let samples: Vec<(f64, bool)> = (0..1_000_000).map(|i| (f64::from(i), i % 2 == 0)).collect();
         assert!((auc(&samples).unwrap() - 0.5).abs() < 1e-5);
-    }
-
-    #[test]
-    fn reliability_bins_by_hand() {
-        let samples = [(0.05, false), (0.15, false), (0.15, true), (1.0, true)];
-        let bins = reliability(&samples, 10);
-        assert_eq!(bins.iter().map(|bin| bin.count).collect::<Vec<_>>(), [1, 2, 1]);
-        assert_eq!((bins[1].observed, bins[2].predicted), (0.5, 1.0));
-        assert_eq!(brier(&[(0.5, true), (0.5, false)]), Some(0.25));
     }
 }

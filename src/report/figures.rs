@@ -1,9 +1,10 @@
-//! The figures: confusion matrix, ROC, reliability, distribution of probabilities, training curves.
+//! The figures: confusion matrix, ROC, reliability, distribution of probabilities, training curves, age and sex.
 
 use super::figure::{Figure, Ink};
 use super::{EpochRow, Evaluation};
+use crate::data::demographics::{BySex, Demographics};
 use crate::data::raster::Anchor;
-use crate::metrics::{self, RocPoint, Scores};
+use crate::metrics::{self, BINS, CalibrationError, RocPoint, Scores};
 
 /// The plotting area of a chart with linear axes.
 struct Axes {
@@ -201,22 +202,104 @@ fn columns(evaluation: &Evaluation) -> (Vec<usize>, Vec<Vec<f32>>) {
 pub fn reliability(evaluation: &Evaluation) -> Option<Figure> {
     let (truths, probabilities) = columns(evaluation);
     let ranked = metrics::metastatic_ranking(&evaluation.model.classes, &truths, &probabilities)?;
-    let bins = metrics::reliability(&ranked, 10);
     let brier = metrics::brier(&ranked)?;
-    let mut figure = Figure::new(452.0, 432.0, format!("Calibration of the probability of metastasis: Brier score {brier:.3}."))
-        .framed("Calibration: probability of metastasis", evaluation.caveat());
+    let error = metrics::calibration_error(&ranked, BINS)?;
+    let names = ["Predicted probability of metastasis", "Observed share"];
+    Some(diagram("Calibration: probability of metastasis", names, &error, format!("Brier score {brier:.3}"), evaluation))
+}
+
+/// Probability of the predicted class against the share of studies where it is right, in tenths (Guo et al. 2017, figure 1); `None`
+/// without studies.
+pub fn confidence(evaluation: &Evaluation) -> Option<Figure> {
+    let (truths, probabilities) = columns(evaluation);
+    let error = metrics::calibration_error(&metrics::top_label(&truths, &probabilities), BINS)?;
+    let loss = metrics::log_loss(&truths, &probabilities)?;
+    let names = ["Probability of the predicted class", "Share that is right"];
+    Some(diagram("Calibration: predicted class", names, &error, format!("log loss {loss:.3}"), evaluation))
+}
+
+/// A reliability diagram: a disc a bin, and for each how far it is from the diagonal.
+fn diagram(heading: &str, names: [&str; 2], error: &CalibrationError, score: String, evaluation: &Evaluation) -> Figure {
+    let errors = format!("expected error {:.3}, largest {:.3}", error.expected, error.maximum);
+    let mut figure = Figure::new(452.0, 432.0, format!("{heading}: {score}, {errors}.")).framed(heading, evaluation.caveat());
     let axes = Axes { left: 62.0, top: 12.0, width: 364.0, height: 364.0, x: [0.0, 1.0], y: [0.0, 1.0] };
-    axes.draw(&mut figure, &SHARES, &SHARES, ["Predicted probability of metastasis", "Observed share"]);
+    axes.draw(&mut figure, &SHARES, &SHARES, names);
+    for bin in &error.bins {
+        let [from, to] = [axes.point(bin.predicted, bin.predicted), axes.point(bin.predicted, bin.observed)];
+        figure.polyline(vec![from, to], 5.0, Ink::Grid);
+    }
     figure.dashes(axes.point(0.0, 0.0), axes.point(1.0, 1.0), 1.25, Ink::Muted);
-    figure.polyline(bins.iter().map(|bin| axes.point(bin.predicted, bin.observed)).collect(), 1.75, Ink::Accent);
-    for bin in &bins {
+    figure.polyline(error.bins.iter().map(|bin| axes.point(bin.predicted, bin.observed)).collect(), 1.75, Ink::Accent);
+    let studies: usize = error.bins.iter().map(|bin| bin.count).sum();
+    for bin in &error.bins {
         // A disc's area grows with the number of studies.
-        let share = bin.count as f32 / ranked.len() as f32;
+        let share = bin.count as f32 / studies as f32;
         figure.disc(axes.point(bin.predicted, bin.observed), 3.0 + 14.0 * share.sqrt(), Ink::Accent);
     }
-    figure.text(416.0, 346.0, format!("Brier score {brier:.3}"), 12.0, Anchor::Right, Ink::Text);
-    figure.text(416.0, 363.0, "disc area: studies", 11.0, Anchor::Right, Ink::Muted);
-    Some(figure)
+    for (line, (text, size, ink)) in
+        [(score, 12.0, Ink::Text), (errors, 12.0, Ink::Text), ("disc area: studies".to_owned(), 11.0, Ink::Muted)]
+            .into_iter()
+            .enumerate()
+    {
+        figure.text(416.0, 330.0 + 17.0 * line as f32, text, size, Anchor::Right, ink);
+    }
+    figure
+}
+
+/// Patients by decade of age and sex (the paper's figure 5). `note` stands beneath.
+pub fn demographics(demographics: &Demographics, note: &str) -> Figure {
+    type Count = fn(&BySex) -> usize;
+    const SEXES: [(&str, Ink, Count); 4] = [
+        ("men", Ink::Series(4), |patients| patients.male),
+        ("women", Ink::Series(1), |patients| patients.female),
+        ("other", Ink::Series(2), |patients| patients.other),
+        ("sex unknown", Ink::Muted, |patients| patients.unknown),
+    ];
+    let mut groups: Vec<(String, BySex)> =
+        demographics.decades.iter().map(|decade| (format!("{}–{}", decade.from, decade.from + 9), decade.patients)).collect();
+    if demographics.unknown_age.total() > 0 {
+        groups.push(("unknown".to_owned(), demographics.unknown_age));
+    }
+    let total = |count: Count| groups.iter().map(|(_, patients)| count(patients)).sum::<usize>();
+    let shown: Vec<(&str, Ink, Count)> =
+        SEXES.into_iter().enumerate().filter(|(at, (.., count))| *at < 2 || total(*count) > 0).map(|(_, sex)| sex).collect();
+    let spoken = groups
+        .iter()
+        .map(|(age, patients)| {
+            let counts = shown.iter().map(|(name, _, count)| format!("{} {name}", count(patients)));
+            format!("Age {age}: {}.", counts.collect::<Vec<_>>().join(", "))
+        })
+        .collect::<Vec<_>>()
+        .join(" ");
+    let patients = demographics.patients();
+    let mut figure = Figure::new(596.0, 372.0, format!("Age and sex of {patients} patients. {spoken}"))
+        .framed(format!("Age and sex · {patients} patients"), note);
+    let tallest = groups.iter().flat_map(|(_, patients)| shown.iter().map(|(.., count)| count(patients))).max().unwrap_or(0);
+    let axes = Axes { left: 62.0, top: 40.0, width: 516.0, height: 280.0, x: [0.0, 1.0], y: [0.0, tallest.max(1) as f64 * 1.05] };
+    let mut counts = ticks(axes.y, 5);
+    counts.retain(|tick| tick.fract() == 0.0);
+    axes.draw(&mut figure, &[], &counts, ["Age in years", "Patients"]);
+    let (bottom, group) = (axes.top + axes.height, axes.width / groups.len().max(1) as f32);
+    let bar = group * 0.8 / shown.len() as f32;
+    for (at, (age, patients)) in groups.iter().enumerate() {
+        let left = axes.left + group * at as f32;
+        figure.text(left + group / 2.0, bottom + 14.0, age, 11.0, Anchor::Center, Ink::Muted);
+        for (sex, (_, ink, count)) in shown.iter().enumerate().filter(|(_, (.., count))| count(patients) > 0) {
+            let [_, y] = axes.point(0.0, count(patients) as f64);
+            let x = left + group * 0.1 + bar * sex as f32;
+            figure.rectangle(x + 0.75, y, bar - 1.5, bottom - y, *ink, 0.9);
+            figure.text(x + bar / 2.0, y - 8.0, count(patients).to_string(), 10.0, Anchor::Center, Ink::Muted);
+        }
+    }
+    let mut x = axes.left;
+    for (name, ink, count) in shown {
+        let text = format!("{name} {}", total(count));
+        figure.rectangle(x, 13.0, 11.0, 11.0, ink, 0.9);
+        x += 17.0;
+        figure.text(x, 18.5, &text, 12.0, Anchor::Left, Ink::Text);
+        x += 7.0 * text.chars().count() as f32 + 18.0;
+    }
+    figure
 }
 
 /// How the probability of metastasis is distributed in each true class: one histogram a class.
@@ -392,6 +475,7 @@ fn line(figure: &mut Figure, axes: &Axes, rows: &[EpochRow], measure: fn(&EpochR
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::dicom::{Person, Sex};
     use crate::report::tests::example;
 
     fn size(figure: &Figure) -> (u32, u32) {
@@ -407,9 +491,11 @@ mod tests {
             confusion(&evaluation, &scores),
             roc(&evaluation, &scores),
             reliability(&evaluation).unwrap(),
+            confidence(&evaluation).unwrap(),
             distribution(&evaluation).unwrap(),
             curves(&evaluation.history, ""),
             compared_curves(&[("a".to_owned(), evaluation.history.clone()), ("b".to_owned(), Vec::new())], "note"),
+            demographics(&Demographics::count([]), ""),
         ] {
             let svg = figure.svg();
             let wanted = |name: &str| {
@@ -466,7 +552,27 @@ mod tests {
         let scores = evaluation.scores().unwrap();
         confusion(&evaluation, &scores).png();
         assert!(roc(&evaluation, &scores).svg().contains("undefined"));
-        assert!(reliability(&evaluation).is_none() && distribution(&evaluation).is_none());
+        assert!(reliability(&evaluation).is_none() && distribution(&evaluation).is_none() && confidence(&evaluation).is_none());
+    }
+
+    #[test]
+    fn every_patient_has_a_bar() {
+        let person = |age: Option<f64>, sex| Some(Person { age_years: age, sex });
+        let people = [
+            person(Some(61.0), Some(Sex::Male)),
+            person(Some(68.0), Some(Sex::Male)),
+            person(Some(45.0), Some(Sex::Female)),
+            person(Some(72.0), None),
+            None,
+        ];
+        let figure = demographics(&Demographics::count(people), "note");
+        let svg = figure.svg();
+        assert!(svg.contains("Age and sex · 5 patients") && svg.contains("Age 60–69: 2 men, 0 women, 0 sex unknown."), "{svg}");
+        for text in [">men 2<", ">women 1<", ">sex unknown 2<", ">50–59<", ">unknown<"] {
+            assert!(svg.contains(text), "{text}: {svg}");
+        }
+        assert!(!svg.contains("other") && !svg.contains("NaN"));
+        figure.png();
     }
 
     #[test]

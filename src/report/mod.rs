@@ -11,12 +11,12 @@ pub(crate) mod html;
 pub(crate) mod pages;
 
 pub use figure::Figure;
-pub use figures::{MOST_RUNS, compared_curves, confusion, curves, distribution, reliability, roc};
+pub use figures::{MOST_RUNS, compared_curves, confidence, confusion, curves, demographics, distribution, reliability, roc};
 pub use heat::overlay;
 pub use pages::{evaluation_page, prediction_page};
 
 use crate::data::Image;
-use crate::metrics::{self, Scores};
+use crate::metrics::{self, Bootstrap, Predictions, Scores};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -115,6 +115,8 @@ pub struct Evaluation {
     pub configuration: String,
     /// One more scan that was classified, shown on top.
     pub scan: Option<Case>,
+    /// How intervals are made.
+    pub bootstrap: Bootstrap,
 }
 
 /// What `predict` found.
@@ -129,14 +131,27 @@ pub struct Prediction {
 }
 
 impl Evaluation {
-    /// The scores of its patients.
+    /// The scores of its patients, with intervals and all other [`metrics::Statistics`].
     ///
     /// # Errors
-    /// As [`Scores::new`].
+    /// As [`Scores::with_statistics`].
     pub fn scores(&self) -> Result<Scores> {
-        let truths: Vec<usize> = self.patients.iter().map(|row| row.truth).collect();
-        let probabilities: Vec<Vec<f32>> = self.patients.iter().map(|row| row.probabilities.clone()).collect();
-        Scores::new(&self.model.classes, &truths, &probabilities)
+        Scores::with_statistics(&self.predictions()?, self.bootstrap)
+    }
+
+    /// What the network said of its patients.
+    ///
+    /// # Errors
+    /// As [`Predictions::new`].
+    pub fn predictions(&self) -> Result<Predictions> {
+        let rows = &self.patients;
+        Predictions::new(
+            &self.title,
+            self.model.classes.clone(),
+            rows.iter().map(|row| row.patient.clone()).collect(),
+            rows.iter().map(|row| row.truth).collect(),
+            rows.iter().map(|row| row.probabilities.clone()).collect(),
+        )
     }
 
     /// What must be said wherever a score stands.
@@ -271,6 +286,46 @@ fn patients_csv(evaluation: &Evaluation, folder: &Path) -> Result<Vec<u8>> {
     writer.into_inner().map_err(|error| failed(error.to_string()))
 }
 
+/// Reads what [`write_evaluation`] wrote as `patients.csv`; a folder means the file in it. Other columns may stand among these.
+///
+/// # Errors
+/// One sentence naming file and line: not such a table, a class that no column has, a probability that is none.
+pub fn read_patients(path: impl AsRef<Path>) -> Result<Predictions> {
+    let path = path.as_ref();
+    let path = &if path.is_dir() { path.join("patients.csv") } else { path.to_owned() };
+    let bytes = files::read_at_most(path, MAX_TABLE_BYTES)?;
+    let refuse = |problem: String| Error::file(path, problem, "give the patients.csv of `osteon evaluate`, or its folder");
+    let not_csv = |error: csv::Error| refuse(format!("is not CSV ({error})"));
+    let mut reader = csv::Reader::from_reader(&bytes[..]);
+    let heads = reader.headers().map_err(not_csv)?.clone();
+    let column = |name: &str| heads.iter().position(|head| head == name).ok_or_else(|| refuse(format!("has no column `{name}`")));
+    let [of_patient, of_truth] = [column("patient")?, column("truth")?];
+    let class_of = |head: &str| Some(head.strip_prefix("p(")?.strip_suffix(')')?.to_owned());
+    let (of_classes, classes): (Vec<usize>, Vec<String>) =
+        heads.iter().enumerate().filter_map(|(at, head)| Some((at, class_of(head)?))).unzip();
+    if classes.is_empty() {
+        return Err(refuse("has no column `p(CLASS)`".to_owned()));
+    }
+    let (mut patients, mut truths, mut probabilities) = (Vec::new(), Vec::new(), Vec::new());
+    for record in reader.records() {
+        let record = record.map_err(not_csv)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let cell = |at: usize| record.get(at).unwrap_or_default();
+        let truth = classes.iter().position(|class| class == cell(of_truth));
+        truths.push(truth.ok_or_else(|| refuse(format!("line {line} has the class `{}`, which no column has", cell(of_truth))))?);
+        let row = of_classes.iter().map(|&at| {
+            let p = cell(at).parse().ok().filter(|p| (0.0..=1.00001).contains(p));
+            p.ok_or_else(|| refuse(format!("line {line} has `{}`, which is no probability", cell(at))))
+        });
+        probabilities.push(row.collect::<Result<Vec<f32>>>()?);
+        patients.push(cell(of_patient).to_owned());
+    }
+    Predictions::new(path.display().to_string(), classes, patients, truths, probabilities)
+}
+
+/// A larger file is no table of patients.
+const MAX_TABLE_BYTES: u64 = 64 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,6 +401,7 @@ mod tests {
             history,
             configuration: "learning_rate = 0.01\nbatch = 32\n".to_owned(),
             scan: None,
+            bootstrap: Bootstrap { resamples: 200, seed: 1 },
         }
     }
 
@@ -379,6 +435,43 @@ mod tests {
         assert_eq!(right as f64 / rows.len() as f64, scores.accuracy.unwrap());
         // Probabilities survive the file to the last bit.
         assert_eq!(rows[7][5].parse::<f32>().unwrap(), evaluation.patients[7].probabilities[1]);
+        let read = read_patients(folder.path().join("a/b")).unwrap();
+        assert_eq!(Predictions { name: evaluation.title.clone(), ..read.clone() }, evaluation.predictions().unwrap());
+        assert!(read.name.ends_with("a/b/patients.csv"));
+
+        let statistics = scores.statistics.unwrap();
+        let [low, high] = statistics.intervals.scores.mean.recall.unwrap();
+        assert_eq!(json["intervals"]["macro"]["recall"], serde_json::json!([low, high]));
+        assert!(low < scores.mean.recall.unwrap() && scores.mean.recall.unwrap() < high);
+        // The example ranks without an error, which resampling cannot change.
+        assert!(scores.mean.auc == Some(1.0) && json["intervals"]["macro"]["auc"].is_null());
+        assert_eq!((json["intervals"]["patients"].as_u64(), json["intervals"]["resamples"].as_u64()), (Some(60), Some(200)));
+        assert!(json["intervals"]["classes"][2]["f1"].is_array() && json["intervals"]["metastatic"]["recall"].is_array());
+        assert!(json["calibration"]["top_label"]["expected"].is_f64() && json["calibration"]["log_loss"].is_f64());
+        assert!(json["operating_points"]["sensitivity"][1]["ppv"].is_f64() && json["statistics"].is_null());
+    }
+
+    #[test]
+    fn what_is_no_table_of_patients_is_refused_by_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("patients.csv");
+        let said = |text: &str| {
+            files::write(&path, text.as_bytes()).unwrap();
+            read_patients(folder.path()).unwrap_err().to_string()
+        };
+        for (text, part) in [
+            ("", "patients.csv: has no column `patient`"),
+            ("patient,truth\n", "has no column `p(CLASS)`"),
+            ("patient,p(a)\nx,1\n", "has no column `truth`"),
+            ("patient,truth,p(a)\nx,b,1\n", "line 2 has the class `b`, which no column has"),
+            ("patient,truth,p(a)\nx,a,1\ny,a,NaN\n", "line 3 has `NaN`, which is no probability"),
+            ("patient,truth,p(a)\nx,a,1.5\n", "line 2 has `1.5`"),
+            ("patient,truth,p(a)\nx,a\n", "is not CSV"),
+        ] {
+            let said = said(text);
+            assert!(said.contains(part) && said.contains("osteon evaluate"), "{text}: {said}");
+        }
+        assert!(read_patients(folder.path().join("none")).is_err());
     }
 
     #[test]

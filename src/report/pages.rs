@@ -5,7 +5,7 @@ use super::heat;
 use super::html::{data_uri, escape, page};
 use super::{Case, Evaluation, ModelCard, Prediction, is_phantom};
 use crate::data::raster::{Raster, Tone};
-use crate::metrics::{self, Scores};
+use crate::metrics::{self, CalibrationError, Each, Intervals, OperatingPoint, Panel, Scores, Statistics};
 use std::fmt::Write;
 
 /// Rows of a picture in the gallery, twice what the page shows, and of a picture that stands alone.
@@ -41,6 +41,9 @@ pub fn evaluation_page(evaluation: &Evaluation, scores: &Scores) -> String {
     body.push_str(&section("classes", "Class by class", tag, &classes(evaluation, scores)));
     if let Some(inner) = metastatic(evaluation, scores) {
         body.push_str(&section("metastatic", "Metastatic against not", tag, &inner));
+    }
+    if let Some(inner) = calibration(evaluation, scores) {
+        body.push_str(&section("calibration", "Calibration", tag, &inner));
     }
     if !evaluation.cases.is_empty() {
         body.push_str(&section("cases", "Cases", tag, &gallery(evaluation)));
@@ -110,33 +113,81 @@ fn decimal(value: Option<f64>) -> String {
     value.map_or("<abbr title=\"undefined\">–</abbr>".to_owned(), |value| format!("{value:.4}"))
 }
 
+/// Of a percentage.
 fn interval(interval: Option<[f64; 2]>) -> String {
     interval.map_or(String::new(), |[low, high]| format!("95 % interval {:.1} to {:.1}", 100.0 * low, 100.0 * high))
+}
+
+/// Of a number between 0 and 1.
+fn decimal_interval(interval: Option<[f64; 2]>) -> String {
+    interval.map_or(String::new(), |[low, high]| format!("95 % interval {low:.3} to {high:.3}"))
+}
+
+/// A cell of a table: the value, and its interval beneath where there is one.
+fn cell(value: Option<f64>, interval: Option<[f64; 2]>) -> String {
+    let ends = interval.map_or(String::new(), |[low, high]| format!("<small>{low:.3} to {high:.3}</small>"));
+    format!("<td class=\"n\">{}{ends}</td>", decimal(value))
+}
+
+/// The intervals of every score; none where they were not asked for.
+fn intervals(scores: &Scores) -> Panel<Option<[f64; 2]>> {
+    match &scores.statistics {
+        Some(Statistics { intervals, .. }) => intervals.scores.clone(),
+        None => Panel::of(scores).map(|_| None),
+    }
+}
+
+/// How they were made.
+fn about_intervals(scores: &Scores) -> String {
+    let Some(Statistics { intervals: Intervals { patients, bootstrap, .. }, .. }) = &scores.statistics else {
+        return String::new();
+    };
+    format!(
+        "<p class=\"small\">95 % intervals: the middle of {} resamples of the {patients} patients, each with all of its studies \
+         (percentile bootstrap). A score that no resample changes, or that too many leave undefined, has none; the accuracy then has \
+         Wilson's.</p>\n",
+        bootstrap.resamples
+    )
 }
 
 /// The figures that one reads first: a row of tiles for the classes, a row for metastatic against not.
 fn headline(scores: &Scores) -> String {
     let three = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
-    let of_classes = format!("of {} classes", scores.classes.len());
+    let ends = intervals(scores);
     let mut rows = vec![(
         format!("{} classes", scores.classes.len()),
         [
-            ("Accuracy", percent(scores.accuracy), interval(scores.accuracy_interval)),
-            ("Macro recall", percent(scores.mean.recall), format!("mean {of_classes}")),
-            ("Macro F1", percent(scores.mean.f1), format!("mean {of_classes}")),
-            ("Macro AUC", three(scores.mean.auc), "one against rest".to_owned()),
+            ("Accuracy", percent(scores.accuracy), interval(ends.accuracy.or(scores.accuracy_interval))),
+            ("Macro recall", percent(scores.mean.recall), interval(ends.mean.recall)),
+            ("Macro F1", percent(scores.mean.f1), interval(ends.mean.f1)),
+            ("Macro AUC", three(scores.mean.auc), decimal_interval(ends.mean.auc)),
         ],
     )];
     if let Some(metastatic) = &scores.metastatic {
         let positives = metastatic.scores.support;
         let negatives = scores.studies as u64 - positives;
+        let merged = ends.metastatic.as_ref();
+        let each = |of: fn(&Each<Option<[f64; 2]>>) -> Option<[f64; 2]>| merged.and_then(|merged| of(&merged.scores));
+        let of = |about: String, ends: Option<[f64; 2]>| match interval(ends) {
+            ends if ends.is_empty() => about,
+            ends => format!("{about}; {ends}"),
+        };
+        let accuracy = merged.and_then(|merged| merged.accuracy).or(metastatic.accuracy_interval);
         rows.push((
             "Metastatic or not".to_owned(),
             [
-                ("Accuracy", percent(metastatic.accuracy), interval(metastatic.accuracy_interval)),
-                ("Sensitivity", percent(metastatic.scores.recall), format!("of {positives} with metastasis")),
-                ("Specificity", percent(metastatic.scores.specificity), format!("of {negatives} without")),
-                ("AUC", three(metastatic.auc), "ranking, whatever the threshold".to_owned()),
+                ("Accuracy", percent(metastatic.accuracy), interval(accuracy)),
+                (
+                    "Sensitivity",
+                    percent(metastatic.scores.recall),
+                    of(format!("of {positives} with metastasis"), each(|each| each.recall)),
+                ),
+                (
+                    "Specificity",
+                    percent(metastatic.scores.specificity),
+                    of(format!("of {negatives} without"), each(|each| each.specificity)),
+                ),
+                ("AUC", three(metastatic.auc), decimal_interval(each(|each| each.auc))),
             ],
         ));
     }
@@ -148,6 +199,7 @@ fn headline(scores: &Scores) -> String {
         }
         html.push_str("</div>\n");
     }
+    html.push_str(&about_intervals(scores));
     if !scores.notes.is_empty() {
         html.push_str("<ul class=\"notes\">");
         for note in &scores.notes {
@@ -166,7 +218,10 @@ fn classes(evaluation: &Evaluation, scores: &Scores) -> String {
                     <th scope=\"col\" class=\"n\">Specificity</th><th scope=\"col\" class=\"n\">F1</th>\
                     <th scope=\"col\" class=\"n\">AUC</th></tr></thead>\n<tbody>\n"
             .to_owned();
-    let cells = |values: [Option<f64>; 5]| values.map(|value| format!("<td class=\"n\">{}</td>", decimal(value))).concat();
+    let ends = intervals(scores);
+    let cells = |values: [Option<f64>; 5], ends: &Each<Option<[f64; 2]>>| {
+        values.into_iter().zip(ends.values()).map(|(value, ends)| cell(value, *ends)).collect::<String>()
+    };
     for (index, named) in scores.classes.iter().enumerate() {
         let class = &named.scores;
         let _ = writeln!(
@@ -175,7 +230,7 @@ fn classes(evaluation: &Evaluation, scores: &Scores) -> String {
             index % 6,
             escape(&named.class),
             class.support,
-            cells([class.precision, class.recall, class.specificity, class.f1, named.auc])
+            cells([class.precision, class.recall, class.specificity, class.f1, named.auc], &ends.classes[index].scores)
         );
     }
     let mean = &scores.mean;
@@ -185,7 +240,7 @@ fn classes(evaluation: &Evaluation, scores: &Scores) -> String {
          <div class=\"pair\"><figure class=\"panel\"><figcaption>Confusion matrix</figcaption>{}</figure>\
          <figure class=\"panel\"><figcaption>Receiver operating characteristic</figcaption>{}</figure></div>\n",
         scores.studies,
-        cells([mean.precision, mean.recall, mean.specificity, mean.f1, mean.auc]),
+        cells([mean.precision, mean.recall, mean.specificity, mean.f1, mean.auc], &ends.mean),
         figures::confusion(evaluation, scores).inline(),
         figures::roc(evaluation, scores).inline()
     );
@@ -196,19 +251,22 @@ fn classes(evaluation: &Evaluation, scores: &Scores) -> String {
 fn metastatic(evaluation: &Evaluation, scores: &Scores) -> Option<String> {
     let metastatic = scores.metastatic.as_ref()?;
     let class = &metastatic.scores;
+    let ends = intervals(scores).metastatic;
+    let [precision, recall, specificity, f1, auc] =
+        ends.as_ref().map_or([None; 5], |ends| ends.scores.values().map(|ends| *ends));
     let measures = [
-        ("Accuracy", metastatic.accuracy),
-        ("Precision", class.precision),
-        ("Recall (sensitivity)", class.recall),
-        ("Specificity", class.specificity),
-        ("F1", class.f1),
-        ("AUC", metastatic.auc),
-        ("Brier score", metastatic.brier),
+        ("Accuracy", metastatic.accuracy, ends.as_ref().and_then(|ends| ends.accuracy)),
+        ("Precision", class.precision, precision),
+        ("Recall (sensitivity)", class.recall, recall),
+        ("Specificity", class.specificity, specificity),
+        ("F1", class.f1, f1),
+        ("AUC", metastatic.auc, auc),
+        ("Brier score", metastatic.brier, None),
     ];
     let mut html = "<div class=\"scroll\"><table>\n<thead><tr>".to_owned();
-    measures.iter().for_each(|(name, _)| html.push_str(&format!("<th scope=\"col\" class=\"n\">{name}</th>")));
+    measures.iter().for_each(|(name, ..)| html.push_str(&format!("<th scope=\"col\" class=\"n\">{name}</th>")));
     html.push_str("</tr></thead>\n<tbody><tr>");
-    measures.iter().for_each(|(_, value)| html.push_str(&format!("<td class=\"n\">{}</td>", decimal(*value))));
+    measures.iter().for_each(|(_, value, ends)| html.push_str(&cell(*value, *ends)));
     let _ = write!(
         html,
         "</tr></tbody>\n</table></div>\n<p class=\"small\">Positive is every class but {}: a study is called metastatic where those \
@@ -228,6 +286,85 @@ fn metastatic(evaluation: &Evaluation, scores: &Scores) -> Option<String> {
             reliability.inline()
         );
     }
+    if let Some(points) = scores.statistics.as_ref().and_then(|statistics| statistics.operating_points.as_ref()) {
+        html.push_str(&operating_points(&points.sensitivity, &points.specificity, class.support, scores.studies as u64));
+    }
+    Some(html)
+}
+
+/// What other thresholds give.
+fn operating_points(sensitivity: &[OperatingPoint], specificity: &[OperatingPoint], positives: u64, studies: u64) -> String {
+    let mut html =
+        "<h3 class=\"row\">At other thresholds</h3>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Wanted</th>"
+            .to_owned();
+    for name in
+        ["Called from a probability of", "Sensitivity", "Specificity", "Positive predictive value", "Negative predictive value"]
+    {
+        let _ = write!(html, "<th scope=\"col\" class=\"n\">{name}</th>");
+    }
+    html.push_str("</tr></thead>\n<tbody>\n");
+    let rows = [("sensitivity", sensitivity), ("specificity", specificity)];
+    for (what, point) in rows.into_iter().flat_map(|(what, points)| points.iter().map(move |point| (what, point))) {
+        let threshold = point.threshold.map_or("nothing is called".to_owned(), |threshold| format!("{threshold:.4}"));
+        let _ = writeln!(
+            html,
+            "<tr><th scope=\"row\">{what} {:.0} %</th><td class=\"n\">{threshold}</td>{}{}{}{}</tr>",
+            100.0 * point.target,
+            cell(Some(point.sensitivity), None),
+            cell(Some(point.specificity), None),
+            cell(point.ppv, None),
+            cell(point.npv, None)
+        );
+    }
+    let _ = writeln!(
+        html,
+        "</tbody>\n</table></div>\n<p class=\"small\">Thresholds were chosen on these very studies: on others expect a little less. \
+         Predictive values hold where {:.0} % of the studies are metastatic, as here.</p>",
+        100.0 * positives as f64 / studies.max(1) as f64
+    );
+    html
+}
+
+/// Whether probabilities mean what they say.
+fn calibration(evaluation: &Evaluation, scores: &Scores) -> Option<String> {
+    let calibration = &scores.statistics.as_ref()?.calibration;
+    let figure = figures::confidence(evaluation)?;
+    let mut html = "<div class=\"pair\"><figure class=\"panel\"><figcaption>Predicted class</figcaption>".to_owned();
+    let _ = writeln!(
+        html,
+        "{}</figure>\n<div><div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Probability of</th>\
+         <th scope=\"col\" class=\"n\">Expected error</th><th scope=\"col\" class=\"n\">Largest error</th>\
+         <th scope=\"col\" class=\"n\">Brier score</th></tr></thead>\n<tbody>",
+        figure.inline()
+    );
+    let row = |html: &mut String, name: &str, error: Option<&CalibrationError>, brier: Option<f64>| {
+        let _ = writeln!(
+            html,
+            "<tr><th scope=\"row\">{}</th>{}{}{}</tr>",
+            escape(name),
+            cell(error.map(|error| error.expected), None),
+            cell(error.map(|error| error.maximum), None),
+            cell(brier, None)
+        );
+    };
+    row(&mut html, "the predicted class", calibration.top_label.as_ref(), None);
+    for class in &calibration.classes {
+        row(&mut html, &class.class, class.error.as_ref(), class.brier);
+    }
+    let brier = scores.metastatic.as_ref().and_then(|metastatic| metastatic.brier);
+    if calibration.metastatic.is_some() {
+        row(&mut html, "any metastasis", calibration.metastatic.as_ref(), brier);
+    }
+    let _ = writeln!(
+        html,
+        "</tbody>\n</table></div>\n<p class=\"small\">In {} bins of equal width: the expected error is the mean distance of a study's bin \
+         from the diagonal, the largest error that of the worst bin, which may hold few studies. Log loss (mean of -ln p of the truth): \
+         {}; a network that knows nothing of {} classes has {:.4}.</p></div></div>",
+        calibration.bins,
+        decimal(calibration.log_loss),
+        scores.classes.len(),
+        (scores.classes.len() as f64).ln()
+    );
     Some(html)
 }
 

@@ -4,9 +4,11 @@
 //! is wrong becomes one sentence. No patient's data is kept or printed: what is not needed for pixels and views is not read.
 
 mod dataset;
+mod person;
 mod pixels;
 mod write;
 
+pub use person::{Person, Sex, read_person};
 pub use write::{NmHeader, encode_nm, write_nm};
 
 use super::{Image, View};

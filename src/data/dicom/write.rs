@@ -1,5 +1,6 @@
 //! Two views to an NM Image Storage file.
 
+use super::Sex;
 use crate::data::{Image, View};
 use crate::{Error, Result, files};
 use dicom_core::{DataElement, PrimitiveValue, VR, dicom_value, value::DataSetSequence};
@@ -17,6 +18,10 @@ pub struct NmHeader {
     pub identity: String,
     /// Study and series description.
     pub description: String,
+    /// Patient's Age, in whole years up to 999; empty where it is unknown.
+    pub age_years: Option<u32>,
+    /// Patient's Sex; empty where it is unknown.
+    pub sex: Option<Sex>,
     /// Height and width of a pixel.
     pub pixel_spacing_mm: [f32; 2],
     /// How long a view took.
@@ -29,6 +34,8 @@ impl Default for NmHeader {
             patient: "unnamed".into(),
             identity: "unnamed".into(),
             description: "Whole-body bone scan".into(),
+            age_years: None,
+            sex: None,
             pixel_spacing_mm: [2.4, 2.4],
             duration_ms: 15 * 60 * 1000,
         }
@@ -70,6 +77,13 @@ pub fn encode_nm(anterior: &Image, posterior: &Image, about: &NmHeader) -> Resul
     }
     // An integer string holds 31 bits; the attribute may be empty.
     let counts = i32::try_from(counts).map_or(String::new(), |counts| counts.to_string());
+
+    let sex = about.sex.map_or("", |sex| match sex {
+        Sex::Male => "M",
+        Sex::Female => "F",
+        Sex::Other => "O",
+    });
+    let age = about.age_years.filter(|years| *years <= 999).map_or(String::new(), |years| format!("{years:03}Y"));
 
     let instance = uid(&about.identity, "instance");
     let [row_spacing, column_spacing] = about.pixel_spacing_mm;
@@ -126,7 +140,8 @@ pub fn encode_nm(anterior: &Image, posterior: &Image, about: &NmHeader) -> Resul
         text(tags::PATIENT_NAME, VR::PN, &format!("{}^", about.patient)),
         text(tags::PATIENT_ID, VR::LO, &about.patient),
         empty(tags::PATIENT_BIRTH_DATE, VR::DA),
-        empty(tags::PATIENT_SEX, VR::CS),
+        text(tags::PATIENT_SEX, VR::CS, sex),
+        text(tags::PATIENT_AGE, VR::AS, &age),
         text(tags::COUNTS_ACCUMULATED, VR::IS, &counts),
         text(tags::ACTUAL_FRAME_DURATION, VR::IS, &about.duration_ms.to_string()),
         text(tags::WHOLE_BODY_TECHNIQUE, VR::CS, "1PS"),

@@ -16,7 +16,7 @@ pub use mimics::Benign;
 pub use skeleton::Region;
 
 use super::Image;
-use super::dicom::{self, NmHeader};
+use super::dicom::{self, NmHeader, Sex};
 use crate::{Error, Result, files};
 use camera::{Exposure, Field};
 use osteon_kernels::par;
@@ -312,6 +312,8 @@ fn write_study(options: &PhantomOptions, folder: &Path, index: usize) -> Result<
         patient: truth.patient.clone(),
         identity: format!("osteon phantom, seed {}, {}x{}, study {stem}", options.seed, options.rows, options.columns),
         description: "Whole-body bone scan (phantom)".into(),
+        age_years: Some(truth.age),
+        sex: Some(if truth.sex == 'M' { Sex::Male } else { Sex::Female }),
         pixel_spacing_mm: [truth.pixel_mm; 2],
         ..NmHeader::default()
     };

@@ -1,0 +1,202 @@
+//! Whether probabilities mean what they say: Brier score, log loss, reliability and how far it is off. A sample is (predicted
+//! probability, whether it came true).
+
+use super::{metastatic_ranking, one_against_rest, predicted};
+use serde::{Deserialize, Serialize};
+
+/// Bins of a reliability diagram and of the calibration errors in a report: tenths.
+pub const BINS: usize = 10;
+
+/// Studies of similar predicted probability.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bin {
+    /// How many.
+    pub count: usize,
+    /// The mean of their predicted probabilities.
+    pub predicted: f64,
+    /// The share that is positive.
+    pub observed: f64,
+}
+
+/// How far observed shares are from predicted probabilities.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationError {
+    /// Expected calibration error: the mean over the samples of their bin's |observed - predicted|.
+    pub expected: f64,
+    /// Maximum calibration error: the largest of any bin.
+    pub maximum: f64,
+    /// The bins that have samples, from low probability to high.
+    pub bins: Vec<Bin>,
+}
+
+/// The calibration of a set of predictions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// How many equal parts 0..=1 was divided into.
+    pub bins: usize,
+    /// The mean of -ln p(true class); none without studies.
+    pub log_loss: Option<f64>,
+    /// Of the predicted class: its probability (confidence) against whether it is right. None without studies.
+    pub top_label: Option<CalibrationError>,
+    /// Of each class's probability against whether it is the truth.
+    pub classes: Vec<ClassCalibration>,
+    /// The mean of the classes' expected errors: the classwise error of Kull et al. (NeurIPS 2019), section 2.
+    pub classwise: Option<f64>,
+    /// Of the probability of metastasis; none where the classes do not merge.
+    pub metastatic: Option<CalibrationError>,
+}
+
+/// The calibration of one class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassCalibration {
+    /// Its name.
+    pub class: String,
+    /// None without studies.
+    #[serde(flatten)]
+    pub error: Option<CalibrationError>,
+    /// The mean squared difference between its probability and whether it is the truth.
+    pub brier: Option<f64>,
+}
+
+impl Calibration {
+    /// Of predictions that [`super::Scores::new`] accepts, in `bins` bins.
+    pub fn new(classes: &[String], truths: &[usize], probabilities: &[Vec<f32>], bins: usize) -> Self {
+        let of_classes: Vec<ClassCalibration> = classes
+            .iter()
+            .enumerate()
+            .map(|(class, name)| {
+                let samples = one_against_rest(truths, probabilities, class);
+                ClassCalibration { class: name.clone(), error: calibration_error(&samples, bins), brier: brier(&samples) }
+            })
+            .collect();
+        Calibration {
+            bins: bins.max(1),
+            log_loss: log_loss(truths, probabilities),
+            top_label: calibration_error(&top_label(truths, probabilities), bins),
+            classwise: super::mean(of_classes.iter().map(|class| class.error.as_ref().map(|error| error.expected))),
+            metastatic: metastatic_ranking(classes, truths, probabilities).and_then(|ranked| calibration_error(&ranked, bins)),
+            classes: of_classes,
+        }
+    }
+}
+
+/// The mean squared difference between probability and outcome (Brier 1950); none without samples.
+pub fn brier(samples: &[(f64, bool)]) -> Option<f64> {
+    let sum: f64 = samples.iter().map(|&(p, positive)| (p - f64::from(u8::from(positive))).powi(2)).sum();
+    (!samples.is_empty()).then(|| sum / samples.len() as f64)
+}
+
+/// Negative log likelihood: the mean of -ln p(true class), none without studies. Probabilities below the resolution of `f32` near 1
+/// (1.2e-7) count as that much, as in scikit-learn, so that one study that was surely something else costs 15.9 and not infinity.
+pub fn log_loss(truths: &[usize], probabilities: &[Vec<f32>]) -> Option<f64> {
+    const LEAST: f32 = f32::EPSILON;
+    let loss = |(&truth, row): (&usize, &Vec<f32>)| -f64::from(row[truth].clamp(LEAST, 1.0 - LEAST)).ln();
+    (!truths.is_empty()).then(|| truths.iter().zip(probabilities).map(loss).sum::<f64>() / truths.len() as f64)
+}
+
+/// Pairs (probability of the predicted class, whether it is the true one).
+pub fn top_label(truths: &[usize], probabilities: &[Vec<f32>]) -> Vec<(f64, bool)> {
+    let pair = |(&truth, row): (&usize, &Vec<f32>)| {
+        let class = predicted(row);
+        (f64::from(row[class]), class == truth)
+    };
+    truths.iter().zip(probabilities).map(pair).collect()
+}
+
+/// Predicted against observed probability in `bins` equal parts of 0..=1; parts without samples are left out. As in Guo et al.
+/// (ICML 2017), equation 2, bin m of M is ((m - 1) / M, m / M]; 0 belongs to the first.
+pub fn reliability(samples: &[(f64, bool)], bins: usize) -> Vec<Bin> {
+    let bins = bins.max(1);
+    let width = 1.0 / bins as f64;
+    let mut sums = vec![(0usize, 0f64, 0usize); bins];
+    for &(p, positive) in samples {
+        // From about the right edge to exactly that which p lies at or below; NaN lands in the first bin.
+        let mut bin = ((p * bins as f64) as usize).min(bins - 1);
+        while bin > 0 && p <= bin as f64 * width {
+            bin -= 1;
+        }
+        let (count, predicted, observed) = &mut sums[bin];
+        *count += 1;
+        *predicted += p;
+        *observed += usize::from(positive);
+    }
+    sums.into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, predicted, observed)| Bin {
+            count,
+            predicted: predicted / count as f64,
+            observed: observed as f64 / count as f64,
+        })
+        .collect()
+}
+
+/// Expected and maximum calibration error over `bins` bins of equal width (Naeini et al., AAAI 2015; Guo et al. 2017, equations 3
+/// and 5); none without samples. Of [`top_label`] it is Guo's error of a classifier of many classes, of a ranking that of two.
+pub fn calibration_error(samples: &[(f64, bool)], bins: usize) -> Option<CalibrationError> {
+    let bins = reliability(samples, bins);
+    let gap = |bin: &Bin| (bin.observed - bin.predicted).abs();
+    (!samples.is_empty()).then(|| CalibrationError {
+        expected: bins.iter().map(|bin| bin.count as f64 * gap(bin)).sum::<f64>() / samples.len() as f64,
+        maximum: bins.iter().map(gap).fold(0.0, f64::max),
+        bins,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reliability_bins_by_hand() {
+        let samples = [(0.05, false), (0.15, false), (0.15, true), (1.0, true)];
+        let bins = reliability(&samples, 10);
+        assert_eq!(bins.iter().map(|bin| bin.count).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!((bins[1].observed, bins[2].predicted), (0.5, 1.0));
+        assert_eq!(brier(&[(0.5, true), (0.5, false)]), Some(0.25));
+    }
+
+    #[test]
+    fn an_edge_belongs_to_the_bin_below_it() {
+        let bin_of = |p: f64, bins: usize| {
+            let all: Vec<(f64, bool)> =
+                (0..bins).map(|bin| ((bin as f64 + 0.5) / bins as f64, false)).chain([(p, true)]).collect();
+            reliability(&all, bins).iter().position(|bin| bin.count == 2).unwrap()
+        };
+        assert_eq!([0.0, 0.1, 0.100001, 0.3, 0.5, 0.7, 0.9, 1.0].map(|p| bin_of(p, 10)), [0, 0, 1, 2, 4, 6, 8, 9]);
+        for bins in 1..40 {
+            for edge in 0..=bins {
+                let p = edge as f64 * (1.0 / bins as f64);
+                assert_eq!(bin_of(p, bins), edge.max(1) - 1, "{edge} of {bins}");
+                if edge < bins {
+                    assert_eq!(bin_of(p.next_up(), bins), edge, "above {edge} of {bins}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn errors_by_hand() {
+        // Bin (0.5, 0.6]: 3 of 4 right at 0.6, 0.15 off. Bin (0.9, 1]: 1 of 2 at 1, 0.5 off.
+        let samples = [(0.6, true), (0.6, true), (0.6, true), (0.6, false), (1.0, true), (1.0, false)];
+        let error = calibration_error(&samples, 10).unwrap();
+        assert!((error.expected - (4.0 * 0.15 + 2.0 * 0.5) / 6.0).abs() < 1e-12 && (error.maximum - 0.5).abs() < 1e-12);
+        assert_eq!(error.bins.len(), 2);
+        // In one bin the two errors make up for each other in part.
+        assert!((calibration_error(&samples, 1).unwrap().expected - (4.0 / 6.0 - 4.4 / 6.0_f64).abs()).abs() < 1e-12);
+        assert_eq!(calibration_error(&[], 10), None);
+    }
+
+    #[test]
+    fn the_log_loss_of_a_surely_wrong_answer_is_finite() {
+        assert!((log_loss(&[0, 1], &[vec![0.5, 0.5], vec![0.75, 0.25]]).unwrap() - 8f64.ln() / 2.0).abs() < 1e-12);
+        let wrong = log_loss(&[1], &[vec![1.0, 0.0]]).unwrap();
+        assert!((wrong - 15.94).abs() < 0.01, "{wrong}");
+        assert_eq!(log_loss(&[], &[]), None);
+    }
+
+    #[test]
+    fn the_top_label_is_the_predicted_one() {
+        let pairs = top_label(&[0, 2], &[vec![0.5, 0.25, 0.25], vec![0.25, 0.5, 0.25]]);
+        assert_eq!(pairs, [(0.5, true), (0.5, false)]);
+    }
+}

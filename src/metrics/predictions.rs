@@ -1,0 +1,55 @@
+//! What a network said of studies whose truth and patient are known: what intervals and comparisons are made from.
+
+use super::check;
+use crate::{Error, Result};
+use std::collections::HashMap;
+
+/// Studies with their patients, true classes and predicted probabilities.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predictions {
+    /// Where they come from, for messages: a file's path.
+    pub name: String,
+    /// The classes, in the order of the probabilities.
+    pub classes: Vec<String>,
+    /// Each study's patient.
+    pub patients: Vec<String>,
+    /// Each study's class, an index into `classes`.
+    pub truths: Vec<usize>,
+    /// Each study's probabilities, one a class.
+    pub probabilities: Vec<Vec<f32>>,
+}
+
+impl Predictions {
+    /// Checked.
+    ///
+    /// # Errors
+    /// Where the lengths differ, a truth is no class, or a probability is not a number in 0..=1.
+    pub fn new(
+        name: impl Into<String>,
+        classes: Vec<String>,
+        patients: Vec<String>,
+        truths: Vec<usize>,
+        probabilities: Vec<Vec<f32>>,
+    ) -> Result<Self> {
+        check(&classes, &truths, &probabilities)?;
+        if patients.len() != truths.len() {
+            let problem = format!("{} patients came with {} studies", patients.len(), truths.len());
+            return Err(Error::setting(problem, "give every study its patient"));
+        }
+        Ok(Predictions { name: name.into(), classes, patients, truths, probabilities })
+    }
+
+    /// Each study's patient as a number, in the order of their first study, and how many patients there are.
+    pub(super) fn numbered_patients(&self) -> (Vec<usize>, usize) {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let of_study = self
+            .patients
+            .iter()
+            .map(|patient| {
+                let next = numbers.len();
+                *numbers.entry(patient).or_insert(next)
+            })
+            .collect();
+        (of_study, numbers.len())
+    }
+}
