@@ -1,12 +1,14 @@
 //! The command line: the only room that reads arguments or prints. A file a command; results go to standard output,
 //! progress and errors to standard error.
 
+mod annotation;
 mod audit;
 mod bench;
 mod demo;
 mod evaluate;
 mod fuse;
 mod interrupt;
+mod lesions;
 mod model;
 mod phantom;
 mod predict;
@@ -54,6 +56,9 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
     #[command(subcommand)]
+    Annotation(annotation::Annotation),
+    Lesions(lesions::Lesions),
+    #[command(subcommand)]
     Model(model::Model),
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -69,6 +74,8 @@ impl Command {
             Command::Train(command) => command.run(terminal),
             Command::Evaluate(command) => command.run(terminal),
             Command::Predict(command) => command.run(terminal),
+            Command::Annotation(command) => command.run(terminal),
+            Command::Lesions(command) => command.run(terminal),
             Command::Model(command) => command.run(terminal),
             Command::Audit(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),

@@ -1,4 +1,8 @@
-//! The figures: confusion matrix, ROC, reliability, distribution of probabilities, training curves.
+//! The figures: confusion matrix, ROC, reliability, distribution of probabilities, training curves, bars.
+
+mod bars;
+
+pub use bars::{Bars, bars};
 
 use super::figure::{Figure, Ink};
 use super::{EpochRow, Evaluation};

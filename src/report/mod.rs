@@ -11,7 +11,7 @@ pub(crate) mod html;
 pub(crate) mod pages;
 
 pub use figure::Figure;
-pub use figures::{confusion, curves, distribution, reliability, roc};
+pub use figures::{Bars, bars, confusion, curves, distribution, reliability, roc};
 pub use heat::overlay;
 pub use pages::{evaluation_page, prediction_page};
 
