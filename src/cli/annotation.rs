@@ -1,9 +1,9 @@
 //! `osteon annotation`: what physicians drew, converted and checked.
 
 use super::terminal::Terminal;
+use crate::data::Size;
 use crate::data::annotation::{self, Annotation as Drawn, Codes, Kind};
 use crate::data::manifest::Manifest;
-use crate::data::Size;
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@
 mod shape;
 mod tables;
 
-pub use shape::{MOTTLED_SOLIDITY, PUNCTATE_AREA_MM2, PUNCTATE_ELONGATION, SPOT_WIDTH_MM, Shape};
+pub use shape::{MOTTLED_SOLIDITY, PUNCTATE_AREA_MM2, PUNCTATE_ELONGATION, SPOT_MM, Shape};
 pub use tables::{Summary, UPTAKE_EDGES, figure, report, studies};
 
 use crate::data::annotation::{self, Annotation, Beside, Codes, Form, Kind, Mask};

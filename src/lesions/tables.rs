@@ -42,8 +42,7 @@ impl Summary {
         diseases.sort_by(|a, b| place(a).cmp(&place(b)).then(a.cmp(b)));
         diseases.dedup();
         let by = |names: &[String], name: &dyn Fn(&Lesion) -> String| -> Vec<(String, Vec<usize>)> {
-            let mut table: Vec<(String, Vec<usize>)> =
-                names.iter().map(|name| (name.clone(), vec![0; diseases.len()])).collect();
+            let mut table: Vec<(String, Vec<usize>)> = names.iter().map(|name| (name.clone(), vec![0; diseases.len()])).collect();
             for lesion in &counted {
                 let name = name(lesion);
                 let disease = diseases.iter().position(|disease| *disease == lesion.disease).unwrap_or(0);
@@ -63,7 +62,8 @@ impl Summary {
         let mut regions = by(&[], &|lesion| lesion.region.clone().unwrap_or_else(unknown));
         let total = |counts: &[usize]| counts.iter().sum::<usize>();
         regions.sort_by(|(a, m), (b, n)| total(n).cmp(&total(m)).then(a.cmp(b)));
-        let [uptake, areas] = [&UPTAKE_EDGES, &AREA_EDGES].map(|edges| (0..=edges.len()).map(|at| interval(edges, at)).collect::<Vec<_>>());
+        let [uptake, areas] =
+            [&UPTAKE_EDGES, &AREA_EDGES].map(|edges| (0..=edges.len()).map(|at| interval(edges, at)).collect::<Vec<_>>());
         Summary {
             shapes: by(&shapes, &|lesion| lesion.shape.map_or_else(unknown, |shape| shape.name().to_owned())),
             regions,
@@ -124,12 +124,9 @@ pub fn report(lesions: &[Lesion], folder: impl AsRef<Path>) -> Result<Summary> {
     files::create_folder(folder)?;
     let summary = Summary::of(lesions);
     files::write(folder.join("lesions.csv"), &table(lesions.iter().map(LesionRow::of)))?;
-    for (name, rows) in [
-        ("shapes", &summary.shapes),
-        ("regions", &summary.regions),
-        ("uptake", &summary.uptake),
-        ("areas", &summary.areas),
-    ] {
+    for (name, rows) in
+        [("shapes", &summary.shapes), ("regions", &summary.regions), ("uptake", &summary.uptake), ("areas", &summary.areas)]
+    {
         files::write(folder.join(format!("{name}.csv")), &table(summary.rows(rows)))?;
     }
     let figure = figure(&summary, lesions.iter().all(|lesion| lesion.patient.starts_with("phantom-")));
@@ -140,7 +137,8 @@ pub fn report(lesions: &[Lesion], folder: impl AsRef<Path>) -> Result<Summary> {
 
 /// Figure 12 of the paper: shares of lesions by shape, region and uptake; and by area.
 pub fn figure(summary: &Summary, phantoms: bool) -> Figure {
-    let panel = |title: &str, categories: &[(String, Vec<usize>)]| Bars { title: title.to_owned(), categories: categories.to_vec() };
+    let panel =
+        |title: &str, categories: &[(String, Vec<usize>)]| Bars { title: title.to_owned(), categories: categories.to_vec() };
     let panels = [
         panel("(a) Shape", &summary.shapes),
         panel("(b) Body region", &summary.regions),
@@ -174,15 +172,16 @@ pub fn studies(manifest: &Manifest, lesions: &[Lesion], folder: impl AsRef<Path>
         }
     }
     let reports = annotation::reports(&manifest.rows)?;
-    let rows = manifest.rows.iter().zip(counts).zip(reports).enumerate().map(|(at, ((row, [metastases, benign]), report))| StudyRow {
-        study: at + 1,
-        patient: &row.patient,
-        class: &row.label,
-        scan: row.files().next().map(|scan| manifest.name_of(scan)).unwrap_or_default(),
-        metastases,
-        benign,
-        report: report.unwrap_or_default(),
-    });
+    let rows =
+        manifest.rows.iter().zip(counts).zip(reports).enumerate().map(|(at, ((row, [metastases, benign]), report))| StudyRow {
+            study: at + 1,
+            patient: &row.patient,
+            class: &row.label,
+            scan: row.files().next().map(|scan| manifest.name_of(scan)).unwrap_or_default(),
+            metastases,
+            benign,
+            report: report.unwrap_or_default(),
+        });
     let folder = folder.as_ref();
     files::create_folder(folder)?;
     files::write(folder.join("studies.csv"), &table(rows))
@@ -277,9 +276,14 @@ mod tests {
     #[test]
     fn fifty_and_a_hundred_are_in_the_papers_interval() {
         let name = |uptake: f64| interval(&UPTAKE_EDGES, place_of(&UPTAKE_EDGES, uptake));
-        for (uptake, wanted) in
-            [(0.0, "below 50"), (49.99, "below 50"), (50.0, "50 to 100"), (100.0, "50 to 100"), (100.01, "100 to 150"), (9e9, "above 300")]
-        {
+        for (uptake, wanted) in [
+            (0.0, "below 50"),
+            (49.99, "below 50"),
+            (50.0, "50 to 100"),
+            (100.0, "50 to 100"),
+            (100.01, "100 to 150"),
+            (9e9, "above 300"),
+        ] {
             assert_eq!(name(uptake), wanted, "{uptake}");
         }
     }

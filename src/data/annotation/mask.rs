@@ -103,10 +103,12 @@ impl Mask {
         let mut above = 0; // the first run of the row above that may still touch
         for at in 0..self.runs.len() {
             let [row, first, length] = self.runs[at];
-            while above < at && (self.runs[above][0] + 1 < row || {
-                let [other, start, long] = self.runs[above];
-                other + 1 == row && start + long < first
-            }) {
+            while above < at
+                && (self.runs[above][0] + 1 < row || {
+                    let [other, start, long] = self.runs[above];
+                    other + 1 == row && start + long < first
+                })
+            {
                 above += 1;
             }
             for other in (above..at).take_while(|&other| self.runs[other][0] < row && self.runs[other][1] <= first + length) {

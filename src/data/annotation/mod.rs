@@ -171,7 +171,9 @@ impl Format {
         match extension.as_ref().and_then(|extension| extension.to_str()) {
             Some("json") => Ok(Format::Json),
             Some("xml") => Ok(Format::Xml),
-            _ => Err(Error::file(path, "is named neither .json nor .xml", "name LabelMe's files .json and the MIT LabelMe's .xml")),
+            _ => {
+                Err(Error::file(path, "is named neither .json nor .xml", "name LabelMe's files .json and the MIT LabelMe's .xml"))
+            }
         }
     }
 }
@@ -360,7 +362,8 @@ pub fn beside(row: &Row) -> Result<Vec<Beside>> {
 
 /// A scan's file name without the extension of its format: what a UID ends with is none.
 fn stem(scan: &Path) -> String {
-    let known = |extension: &str| ["dcm", "dicom", "ima", "png", "jpg", "jpeg"].contains(&extension.to_ascii_lowercase().as_str());
+    let known =
+        |extension: &str| ["dcm", "dicom", "ima", "png", "jpg", "jpeg"].contains(&extension.to_ascii_lowercase().as_str());
     let part = match scan.extension().and_then(|extension| extension.to_str()) {
         Some(extension) if known(extension) => scan.file_stem(),
         _ => scan.file_name(),

@@ -69,7 +69,8 @@ fn labelme_is_read_and_comes_back() {
     assert!(written["imageData"].is_null() && written["version"].is_string());
     assert_eq!(written["shapes"][0]["shape_type"], "polygon");
     // What an older LabelMe leaves out.
-    let old = json(r#"{"shapes": [{"label": "ribs", "points": [[0,0],[9,0],[9,9]]}], "imagePath": null, "flags": null}"#).unwrap();
+    let old =
+        json(r#"{"shapes": [{"label": "ribs", "points": [[0,0],[9,0],[9,9]]}], "imagePath": null, "flags": null}"#).unwrap();
     assert_eq!((old.outlines.len(), old.size), (1, None));
 }
 
@@ -96,8 +97,12 @@ fn either_format_becomes_the_other() {
         }
     }
     // What XML cannot hold is no damage to it.
-    let odd = Annotation { outlines: vec![Outline::new("\u{1}\u{fffe}]]>&", Form::Point([[0.0, 0.0]]))], ..Annotation::default() };
-    assert_eq!(xml(std::str::from_utf8(&odd.to_bytes("a.xml").unwrap()).unwrap()).unwrap().outlines[0].label, "\u{fffd}\u{fffd}]]>&");
+    let odd =
+        Annotation { outlines: vec![Outline::new("\u{1}\u{fffe}]]>&", Form::Point([[0.0, 0.0]]))], ..Annotation::default() };
+    assert_eq!(
+        xml(std::str::from_utf8(&odd.to_bytes("a.xml").unwrap()).unwrap()).unwrap().outlines[0].label,
+        "\u{fffd}\u{fffd}]]>&"
+    );
 }
 
 /// A file of LabelMe with one shape.
@@ -147,7 +152,11 @@ fn what_is_no_annotation_is_refused_in_a_sentence() {
         ("a.xml", "<annotation><imagesize><nrows>0</nrows></imagesize></annotation>".into(), "imagesize"),
         ("a.xml", "<annotation>".repeat(1_000_000), "elements inside each other"),
         ("a.xml", format!("<annotation><filename>{}", "x".repeat(10_001)), "a text of more than"),
-        ("a.xml", object(&format!("<polygon>{}</polygon>", "<pt><x>1</x><y>1</y></pt>".repeat(MAX_CORNERS + 1))), "10000 corners"),
+        (
+            "a.xml",
+            object(&format!("<polygon>{}</polygon>", "<pt><x>1</x><y>1</y></pt>".repeat(MAX_CORNERS + 1))),
+            "10000 corners",
+        ),
         ("a.txt", String::new(), "neither .json nor .xml"),
     ];
     for (name, text, problem) in cases {
@@ -163,7 +172,8 @@ fn what_is_no_annotation_is_refused_in_a_sentence() {
 
 #[test]
 fn what_does_not_fit_codes_or_picture_is_refused_in_a_sentence() {
-    let outline = |label: &str, kind: &str, points: &str| one(&format!(r#"{{"label":"{label}","points":{points},"shape_type":"{kind}"}}"#));
+    let outline =
+        |label: &str, kind: &str, points: &str| one(&format!(r#"{{"label":"{label}","points":{points},"shape_type":"{kind}"}}"#));
     for (text, problem) in [
         (outline("ADMet/rib", "point", "[[1,1]]"), "outline 1 (ADMet/rib) has the code `rib`, which the table does not know"),
         (outline("ribs/ADMet", "point", "[[1,1]]"), "do not go together"),
@@ -184,7 +194,8 @@ fn what_does_not_fit_codes_or_picture_is_refused_in_a_sentence() {
     let annotation = json(LABELME).unwrap();
     let masks = annotation.check(Path::new("a"), None, &Codes::default()).unwrap();
     assert!(masks.iter().all(|mask| !mask.is_empty()));
-    let other = annotation.check(Path::new("a"), Some(Size { rows: 256, columns: 64 }), &Codes::default()).unwrap_err().to_string();
+    let other =
+        annotation.check(Path::new("a"), Some(Size { rows: 256, columns: 64 }), &Codes::default()).unwrap_err().to_string();
     assert!(other.contains("drawn on a picture of 128x64") && other.contains("the scan has 256x64"), "{other}");
     // Without a size, codes and degenerate forms are all that can be said.
     let sizeless = Annotation { size: None, ..annotation };

@@ -62,7 +62,8 @@ fn ink(group: usize) -> Ink {
 
 fn draw(figure: &mut Figure, panel: &Bars, totals: &[usize], left: f32, top: f32, row_height: f32) {
     let share = |count: usize, group: usize| if totals[group] > 0 { count as f64 / totals[group] as f64 } else { 0.0 };
-    let shares = || panel.categories.iter().flat_map(|(_, counts)| counts.iter().enumerate().map(|(at, &count)| share(count, at)));
+    let shares =
+        || panel.categories.iter().flat_map(|(_, counts)| counts.iter().enumerate().map(|(at, &count)| share(count, at)));
     let longest = shares().fold(0.0, f64::max).max(0.01);
     let (start, width) = (left + NAMES, PANEL_WIDTH - NAMES - FIGURES - 12.0);
     let at = |share: f64| start + width * (share / longest) as f32;
