@@ -129,13 +129,14 @@ pub fn report(lesions: &[Lesion], folder: impl AsRef<Path>) -> Result<Summary> {
     {
         files::write(folder.join(format!("{name}.csv")), &table(summary.rows(rows)))?;
     }
-    let figure = figure(&summary, lesions.iter().all(|lesion| lesion.patient.starts_with("phantom-")));
+    let phantoms = !lesions.is_empty() && lesions.iter().all(|lesion| lesion.patient.starts_with("phantom-"));
+    let figure = figure(&summary, phantoms);
     files::write(folder.join("lesions.png"), &figure.png())?;
     files::write(folder.join("lesions.svg"), figure.svg().as_bytes())?;
     Ok(summary)
 }
 
-/// Figure 12 of the paper: shares of lesions by shape, region and uptake; and by area.
+/// Figure 12 of the paper: shares of lesions by shape, region and uptake; and by area. `phantoms`: it says that they are simulated.
 pub fn figure(summary: &Summary, phantoms: bool) -> Figure {
     let panel =
         |title: &str, categories: &[(String, Vec<usize>)]| Bars { title: title.to_owned(), categories: categories.to_vec() };

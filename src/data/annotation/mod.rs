@@ -19,7 +19,7 @@ use super::manifest::Row;
 use super::study::Cell;
 use super::{Image, Size, Study, View};
 use crate::{Error, Result, files};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// A larger file is no annotation, with the picture inside it neither.
@@ -372,19 +372,16 @@ fn stem(scan: &Path) -> String {
 }
 
 /// The text of the diagnostic report of each study, where there is one: `scan.report.txt` beside a scan `scan.dcm`, or `report.txt`
-/// in a folder that holds the scans of one study only.
+/// in a folder that holds the scans of one patient only.
 ///
 /// # Errors
-/// A report that cannot be read or has more than 1 MB, a `report.txt` in a folder with the scans of more than one study.
+/// A report that cannot be read or has more than 1 MB, a `report.txt` in a folder with the scans of more than one patient.
 pub fn reports(rows: &[Row]) -> Result<Vec<Option<String>>> {
     let folder = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut studies: HashMap<PathBuf, Vec<usize>> = HashMap::new();
-    for (at, row) in rows.iter().enumerate() {
+    let mut patients: HashMap<PathBuf, HashSet<&str>> = HashMap::new();
+    for row in rows {
         for file in row.files() {
-            let inside = studies.entry(folder(file)).or_default();
-            if inside.last() != Some(&at) {
-                inside.push(at);
-            }
+            patients.entry(folder(file)).or_default().insert(&row.patient);
         }
     }
     let of_row = |row: &Row| {
@@ -395,9 +392,9 @@ pub fn reports(rows: &[Row]) -> Result<Vec<Option<String>>> {
         let Some(path) = row.files().map(|scan| scan.with_file_name("report.txt")).find(|path| path.is_file()) else {
             return Ok(None);
         };
-        if studies[&folder(&path)].len() > 1 {
-            let problem = "lies beside the scans of more than one study";
-            return Err(Error::file(path, problem, "give each study a folder, or name it SCAN.report.txt after the scan"));
+        if patients.get(&folder(&path)).is_some_and(|patients| patients.len() > 1) {
+            let problem = "lies beside the scans of more than one patient";
+            return Err(Error::file(path, problem, "give each patient a folder, or name it SCAN.report.txt after the scan"));
         }
         read_report(&path).map(Some)
     };

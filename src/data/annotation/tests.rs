@@ -441,7 +441,10 @@ fn annotations_lie_beside_scans() {
 fn reports_are_kept_with_their_studies() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("p3")).unwrap();
-    let rows = [row(folder.path(), "a.dcm", ""), row(folder.path(), "b.png", "c.png"), row(folder.path(), "p3/scan", "")];
+    let mut rows = [row(folder.path(), "a.dcm", ""), row(folder.path(), "b.png", "c.png"), row(folder.path(), "p3/scan", "")];
+    for (row, patient) in rows.iter_mut().zip(["p1", "p2", "p3"]) {
+        row.patient = patient.to_owned();
+    }
     let put = |name: &str, text: &[u8]| fs::write(folder.path().join(name), text).unwrap();
     assert_eq!(reports(&rows).unwrap(), [None, None, None]);
     put("c.report.txt", "\u{feff}Several foci.\nMetastases.\n".as_bytes());
@@ -450,7 +453,7 @@ fn reports_are_kept_with_their_studies() {
     assert_eq!(reports(&rows).unwrap(), texts);
     put("report.txt", b"Whose?");
     let said = reports(&rows).unwrap_err().to_string();
-    assert!(said.contains("more than one study") && said.contains("SCAN.report.txt"), "{said}");
+    assert!(said.contains("more than one patient") && said.contains("SCAN.report.txt"), "{said}");
     fs::remove_file(folder.path().join("report.txt")).unwrap();
     put("p3/report.txt", &[0xff, 0xfe]);
     assert!(reports(&rows).unwrap_err().to_string().contains("UTF-8"));

@@ -41,7 +41,7 @@ pub fn bars(groups: &[String], panels: &[Bars], heading: &str, note: &str) -> Fi
     for (group, name) in groups.iter().enumerate() {
         let count = panels.first().map_or(0, |panel| totals(panel)[group]);
         let text = format!("{} (n = {count})", short(name, 24));
-        figure.rectangle(x, 9.0, 14.0, 12.0, ink(group), 0.9);
+        figure.rectangle(x, 9.0, 14.0, 12.0, ink(group), 1.0);
         figure.text(x + 21.0, 15.0, &text, 12.0, Anchor::Left, Ink::Text);
         x += 48.0 + 6.8 * text.chars().count() as f32;
     }
@@ -80,7 +80,7 @@ fn draw(figure: &mut Figure, panel: &Bars, totals: &[usize], left: f32, top: f32
         for (group, &count) in counts.iter().enumerate() {
             let (y, end) = (y + BAR * group as f32, at(share(count, group)));
             if count > 0 {
-                figure.rectangle(start, y + 0.5, (end - start).max(1.0), BAR - 1.0, ink(group), 0.9);
+                figure.rectangle(start, y + 0.5, (end - start).max(1.0), BAR - 1.0, ink(group), 1.0);
             }
             let text = format!("{:.1} %  {count}", 100.0 * share(count, group));
             figure.text(end + 6.0, y + BAR / 2.0, text, 10.5, Anchor::Left, Ink::Muted);
