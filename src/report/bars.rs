@@ -1,8 +1,8 @@
 //! Bars in panels: how many of each group fall into each category.
 
-use super::{short, ticks};
+use super::figure::{Figure, Ink};
+use super::figures::{short, ticks};
 use crate::data::raster::Anchor;
-use crate::report::figure::{Figure, Ink};
 
 /// One panel.
 #[derive(Clone, Debug, Default, PartialEq)]
