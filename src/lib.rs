@@ -23,6 +23,7 @@ pub mod cli;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod lesions;
 pub mod metrics;
 pub mod models;
 pub mod nn;

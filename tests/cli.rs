@@ -153,6 +153,10 @@ fn help_and_version_succeed() {
         "evaluate",
         "compare",
         "predict",
+        "annotation convert",
+        "annotation check",
+        "annotation codes",
+        "lesions",
         "model new",
         "model import",
         "model info",
@@ -351,6 +355,47 @@ fn fuse_writes_a_picture_and_a_figure() {
     let fused = folder.path().join("fused.png");
     succeeds(osteon().arg("fuse").arg(SHARED.scan()).arg("--output").arg(&fused).output().unwrap());
     assert_eq!(names(folder.path()), ["fused-figure.png", "fused.png"]);
+}
+
+#[test]
+fn lesions_are_measured_from_annotations_beside_the_scans() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    succeeds(run(&format!("phantom --studies 4 --seed 5 --annotations --output {}", at("p"))));
+    let studies = names(&folder.path().join("p/studies"));
+    assert_eq!(studies[..4], ["0001.anterior.json", "0001.dcm", "0001.posterior.json", "0001.report.txt"]);
+    assert_eq!(names(&folder.path().join("p")), ["codes.csv", "manifest.csv", "studies", "truth"]);
+    let checked = succeeds(run(&format!("annotation check {}", at("p/manifest.csv"))));
+    assert!(checked.starts_with("8 annotations, ") && checked.contains("of metastases"), "{checked}");
+    let printed = succeeds(run(&format!("lesions {} --output {}", at("p/manifest.csv"), at("l"))));
+    assert!(printed.contains("metastases counted once") && printed.contains("ribs"), "{printed}");
+    let files =
+        ["areas.csv", "lesions.csv", "lesions.png", "lesions.svg", "regions.csv", "shapes.csv", "studies.csv", "uptake.csv"];
+    assert_eq!(names(&folder.path().join("l")), files);
+    assert!(fs::read_to_string(folder.path().join("l/studies.csv")).unwrap().contains("Impression:"));
+
+    let (json, xml, again) = (at("p/studies/0002.anterior.json"), at("a.xml"), at("a.json"));
+    succeeds(run(&format!("annotation convert {json} --output {xml}")));
+    succeeds(run(&format!("annotation convert {xml} --output {again}")));
+    let checked = |path: &str| succeeds(run(&format!("annotation check {path}"))).split_once(": ").unwrap().1.to_owned();
+    assert!(checked(&json).contains("outlines on a picture of 1024x256 pixels"), "{}", checked(&json));
+    assert_eq!(checked(&json), checked(&again));
+    fails(run(&format!("annotation convert {json} --output {}", at("a.txt"))), 1, &["a.txt", "neither .json nor .xml"]);
+
+    let codes = succeeds(run("annotation codes"));
+    fs::write(at("codes.csv"), codes.replace("ribs,region", "rib,region").replace("vertebrae,region", "spine,region")).unwrap();
+    fails(run(&format!("annotation check {json} --codes {}", at("codes.csv"))), 1, &["does not know", "codes.csv"]);
+    fails(
+        run(&format!("annotation check {} --codes {}", at("p/manifest.csv"), at("codes.csv"))),
+        1,
+        &["manifest.csv: has", "cannot be used"],
+    );
+    fs::remove_file(at("codes.csv")).unwrap();
+    fs::write(at("bad.json"), r#"{"shapes":[{"label":"ribs","points":[[1,1],[1,5]],"shape_type":"rectangle"}]}"#).unwrap();
+    fails(run(&format!("annotation check {}", at("bad.json"))), 1, &["outline 1 (ribs) is a box of zero size; draw it again"]);
+    fails(run(&format!("lesions {} --output {}", SHARED.manifest().display(), at("none"))), 1, &["no scan with an annotation"]);
+    assert!(!folder.path().join("none").exists());
+    assert_eq!(run("lesions m.csv --output x --pixel-spacing-mm 0").status.code(), Some(2));
 }
 
 #[test]

@@ -5,7 +5,8 @@
 
 mod scan;
 
-use osteon::data::{dicom, manifest::Manifest};
+use osteon::data::annotation::{Annotation, Codes};
+use osteon::data::{Size, dicom, manifest::Manifest};
 use osteon::models::Model;
 use osteon::tensor::archive;
 use osteon::train::{Settings, check_checkpoint};
@@ -45,8 +46,30 @@ fn read_model(bytes: &[u8]) -> osteon::Result<()> {
     Model::from_bytes(Path::new("model.safetensors"), bytes.to_vec()).map(drop)
 }
 
-const TARGETS: [(&str, Reader); 4] =
-    [("dicom", read_scan), ("manifest", read_manifest), ("checkpoint", read_checkpoint), ("model", read_model)];
+/// Reads, holds it against codes and a picture, and writes it again.
+fn read_annotation(name: &str, bytes: &[u8]) -> osteon::Result<()> {
+    let annotation = Annotation::from_bytes(name, bytes)?;
+    let again = Annotation::from_bytes(name, &annotation.to_bytes(name)?)?;
+    assert_eq!(again.outlines.len(), annotation.outlines.len());
+    annotation.check(Path::new(name), Some(Size { rows: 64, columns: 32 }), &Codes::default()).map(drop)
+}
+
+fn read_labelme(bytes: &[u8]) -> osteon::Result<()> {
+    read_annotation("a.json", bytes)
+}
+
+fn read_mit(bytes: &[u8]) -> osteon::Result<()> {
+    read_annotation("a.xml", bytes)
+}
+
+const TARGETS: [(&str, Reader); 6] = [
+    ("dicom", read_scan),
+    ("manifest", read_manifest),
+    ("checkpoint", read_checkpoint),
+    ("model", read_model),
+    ("labelme", read_labelme),
+    ("mit", read_mit),
+];
 
 /// Small valid files, by target and name.
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -71,6 +94,21 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         BTreeMap::from([("model.a".to_owned(), (vec![2, 1], vec![1.0, 2.0])), ("adam.first.a".to_owned(), (vec![0], vec![]))]);
     let body = archive::to_bytes(&BTreeMap::from([("state".to_owned(), state.to_string())]), &tensors);
     seeds.push(("checkpoint", "whole", sealed(&body)));
+    let shape = |label: &str, shape_type: &str, points: serde_json::Value| json!({ "label": label, "points": points, "group_id": 1, "shape_type": shape_type, "description": "", "flags": {} });
+    let labelme = json!({
+        "version": "5.5.0", "flags": { "seen": true }, "imagePath": "a.png", "imageData": "aGk=", "imageHeight": 64, "imageWidth": 32,
+        "shapes": [
+            shape("ADMet/ribs", "polygon", json!([[1.5, 2], [9, 2], [8, 8]])), shape("ribs", "rectangle", json!([[1, 2], [9, 4]])),
+            shape("arthritis", "circle", json!([[9, 9], [9, 5]])), shape("normal/bladder", "point", json!([[3, 3]])),
+        ]
+    });
+    seeds.push(("labelme", "whole", labelme.to_string().into_bytes()));
+    let mit = "<?xml version=\"1.0\"?><annotation><filename>a.png</filename><object><name>\nADMet/ribs\n</name><deleted>0</deleted>\
+        <attributes>group=3</attributes><polygon><username>x</username><pt><x>1</x><y>2.5</y></pt><pt><x>9</x><y>2</y></pt><pt><x>5\
+        </x><y>9</y></pt></polygon></object><object><name>r&amp;b&#33;</name><deleted>1</deleted><polygon/></object><object><name>\
+        <![CDATA[ribs]]></name><type>bounding_box</type><polygon><pt><x>1</x><y>2</y></pt><pt><x>5</x><y>2</y></pt><pt><x>5</x><y>4\
+        </y></pt><pt><x>1</x><y>4</y></pt></polygon></object><imagesize><nrows>64</nrows><ncols>32</ncols></imagesize></annotation>";
+    seeds.push(("mit", "whole", mit.as_bytes().to_vec()));
     seeds
 }
 

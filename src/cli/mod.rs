@@ -1,6 +1,7 @@
 //! The command line: the only room that reads arguments or prints. A file a command; results go to standard output,
 //! progress and errors to standard error.
 
+mod annotation;
 mod audit;
 mod bench;
 mod compare;
@@ -10,6 +11,7 @@ mod demo;
 mod evaluate;
 mod fuse;
 mod interrupt;
+mod lesions;
 mod model;
 mod phantom;
 mod predict;
@@ -61,6 +63,9 @@ enum Command {
     Compare(compare::Compare),
     Predict(predict::Predict),
     #[command(subcommand)]
+    Annotation(annotation::Annotation),
+    Lesions(lesions::Lesions),
+    #[command(subcommand)]
     Model(model::Model),
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -79,6 +84,8 @@ impl Command {
             Command::Curves(command) => command.run(terminal),
             Command::Compare(command) => command.run(terminal),
             Command::Predict(command) => command.run(terminal),
+            Command::Annotation(command) => command.run(terminal),
+            Command::Lesions(command) => command.run(terminal),
             Command::Model(command) => command.run(terminal),
             Command::Audit(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// Make synthetic bone scans: two-frame DICOM files, a manifest, and the truth.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  osteon phantom --studies 1000 --seed 7 --output phantoms")]
+#[command(
+    after_help = "Example:\n  osteon phantom --studies 1000 --seed 7 --output phantoms\n  osteon phantom --annotations --output phantoms"
+)]
 pub struct Phantom {
     /// Number of patients, one study each.
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -18,6 +20,9 @@ pub struct Phantom {
     /// Folder for the files.
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
+    /// Write what physicians would add: outlines of every finding beside the scans (LabelMe), a report, and the table of codes.
+    #[arg(long)]
+    annotations: bool,
     /// Write over phantoms that are in the folder.
     #[arg(long)]
     force: bool,
@@ -27,6 +32,9 @@ impl Phantom {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let options = PhantomOptions { studies: self.studies, seed: self.seed, ..PhantomOptions::default() };
         let manifest = write(terminal, &options, &self.output, self.force)?;
+        if self.annotations {
+            phantom::annotate(&options, &self.output)?;
+        }
         terminal.line(manifest.display())
     }
 }

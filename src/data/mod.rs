@@ -1,5 +1,6 @@
 //! From files to batches: DICOM and pictures, view aggregation, augmentation, the phantom, manifest, split, loader.
 
+pub mod annotation;
 pub mod archives;
 pub mod augment;
 pub mod datasets;

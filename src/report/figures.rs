@@ -48,7 +48,7 @@ impl Axes {
 }
 
 /// About `count` round numbers from `low` to `high`: steps of 1, 2 or 5 times a power of ten.
-fn ticks([low, high]: [f64; 2], count: usize) -> Vec<f64> {
+pub(super) fn ticks([low, high]: [f64; 2], count: usize) -> Vec<f64> {
     let raw = (high - low) / count.max(1) as f64;
     if !(raw.is_finite() && raw > 0.0) {
         return vec![low];
@@ -69,7 +69,7 @@ fn label(tick: f64, ticks: &[f64]) -> String {
 const SHARES: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 
 /// Text cut to `most` characters.
-fn short(text: &str, most: usize) -> String {
+pub(super) fn short(text: &str, most: usize) -> String {
     match text.chars().count() > most {
         true => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
         false => text.to_owned(),

@@ -4,12 +4,14 @@
 //! reader needs into a folder. The pages are single files: every picture inside, nothing fetched. Whatever comes from a file
 //! (patient names, paths, settings) is escaped; where phantoms were learnt from or judged, the page says so beside the scores.
 
+mod bars;
 mod figure;
 mod figures;
 mod heat;
 pub(crate) mod html;
 pub(crate) mod pages;
 
+pub use bars::{Bars, bars};
 pub use figure::Figure;
 pub use figures::{MOST_RUNS, compared_curves, confidence, confusion, curves, demographics, distribution, reliability, roc};
 pub use heat::overlay;

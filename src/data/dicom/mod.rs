@@ -84,6 +84,28 @@ pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Contents> {
     decode(bytes).map_err(|refusal| Error::file(path, refusal.problem, refusal.remedy))
 }
 
+/// Height and width of a pixel, in millimetres, of a DICOM file of at most [`MAX_FILE_BYTES`]: its Pixel Spacing. `None` where it
+/// says none. The pixels are not decoded.
+///
+/// # Errors
+/// A file that is no DICOM file, or is damaged before its pixels.
+pub fn pixel_spacing_mm(path: impl AsRef<Path>) -> Result<Option<[f64; 2]>> {
+    let bytes = files::read_at_most(&path, MAX_FILE_BYTES)?;
+    let spacing = with_header(&bytes, |header, _, _| Ok(header.pixel_spacing.and_then(spacing_of)));
+    spacing.map_err(|refusal| Error::file(path, refusal.problem, refusal.remedy))
+}
+
+/// The two numbers of a Pixel Spacing, if they can be those of a pixel.
+fn spacing_of(element: Element) -> Option<[f64; 2]> {
+    const MOST_MM: f64 = 1000.0;
+    let text = element.text();
+    let mut sides = text.split('\\').map(|side| side.trim().parse().ok().filter(|&side: &f64| side > 0.0 && side <= MOST_MM));
+    match (sides.next(), sides.next(), sides.next()) {
+        (Some(Some(height)), Some(Some(width)), None) => Some([height, width]),
+        _ => None,
+    }
+}
+
 /// Whether a file begins as DICOM files do. `false` also where it cannot be read.
 pub fn is_dicom(path: impl AsRef<Path>) -> bool {
     let mut start = Vec::new();
@@ -137,6 +159,7 @@ struct Header<'a> {
     bits_stored: Option<u16>,
     high_bit: Option<u16>,
     pixel_representation: Option<u16>,
+    pixel_spacing: Option<Element<'a>>,
     slope: Option<Element<'a>>,
     intercept: Option<Element<'a>>,
     detector_vector: Option<Element<'a>>,
@@ -164,6 +187,7 @@ impl<'a> Header<'a> {
                 tags::BITS_STORED => header.bits_stored = short(),
                 tags::HIGH_BIT => header.high_bit = short(),
                 tags::PIXEL_REPRESENTATION => header.pixel_representation = short(),
+                tags::PIXEL_SPACING => header.pixel_spacing = Some(element),
                 tags::RESCALE_SLOPE => header.slope = Some(element),
                 tags::RESCALE_INTERCEPT => header.intercept = Some(element),
                 tags::DETECTOR_VECTOR => header.detector_vector = Some(element),
@@ -289,7 +313,8 @@ fn view_of_code(sequence: Element) -> Result<Option<View>, Damage> {
     })
 }
 
-fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
+/// What `take` makes of a file's header, its packing and the name of its transfer syntax.
+fn with_header<T>(bytes: &[u8], take: impl FnOnce(Header, Packing, &str) -> Result<T, Refusal>) -> Result<T, Refusal> {
     let (transfer_syntax, data) = dataset::file_meta(bytes)
         .ok_or_else(|| Refusal::new("is not a DICOM file", "give a DICOM file, or a PNG or JPEG picture"))??;
     let packing = Packing::of(&transfer_syntax)?;
@@ -300,7 +325,14 @@ fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
     } else {
         data
     };
-    let header = Header::of(DataSet::new(data, Encoding::of(&transfer_syntax)))?;
+    take(Header::of(DataSet::new(data, Encoding::of(&transfer_syntax)))?, packing, &transfer_syntax)
+}
+
+fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
+    with_header(bytes, decode_pixels)
+}
+
+fn decode_pixels(header: Header, packing: Packing, transfer_syntax: &str) -> Result<Contents, Refusal> {
     let Some(pixel_data) = header.pixel_data.filter(|element| !element.value.is_empty()) else {
         return Err(Refusal::new("holds no pixels", "export the image itself from the archive"));
     };
@@ -321,7 +353,7 @@ fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
     let intercept = number(header.intercept, "Rescale Intercept", 0.0)?;
     let views = header.views(layout.frames)?;
 
-    let words = pixels::decode(pixel_data, packing, &transfer_syntax, &layout)?;
+    let words = pixels::decode(pixel_data, packing, transfer_syntax, &layout)?;
     // The least sample of a MONOCHROME1 file is its brightest. Counts start at none, so the greatest sample becomes 0.
     let greatest = words.iter().flatten().map(|&word| layout.sample(word)).max().unwrap_or_default();
     let sample = |&word: &u16| if inverted { greatest - layout.sample(word) } else { layout.sample(word) };

@@ -6,11 +6,13 @@
 
 mod body;
 mod camera;
+mod drawn;
 mod lesions;
 mod mimics;
 mod random;
 mod skeleton;
 
+pub use drawn::annotate;
 pub use lesions::Shape;
 pub use mimics::Benign;
 pub use skeleton::Region;
@@ -275,6 +277,11 @@ fn patient_name(index: usize) -> String {
     format!("phantom-{:04}", index + 1)
 }
 
+/// Name of the files of study `index`, without extension.
+fn stem(index: usize) -> String {
+    format!("{:04}", index + 1)
+}
+
 /// Studies made at a time by all threads together; progress is told after each such group.
 const GROUP: usize = 16;
 
@@ -307,7 +314,7 @@ pub fn write(options: &PhantomOptions, folder: impl AsRef<Path>, progress: &dyn 
 /// Makes and writes one study; its line of the manifest.
 fn write_study(options: &PhantomOptions, folder: &Path, index: usize) -> Result<String> {
     let Phantom { label, anterior, posterior, truth } = simulate(options, index);
-    let stem = format!("{:04}", index + 1);
+    let stem = stem(index);
     let header = NmHeader {
         patient: truth.patient.clone(),
         identity: format!("osteon phantom, seed {}, {}x{}, study {stem}", options.seed, options.rows, options.columns),

@@ -1,0 +1,61 @@
+//! `osteon lesions`: what physicians outlined, measured.
+
+use super::terminal::Terminal;
+use crate::Result;
+use crate::data::manifest::Manifest;
+use crate::lesions::{self, MeasureOptions};
+use std::path::PathBuf;
+
+/// Measure the lesions that are outlined beside the scans: shape, body region, area, uptake (the paper's figure 12).
+///
+/// Writes lesions.csv (a row a lesion a view), shapes.csv, regions.csv, uptake.csv, areas.csv, studies.csv (with the diagnostic
+/// reports), and lesions.png and .svg. The annotations of SCAN.dcm are SCAN.anterior.json and SCAN.posterior.json beside it, or
+/// SCAN.json where it is of one view; .xml as well.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  osteon phantom --annotations --output phantoms\n  osteon lesions phantoms/manifest.csv --output lesions"
+)]
+pub struct Lesions {
+    /// The table of studies.
+    manifest: PathBuf,
+    /// Folder for the results.
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Height and width of a pixel in millimetres where a scan's file does not say them: one number, or two as HEIGHT,WIDTH.
+    #[arg(long, value_name = "MM", value_parser = spacing)]
+    pixel_spacing_mm: Option<[f64; 2]>,
+}
+
+fn spacing(text: &str) -> Result<[f64; 2], String> {
+    let side = |text: &str| text.trim().parse().ok().filter(|side: &f64| (0.01..=100.0).contains(side));
+    let (height, width) = text.split_once(',').unwrap_or((text, text));
+    match (side(height), side(width)) {
+        (Some(height), Some(width)) => Ok([height, width]),
+        _ => Err(format!("`{text}` is no size of a pixel; write millimetres from 0.01 to 100, such as 2.26 or 2.3,2.26")),
+    }
+}
+
+impl Lesions {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let manifest = Manifest::read(&self.manifest)?;
+        let options = MeasureOptions { pixel_spacing_mm: self.pixel_spacing_mm };
+        let lesions = lesions::measure(&manifest, &options)?;
+        let summary = lesions::report(&lesions, &self.output)?;
+        lesions::studies(&manifest, &lesions, &self.output)?;
+        let sizeless = lesions.iter().filter(|lesion| lesion.area_mm2.is_none()).count();
+        if sizeless > 0 {
+            terminal.note(format_args!(
+                "{sizeless} of {} outlined lesions are of scans that do not say the size of a pixel: their areas are in pixels only \
+                 and their shapes are not told; give --pixel-spacing-mm",
+                lesions.len()
+            ));
+        }
+        let percent = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+        terminal.line(format_args!("{} lesions in views, {} metastases counted once", lesions.len(), summary.lesions()))?;
+        for (what, table) in [("shape", &summary.shapes), ("region", &summary.regions), ("uptake", &summary.uptake)] {
+            let each = table.iter().map(|(name, _)| format!("{name} {}", percent(summary.share(table, &[name]))));
+            terminal.line(format_args!("{what:<8}{}", each.collect::<Vec<_>>().join("  ")))?;
+        }
+        terminal.line(self.output.join("lesions.png").display())
+    }
+}
