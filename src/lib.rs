@@ -31,6 +31,7 @@ pub mod optim;
 mod pages;
 pub mod predict;
 pub mod report;
+pub mod reproduce;
 pub mod tensor;
 pub mod train;
 

@@ -64,7 +64,7 @@ impl Resampling {
 
 /// The side of a run's split.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Side {
+pub enum Side {
     /// Patients that the network has not seen.
     Test,
     /// Patients that it was trained with.
@@ -105,7 +105,8 @@ impl Job {
         Job::open(run, None, Side::Test, false)
     }
 
-    fn open(run: &Path, manifest: Option<&Path>, side: Side, unaugmented: bool) -> Result<Self> {
+    /// The studies of one side of a run's manifest, or of another; `unaugmented` leaves copies out.
+    pub fn open(run: &Path, manifest: Option<&Path>, side: Side, unaugmented: bool) -> Result<Self> {
         let folder = RunFolder::open(run)?;
         let model = Model::load(folder.file(RunFolder::MODEL))?;
         let settings = Settings::resolve(Some(&folder.file(RunFolder::CONFIG)), toml::Table::new())?;

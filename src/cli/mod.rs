@@ -15,6 +15,7 @@ mod lesions;
 mod model;
 mod phantom;
 mod predict;
+mod reproduce;
 mod scan;
 mod settings;
 mod terminal;
@@ -60,6 +61,7 @@ enum Command {
     Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
     Curves(curves::Curves),
+    Reproduce(reproduce::Reproduce),
     Compare(compare::Compare),
     Predict(predict::Predict),
     #[command(subcommand)]
@@ -82,6 +84,7 @@ impl Command {
             Command::Train(command) => command.run(terminal),
             Command::Evaluate(command) => command.run(terminal),
             Command::Curves(command) => command.run(terminal),
+            Command::Reproduce(command) => command.run(terminal),
             Command::Compare(command) => command.run(terminal),
             Command::Predict(command) => command.run(terminal),
             Command::Annotation(command) => command.run(terminal),

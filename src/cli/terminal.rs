@@ -11,12 +11,19 @@ use std::time::{Duration, Instant};
 pub struct Terminal {
     /// Standard error is a terminal: bars can be drawn.
     interactive: bool,
+    /// Progress is not shown: it is a part of something that has its own.
+    silent: bool,
 }
 
 impl Terminal {
     /// The process's standard output and standard error.
     pub fn new() -> Self {
-        Terminal { interactive: io::stderr().is_terminal() }
+        Terminal { interactive: io::stderr().is_terminal(), silent: false }
+    }
+
+    /// One whose progress nobody sees.
+    pub fn silent() -> Self {
+        Terminal { interactive: false, silent: true }
     }
 
     /// A line of the result.
@@ -52,7 +59,7 @@ impl Terminal {
             bar
         });
         let now = Instant::now();
-        Progress { what: what.to_owned(), total, bar, start: now, last: Mutex::new(now) }
+        Progress { what: what.to_owned(), total, bar, silent: self.silent, start: now, last: Mutex::new(now) }
     }
 }
 
@@ -61,6 +68,7 @@ pub struct Progress {
     what: String,
     total: usize,
     bar: Option<ProgressBar>,
+    silent: bool,
     start: Instant,
     last: Mutex<Instant>,
 }
@@ -111,6 +119,9 @@ impl Progress {
     }
 
     fn print(&self, text: impl Display) {
+        if self.silent {
+            return;
+        }
         let _ = writeln!(io::stderr().lock(), "{}", text.to_string().trim_end());
     }
 }

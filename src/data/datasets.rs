@@ -462,7 +462,8 @@ fn write_picture(row: &Row, path: PathBuf) -> Result<Row> {
     Ok(Row { anterior, posterior, drawn: true, ..row.clone() })
 }
 
-fn counts(manifest: &Manifest) -> Vec<(String, Counts)> {
+/// Rows by class of a manifest whose rows have sides, in its order of classes.
+pub fn counts(manifest: &Manifest) -> Vec<(String, Counts)> {
     let of = |class: &String| {
         let on = |side| manifest.rows.iter().filter(|row| row.label == *class && row.side == Some(side)).count();
         (class.clone(), Counts { train: on(Side::Train), test: on(Side::Test) })

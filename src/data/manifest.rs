@@ -11,7 +11,7 @@
 //! (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels have it already.
 
 use super::augment::{Augmentation, Draw};
-use super::split::Side;
+use super::split::{Side, Split};
 use super::study::{self, Cell};
 use super::{Study, dicom};
 use crate::{Error, Result, files};
@@ -248,6 +248,23 @@ impl Manifest {
             false => Row { label: METASTATIC.to_owned(), ..row.clone() },
         };
         Manifest::new(&self.path, self.rows.iter().map(merge).collect())
+    }
+
+    /// The same with the side of a split on every row.
+    ///
+    /// # Errors
+    /// As [`Split::check`]; a row that is on no side, or for validation, which no manifest tells.
+    pub fn with_sides(&self, split: &Split) -> Result<Self> {
+        split.check(self)?;
+        let mut rows = self.rows.clone();
+        rows.iter_mut().for_each(|row| row.side = None);
+        for (side, on) in [(Side::Train, &split.train), (Side::Test, &split.test)] {
+            on.iter().for_each(|&row| rows[row].side = Some(side));
+        }
+        if rows.iter().any(|row| row.side.is_none()) {
+            return Err(Error::file(&self.path, "has rows that the split puts on no side", "split it again"));
+        }
+        Manifest::new(&self.path, rows)
     }
 
     /// The same with the frame of every view named (`scan.dcm#1`) where a file has several, so that each cell is one image.

@@ -161,7 +161,7 @@ impl Figure {
     }
 
     /// The figure as an element of a page: it scales with its place and takes the page's colours.
-    pub(super) fn inline(&self) -> String {
+    pub(crate) fn inline(&self) -> String {
         let head = format!(
             "<svg class=\"figure\" viewBox=\"0 0 {} {}\" style=\"max-width:{}px\" role=\"img\" aria-label=\"{}\">",
             self.width,

@@ -288,6 +288,17 @@ fn patients_csv(evaluation: &Evaluation, folder: &Path) -> Result<Vec<u8>> {
     writer.into_inner().map_err(|error| failed(error.to_string()))
 }
 
+/// Reads what [`write_evaluation`] wrote as `scores.json`.
+///
+/// # Errors
+/// The file cannot be read or is none of that kind.
+pub fn read_scores(path: impl AsRef<Path>) -> Result<Scores> {
+    let path = path.as_ref();
+    let bytes = files::read_at_most(path, MAX_TABLE_BYTES)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::file(path, format!("holds no scores ({error})"), "remove it, and evaluate again"))
+}
+
 /// Reads what [`write_evaluation`] wrote as `patients.csv`; a folder means the file in it. Other columns may stand among these.
 ///
 /// # Errors

@@ -97,7 +97,7 @@ pub(crate) fn header(title: &str, caveat: &str, tag: &str, facts: &[(&str, Strin
 }
 
 /// A part of the page. `tag` stands beside its heading wherever scores follow that do not speak of patients.
-fn section(id: &str, heading: &str, tag: &str, inner: &str) -> String {
+pub(crate) fn section(id: &str, heading: &str, tag: &str, inner: &str) -> String {
     let tag = if tag.is_empty() { String::new() } else { format!(" <span class=\"tag\">{tag}</span>") };
     format!(
         "<section aria-labelledby=\"h-{id}\">\n<h2 id=\"h-{id}\"><bdi>{}</bdi>{tag}</h2>\n{inner}</section>\n",
@@ -369,7 +369,7 @@ fn calibration(evaluation: &Evaluation, scores: &Scores) -> Option<String> {
 }
 
 /// Cases as cards, the misclassified first.
-fn gallery(evaluation: &Evaluation) -> String {
+pub(crate) fn gallery(evaluation: &Evaluation) -> String {
     let model = &evaluation.model;
     let wrong = |case: &Case| case.truth.is_some_and(|truth| truth != metrics::predicted(&case.probabilities));
     let mut order: Vec<(usize, &Case)> = evaluation.cases.iter().enumerate().collect();

@@ -1,0 +1,353 @@
+//! `osteon reproduce`: the paper's whole study, in one folder and on one page.
+
+use super::evaluate::{Job, Side};
+use super::terminal::{Progress, Terminal};
+use super::{interrupt, phantom};
+use crate::data::datasets::{self, Counts};
+use crate::data::manifest::Manifest;
+use crate::data::phantom as simulator;
+use crate::data::split::{self, Split};
+use crate::data::{annotation, demographics};
+use crate::metrics::Scores;
+use crate::reproduce::page::{self, Outcome, Study};
+use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
+use crate::train::{self, Event, Recipe, RunFolder, Settings};
+use crate::{Error, Result, files, lesions, report};
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Repeat the paper's whole study and write one page with its tables and figures beside the paper's numbers.
+///
+/// Every network is trained and tested as `osteon train` and `osteon evaluate` do, in a folder of its own under OUTPUT/runs. A study
+/// that was interrupted goes on where it stopped when the same command is given again.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  osteon reproduce --scale smoke --output study\n  osteon reproduce --scale quarter --seeds 3 --output study\n  \
+                  osteon reproduce --scale full --data hospital.csv --folds 5 --output study"
+)]
+pub struct Reproduce {
+    /// smoke (minutes; the scores mean nothing), quarter (256x64, hours) or full (1024x256, as the paper: days).
+    #[arg(long, value_name = "SCALE", default_value = "quarter")]
+    scale: Scale,
+    /// The manifest of an archive, instead of phantoms.
+    #[arg(long, value_name = "MANIFEST")]
+    data: Option<PathBuf>,
+    /// The study's folder.
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Seed of phantoms, datasets and networks.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How often the networks of Tables 4, 6 and 10 are trained.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seeds: usize,
+    /// Folds of a cross-validation by patient; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    folds: usize,
+    /// The training's recipe: paper or osteon.
+    #[arg(long, value_name = "NAME", default_value = "paper", value_parser = ["paper", "osteon"])]
+    recipe: String,
+    /// Passes over the training images [default: 2, 36 or 300 by the scale].
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Print what would be trained and how long it takes, and end.
+    #[arg(long)]
+    plan: bool,
+}
+
+impl Reproduce {
+    pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        interrupt::watch()?;
+        let options = self.options()?;
+        options.check()?;
+        files::create_folder(&self.output)?;
+        let _held = files::hold_folder(&self.output)?;
+        options.record(&self.output)?;
+
+        let source = self.source(terminal, &options)?.with_frames_named()?;
+        let plan = Plan::new(&options);
+        let folder = Folder(&self.output);
+        // All that can be wrong with the archive is said before any training starts.
+        let counts = plan.data().into_iter().map(|data| Ok((data, folder.make(data, &source, &options)?))).collect::<Result<Vec<_>>>()?;
+        let sides: BTreeMap<Data, [usize; 2]> = counts.iter().map(|(data, counts)| (*data, sum(counts))).collect();
+        for training in &plan.trainings {
+            folder.refuse_other(training, &options)?;
+        }
+
+        let open: Vec<&Training> = plan.trainings.iter().filter(|training| !folder.is_done(training)).collect();
+        terminal.note(format_args!("{} trainings of {} epochs, {} of them done", plan.trainings.len(), options.epochs, plan.trainings.len() - open.len()));
+        let estimate = if open.is_empty() { None } else { Some(Estimate::new(terminal, &plan, &open, &options, &sides)?) };
+        if self.plan {
+            return Ok(());
+        }
+        if let Some(estimate) = estimate {
+            train_all(terminal, &folder, &open, &options, &sides, &estimate)?;
+        }
+
+        terminal.note("The page");
+        let page = self.study(&source, &plan, &options, counts)?.write(&self.output)?;
+        terminal.line(page.display())
+    }
+
+    fn options(&self) -> Result<Options> {
+        let data = self.data.as_ref().map(|path| std::path::absolute(path).map_err(|error| Error::io(path, "found", &error))).transpose()?;
+        let data_sha256 = data.as_ref().map(|path| Ok::<_, Error>(files::sha256(&files::read(path)?))).transpose()?;
+        let recipe = if self.recipe == "osteon" { Recipe::Osteon } else { Recipe::Paper };
+        let epochs = self.epochs.unwrap_or(self.scale.epochs());
+        Ok(Options { scale: self.scale, data, data_sha256, seed: self.seed, seeds: self.seeds, folds: self.folds, recipe, epochs })
+    }
+
+    /// The archive: a hospital's, or phantoms that are made where they are not there yet.
+    fn source(&self, terminal: &Terminal, options: &Options) -> Result<Manifest> {
+        if let Some(data) = &options.data {
+            return Manifest::read(data);
+        }
+        let folder = self.output.join("phantoms");
+        let manifest = folder.join("manifest.csv");
+        if !manifest.exists() {
+            let phantoms = options.scale.phantoms(options.seed);
+            phantom::write(terminal, &phantoms, &folder, true)?;
+        }
+        // Beside every scan, whatever an interruption left.
+        if !folder.join(ANNOTATED).exists() {
+            simulator::annotate(&options.scale.phantoms(options.seed), &folder)?;
+            files::write(folder.join(ANNOTATED), b"all scans have their annotations\n")?;
+        }
+        Manifest::read(manifest)
+    }
+
+    /// What the page is made of.
+    fn study(&self, source: &Manifest, plan: &Plan, options: &Options, counts: Vec<(Data, Vec<(String, Counts)>)>) -> Result<Study> {
+        let folder = Folder(&self.output);
+        let outcome = |training: &Training| -> Result<(String, Outcome)> {
+            let run = folder.run(training);
+            let scores = |folder: &Path| -> Result<Scores> { report::read_scores(folder.join(RunFolder::SCORES)) };
+            let outcome = Outcome {
+                scores: scores(&run)?,
+                unaugmented: scores(&run.join(UNAUGMENTED))?,
+                predictions: report::read_patients(&run)?,
+            };
+            Ok((training.name(), outcome))
+        };
+        let evaluation = |name: &str| -> Result<report::Evaluation> {
+            Job::test(&folder.0.join(RUNS).join(name))?.evaluate(&Terminal::silent())
+        };
+        let annotated = source.rows.iter().map(annotation::beside).collect::<Result<Vec<_>>>()?.iter().any(|beside| !beside.is_empty());
+        let lesions = match annotated {
+            true => Some(lesions::report(&lesions::measure(source, &lesions::MeasureOptions::default())?, self.output.join("lesions"))?),
+            false => None,
+        };
+        let mut command = format!("osteon reproduce --scale {} --seed {} --seeds {}", options.scale, options.seed, options.seeds);
+        command += &format!(" --folds {} --recipe {} --epochs {} --output STUDY", options.folds, options.recipe, options.epochs);
+        if options.data.is_some() {
+            command += " --data MANIFEST";
+        }
+        Ok(Study {
+            options: options.clone(),
+            command,
+            counts: counts.into_iter().filter(|(data, _)| data.kind().is_some()).collect(),
+            demographics: demographics::demographics(source)?,
+            lesions,
+            outcomes: plan.trainings.iter().map(outcome).collect::<Result<_>>()?,
+            main: evaluation(page::MAIN)?,
+            two_classes: evaluation(page::TWO_CLASSES)?,
+        })
+    }
+}
+
+/// Says that all phantoms are annotated.
+const ANNOTATED: &str = "annotated.txt";
+/// The folder of the trainings' folders.
+const RUNS: &str = "runs";
+/// In a run's folder, its evaluation without copies.
+const UNAUGMENTED: &str = "unaugmented";
+
+/// Training and test images of all classes.
+fn sum(counts: &[(String, Counts)]) -> [usize; 2] {
+    counts.iter().fold([0; 2], |[train, test], (_, counts)| [train + counts.train, test + counts.test])
+}
+
+/// A study's folder.
+struct Folder<'a>(&'a Path);
+
+impl Folder<'_> {
+    fn run(&self, training: &Training) -> PathBuf {
+        self.0.join(RUNS).join(training.name())
+    }
+
+    fn manifest(&self, data: Data) -> PathBuf {
+        self.0.join("datasets").join(data.name()).join(datasets::MANIFEST)
+    }
+
+    /// Makes a dataset, proves that it does not leak, and counts its images.
+    fn make(&self, data: Data, source: &Manifest, options: &Options) -> Result<Vec<(String, Counts)>> {
+        let path = self.manifest(data);
+        let folder = path.parent().unwrap_or(self.0);
+        if let Some((kind, merge_metastatic)) = data.kind() {
+            let made = datasets::Options { seed: options.seed, merge_metastatic, ..datasets::Options::default() };
+            datasets::build(kind, source, &made)?.write(folder)?;
+            return Ok(datasets::check(folder)?.counts);
+        }
+        let Data::Fold(fold) = data else { return Ok(Vec::new()) };
+        let folds = split::folds(source, options.folds, options.seed)?;
+        files::create_folder(folder)?;
+        let manifest = source.with_sides(&folds[fold])?.moved_to(&path)?;
+        manifest.write()?;
+        let written = Manifest::read(&path)?;
+        Split::of_sides(&written).unwrap_or_default().check(&written)?;
+        Ok(datasets::counts(&written))
+    }
+
+    /// Whether a training is over and tested.
+    fn is_done(&self, training: &Training) -> bool {
+        let run = self.run(training);
+        [run.join(RunFolder::SCORES), run.join(UNAUGMENTED).join(RunFolder::SCORES)].iter().all(|file| file.is_file())
+    }
+
+    /// Refuses a run that was trained in another way than it would be now.
+    fn refuse_other(&self, training: &Training, options: &Options) -> Result<()> {
+        let path = self.run(training).join(RunFolder::CONFIG);
+        if !path.exists() {
+            return Ok(());
+        }
+        let table = |settings: &Settings| -> toml::Table {
+            let mut table = toml::Table::try_from(settings).unwrap_or_default();
+            Settings::WITHOUT_EFFECT.iter().for_each(|key| drop(table.remove(*key)));
+            table
+        };
+        let there = table(&Settings::resolve(Some(&path), toml::Table::new())?);
+        let own = table(&training.settings(options));
+        match own.iter().find(|(key, value)| there.get(*key) != Some(value)) {
+            None => Ok(()),
+            Some((key, value)) => {
+                let other = there.get(key).map_or("nothing".to_owned(), ToString::to_string);
+                let problem = format!("is of a run with {key} = {other}, where this study has {value}");
+                Err(Error::file(&path, problem, "give the options that it was begun with, or another output folder"))
+            }
+        }
+    }
+}
+
+/// How long the trainings take that are not done.
+struct Estimate {
+    speeds: BTreeMap<&'static str, Speed>,
+}
+
+impl Estimate {
+    /// Measures every architecture and says what comes.
+    fn new(
+        terminal: &Terminal,
+        plan: &Plan,
+        open: &[&Training],
+        options: &Options,
+        sides: &BTreeMap<Data, [usize; 2]>,
+    ) -> Result<Self> {
+        let estimate = Estimate { speeds: speeds(plan, options)? };
+        let seconds = |training: &Training| {
+            estimate.speeds[training.architecture].training(sides[&training.data], &training.settings(options))
+        };
+        for training in open {
+            let [train, test] = sides[&training.data];
+            let name = training.name();
+            let time = duration(seconds(training));
+            terminal.note(format_args!("  {name:34} {train:>5} training images, {test:>4} test images, about {time}"));
+        }
+        let all = open.iter().map(|training| seconds(training)).sum();
+        terminal.note(format_args!("Estimated time: {}", duration(all)));
+        Ok(estimate)
+    }
+}
+
+/// `2 h 05 min`, `3 min 20 s`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Trains and tests what is not done, under one line of progress.
+fn train_all(
+    terminal: &Terminal,
+    folder: &Folder,
+    open: &[&Training],
+    options: &Options,
+    sides: &BTreeMap<Data, [usize; 2]>,
+    estimate: &Estimate,
+) -> Result<()> {
+    let steps = |training: &Training| options.epochs * sides[&training.data][0].div_ceil(training.settings(options).batch);
+    let progress = terminal.progress("steps", open.iter().map(|training| steps(training)).sum());
+    let mut before = 0;
+    for (at, training) in open.iter().enumerate() {
+        let title = format!("{} of {}, {}", at + 1, open.len(), training.name());
+        let expected = estimate.speeds[training.architecture].epoch(sides[&training.data][0], &training.settings(options));
+        let start = Instant::now();
+        train_one(folder, training, options, &progress, (before, &title, expected, at == 0))?;
+        test_one(folder, training)?;
+        before += steps(training);
+        progress.note(format_args!("{title}: done in {}", duration(start.elapsed().as_secs_f64())));
+    }
+    progress.finish(format_args!("{} trainings done", open.len()));
+    Ok(())
+}
+
+/// Trains one network, from its checkpoint where it was interrupted.
+fn train_one(
+    folder: &Folder,
+    training: &Training,
+    options: &Options,
+    progress: &Progress,
+    (before, title, expected, is_first): (usize, &str, f64, bool),
+) -> Result<()> {
+    let run = folder.run(training);
+    let has_checkpoint = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].iter().any(|name| run.join(name).is_file());
+    let run_folder = if has_checkpoint { RunFolder::resume(&run)? } else { RunFolder::create(&run, true)? };
+    let manifest = Manifest::read(folder.manifest(training.data))?;
+    let settings = training.settings(options);
+    train::run(&manifest, &settings, &run_folder, has_checkpoint, &mut |event| {
+        match event {
+            Event::Step { done, epoch, loss } => {
+                progress.set(before + done, format_args!("{title}, epoch {epoch} of {}, loss {loss:.4}", settings.epochs));
+            }
+            Event::Skipped { done, problem, .. } => {
+                progress.set(before + done, title);
+                progress.note(format_args!("left out: {problem}"));
+            }
+            Event::Resumed { steps, epoch, problem } => {
+                if let Some(problem) = problem {
+                    progress.note(format_args!("the newest checkpoint is not used: {problem}"));
+                }
+                progress.note(format_args!("{title}: going on after step {steps} of epoch {epoch}"));
+            }
+            Event::Epoch(epoch) if is_first && epoch.epoch == 1 => {
+                let took = epoch.train_seconds;
+                progress.note(format_args!("the first epoch took {took:.1} s, estimated {expected:.1} s"));
+            }
+            Event::Ready { .. } | Event::Test { .. } | Event::Epoch(_) => {}
+        }
+        if interrupt::pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(())
+}
+
+/// Tests one network, with and without copies, and removes the checkpoints that it no longer needs.
+fn test_one(folder: &Folder, training: &Training) -> Result<()> {
+    let run = folder.run(training);
+    let terminal = Terminal::silent();
+    for (unaugmented, output) in [(true, run.join(UNAUGMENTED)), (false, run.clone())] {
+        let job = Job::open(&run, None, Side::Test, unaugmented)?;
+        report::write_evaluation(&job.evaluate(&terminal)?, output)?;
+    }
+    for name in [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT] {
+        let path = run.join(name);
+        if path.exists() {
+            fs::remove_file(&path).map_err(|error| Error::io(&path, "removed", &error))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,433 @@
+//! The paper's whole study: which networks are trained on which data, what the paper found, and the page that shows both.
+//!
+//! A [`Plan`] is a list of trainings, each with a folder of its own; [`paper`] holds the paper's numbers; [`page`] makes tables and
+//! text of finished runs. Nothing here trains: `osteon reproduce` does, as `osteon train` would, so that each run of the study is a
+//! run like any other, with its checkpoints, its record and its report.
+
+pub mod page;
+pub mod paper;
+mod table;
+
+pub use table::Table;
+
+use crate::data::augment::Augmentation;
+use crate::data::datasets::Kind;
+use crate::data::manifest::PAPER_CLASSES;
+use crate::data::phantom::PhantomOptions;
+use crate::data::views::Preprocessing;
+use crate::models::{Model, Trainer};
+use crate::train::{Recipe, Settings};
+use crate::{Error, Result, files};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Instant;
+
+/// How large the study is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scale {
+    /// Minutes: few patients, tiny pictures. It shows that everything runs, and its scores mean nothing.
+    Smoke,
+    /// A quarter of the paper's rows and columns.
+    Quarter,
+    /// The paper's.
+    Full,
+}
+
+impl Scale {
+    /// Rows and columns of the networks' inputs.
+    pub fn input_size(self) -> [usize; 2] {
+        match self {
+            Scale::Smoke => [64, 32],
+            Scale::Quarter => [256, 64],
+            Scale::Full => [1024, 256],
+        }
+    }
+
+    /// Passes over the training images.
+    pub fn epochs(self) -> usize {
+        match self {
+            Scale::Smoke => 2,
+            // 13 passes of the study's twelve trainings take an hour on 2 cores without AVX-512; three hours are the goal.
+            Scale::Quarter => 36,
+            Scale::Full => 300,
+        }
+    }
+
+    /// Phantoms in place of the paper's archive: 1011 images of 506 patients, 614 of NoMet, 237 of ADMet, 160 of nADMet.
+    pub fn phantoms(self, seed: u64) -> PhantomOptions {
+        let archive = PhantomOptions { studies: 506, seed, mix: [614.0, 237.0, 160.0], ..PhantomOptions::default() };
+        match self {
+            Scale::Smoke => PhantomOptions { studies: 36, mix: [1.0; 3], rows: 256, columns: 64, ..archive },
+            Scale::Quarter | Scale::Full => archive,
+        }
+    }
+}
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scale::Smoke => "smoke",
+            Scale::Quarter => "quarter",
+            Scale::Full => "full",
+        })
+    }
+}
+
+impl FromStr for Scale {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Scale::Smoke, Scale::Quarter, Scale::Full];
+        all.into_iter().find(|scale| scale.to_string() == text).ok_or_else(|| "choose smoke, quarter or full".to_owned())
+    }
+}
+
+/// What a study depends on; it is kept in its folder, so that one that goes on is the one that was begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// How large.
+    pub scale: Scale,
+    /// A hospital's archive; none: phantoms.
+    pub data: Option<PathBuf>,
+    /// SHA-256 of that manifest.
+    pub data_sha256: Option<String>,
+    /// Of phantoms, datasets and, with 1, 2... added, of the networks' first weights.
+    pub seed: u64,
+    /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights and another order.
+    pub seeds: usize,
+    /// Folds of the cross-validation; 0: none.
+    pub folds: usize,
+    /// The training's settings but for size, epochs and seeds.
+    pub recipe: Recipe,
+    /// Passes over the training images.
+    pub epochs: usize,
+}
+
+/// The record of [`Options`] in a study's folder.
+pub const RECORD: &str = "study.toml";
+
+impl Options {
+    /// Refuses what no study can have.
+    ///
+    /// # Errors
+    /// One sentence about the first such option.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |problem: &str, remedy: &str| Err(Error::setting(problem, remedy));
+        match self {
+            Options { seeds: 0, .. } => refuse("a study of no seeds trains nothing", "ask for at least one, or for 3"),
+            Options { epochs: 0, .. } => refuse("a study of no epochs trains nothing", "ask for at least one"),
+            Options { folds: 1, .. } => {
+                refuse("a cross-validation of 1 fold has nothing to train with", "choose 0 (none) or at least 2 folds")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the record into a study's folder, or holds it against the one that is there.
+    ///
+    /// # Errors
+    /// The folder has a study of other options.
+    pub fn record(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(RECORD);
+        let text = toml::to_string(self).map_err(|error| Error::setting(error.to_string(), "choose other options"))?;
+        if !path.exists() {
+            return files::write(&path, text.as_bytes());
+        }
+        let there = String::from_utf8(files::read_at_most(&path, 1 << 20)?).unwrap_or_default();
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let (there, own) = (lines(&there), lines(&text));
+        let differs = |from: &[String], to: &[String]| from.iter().find(|line| !to.contains(line)).cloned();
+        match (differs(&there, &own), differs(&own, &there)) {
+            (None, None) => Ok(()),
+            (there, own) => {
+                let said = |line: Option<String>| line.unwrap_or_else(|| "nothing of the kind".to_owned());
+                let problem = format!("is of another study: it says `{}` where this one has `{}`", said(there), said(own));
+                Err(Error::file(&path, problem, "give the options that it was begun with, or another output folder"))
+            }
+        }
+    }
+}
+
+/// What a network is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Data {
+    /// Single views.
+    D1,
+    /// Single views and copies.
+    D2,
+    /// Aggregated views and copies.
+    D3,
+    /// D3 with the metastatic classes merged.
+    D3TwoClasses,
+    /// The archive's studies, of which fold so many, from 0, tests; augmented on the fly, since its copies would be others in each fold.
+    Fold(usize),
+}
+
+impl Data {
+    /// The name of its folder.
+    pub fn name(self) -> String {
+        match self {
+            Data::D1 => "d1".to_owned(),
+            Data::D2 => "d2".to_owned(),
+            Data::D3 => "d3".to_owned(),
+            Data::D3TwoClasses => "d3-two-classes".to_owned(),
+            Data::Fold(fold) => format!("fold{}", fold + 1),
+        }
+    }
+
+    /// Which of the paper's datasets it is, and whether two classes are merged; none for a fold.
+    pub fn kind(self) -> Option<(Kind, bool)> {
+        match self {
+            Data::D1 => Some((Kind::D1, false)),
+            Data::D2 => Some((Kind::D2, false)),
+            Data::D3 => Some((Kind::D3, false)),
+            Data::D3TwoClasses => Some((Kind::D3, true)),
+            Data::Fold(_) => None,
+        }
+    }
+}
+
+/// One network to be trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Training {
+    /// What on.
+    pub data: Data,
+    /// Its architecture.
+    pub architecture: &'static str,
+    /// Which of the seeds, from 0.
+    pub repetition: usize,
+}
+
+impl Training {
+    /// The name of its folder: `d3-inrac`, `d3-inrac-seed2`.
+    pub fn name(&self) -> String {
+        let first = format!("{}-{}", self.data.name(), self.architecture);
+        match self.repetition {
+            0 => first,
+            repetition => format!("{first}-seed{}", repetition + 1),
+        }
+    }
+
+    /// Its settings.
+    pub fn settings(&self, options: &Options) -> Settings {
+        // What is augmented has its copies; D1 is the paper's without.
+        let augmentation = match self.data {
+            Data::Fold(_) => Augmentation::default(),
+            _ => Augmentation { rotation_deg: 0.0, translation_px: 0.0 },
+        };
+        Settings {
+            architecture: self.architecture.to_owned(),
+            input_size: options.scale.input_size().into(),
+            epochs: options.epochs,
+            seed: options.seed + self.repetition as u64,
+            // Curves of ten points: a measurement costs a tenth of an epoch and more.
+            test_every: options.epochs.div_ceil(10),
+            augmentation,
+            ..options.recipe.settings()
+        }
+    }
+}
+
+/// All trainings, in the order in which they are done: every network once before any a second time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The trainings.
+    pub trainings: Vec<Training>,
+}
+
+/// Every architecture that is trained on D3, in the order of the paper's tables.
+const ON_D3: [&str; 9] = [
+    "inrac",
+    "outrac",
+    "inrac-no-residual-no-attention",
+    "inrac-no-residual",
+    "inrac-no-attention",
+    "classifier-18",
+    "classifier-34",
+    "inception-v1",
+    "vgg-11",
+];
+
+/// Those of Tables 4, 6 and 10, which are trained with several seeds.
+const REPEATED: [&str; 7] = [
+    "inrac",
+    "outrac",
+    "inrac-no-residual-no-attention",
+    "inrac-no-residual",
+    "inrac-no-attention",
+    "inception-v1",
+    "vgg-11",
+];
+
+impl Plan {
+    /// The study's trainings.
+    pub fn new(options: &Options) -> Self {
+        let training = |data, architecture, repetition| Training { data, architecture, repetition };
+        let mut trainings: Vec<Training> = ON_D3.map(|architecture| training(Data::D3, architecture, 0)).to_vec();
+        trainings.extend([Data::D3TwoClasses, Data::D2, Data::D1].map(|data| training(data, "inrac", 0)));
+        for repetition in 1..options.seeds {
+            trainings.extend(REPEATED.map(|architecture| training(Data::D3, architecture, repetition)));
+        }
+        trainings.extend((0..options.folds).map(|fold| training(Data::Fold(fold), "inrac", 0)));
+        Plan { trainings }
+    }
+
+    /// What they are trained on, each once.
+    pub fn data(&self) -> Vec<Data> {
+        let mut data: Vec<Data> = self.trainings.iter().map(|training| training.data).collect();
+        data.sort_unstable();
+        data.dedup();
+        data
+    }
+}
+
+/// Seconds that one network takes, measured on pictures of noise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speed {
+    /// A training step of a whole batch.
+    pub step: f64,
+    /// Inference on one image.
+    pub image: f64,
+}
+
+impl Speed {
+    /// Measures an architecture at the size and batch of `settings`; it takes a few steps.
+    ///
+    /// # Errors
+    /// Settings that no network can have.
+    pub fn measure(settings: &Settings) -> Result<Self> {
+        /// At the paper's size a smaller batch than its 32 tells the same in a quarter of the time.
+        const MOST_PIXELS: usize = 8 * 1024 * 256;
+        let size = settings.input_size.array();
+        let pixels = size[0] * size[1];
+        let batch = settings.batch.min((MOST_PIXELS / pixels).max(1));
+        let classes = PAPER_CLASSES.map(str::to_owned);
+        let model = Model::new(&settings.architecture, &classes, size, Preprocessing::default(), settings.seed)?;
+        let mut trainer = Trainer::new(model, settings.adam());
+        // Noise enough for batch normalisation.
+        let images: Vec<f32> = (0..batch * pixels).map(|at| ((at * 2_654_435_761) % 1000) as f32 / 1000.0).collect();
+        let labels: Vec<u32> = (0..batch).map(|at| (at % classes.len()) as u32).collect();
+        let timed = |work: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
+            work()?;
+            let mut seconds = [0.0; 3];
+            for seconds in &mut seconds {
+                let start = Instant::now();
+                work()?;
+                *seconds = start.elapsed().as_secs_f64();
+            }
+            seconds.sort_by(f64::total_cmp);
+            Ok(seconds[1])
+        };
+        // A learning rate of zero: how long a step takes does not depend on it.
+        let step = timed(&mut || trainer.step(&images, &labels, 0.0).map(|_| ()))?;
+        let image = timed(&mut || trainer.model().logits(&images, batch).map(|_| ()))? / batch as f64;
+        Ok(Speed { step: step * settings.batch as f64 / batch as f64, image })
+    }
+
+    /// Seconds of one epoch of training steps on so many images.
+    pub fn epoch(&self, images: usize, settings: &Settings) -> f64 {
+        // The last batch of an epoch is smaller, and so is its step, nearly.
+        self.step * images as f64 / settings.batch as f64
+    }
+
+    /// Seconds of a whole training on `train` images that is tested with `test`.
+    pub fn training(&self, [train, test]: [usize; 2], settings: &Settings) -> f64 {
+        let measured = settings.epochs.div_ceil(settings.test_every);
+        let precise = if settings.precise_norm { train as f64 * 2.0 * self.image } else { 0.0 };
+        settings.epochs as f64 * self.epoch(train, settings) + measured as f64 * (test as f64 * self.image + precise)
+    }
+}
+
+/// The speed of every architecture of a plan.
+///
+/// # Errors
+/// As [`Speed::measure`].
+pub fn speeds(plan: &Plan, options: &Options) -> Result<BTreeMap<&'static str, Speed>> {
+    let mut speeds = BTreeMap::new();
+    for training in &plan.trainings {
+        if !speeds.contains_key(training.architecture) {
+            speeds.insert(training.architecture, Speed::measure(&training.settings(options))?);
+        }
+    }
+    Ok(speeds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::architectures;
+    use std::collections::HashSet;
+
+    fn options() -> Options {
+        Options {
+            scale: Scale::Smoke,
+            data: None,
+            data_sha256: None,
+            seed: 5,
+            seeds: 3,
+            folds: 5,
+            recipe: Recipe::Paper,
+            epochs: 20,
+        }
+    }
+
+    #[test]
+    fn the_plan_trains_all_that_the_tables_show_and_nothing_twice() {
+        let plan = Plan::new(&options());
+        assert_eq!(plan.trainings.len(), 9 + 3 + 2 * 7 + 5);
+        let names: HashSet<String> = plan.trainings.iter().map(Training::name).collect();
+        assert_eq!(names.len(), plan.trainings.len());
+        for row in paper::TABLES.iter().flat_map(|table| table.rows) {
+            assert!(names.contains(row.1), "{} of the paper is not trained", row.1);
+        }
+        for training in &plan.trainings {
+            assert!(architectures().contains(&training.architecture), "{}", training.architecture);
+            training.settings(&options()).validate().unwrap();
+        }
+        assert!(names.contains("d3-vgg-11-seed3") && names.contains("fold5-inrac"));
+        assert_eq!(plan.data().len(), 4 + 5);
+    }
+
+    #[test]
+    fn copies_are_not_augmented_again_and_repetitions_begin_differently() {
+        let options = options();
+        let of = |data, repetition| Training { data, architecture: "inrac", repetition }.settings(&options);
+        assert_eq!(of(Data::D3, 0).augmentation, Augmentation { rotation_deg: 0.0, translation_px: 0.0 });
+        assert_eq!(of(Data::Fold(0), 0).augmentation, Augmentation::default());
+        assert_eq!((of(Data::D3, 0).seed, of(Data::D3, 2).seed, of(Data::D3, 0).test_every), (5, 7, 2));
+        assert_eq!((of(Data::D3, 0).learning_rate, of(Data::D3, 0).batch), (0.01, 32));
+    }
+
+    #[test]
+    fn a_study_of_other_options_is_one_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        options().record(folder.path()).unwrap();
+        options().record(folder.path()).unwrap();
+        let other = Options { epochs: 21, ..options() };
+        let said = other.record(folder.path()).unwrap_err().to_string();
+        assert!(said.contains("`epochs = 20` where this one has `epochs = 21`"), "{said}");
+        for (wrong, word) in [
+            (Options { seeds: 0, ..options() }, "no seeds"),
+            (Options { epochs: 0, ..options() }, "no epochs"),
+            (Options { folds: 1, ..options() }, "1 fold"),
+        ] {
+            assert!(wrong.check().unwrap_err().to_string().contains(word));
+        }
+    }
+
+    #[test]
+    fn a_speed_is_of_whole_epochs() {
+        let settings = Settings { epochs: 10, test_every: 5, batch: 32, ..Settings::default() };
+        let speed = Speed { step: 3.2, image: 0.01 };
+        assert!((speed.epoch(320, &settings) - 32.0).abs() < 1e-9);
+        assert!((speed.training([320, 100], &settings) - 322.0).abs() < 1e-9);
+        let options = options();
+        let measured = Speed::measure(&Training { data: Data::D3, architecture: "classifier-18", repetition: 0 }.settings(&options));
+        let Speed { step, image } = measured.unwrap();
+        assert!(step > 0.0 && image > 0.0);
+    }
+}

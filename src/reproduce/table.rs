@@ -1,0 +1,81 @@
+//! A table of text, as CSV, Markdown and HTML.
+
+use crate::report::html::escape;
+use std::fmt::Write;
+
+/// A table with a heading a column.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// The name of its CSV file, without ending.
+    pub name: String,
+    /// The headings.
+    pub columns: Vec<String>,
+    /// The rows, of as many cells each.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new<const N: usize>(name: &str, columns: [&str; N]) -> Self {
+        Table { name: name.to_owned(), columns: columns.map(str::to_owned).to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        debug_assert_eq!(N, self.columns.len());
+        self.rows.push(cells.to_vec());
+    }
+
+    /// As CSV.
+    pub fn csv(&self) -> Vec<u8> {
+        let mut table = csv::Writer::from_writer(Vec::new());
+        for row in std::iter::once(&self.columns).chain(&self.rows) {
+            table.write_record(row).expect("rows of one length, written to memory");
+        }
+        table.into_inner().expect("written to memory")
+    }
+
+    /// As a table of Markdown.
+    pub fn markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect::<Vec<_>>().join(" | "))
+        };
+        let rule = format!("|{}\n", "---|".repeat(self.columns.len()));
+        line(&self.columns) + &rule + &self.rows.iter().map(|row| line(row)).collect::<String>()
+    }
+
+    /// As a table of HTML; the first column are headings of rows.
+    pub fn html(&self) -> String {
+        let mut html = String::from("<div class=\"scroll\"><table>\n<thead><tr>");
+        for column in &self.columns {
+            let _ = write!(html, "<th scope=\"col\">{}</th>", escape(column));
+        }
+        html.push_str("</tr></thead>\n<tbody>\n");
+        for row in &self.rows {
+            html.push_str("<tr>");
+            for (at, cell) in row.iter().enumerate() {
+                let cell = escape(cell);
+                let _ = match at {
+                    0 => write!(html, "<th scope=\"row\">{cell}</th>"),
+                    _ => write!(html, "<td>{cell}</td>"),
+                };
+            }
+            html.push_str("</tr>\n");
+        }
+        html + "</tbody>\n</table></div>\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_cannot_break_out_of_their_table() {
+        let mut table = Table::new("t", ["network", "score"]);
+        table.row(["a|b <i>, \"c\"".to_owned(), "0.5\n".to_owned()]);
+        assert_eq!(String::from_utf8(table.csv()).unwrap(), "network,score\n\"a|b <i>, \"\"c\"\"\",\"0.5\n\"\n");
+        assert_eq!(table.markdown(), "| network | score |\n|---|---|\n| a\\|b <i>, \"c\" | 0.5  |\n");
+        assert!(table.html().contains("<th scope=\"row\">a|b &lt;i&gt;, &quot;c&quot;</th>"));
+    }
+}
