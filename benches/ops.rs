@@ -74,7 +74,16 @@ fn ops(criterion: &mut Criterion) {
         });
 
         if channels == 64 {
-            let pool = PoolShape { batch: BATCH, rows, columns, channels, kernel: [3; 2], stride: [2; 2], padding: [1; 2], ceil_mode: false };
+            let pool = PoolShape {
+                batch: BATCH,
+                rows,
+                columns,
+                channels,
+                kernel: [3; 2],
+                stride: [2; 2],
+                padding: [1; 2],
+                ceil_mode: false,
+            };
             let mut argmax = vec![0; pool.output_len()];
             let mut pooled = vec![0.0; pool.output_len()];
             time(criterion, "max_pool", 1.5, stage, || pool::max_pool(isa, pool, &input, &mut pooled, &mut argmax));

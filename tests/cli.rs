@@ -425,11 +425,16 @@ fn bench_prints_every_convolution_and_json() {
 fn bench_has_a_row_of_every_network() {
     let printed = succeeds(run("bench --architecture all --batch 2 --size 32x32 --rounds 1"));
     for name in osteon::models::architectures() {
-        let row = printed.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}: {printed}"));
+        let row =
+            printed.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}: {printed}"));
         let numbers: Vec<f64> = row.split_whitespace().skip(2).map(|number| number.parse().unwrap()).collect();
         assert!(numbers.len() == 4 && numbers.iter().all(|&number| number >= 0.0), "{row}");
     }
-    fails(run("bench --architecture vgg-11 --pooling flatten --size 1024x256"), 1, &["536 million weights", "512 MB", "`average`"]);
+    fails(
+        run("bench --architecture vgg-11 --pooling flatten --size 1024x256"),
+        1,
+        &["536 million weights", "512 MB", "`average`"],
+    );
 }
 
 // ---- bad input ---------------------------------------------------------------------------------------------------------

@@ -276,7 +276,16 @@ fn not_a_number_stays() {
         let shape = ReduceShape { batch: 1, pixels: 3, channels: 1 };
         let (maximum, argmax) = global_max(isa, shape, &[1.0, f32::NAN, 2.0]);
         assert!(maximum[0].is_nan() && argmax == [1], "{isa:?}");
-        let shape = PoolShape { batch: 1, rows: 1, columns: 3, channels: 1, kernel: [1, 3], stride: [1, 1], padding: [0, 0], ceil_mode: false };
+        let shape = PoolShape {
+            batch: 1,
+            rows: 1,
+            columns: 3,
+            channels: 1,
+            kernel: [1, 3],
+            stride: [1, 1],
+            padding: [0, 0],
+            ceil_mode: false,
+        };
         let (maximum, argmax) = max_pool(isa, shape, &[1.0, f32::NAN, 2.0]);
         assert!(maximum[0].is_nan() && argmax == [1], "{isa:?}");
     }
@@ -388,7 +397,8 @@ fn check_concat(pixels: usize, channels: [usize; 4], seed: u64) {
     let shape = ConcatShape { pixels, channels };
     let parts: Vec<Vec<f32>> = channels.iter().map(|channels| values(pixels * channels, seed + *channels as u64)).collect();
     let own: Vec<&[f32]> = parts.iter().filter(|part| !part.is_empty()).map(Vec::as_slice).collect();
-    let wide_parts: Vec<(Vec<f64>, usize)> = parts.iter().map(|part| wide(part)).zip(channels).filter(|part| part.1 > 0).collect();
+    let wide_parts: Vec<(Vec<f64>, usize)> =
+        parts.iter().map(|part| wide(part)).zip(channels).filter(|part| part.1 > 0).collect();
     let plain: Vec<(&[f64], usize)> = wide_parts.iter().map(|(part, channels)| (&part[..], *channels)).collect();
     let output = filled(pixels * shape.out_channels(), |y| concat::forward(shape, &own, y));
     let expected = reference::concat::forward(&plain);
@@ -781,7 +791,16 @@ fn everything(isa: Isa) -> Vec<Vec<f32>> {
         let norm = Norm::run(isa, shape, &input, &gamma, &beta, &grad);
         all.extend([norm.output, norm.mean, norm.inv_std, norm.variance, norm.inference]);
         all.extend(norm.grads);
-        let shape = PoolShape { batch: 3, rows: 50, columns: 30, channels, kernel: [3; 2], stride: [2; 2], padding: [1; 2], ceil_mode: false };
+        let shape = PoolShape {
+            batch: 3,
+            rows: 50,
+            columns: 30,
+            channels,
+            kernel: [3; 2],
+            stride: [2; 2],
+            padding: [1; 2],
+            ceil_mode: false,
+        };
         let (maximum, argmax) = max_pool(isa, shape, &input);
         all.push(filled(input.len(), |x| pool::max_pool_backward(isa, shape, &argmax, &maximum, x)));
         all.push(filled(input.len(), |x| pool::average_pool_backward(isa, shape, &maximum, x)));

@@ -411,7 +411,8 @@ impl Log {
                 self.saved.insert(output, number);
             }
             Op::Dropout(_) => {
-                let made = Made { computed_with: Some(self.records.len() + 1), ..Made::by(op, layer, Part::Saved, &inputs, &shape) };
+                let made =
+                    Made { computed_with: Some(self.records.len() + 1), ..Made::by(op, layer, Part::Saved, &inputs, &shape) };
                 let number = self.add(Made { name: "what dropout keeps", ..made }, &saved.floats);
                 self.saved.insert(output, number);
                 inputs.push(number);
@@ -568,9 +569,7 @@ fn equation(op: &Op) -> Equation {
         Op::Concat(_) => Equation::Concat,
         Op::Flatten => Equation::Flatten,
         Op::Dropout(Dropout { rate, seed, step, place }) => Equation::Dropout { rate, seed, step, place },
-        Op::MaxPool(s) => {
-            Equation::MaxPool { kernel: s.kernel, stride: s.stride, padding: s.padding, ceil_mode: s.ceil_mode }
-        }
+        Op::MaxPool(s) => Equation::MaxPool { kernel: s.kernel, stride: s.stride, padding: s.padding, ceil_mode: s.ceil_mode },
         Op::AveragePool(s) => Equation::AveragePool { kernel: s.kernel, stride: s.stride, padding: s.padding },
         Op::AdaptiveAverage(_) => Equation::AdaptiveAverage,
         Op::GlobalAverage(_) => Equation::GlobalAverage,

@@ -939,7 +939,9 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let mut seen = 0;
         for (number, (architecture, options)) in
-            [("inrac", TraceOptions::default()), ("inrac", step()), ("vgg-11", step()), ("inception-v1", step())].into_iter().enumerate()
+            [("inrac", TraceOptions::default()), ("inrac", step()), ("vgg-11", step()), ("inception-v1", step())]
+                .into_iter()
+                .enumerate()
         {
             let folder = Folder(scratch.path().join(number.to_string()));
             trace(&model(scratch.path(), architecture, false), &study(), &options, &folder.0).unwrap();
@@ -975,7 +977,8 @@ mod tests {
     fn a_flipped_bit_is_seen_in_the_operation_and_in_its_reader() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = Folder(scratch.path().join("trace"));
-        trace(&model(scratch.path(), "inrac-no-residual-no-attention", false), &study(), &TraceOptions::default(), &folder.0).unwrap();
+        trace(&model(scratch.path(), "inrac-no-residual-no-attention", false), &study(), &TraceOptions::default(), &folder.0)
+            .unwrap();
         let (_, records) = folder.read().unwrap();
         let number = records.iter().position(|record| record.name == "max pool").unwrap();
         let place = TensorReader::open(folder.file(Folder::TENSORS), &records).unwrap().place(number) as usize;
@@ -1034,7 +1037,8 @@ mod tests {
     fn files_that_are_cut_off_or_strange_are_refused() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = Folder(scratch.path().join("trace"));
-        trace(&model(scratch.path(), "inrac-no-residual-no-attention", false), &study(), &TraceOptions::default(), &folder.0).unwrap();
+        trace(&model(scratch.path(), "inrac-no-residual-no-attention", false), &study(), &TraceOptions::default(), &folder.0)
+            .unwrap();
         let refuses = |part: &str| {
             let error = verify(&folder.0, None, &|_, _| ()).unwrap_err().to_string();
             assert!(error.contains(part), "`{error}` does not say `{part}`");

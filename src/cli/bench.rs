@@ -19,7 +19,9 @@ use std::time::Instant;
 ///
 /// Every figure is the median of several rounds. The FMA peak is measured in the same run, by the same threads, in registers.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  osteon bench --threads 2 --batch 8 --size 1024x256\n  osteon bench --architecture all --size 256x64")]
+#[command(
+    after_help = "Examples:\n  osteon bench --threads 2 --batch 8 --size 1024x256\n  osteon bench --architecture all --size 256x64"
+)]
 pub struct Bench {
     /// Images a batch.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -228,7 +230,8 @@ impl Figures {
             let [forward, step] = [network.forward_seconds_per_image, network.training_step_seconds_per_image]
                 .map(|seconds| seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.4}")));
             let millions = *weights as f64 / 1e6;
-            terminal.line(format_args!("{architecture:<31} {pooling:<8} {millions:>15.2} {gflop:>8.2} {forward:>20} {step:>26}"))?;
+            terminal
+                .line(format_args!("{architecture:<31} {pooling:<8} {millions:>15.2} {gflop:>8.2} {forward:>20} {step:>26}"))?;
         }
         if let Some(bytes) = self.peak_memory_bytes {
             terminal.line(format_args!("peak memory    {} MB", bytes >> 20))?;

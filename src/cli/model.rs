@@ -125,9 +125,7 @@ pub fn pooling(name: &str) -> Result<Pooling, String> {
 impl Model {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
-            Model::New { network, seed } => {
-                save(terminal, &Network::initialised(network.metadata()?, *seed)?, &network.output)
-            }
+            Model::New { network, seed } => save(terminal, &Network::initialised(network.metadata()?, *seed)?, &network.output),
             Model::Import { weights, network } => {
                 save(terminal, &Network::import_as(weights, network.metadata()?)?, &network.output)
             }

@@ -175,7 +175,8 @@ impl Inception {
             stem,
             blocks,
             pools: ["maxpool1", "maxpool2", "maxpool3", "maxpool4"].map(Name::from),
-            auxiliary: [("aux1", 512), ("aux2", 528)].map(|(name, channels)| Auxiliary::new(builder, name, channels, classes, norm)),
+            auxiliary: [("aux1", 512), ("aux2", 528)]
+                .map(|(name, channels)| Auxiliary::new(builder, name, channels, classes, norm)),
             average: Name::from("avgpool"),
             dropout: Name::from("dropout"),
             fc: Linear::new(builder, "fc", CHANNELS, classes),

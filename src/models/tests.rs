@@ -471,7 +471,8 @@ fn a_restored_training_drops_what_it_would_have_dropped() {
 
 /// What is said of a step by a model whose parameters were changed as told, and that the step changed nothing.
 fn refusal(changes: &[(&str, f32)]) -> String {
-    let mut model = Model::new("inrac-no-attention", &model(5).metadata().classes, [64, 32], Preprocessing::default(), 5).unwrap();
+    let mut model =
+        Model::new("inrac-no-attention", &model(5).metadata().classes, [64, 32], Preprocessing::default(), 5).unwrap();
     for &(name, factor) in changes {
         let id = model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().0;
         model.parameters_mut().values_mut(id).iter_mut().for_each(|value| *value *= factor);

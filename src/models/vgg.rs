@@ -176,7 +176,8 @@ impl Network for Vgg {
             tape.flatten(x)?
         } else {
             let ([rows, columns], [expected_rows, expected_columns]) = ([shape[1], shape[2]], self.maps);
-            let needed = format!("{expected_rows}x{expected_columns}, those of the size that the model was made for, are flattened");
+            let needed =
+                format!("{expected_rows}x{expected_columns}, those of the size that the model was made for, are flattened");
             return Err(Error::shape("classifier.0", format!("feature maps of {rows}x{columns} pixels where {needed}")));
         };
         for (linear, relu, dropout) in &self.hidden {

@@ -57,12 +57,7 @@ impl BiasConv {
         let [inputs, outputs] = channels;
         builder.within(name, |builder, name| BiasConv {
             name,
-            weight: builder.he_fan_in(
-                "weight",
-                Kind::Convolution,
-                [kernel, kernel, inputs, outputs],
-                kernel * kernel * inputs,
-            ),
+            weight: builder.he_fan_in("weight", Kind::Convolution, [kernel, kernel, inputs, outputs], kernel * kernel * inputs),
             bias: builder.constant("bias", Kind::Plain, [outputs], 0.0),
             kernel,
         })

@@ -155,7 +155,8 @@ impl<'a> Session<'a> {
         let input_size = settings.input_size.array();
         let split = split(manifest, settings.train_share, settings.split_seed)?;
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
-        let mut model = Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
+        let mut model =
+            Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
         model.set_trained_on(predict::describe(manifest, split.train.len()));
 
         let (training, test) = loaders(manifest, &split, settings)?;

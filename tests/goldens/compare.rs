@@ -104,7 +104,8 @@ impl Goldens {
 
 /// The larger of the errors that norm and projections show.
 fn estimate(norm: f64, own_norm: f64, projections: [f64; golden::PROJECTIONS], expected: &[f64]) -> f64 {
-    let squares = projections.iter().zip(expected).map(|(actual, expected)| (actual - expected) * (actual - expected)).sum::<f64>();
+    let squares =
+        projections.iter().zip(expected).map(|(actual, expected)| (actual - expected) * (actual - expected)).sum::<f64>();
     largest([golden::relative_error(&[own_norm], &[norm]), (squares / golden::PROJECTIONS as f64).sqrt() / norm])
 }
 

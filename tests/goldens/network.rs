@@ -223,7 +223,8 @@ fn the_other_networks_are_pytorchs() -> Result<()> {
                 let gradient = parameter.to_file(step.gradients.get(id).expect("a gradient of every parameter"));
                 tables[0].2.push((parameter.name.clone(), gradient));
             }
-            let statistics = step.statistics.iter().map(|(id, values)| (model.parameters().get(*id).name.clone(), values.to_vec()));
+            let statistics =
+                step.statistics.iter().map(|(id, values)| (model.parameters().get(*id).name.clone(), values.to_vec()));
             tables[1].2.extend(statistics);
             for (what, bound, mut tensors) in tables {
                 let table = format!("{case}.{what}");
