@@ -580,7 +580,8 @@ impl Operation<'_> {
             }
             (Equation::AdaptiveAverage, part) => {
                 let x = self.floats(0)?;
-                let (shape, pass): (_, fn(AdaptiveShape, &[f64]) -> Vec<f64>) = match part {
+                type Pass = fn(AdaptiveShape, &[f64]) -> Vec<f64>;
+                let (shape, pass): (_, Pass) = match part {
                     Part::Output => (self.adaptive(self.shape(0)?, result)?, reference::adaptive::forward),
                     Part::Gradient(0) => (self.adaptive(result, self.shape(0)?)?, reference::adaptive::backward),
                     _ => return Err(self.misfit()),
