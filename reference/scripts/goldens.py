@@ -10,6 +10,7 @@ norm and projections, a row of a table. Each file's metadata holds the versions 
 its float64, in the same measure as the tests'. --search prints how the inputs of `networks` were chosen.
 """
 
+import functools
 import json
 import math
 import pathlib
@@ -242,9 +243,13 @@ def operations(r):
         r.keep(case + ".second_moment", adam.state[p]["exp_avg_sq"])
 
 
+# Networks share most of their names.
+parameter_once = functools.cache(parameter)
+
+
 def filled(r, module, prefix=""):
     """The module with the formula's parameters and running statistics."""
-    state = {name: torch.from_numpy(parameter(prefix + name, tuple(v.shape))) for name, v in network.state_to_save(module).items()}
+    state = {name: torch.from_numpy(parameter_once(prefix + name, tuple(v.shape))) for name, v in network.state_to_save(module).items()}
     return network.load(module, state).to(r.dtype)
 
 
@@ -347,7 +352,9 @@ def make(name):
 
 
 def table(r, case, values):
-    """Keeps norm and projections of many tensors, sorted by name, a row each."""
+    """Keeps norm and projections of many tensors, sorted by name, a row each. Of float64 alone: they take long."""
+    if r.dtype == torch.float32:
+        return
     rows = [[np.linalg.norm(v), *projections(f"{case}.{n}", v)] for n, v in sorted(values.items())]
     r[case] = np.array(rows)
 
@@ -445,7 +452,7 @@ def run(compute):
     tensors = {}
     for name, value in truth.items():
         tensors |= stored(name, value)
-    errors = {n: relative(single[n], v) for n, v in truth.items() if v.dtype != np.int64}
+    errors = {n: relative(single[n], v) for n, v in truth.items() if v.dtype != np.int64 and n in single}
     worst = sorted(errors, key=errors.get, reverse=True)[:5]
     about = {
         "made_by": "reference/scripts/goldens.py",

@@ -580,7 +580,8 @@ impl Operation<'_> {
             }
             (Equation::AdaptiveAverage, part) => {
                 let x = self.floats(0)?;
-                let (shape, pass): (_, fn(AdaptiveShape, &[f64]) -> Vec<f64>) = match part {
+                type Pass = fn(AdaptiveShape, &[f64]) -> Vec<f64>;
+                let (shape, pass): (_, Pass) = match part {
                     Part::Output => (self.adaptive(self.shape(0)?, result)?, reference::adaptive::forward),
                     Part::Gradient(0) => (self.adaptive(result, self.shape(0)?)?, reference::adaptive::backward),
                     _ => return Err(self.misfit()),
@@ -963,13 +964,9 @@ mod tests {
     fn a_wrong_value_is_above_the_bound_of_every_kind_of_operation() {
         let scratch = tempfile::tempdir().unwrap();
         let mut seen = 0;
-        for (number, (architecture, options)) in
-            [("inrac", TraceOptions::default()), ("inrac", step()), ("vgg-11", step()), ("inception-v1", step())]
-                .into_iter()
-                .enumerate()
-        {
-            let folder = Folder(scratch.path().join(number.to_string()));
-            trace(&model(scratch.path(), architecture, false), &study(), &options, &folder.0).unwrap();
+        for (kind, options) in [("inference", TraceOptions::default()), ("step", step())] {
+            let folder = Folder(scratch.path().join(kind));
+            trace(&model(scratch.path(), "inrac", false), &study(), &options, &folder.0).unwrap();
             let (mut header, mut records) = folder.read().unwrap();
             let tensors = TensorReader::open(folder.file(Folder::TENSORS), &records).unwrap();
             for number in kinds(&records) {
@@ -995,7 +992,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert!(seen >= 80, "{seen} kinds");
+        assert!(seen >= 40, "{seen} kinds");
     }
 
     #[test]

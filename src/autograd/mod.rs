@@ -825,7 +825,7 @@ impl Tape<'_> {
     /// Mean of the windows that divide x (batch, rows, columns, channels) into so many rows and columns.
     pub fn adaptive_average(&mut self, x: Var, windows: [usize; 2]) -> Result<Var> {
         let [batch, rows, columns, channels] = self.sizes("an input", &x)?;
-        if windows.contains(&0) || self.shape(&x).len() == 0 {
+        if windows.contains(&0) || [batch, rows, columns, channels].contains(&0) {
             return Err(self.misfit(format!("no division of {rows}x{columns} pixels into {}x{} windows", windows[0], windows[1])));
         }
         let shape = AdaptiveShape { batch, size: [rows, columns], channels, windows };
