@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A fast network: one input is 64x32 pixels.
-const TINY: &[&str] = &["--input-size", "64x32", "--batch", "4", "--epochs", "2", "--learning-rate", "0.001"];
+const TINY: &[&str] =
+    &["--recipe", "paper", "--input-size", "64x32", "--batch", "4", "--epochs", "2", "--learning-rate", "0.001"];
 
 fn osteon() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osteon"));

@@ -83,7 +83,8 @@ fn divide(manifest: &Manifest, rows: &[usize], share: f64, purpose: Purpose, see
         owed = (wanted - count as f64).clamp(-0.5, 0.5);
         is_first.extend(patients.iter().enumerate().map(|(at, patient)| (*patient, at < count)));
     }
-    Ok(rows.iter().partition(|row| is_first[manifest.rows[**row].patient.as_str()])).map(|(first, others)| [first, others])
+    let (first, others) = rows.iter().partition(|row| is_first[manifest.rows[**row].patient.as_str()]);
+    Ok([first, others])
 }
 
 /// The patients of each class, by name, among those of `rows`. A patient with scans of several classes counts as the last of them in
