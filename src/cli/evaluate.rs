@@ -189,7 +189,11 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
     if let Some(statistics) = &scores.statistics {
         let calibration = &statistics.calibration;
         let error = calibration.top_label.as_ref().map(|error| error.expected);
-        terminal.line(format_args!("calibration: expected error {}  log loss {}", figure(error), figure(calibration.log_loss)))?;
+        terminal.line(format_args!(
+            "calibration: expected error {}  log loss {}",
+            figure(error),
+            figure(calibration.log_loss)
+        ))?;
         let intervals = &statistics.intervals;
         let [resamples, patients] = [intervals.bootstrap.resamples, intervals.patients];
         terminal.line(format_args!("in brackets 95 % intervals, from {resamples} resamples of {patients} patients"))?;
