@@ -51,7 +51,7 @@ fn parse(text: &str) -> Result<Annotation, Refusal> {
     let mut annotation = Annotation::default();
     let (mut rows, mut columns, mut sized) = (None, None, false);
     let mut object = Object::default();
-    let mut objects = 0;
+    let (mut objects, mut rooted) = (0, false);
     let mut way: Vec<String> = Vec::new(); // the elements that are open, the root first
     let mut said = String::new(); // the text since the last tag
     loop {
@@ -82,6 +82,7 @@ fn parse(text: &str) -> Result<Annotation, Refusal> {
                 }
                 said.clear();
                 way.push(name.as_ref().to_owned());
+                rooted = true;
                 "".into()
             }
             Event::Eof => break,
@@ -124,8 +125,11 @@ fn parse(text: &str) -> Result<Annotation, Refusal> {
         said.clear();
         way.pop();
     }
-    if !way.is_empty() || reader.buffer_position() == 0 {
+    if !way.is_empty() {
         return Err(("is cut short".to_owned(), AGAIN));
+    }
+    if !rooted {
+        return Err(("holds no element `annotation`".to_owned(), "give an annotation of the MIT LabelMe"));
     }
     if sized {
         let size = whole_size(rows, columns);

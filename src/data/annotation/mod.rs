@@ -211,8 +211,8 @@ impl Annotation {
         Ok(annotation)
     }
 
-    /// The bytes of the file `path`, in the format that its name says. XML has no circle (it becomes a polygon of
-    /// [`mit::CIRCLE_CORNERS`] corners) and no flags.
+    /// The bytes of the file `path`, in the format that its name says. XML has no circle (it becomes a polygon of 64 corners) and no
+    /// flags.
     ///
     /// # Errors
     /// Another extension.
