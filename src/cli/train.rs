@@ -13,7 +13,7 @@ use std::path::PathBuf;
 ///
 /// Patients are split into training and test patients, the same for the same seed. The run folder gets the model (always the
 /// last whole epoch's), the resolved configuration, the split, and a row of metrics and new curves an epoch. Ctrl-C stops
-/// after the current step and leaves the last epoch's model whole.
+/// after the current step and leaves the last epoch's model whole and a checkpoint, from which --resume goes on.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30 \\
       --schedule cosine --learning-rate 0.001\n  osteon train hospital.csv --config full.toml --output runs/full")]

@@ -76,8 +76,8 @@ pub enum Event<'a> {
 ///
 /// # Errors
 /// Studies that cannot be read; a folder that cannot be written; NaN or infinity in loss or gradients, if the settings say stop, and
-/// then the checkpoints stay as they are; with `resume` no checkpoint, or one of other settings or data; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch
-/// and a checkpoint of the step.
+/// then the checkpoints stay as they are; with `resume` no checkpoint, or one of other settings or data; and
+/// [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch and a checkpoint of the step.
 pub fn run(
     manifest: &Manifest,
     settings: &Settings,
@@ -391,8 +391,10 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<(L
 
 /// What an interrupted run leaves behind, in words.
 fn kept(folder: &RunFolder, epochs: &[Epoch]) -> String {
-    match epochs.len() {
+    let model = match epochs.len() {
         0 => "no epoch was finished, so there is no model".to_owned(),
         count => format!("{} is whole, as epoch {count} left it", folder.file(RunFolder::MODEL).display()),
-    }
+    };
+    let resume = if folder.file(RunFolder::CHECKPOINT).is_file() { ", and `osteon train --resume` goes on" } else { "" };
+    format!("{model}{resume}")
 }
