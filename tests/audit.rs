@@ -233,6 +233,23 @@ fn bad_input_is_told_in_a_sentence() {
     fails(verify(&cut, &[]), 1, &["tensors.safetensors", "is cut off", "again"]);
 }
 
+/// What has no end is not read, and errors name the folder that was asked for.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_model_is_a_file_and_a_trace_goes_where_files_can_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    // With a limit on memory, so that a program that does read on stops.
+    let line = format!(
+        "ulimit -v 8000000; exec {} audit trace /dev/zero {} --output {}",
+        env!("CARGO_BIN_EXE_osteon"),
+        SHARED.scan().display(),
+        folder.path().join("trace").display()
+    );
+    fails(Command::new("sh").args(["-c", &line]).output().unwrap(), 1, &["/dev/zero: is not a file"]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
+    fails(SHARED.trace(2, Path::new("/proc/trace"), &[]), 1, &["osteon: /proc/trace: cannot be created"]);
+}
+
 /// `ulimit -f` lets no file grow: what a full disk does.
 #[test]
 #[cfg(unix)]

@@ -824,7 +824,7 @@ fn ctrl_c_keeps_the_last_epochs_model() {
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("interrupted") && said.contains("model.safetensors"), "{said}");
+    assert!(said.contains("interrupted") && said.contains("model.safetensors") && said.contains("--resume"), "{said}");
     succeeds(osteon().arg("model").arg("info").arg(&model).output().unwrap());
     assert!(names(&run).iter().all(|name| !name.ends_with(".tmp")), "{:?}", names(&run));
 }

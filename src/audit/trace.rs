@@ -54,12 +54,13 @@ pub fn trace(model: &Path, study: &Study, options: &TraceOptions, output: &Path)
         return Err(Error::file(output, "exists already", "choose another output folder, or remove this one"));
     }
     let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy().into_owned();
-    let model_sha256 = files::sha256(&files::read(model)?);
-    let network = Model::load(model)?;
+    let bytes = Model::read(model)?;
+    let model_sha256 = files::sha256(&bytes); // of the very bytes that are used
+    let network = Model::from_bytes(model, bytes)?;
     let mut temporary = output.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let folder = Folder(PathBuf::from(temporary));
-    files::create_folder(&folder.0)?;
+    fs::create_dir_all(&folder.0).map_err(|error| Error::io(output, "created", &error))?;
     let traced = run(network, study, options, &folder).and_then(|(mut header, log)| {
         (header.model, header.model_sha256) = (name, model_sha256);
         folder.write(&mut header, &log.records)?;

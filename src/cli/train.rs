@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// Patients are split into training and test patients, the same for the same seed, or as the manifest's column side says. The run
 /// folder gets the model, the resolved configuration, the split, and a row of metrics and new curves an epoch. The model is the last
 /// whole epoch's or, with --validation-share, that of the epoch which did best on patients taken out of training; test patients never
-/// choose. Ctrl-C stops after the current step and leaves the model whole.
+/// choose. Ctrl-C stops after the current step and leaves the model whole and a checkpoint, from which --resume goes on.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30\n  \
       osteon train hospital.csv --recipe paper --output runs/paper\n  \

@@ -78,8 +78,8 @@ pub enum Event<'a> {
 ///
 /// # Errors
 /// Studies that cannot be read; a folder that cannot be written; NaN or infinity in loss or gradients, if the settings say stop, and
-/// then the checkpoints stay as they are; with `resume` no checkpoint, or one of other settings or data; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch
-/// and a checkpoint of the step.
+/// then the checkpoints stay as they are; with `resume` no checkpoint, or one of other settings or data; and
+/// [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch and a checkpoint of the step.
 pub fn run(
     manifest: &Manifest,
     settings: &Settings,
@@ -206,11 +206,13 @@ impl<'a> Session<'a> {
 
     /// What an interrupted run leaves behind, in words.
     fn interrupted(&self) -> Error {
-        let kept = match self.chosen() {
+        let model = match self.chosen() {
             0 => "no epoch was finished, so there is no model".to_owned(),
             epoch => format!("{} is whole, as epoch {epoch} left it", self.folder.file(RunFolder::MODEL).display()),
         };
-        Error::Interrupted { kept }
+        let has_checkpoint = self.folder.file(RunFolder::CHECKPOINT).is_file();
+        let resume = if has_checkpoint { ", and `osteon train --resume` goes on" } else { "" };
+        Error::Interrupted { kept: format!("{model}{resume}") }
     }
 
     /// Writes what is known before the first step.
