@@ -45,10 +45,8 @@ impl Train {
         let own = held.as_ref().map(|folder| folder.file(RunFolder::CONFIG));
         let settings = Settings::resolve_files(own.as_deref().into_iter().chain(self.config.as_deref()), self.settings.table()?)?;
         let manifest = Manifest::read(&self.manifest)?;
-        if manifest.rows[0].side.is_some() {
-            if let Some(flag) = self.settings.of_split() {
-                return Err(Settings::refuse_split(&manifest, flag));
-            }
+        if let Some(flag) = self.settings.of_split().filter(|_| manifest.rows[0].side.is_some()) {
+            return Err(Settings::refuse_split(&manifest, flag));
         }
         let folder = held.map_or_else(|| RunFolder::create(&self.output, self.force), Ok)?;
         train(terminal, &manifest, &settings, &folder, self.resume)?;

@@ -29,6 +29,7 @@ use super::{Image, picture};
 use crate::{Error, Result, files};
 use osteon_kernels::par;
 use serde::{Deserialize, Serialize};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -516,14 +517,14 @@ pub fn check(folder: impl AsRef<Path>) -> Result<Check> {
     let mut files: BTreeMap<PathBuf, Side> = BTreeMap::new();
     let mut contents: HashMap<String, (PathBuf, Side)> = HashMap::new();
     let mut scans: HashMap<(PathBuf, Option<usize>), Side> = HashMap::new();
-    let mut known: HashMap<&Path, PathBuf> = HashMap::new();
+    let mut known: BTreeMap<&Path, PathBuf> = BTreeMap::new();
     for row in &manifest.rows {
         let side = row.side.ok_or_else(|| refuse("has a row without a side".to_owned()))?;
         if *patients.entry(&row.patient).or_insert(side) != side {
             return Err(refuse(format!("has patient {} on both sides", row.patient)));
         }
         for cell in row.cells() {
-            if !known.contains_key(&*cell.path) {
+            if let Entry::Vacant(entry) = known.entry(&*cell.path) {
                 let place = cell.path.canonicalize().map_err(|error| Error::io(&cell.path, "found", &error))?;
                 let hash = files::sha256(&files::read_at_most(&place, super::dicom::MAX_FILE_BYTES)?);
                 let (other, other_side) = contents.entry(hash).or_insert_with(|| (place.clone(), side));
@@ -531,7 +532,7 @@ pub fn check(folder: impl AsRef<Path>) -> Result<Check> {
                     let names = [&cell.path, other].map(|path| path.display().to_string());
                     return Err(refuse(format!("has the same bytes on both sides, in {} and {}", names[0], names[1])));
                 }
-                known.insert(&cell.path, place);
+                entry.insert(place);
             }
             let place = &known[&*cell.path];
             if *files.entry(place.clone()).or_insert(side) != side {

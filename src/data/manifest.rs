@@ -287,11 +287,11 @@ impl Manifest {
     pub fn moved_to(&self, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut places: HashMap<&Path, PathBuf> = HashMap::new();
+        let mut places: BTreeMap<&Path, PathBuf> = BTreeMap::new();
         for file in self.rows.iter().flat_map(Row::files) {
             let parent = file.parent().unwrap_or(Path::new(""));
-            if !places.contains_key(parent) {
-                places.insert(parent, seen_from(parent, folder)?);
+            if let Entry::Vacant(place) = places.entry(parent) {
+                place.insert(seen_from(parent, folder)?);
             }
         }
         let change = |cell: &Cell| {

@@ -234,10 +234,11 @@ fn views_of_row(anterior: Option<&Cell>, posterior: Option<&Cell>) -> Result<Vec
         views.push((view, pick(&mut found, cell, view)?, frames));
         last = Some((found, frames, cell));
     }
-    if let (Some((mut found, 2, cell)), None) = (last, posterior) {
-        if cell.frame.is_none() && found.first().is_some_and(|other| other.view == Some(View::Posterior)) {
-            views.push((View::Posterior, found.remove(0), 2));
-        }
+    if let (Some((mut found, 2, cell)), None) = (last, posterior)
+        && cell.frame.is_none()
+        && found.first().is_some_and(|other| other.view == Some(View::Posterior))
+    {
+        views.push((View::Posterior, found.remove(0), 2));
     }
     Ok(views)
 }
