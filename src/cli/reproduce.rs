@@ -71,14 +71,20 @@ impl Reproduce {
         let plan = Plan::new(&options);
         let folder = Folder(&self.output);
         // All that can be wrong with the archive is said before any training starts.
-        let counts = plan.data().into_iter().map(|data| Ok((data, folder.make(data, &source, &options)?))).collect::<Result<Vec<_>>>()?;
+        let counts =
+            plan.data().into_iter().map(|data| Ok((data, folder.make(data, &source, &options)?))).collect::<Result<Vec<_>>>()?;
         let sides: BTreeMap<Data, [usize; 2]> = counts.iter().map(|(data, counts)| (*data, sum(counts))).collect();
         for training in &plan.trainings {
             folder.refuse_other(training, &options)?;
         }
 
         let open: Vec<&Training> = plan.trainings.iter().filter(|training| !folder.is_done(training)).collect();
-        terminal.note(format_args!("{} trainings of {} epochs, {} of them done", plan.trainings.len(), options.epochs, plan.trainings.len() - open.len()));
+        terminal.note(format_args!(
+            "{} trainings of {} epochs, {} of them done",
+            plan.trainings.len(),
+            options.epochs,
+            plan.trainings.len() - open.len()
+        ));
         let estimate = if open.is_empty() { None } else { Some(Estimate::new(terminal, &plan, &open, &options, &sides)?) };
         if self.plan {
             return Ok(());
@@ -93,11 +99,24 @@ impl Reproduce {
     }
 
     fn options(&self) -> Result<Options> {
-        let data = self.data.as_ref().map(|path| std::path::absolute(path).map_err(|error| Error::io(path, "found", &error))).transpose()?;
+        let data = self
+            .data
+            .as_ref()
+            .map(|path| std::path::absolute(path).map_err(|error| Error::io(path, "found", &error)))
+            .transpose()?;
         let data_sha256 = data.as_ref().map(|path| Ok::<_, Error>(files::sha256(&files::read(path)?))).transpose()?;
         let recipe = if self.recipe == "osteon" { Recipe::Osteon } else { Recipe::Paper };
         let epochs = self.epochs.unwrap_or(self.scale.epochs());
-        Ok(Options { scale: self.scale, data, data_sha256, seed: self.seed, seeds: self.seeds, folds: self.folds, recipe, epochs })
+        Ok(Options {
+            scale: self.scale,
+            data,
+            data_sha256,
+            seed: self.seed,
+            seeds: self.seeds,
+            folds: self.folds,
+            recipe,
+            epochs,
+        })
     }
 
     /// The archive: a hospital's, or phantoms that are made where they are not there yet.
@@ -120,7 +139,13 @@ impl Reproduce {
     }
 
     /// What the page is made of.
-    fn study(&self, source: &Manifest, plan: &Plan, options: &Options, counts: Vec<(Data, Vec<(String, Counts)>)>) -> Result<Study> {
+    fn study(
+        &self,
+        source: &Manifest,
+        plan: &Plan,
+        options: &Options,
+        counts: Vec<(Data, Vec<(String, Counts)>)>,
+    ) -> Result<Study> {
         let folder = Folder(&self.output);
         let outcome = |training: &Training| -> Result<(String, Outcome)> {
             let run = folder.run(training);
@@ -135,9 +160,13 @@ impl Reproduce {
         let evaluation = |name: &str| -> Result<report::Evaluation> {
             Job::test(&folder.0.join(RUNS).join(name))?.evaluate(&Terminal::silent())
         };
-        let annotated = source.rows.iter().map(annotation::beside).collect::<Result<Vec<_>>>()?.iter().any(|beside| !beside.is_empty());
+        let annotated =
+            source.rows.iter().map(annotation::beside).collect::<Result<Vec<_>>>()?.iter().any(|beside| !beside.is_empty());
         let lesions = match annotated {
-            true => Some(lesions::report(&lesions::measure(source, &lesions::MeasureOptions::default())?, self.output.join("lesions"))?),
+            true => Some(lesions::report(
+                &lesions::measure(source, &lesions::MeasureOptions::default())?,
+                self.output.join("lesions"),
+            )?),
             false => None,
         };
         let mut command = format!("osteon reproduce --scale {} --seed {} --seeds {}", options.scale, options.seed, options.seeds);

@@ -158,7 +158,7 @@ impl Manifest {
             }
             let [patient, anterior, posterior, label] = columns.map(|column| record.get(column).unwrap_or_default());
             for (name, cell) in [("patient", patient), ("anterior", anterior), ("label", label)] {
-                if cell.is_empty() && !(name == "anterior" && !posterior.is_empty()) {
+                if cell.is_empty() && (name != "anterior" || posterior.is_empty()) {
                     let remedy = match name {
                         "patient" => "write the patient's pseudonym, so that a split can keep patients apart",
                         "label" => "write the study's class, or remove the line",

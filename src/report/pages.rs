@@ -167,7 +167,8 @@ fn headline(scores: &Scores) -> String {
         let positives = metastatic.scores.support;
         let negatives = scores.studies as u64 - positives;
         let merged = ends.metastatic.as_ref();
-        let each = |of: fn(&Each<Option<[f64; 2]>>) -> Option<[f64; 2]>| merged.and_then(|merged| of(&merged.scores));
+        type Ends = Option<[f64; 2]>;
+        let each = |of: fn(&Each<Ends>) -> Ends| merged.and_then(|merged| of(&merged.scores));
         let of = |about: String, ends: Option<[f64; 2]>| match interval(ends) {
             ends if ends.is_empty() => about,
             ends => format!("{about}; {ends}"),

@@ -253,15 +253,8 @@ const ON_D3: [&str; 9] = [
 ];
 
 /// Those of Tables 4, 6 and 10, which are trained with several seeds.
-const REPEATED: [&str; 7] = [
-    "inrac",
-    "outrac",
-    "inrac-no-residual-no-attention",
-    "inrac-no-residual",
-    "inrac-no-attention",
-    "inception-v1",
-    "vgg-11",
-];
+const REPEATED: [&str; 7] =
+    ["inrac", "outrac", "inrac-no-residual-no-attention", "inrac-no-residual", "inrac-no-attention", "inception-v1", "vgg-11"];
 
 impl Plan {
     /// The study's trainings.
@@ -426,7 +419,8 @@ mod tests {
         assert!((speed.epoch(320, &settings) - 32.0).abs() < 1e-9);
         assert!((speed.training([320, 100], &settings) - 322.0).abs() < 1e-9);
         let options = options();
-        let measured = Speed::measure(&Training { data: Data::D3, architecture: "classifier-18", repetition: 0 }.settings(&options));
+        let measured =
+            Speed::measure(&Training { data: Data::D3, architecture: "classifier-18", repetition: 0 }.settings(&options));
         let Speed { step, image } = measured.unwrap();
         assert!(step > 0.0 && image > 0.0);
     }

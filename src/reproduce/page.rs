@@ -250,7 +250,9 @@ impl Study {
         );
         for (label, name, in_paper) in of.rows {
             let theirs = match in_paper {
-                Some(paper::Scores { accuracy, precision, recall, f1 }) => [accuracy, precision, recall, f1].map(|x| format!("{x:.4}")),
+                Some(paper::Scores { accuracy, precision, recall, f1 }) => {
+                    [accuracy, precision, recall, f1].map(|x| format!("{x:.4}"))
+                }
                 None => [const { String::new() }; 4],
             };
             let Some(Outcome { scores, unaugmented, .. }) = self.outcomes.get(*name) else { continue };
@@ -301,7 +303,8 @@ impl Study {
                     continue;
                 }
                 let comparison = comparisons.get(*worse_name).map(|of| (of, 1.0)).filter(|_| *better_name == MAIN);
-                let comparison = comparison.or_else(|| comparisons.get(*better_name).map(|of| (of, -1.0)).filter(|_| *worse_name == MAIN));
+                let comparison =
+                    comparison.or_else(|| comparisons.get(*better_name).map(|of| (of, -1.0)).filter(|_| *worse_name == MAIN));
                 let chance = comparison.map_or(String::new(), |(comparison, sign)| {
                     let accuracy = &comparison.scores.accuracy;
                     let ends = accuracy.interval.map(|[low, high]| if sign > 0.0 { [low, high] } else { [-high, -low] });
@@ -362,7 +365,8 @@ impl Study {
 
     fn archive(&self) -> Part {
         let mut table = Table::new("figure5", ["age", "men", "women", "other", "sex unknown"]);
-        let decades = self.demographics.decades.iter().map(|decade| (format!("{} to {}", decade.from, decade.from + 9), decade.patients));
+        let decades =
+            self.demographics.decades.iter().map(|decade| (format!("{} to {}", decade.from, decade.from + 9), decade.patients));
         for (name, by) in decades.chain([("unknown".to_owned(), self.demographics.unknown_age)]) {
             let [men, women, other, unknown] = [by.male, by.female, by.other, by.unknown].map(|count| count.to_string());
             table.row([name, men, women, other, unknown]);
@@ -435,8 +439,12 @@ impl Study {
     fn figure_12(&self) -> Option<Part> {
         let summary = self.lesions.as_ref()?;
         let mut table = Table::new("figure12", ["of", "what", "lesions", "share"]);
-        let panels =
-            [("shape", &summary.shapes), ("region", &summary.regions), ("uptake", &summary.uptake), ("area, mm2", &summary.areas)];
+        let panels = [
+            ("shape", &summary.shapes),
+            ("region", &summary.regions),
+            ("uptake", &summary.uptake),
+            ("area, mm2", &summary.areas),
+        ];
         for (of, rows) in panels {
             for (name, counts) in rows {
                 let count: usize = counts.iter().sum();
@@ -451,7 +459,14 @@ impl Study {
     }
 
     fn differences(&self, comparisons: &BTreeMap<String, Comparison>) -> Part {
-        let columns = ["inRAC against", "difference of accuracy [95 %]", "p, bootstrap", "only inRAC right", "only the other", "p, McNemar"];
+        let columns = [
+            "inRAC against",
+            "difference of accuracy [95 %]",
+            "p, bootstrap",
+            "only inRAC right",
+            "only the other",
+            "p, McNemar",
+        ];
         let mut table = Table::new("differences", columns);
         for (name, comparison) in comparisons {
             let accuracy = &comparison.scores.accuracy;
@@ -519,9 +534,7 @@ impl Study {
             }
             part = part.table(table);
         }
-        for (name, figure) in
-            [("confidence", report::confidence(&self.main)), ("reliability", report::reliability(&self.main))]
-        {
+        for (name, figure) in [("confidence", report::confidence(&self.main)), ("reliability", report::reliability(&self.main))] {
             if let Some(figure) = figure {
                 part = part.figure(name, figure);
             }

@@ -38,7 +38,10 @@ impl Table {
     /// As a table of Markdown.
     pub fn markdown(&self) -> String {
         let line = |cells: &[String]| {
-            format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect::<Vec<_>>().join(" | "))
+            format!(
+                "| {} |\n",
+                cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect::<Vec<_>>().join(" | ")
+            )
         };
         let rule = format!("|{}\n", "---|".repeat(self.columns.len()));
         line(&self.columns) + &rule + &self.rows.iter().map(|row| line(row)).collect::<String>()
