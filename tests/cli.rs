@@ -291,6 +291,25 @@ fn evaluate_writes_scores_pictures_and_a_page() {
 }
 
 #[test]
+fn a_study_that_cannot_be_is_refused_before_any_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("study");
+    let reproduce = |more: &[&str]| {
+        let mut command = osteon();
+        command.args(["reproduce", "--scale", "smoke", "--output"]).arg(&output).args(more);
+        command.output().unwrap()
+    };
+    fails(reproduce(&["--folds", "1"]), 2, &["1 fold", "at least 2"]);
+    fails(reproduce(&["--seeds", "0"]), 2, &["no seeds"]);
+    fails(reproduce(&["--scale", "huge"]), 2, &[]);
+    assert!(!output.exists(), "nothing was written");
+    let manifest = SHARED.manifest();
+    let archive = ["--data", manifest.to_str().unwrap(), "--folds", "7"];
+    fails(reproduce(&archive), 1, &["6 patients of", "too few for 7 folds"]);
+    assert!(!output.join("runs").exists() && !output.join("study.toml").exists(), "nothing was trained, and no study begun");
+}
+
+#[test]
 fn evaluations_have_intervals_and_can_be_compared() {
     let folder = tempfile::tempdir().unwrap();
     let evaluate = |name: &str, more: &[&str]| {

@@ -9,7 +9,10 @@ use crate::data::phantom as simulator;
 use crate::data::split::{self, Split};
 use crate::data::{annotation, demographics};
 use crate::metrics::Scores;
-use crate::reproduce::page::{self, Outcome, Study};
+use crate::reproduce::{
+    self,
+    page::{self, Outcome, Study},
+};
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
 use crate::train::{self, Event, Recipe, RunFolder, Settings};
 use crate::{Error, Result, files, lesions, report};
@@ -65,7 +68,7 @@ impl Reproduce {
         options.check()?;
         files::create_folder(&self.output)?;
         let _held = files::hold_folder(&self.output)?;
-        options.record(&self.output)?;
+        options.check_folder(&self.output)?;
 
         let source = self.source(terminal, &options)?.with_frames_named()?;
         let plan = Plan::new(&options);
@@ -77,6 +80,7 @@ impl Reproduce {
         for training in &plan.trainings {
             folder.refuse_other(training, &options)?;
         }
+        options.record(&self.output)?;
 
         let open: Vec<&Training> = plan.trainings.iter().filter(|training| !folder.is_done(training)).collect();
         terminal.note(format_args!(
@@ -85,7 +89,8 @@ impl Reproduce {
             options.epochs,
             plan.trainings.len() - open.len()
         ));
-        let estimate = if open.is_empty() { None } else { Some(Estimate::new(terminal, &plan, &open, &options, &sides)?) };
+        let estimate =
+            if open.is_empty() { None } else { Some(Estimate::new(terminal, (&plan, &open), &options, &sides, &self.output)?) };
         if self.plan {
             return Ok(());
         }
@@ -126,14 +131,11 @@ impl Reproduce {
         }
         let folder = self.output.join("phantoms");
         let manifest = folder.join("manifest.csv");
-        if !manifest.exists() {
+        // A study without a record was not begun, and its phantoms may be of other options, or not all there.
+        if !self.output.join(reproduce::RECORD).exists() {
             let phantoms = options.scale.phantoms(options.seed);
             phantom::write(terminal, &phantoms, &folder, true)?;
-        }
-        // Beside every scan, whatever an interruption left.
-        if !folder.join(ANNOTATED).exists() {
-            simulator::annotate(&options.scale.phantoms(options.seed), &folder)?;
-            files::write(folder.join(ANNOTATED), b"all scans have their annotations\n")?;
+            simulator::annotate(&phantoms, &folder)?;
         }
         Manifest::read(manifest)
     }
@@ -187,8 +189,6 @@ impl Reproduce {
     }
 }
 
-/// Says that all phantoms are annotated.
-const ANNOTATED: &str = "annotated.txt";
 /// The folder of the trainings' folders.
 const RUNS: &str = "runs";
 /// In a run's folder, its evaluation without copies.
@@ -269,12 +269,12 @@ impl Estimate {
     /// Measures every architecture and says what comes.
     fn new(
         terminal: &Terminal,
-        plan: &Plan,
-        open: &[&Training],
+        (plan, open): (&Plan, &[&Training]),
         options: &Options,
         sides: &BTreeMap<Data, [usize; 2]>,
+        folder: &Path,
     ) -> Result<Self> {
-        let estimate = Estimate { speeds: speeds(plan, options)? };
+        let estimate = Estimate { speeds: speeds(plan, options, folder)? };
         let seconds = |training: &Training| {
             estimate.speeds[training.architecture].training(sides[&training.data], &training.settings(options))
         };

@@ -21,6 +21,7 @@ use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
@@ -127,16 +128,28 @@ impl Options {
         }
     }
 
-    /// Writes the record into a study's folder, or holds it against the one that is there.
+    fn text(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::setting(error.to_string(), "choose other options"))
+    }
+
+    /// Writes the record into a study's folder.
     ///
     /// # Errors
-    /// The folder has a study of other options.
+    /// The operating system's.
     pub fn record(&self, folder: &Path) -> Result<()> {
+        files::write(folder.join(RECORD), self.text()?.as_bytes())
+    }
+
+    /// Refuses a folder that has a study of other options.
+    ///
+    /// # Errors
+    /// One sentence with the first that differs.
+    pub fn check_folder(&self, folder: &Path) -> Result<()> {
         let path = folder.join(RECORD);
-        let text = toml::to_string(self).map_err(|error| Error::setting(error.to_string(), "choose other options"))?;
         if !path.exists() {
-            return files::write(&path, text.as_bytes());
+            return Ok(());
         }
+        let text = self.text()?;
         let there = String::from_utf8(files::read_at_most(&path, 1 << 20)?).unwrap_or_default();
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let (there, own) = (lines(&there), lines(&text));
@@ -285,14 +298,17 @@ pub struct Speed {
     pub step: f64,
     /// Inference on one image.
     pub image: f64,
+    /// Writing the model and a checkpoint, with their hashes, after an epoch.
+    pub files: f64,
 }
 
 impl Speed {
-    /// Measures an architecture at the size and batch of `settings`; it takes a few steps.
+    /// Measures an architecture at the size and batch of `settings`; it takes a few steps. `written` is how many bytes a second are
+    /// hashed and reach the disk.
     ///
     /// # Errors
     /// Settings that no network can have.
-    pub fn measure(settings: &Settings) -> Result<Self> {
+    pub fn measure(settings: &Settings, written: f64) -> Result<Self> {
         /// At the paper's size a smaller batch than its 32 tells the same in a quarter of the time.
         const MOST_PIXELS: usize = 8 * 1024 * 256;
         let size = settings.input_size.array();
@@ -318,7 +334,9 @@ impl Speed {
         // A learning rate of zero: how long a step takes does not depend on it.
         let step = timed(&mut || trainer.step(&images, &labels, 0.0).map(|_| ()))?;
         let image = timed(&mut || trainer.model().logits(&images, batch).map(|_| ()))? / batch as f64;
-        Ok(Speed { step: step * settings.batch as f64 / batch as f64, image })
+        // A checkpoint has weights and two moments; the model's file has the weights again.
+        let files = (4 * size_of::<f32>() * trainer.model().parameter_count()) as f64 / written;
+        Ok(Speed { step: step * settings.batch as f64 / batch as f64, image, files })
     }
 
     /// Seconds of one epoch of training steps on so many images.
@@ -331,19 +349,27 @@ impl Speed {
     pub fn training(&self, [train, test]: [usize; 2], settings: &Settings) -> f64 {
         let measured = settings.epochs.div_ceil(settings.test_every);
         let precise = if settings.precise_norm { train as f64 * 2.0 * self.image } else { 0.0 };
-        settings.epochs as f64 * self.epoch(train, settings) + measured as f64 * (test as f64 * self.image + precise)
+        settings.epochs as f64 * (self.epoch(train, settings) + self.files)
+            + measured as f64 * (test as f64 * self.image + precise)
     }
 }
 
-/// The speed of every architecture of a plan.
+/// The speed of every architecture of a plan, whose files go to `folder`.
 ///
 /// # Errors
-/// As [`Speed::measure`].
-pub fn speeds(plan: &Plan, options: &Options) -> Result<BTreeMap<&'static str, Speed>> {
+/// As [`Speed::measure`]; the folder cannot be written.
+pub fn speeds(plan: &Plan, options: &Options, folder: &Path) -> Result<BTreeMap<&'static str, Speed>> {
+    let bytes = vec![1; 64 << 20];
+    let path = folder.join("speed.tmp");
+    let start = Instant::now();
+    files::write(&path, &bytes)?;
+    files::sha256(&bytes);
+    let written = bytes.len() as f64 / start.elapsed().as_secs_f64();
+    fs::remove_file(&path).map_err(|error| Error::io(&path, "removed", &error))?;
     let mut speeds = BTreeMap::new();
     for training in &plan.trainings {
         if !speeds.contains_key(training.architecture) {
-            speeds.insert(training.architecture, Speed::measure(&training.settings(options))?);
+            speeds.insert(training.architecture, Speed::measure(&training.settings(options), written)?);
         }
     }
     Ok(speeds)
@@ -398,10 +424,11 @@ mod tests {
     #[test]
     fn a_study_of_other_options_is_one_sentence() {
         let folder = tempfile::tempdir().unwrap();
+        options().check_folder(folder.path()).unwrap();
         options().record(folder.path()).unwrap();
-        options().record(folder.path()).unwrap();
+        options().check_folder(folder.path()).unwrap();
         let other = Options { epochs: 21, ..options() };
-        let said = other.record(folder.path()).unwrap_err().to_string();
+        let said = other.check_folder(folder.path()).unwrap_err().to_string();
         assert!(said.contains("`epochs = 20` where this one has `epochs = 21`"), "{said}");
         for (wrong, word) in [
             (Options { seeds: 0, ..options() }, "no seeds"),

@@ -184,6 +184,7 @@ impl Study {
                 "table4" => part = self.figures_6_to_8(part, main),
                 paper::TWO_CLASSES => {
                     let scores = &self.outcomes[TWO_CLASSES].scores;
+                    part = part.text("Figure 10: the confusion matrix.");
                     part = part.figure("figure10", report::confusion(&self.two_classes, scores));
                 }
                 "table10" => {
@@ -244,16 +245,17 @@ impl Study {
                 "recall",
                 "F1",
                 "AUC",
-                "accuracy without copies",
-                "accuracy over seeds",
+                "without copies",
+                "over seeds",
             ],
         );
+        let several = self.options.seeds > 1;
         for (label, name, in_paper) in of.rows {
             let theirs = match in_paper {
                 Some(paper::Scores { accuracy, precision, recall, f1 }) => {
                     [accuracy, precision, recall, f1].map(|x| format!("{x:.4}"))
                 }
-                None => [const { String::new() }; 4],
+                None => ["-"; 4].map(str::to_owned),
             };
             let Some(Outcome { scores, unaugmented, .. }) = self.outcomes.get(*name) else { continue };
             let panel = Panel::of(scores);
@@ -283,6 +285,10 @@ impl Study {
                 decimal(unaugmented.accuracy),
                 over_seeds.map_or(String::new(), |summary| summary.to_string()),
             ]);
+        }
+        if !several {
+            table.columns.pop();
+            table.rows.iter_mut().for_each(|row| drop(row.pop()));
         }
         table
     }
@@ -332,7 +338,7 @@ impl Study {
             (_, true) => format!("{here} show the paper's ordering: {}.", same.join("; ")),
             (true, false) => format!("{here} do not show the paper's ordering: {}.", other.join("; ")),
             (false, false) => format!(
-                "{here} do not show all of the paper's ordering. As in the paper: {}. The other way round: {}.",
+                "{here} do not show all of the paper's ordering. As in the paper: {}. Equal or the other way round: {}.",
                 same.join("; "),
                 other.join("; ")
             ),
@@ -340,7 +346,7 @@ impl Study {
     }
 
     fn ordering_in_short(&self, comparisons: &BTreeMap<String, Comparison>) -> Part {
-        let mut table = Table::new("ordering", ["the paper's ordering in", "pairs", "found here", "the other way round"]);
+        let mut table = Table::new("ordering", ["the paper's ordering in", "pairs", "found here", "not found"]);
         for of in &TABLES {
             let pairs = self.pairs(of, comparisons);
             if !pairs.is_empty() {
@@ -350,11 +356,10 @@ impl Study {
             }
         }
         let text = format!(
-            "Trained and tested on {}: {} images of a study each, at {}. Scores are macro means over the classes, as the paper's; \
-             intervals are from 2000 resamples of the test patients; copies of a scan are on one side of the split.",
-            self.patients(),
-            if self.phantoms() { "simulated" } else { "the archive's" },
-            self.options.scale,
+            "Trained and tested on {}. Scores are macro means over the classes, as the paper's; 95 % intervals are from 2000 resamples of \
+             the test patients; all copies of a scan are on one side of the split. Networks are ordered by accuracy, the mean over \
+             the seeds.",
+            if self.phantoms() { "phantoms, which are simulated patients" } else { "the archive" },
         );
         let mut part = Part::new("ordering", "What holds").text(text);
         if self.options.scale == super::Scale::Smoke {
@@ -410,10 +415,16 @@ impl Study {
         let confused = adenocarcinoma.zip(other).map_or(String::new(), |(truth, called)| {
             format!(" {} ADMet images were called nADMet (paper: 22 of 284 test images).", main.confusion[truth][called])
         });
-        part.text(format!("Figures 6 to 8, inRAC on D3: AUC {} (paper: {:.4}).{confused}", decimal(main.mean.auc), paper::AUC[0]))
-            .figure("figure6", report::roc(&self.main, main))
-            .figure("figure7", report::confusion(&self.main, main))
-            .table(classes)
+        part.text(format!(
+            "Figure 6: the ROC curve of inRAC on D3, AUC {} (paper: {:.4}).{confused}",
+            decimal(main.mean.auc),
+            paper::AUC[0]
+        ))
+        .figure("figure6", report::roc(&self.main, main))
+        .text("Figure 7: the confusion matrix.")
+        .figure("figure7", report::confusion(&self.main, main))
+        .text("Figure 8: each class against the rest.")
+        .table(classes)
     }
 
     fn misclassified(&self) -> Part {

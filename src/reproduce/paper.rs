@@ -39,10 +39,7 @@ pub const TABLES: [Table; 6] = [
     Table {
         name: "table4",
         title: "Table 4: attention inside or outside the residual branch",
-        rows: &[
-            ("Classifier-inRAC", "d3-inrac", IN_RAC),
-            ("Classifier-outRAC", "d3-outrac", scores(0.6725, 0.7233, 0.6831, 0.6723)),
-        ],
+        rows: &[("inRAC", "d3-inrac", IN_RAC), ("outRAC", "d3-outrac", scores(0.6725, 0.7233, 0.6831, 0.6723))],
     },
     Table {
         name: "table5",
@@ -69,13 +66,13 @@ pub const TABLES: [Table; 6] = [
         rows: &[
             ("Classifier-18", "d3-classifier-18", None),
             ("Classifier-34", "d3-classifier-34", None),
-            ("Classifier-inRAC", "d3-inrac", IN_RAC),
+            ("inRAC", "d3-inrac", IN_RAC),
         ],
     },
     Table {
         name: "table8",
         title: "Table 8 and figure 10: two classes",
-        rows: &[("Classifier-inRAC, metastatic or not", "d3-two-classes-inrac", scores(0.8310, 0.8696, 0.8696, 0.8696))],
+        rows: &[("inRAC", "d3-two-classes-inrac", scores(0.8310, 0.8696, 0.8696, 0.8696))],
     },
     Table {
         name: "table10",
@@ -83,7 +80,7 @@ pub const TABLES: [Table; 6] = [
         rows: &[
             ("Inception-v1", "d3-inception-v1", scores(0.5387, 0.6003, 0.5490, 0.5415)),
             ("VGG-11", "d3-vgg-11", scores(0.7324, 0.7309, 0.7333, 0.7309)),
-            ("Classifier-inRAC", "d3-inrac", IN_RAC),
+            ("inRAC", "d3-inrac", IN_RAC),
         ],
     },
 ];
