@@ -702,7 +702,7 @@ fn bench_has_a_row_of_every_network() {
     }
     fails(
         run("bench --architecture vgg-11 --pooling flatten --size 1024x256"),
-        1,
+        2,
         &["536 million weights", "512 MB", "`average`"],
     );
 }
