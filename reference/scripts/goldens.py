@@ -338,7 +338,7 @@ def whole_network(r):
 # perturbed by random 2e-6 of themselves, in three trials (`goldens.py --search`). Inception-v1 divides maps of 4x2 pixels into 4x4
 # windows here. VGG-11 flattens maps of 2x1 pixels, and once more takes their mean.
 NETWORK_INPUTS = {
-    "outrac": 12, "inrac-no-residual": 40, "inrac-no-attention": 1, "inrac-no-residual-no-attention": 33, "classifier-18": 0,
+    "outrac": 65, "inrac-no-residual": 40, "inrac-no-attention": 1, "inrac-no-residual-no-attention": 33, "classifier-18": 0,
     "classifier-34": 1, "vgg-11": 9, "vgg-11-average": 9, "inception-v1": 0,
 }
 NETWORK_SHAPE, NETWORK_LABELS = (3, 1, 64, 33), [0, 1, 2]
