@@ -95,7 +95,10 @@ impl Reproduce {
             return Ok(());
         }
         if let Some(estimate) = estimate {
-            train_all(terminal, &folder, &open, &options, &sides, &estimate)?;
+            train_all(terminal, &folder, &open, &options, &sides, &estimate).map_err(|error| match error {
+                Error::Interrupted { .. } => Error::Interrupted { kept: "the same command goes on from here".to_owned() },
+                other => other,
+            })?;
         }
 
         terminal.note("The page");

@@ -49,7 +49,8 @@ impl Table {
 
     /// As a table of HTML; the first column are headings of rows.
     pub fn html(&self) -> String {
-        let mut html = String::from("<div class=\"scroll\"><table>\n<thead><tr>");
+        let kind = if self.columns.len() > 10 { "scroll wide" } else { "scroll" };
+        let mut html = format!("<div class=\"{kind}\"><table>\n<thead><tr>");
         for column in &self.columns {
             let _ = write!(html, "<th scope=\"col\">{}</th>", escape(column));
         }
