@@ -7,6 +7,7 @@ use crate::data::datasets::{self, Counts};
 use crate::data::manifest::Manifest;
 use crate::data::phantom as simulator;
 use crate::data::split::{self, Split};
+use crate::data::views::{self, Preprocessing};
 use crate::data::{annotation, demographics};
 use crate::metrics::Scores;
 use crate::reproduce::{
@@ -16,6 +17,7 @@ use crate::reproduce::{
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
 use crate::train::{self, Event, Recipe, RunFolder, Settings};
 use crate::{Error, Result, files, lesions, report};
+use osteon_kernels::par;
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -263,9 +265,14 @@ impl Folder<'_> {
     }
 }
 
+/// Studies that are read to see how long that takes.
+const STUDIES_TO_TIME: usize = 16;
+
 /// How long the trainings take that are not done.
 struct Estimate {
     speeds: BTreeMap<&'static str, Speed>,
+    /// Seconds in which a study is read and fused, which the first epoch does, while all cores train.
+    study: f64,
 }
 
 impl Estimate {
@@ -277,9 +284,19 @@ impl Estimate {
         sides: &BTreeMap<Data, [usize; 2]>,
         folder: &Path,
     ) -> Result<Self> {
-        let estimate = Estimate { speeds: speeds(plan, options, folder)? };
+        let first = open.first().map_or(Data::D3, |training| training.data);
+        let rows = Manifest::read(Folder(folder).manifest(first))?.rows;
+        let rows = &rows[..rows.len().min(STUDIES_TO_TIME)];
+        let start = Instant::now();
+        for row in rows {
+            views::fuse(&row.read()?, &Preprocessing::default())?;
+        }
+        let study = start.elapsed().as_secs_f64() / (rows.len() * par::workers()) as f64;
+        let estimate = Estimate { speeds: speeds(plan, options, folder)?, study };
         let seconds = |training: &Training| {
-            estimate.speeds[training.architecture].training(sides[&training.data], &training.settings(options))
+            let images = sides[&training.data];
+            estimate.speeds[training.architecture].training(images, &training.settings(options))
+                + estimate.study * (images[0] + images[1]) as f64
         };
         for training in open {
             let [train, test] = sides[&training.data];
@@ -317,7 +334,9 @@ fn train_all(
     let mut before = 0;
     for (at, training) in open.iter().enumerate() {
         let title = format!("{} of {}, {}", at + 1, open.len(), training.name());
-        let expected = estimate.speeds[training.architecture].epoch(sides[&training.data][0], &training.settings(options));
+        let images = sides[&training.data][0];
+        let expected = estimate.speeds[training.architecture].epoch(images, &training.settings(options));
+        let expected = expected + estimate.study * images as f64;
         let start = Instant::now();
         train_one(folder, training, options, &progress, (before, &title, expected, at == 0))?;
         test_one(folder, training)?;
