@@ -52,12 +52,17 @@ impl PoolShape {
         self.batch * self.out_rows() * self.out_columns() * self.channels
     }
 
+    /// Rows of the input in the windows of a row of the output.
+    pub(crate) fn window_rows(&self, row: usize) -> Range<usize> {
+        self.axis(0).window(row)
+    }
+
     fn axis(&self, axis: usize) -> Axis {
         let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
         Axis { input: [self.rows, self.columns][axis], kernel, stride, padding, ceil_mode: self.ceil_mode }
     }
 
-    fn check(&self, input: usize, output: usize) {
+    pub(crate) fn check(&self, input: usize, output: usize) {
         for axis in [self.axis(0), self.axis(1)] {
             assert!(axis.stride > 0 && axis.padding < axis.kernel, "no such pool: {self:?}");
             assert!(axis.input + 2 * axis.padding >= axis.kernel, "the window is larger than the image: {self:?}");
@@ -152,6 +157,24 @@ impl Body for MaxRow<'_> {
     }
 }
 
+/// The larger of 0 and each maximum, in row `row` of the output, of an input whose rows are there from `first` on.
+#[inline(always)]
+pub(crate) fn max_relu_row<S: Simd>(simd: S, shape: PoolShape, row: usize, first: usize, input: &[f32], output: &mut [f32]) {
+    let Range { start, end } = shape.window_rows(row);
+    let axis = shape.axis(1);
+    let (large, small) = blocks(shape.channels);
+    for (column, output) in output.chunks_exact_mut(shape.channels).enumerate() {
+        let columns = axis.window(column);
+        let window = Window { rows: start - first..end - first, columns, width: shape.columns, channels: shape.channels };
+        for c in large.clone() {
+            window.max_relu::<S, VECTORS>(simd, c, input, output);
+        }
+        for c in small.clone() {
+            window.max_relu::<S, 1>(simd, c, input, output);
+        }
+    }
+}
+
 /// A rectangle of pixels in an image of `width` columns.
 struct Window {
     rows: Range<usize>,
@@ -190,6 +213,24 @@ impl Window {
         }
         simd.store_block(best, &mut output[c..]);
         simd.store_bits_block(winner, &mut argmax[c..]);
+    }
+
+    /// The larger of 0 and the maximum, of `V` vectors of channels from `c` on; NaN wins, as in [`max`](Self::max).
+    #[inline(always)]
+    fn max_relu<S: Simd, const V: usize>(&self, simd: S, c: usize, input: &[f32], output: &mut [f32]) {
+        let mut best = [simd.splat(f32::NEG_INFINITY); V];
+        for row in self.rows.clone() {
+            for pixel in self.line(row) {
+                let x = simd.load_block::<V>(&input[self.place(pixel, c)], 0.0);
+                for i in 0..V {
+                    best[i] = simd.select_gt_or_nan(x[i], best[i], x[i], best[i]);
+                }
+            }
+        }
+        for best in &mut best {
+            *best = simd.max(simd.splat(0.0), *best);
+        }
+        simd.store_block(best, &mut output[c..]);
     }
 
     /// Sum of the gradients of those windows that `me` won, of `V` vectors of channels from `c` on.

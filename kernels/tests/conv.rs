@@ -3,9 +3,11 @@
 mod common;
 
 use common::{error, values, wide};
-use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue};
+use osteon_kernels::conv::{self, Algorithm, ConvShape, Epilogue};
+use osteon_kernels::elementwise;
 use osteon_kernels::gemm::{self, GemmShape};
 use osteon_kernels::par::Pool;
+use osteon_kernels::pool::{self, PoolShape};
 use osteon_kernels::simd::Isa;
 use osteon_reference as reference;
 use proptest::prelude::*;
@@ -147,6 +149,66 @@ fn an_epilogue_is_what_would_follow() {
                 assert!(!relu || actual.iter().all(|&y| y >= 0.0), "{algorithm:?} {isa:?} {shape:?}");
             }
         }
+    }
+}
+
+/// The maxima of a convolution's outputs in one pass are those of one operation after the other, to the bit.
+fn check_max_pool(shape: ConvShape, [kernel, stride, padding]: [[usize; 2]; 3], ceil_mode: bool) {
+    let (rows, columns) = (shape.out_rows(), shape.out_columns());
+    let kernel = [kernel[0].min(rows), kernel[1].min(columns)];
+    let padding = [padding[0] % kernel[0], padding[1] % kernel[1]];
+    let pool = PoolShape { batch: shape.batch, rows, columns, channels: shape.out_channels, kernel, stride, padding, ceil_mode };
+    let (mut input, weights) = (values(shape.input_len(), 1), values(shape.weight_len(), 2));
+    let bias = values(shape.out_channels, 3);
+    input[shape.input_len() / 2] = f32::NAN;
+    let algorithm = Algorithm::ImplicitGemm;
+    for isa in Isa::all() {
+        let dirty = |len| vec![f32::NAN; len];
+        let mut packed = dirty(algorithm.packed_len(shape));
+        algorithm.pack(isa, shape, &weights, &mut packed);
+        let (mut outputs, mut scratch) = (dirty(shape.output_len()), dirty(algorithm.forward_scratch_len(shape)));
+        let epilogue = Epilogue { bias: Some(&bias), relu: false };
+        algorithm.forward(isa, shape, &input, &packed, epilogue, &mut outputs, &mut scratch);
+        let (mut maxima, mut argmax) = (dirty(pool.output_len()), vec![0; pool.output_len()]);
+        pool::max_pool(isa, pool, &outputs, &mut maxima, &mut argmax);
+        let mut expected = dirty(pool.output_len());
+        elementwise::relu(isa, &maxima, &mut expected);
+        let mut scratch = dirty(conv::forward_max_pool_scratch_len(shape, pool));
+        let mut actual = dirty(pool.output_len());
+        conv::forward_max_pool(isa, shape, pool, &input, &packed, &bias, &mut actual, &mut scratch);
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&actual) == bits(&expected), "{isa:?} {shape:?} {pool:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn maxima_of_a_convolution_are_those_of_its_outputs(
+        shape in shapes(),
+        kernel in (1usize..5, 1usize..5),
+        stride in (1usize..7, 1usize..4),
+        padding in (0usize..4, 0usize..4),
+        ceil_mode: bool,
+    ) {
+        prop_assume!(shape.weight_len() > 0 && shape.input_len() > 0 && shape.output_len() > 0);
+        check_max_pool(shape, [kernel.into(), stride.into(), padding.into()], ceil_mode);
+    }
+}
+
+#[test]
+fn maxima_of_the_stem() {
+    for (rows, columns) in [(256, 64), (1024, 256), (250, 70)] {
+        let shape = ConvShape {
+            batch: 1,
+            rows,
+            columns,
+            in_channels: 1,
+            out_channels: 64,
+            kernel: [7, 7],
+            stride: [2, 2],
+            padding: [3, 3],
+        };
+        check_max_pool(shape, [[3, 3], [2, 2], [1, 1]], false);
     }
 }
 

@@ -71,6 +71,15 @@ pub enum Equation {
     ConvBias { stride: [usize; 2], padding: [usize; 2], relu: bool },
     /// x, weight, gamma, beta, running mean, running variance
     ConvNorm { stride: [usize; 2], padding: [usize; 2], epsilon: f32, relu: bool },
+    /// The same inputs
+    ConvNormPool {
+        stride: [usize; 2],
+        padding: [usize; 2],
+        epsilon: f32,
+        pool: [usize; 2],
+        pool_stride: [usize; 2],
+        pool_padding: [usize; 2],
+    },
     /// x, gamma, beta, statistics (mean, 1/std, variance). Statistics: x
     BatchNorm { epsilon: f32, relu: bool },
     /// x, gamma, beta, running mean, running variance

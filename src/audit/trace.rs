@@ -547,7 +547,8 @@ impl Log {
 /// The convolution that an operation is or holds.
 fn convolution(op: &Op) -> Option<ConvShape> {
     match *op {
-        Op::Conv(shape) | Op::ConvBias { shape, .. } | Op::ConvNorm { shape, .. } => Some(shape),
+        Op::Conv(shape) | Op::ConvBias { shape, .. } => Some(shape),
+        Op::ConvNorm { shape, .. } | Op::ConvNormPool { shape, .. } => Some(shape),
         _ => None,
     }
 }
@@ -560,6 +561,10 @@ fn equation(op: &Op) -> Equation {
         Op::ConvBias { shape: ConvShape { stride, padding, .. }, relu } => Equation::ConvBias { stride, padding, relu },
         Op::ConvNorm { shape: ConvShape { stride, padding, .. }, epsilon, relu } => {
             Equation::ConvNorm { stride, padding, epsilon, relu }
+        }
+        Op::ConvNormPool { shape: ConvShape { stride, padding, .. }, epsilon, pool } => {
+            let [pool, pool_stride, pool_padding] = [pool.kernel, pool.stride, pool.padding];
+            Equation::ConvNormPool { stride, padding, epsilon, pool, pool_stride, pool_padding }
         }
         Op::BatchNorm(s, epsilon) => Equation::BatchNorm { epsilon, relu: s.relu },
         Op::FrozenNorm(s, epsilon) => Equation::FrozenNorm { epsilon, relu: s.relu },

@@ -318,14 +318,41 @@ impl Operation<'_> {
 
     /// The convolution of a tensor of shape `x` with weights of shape `w` that gives one of shape `y`.
     fn conv(&self, x: &[usize], w: &[usize], y: &[usize], stride: [usize; 2], padding: [usize; 2]) -> Result<ConvShape> {
+        let shape = self.conv_of(x, w, stride, padding)?;
+        let [out_rows, out_columns] = shape.out();
+        self.ensure(y == [shape.batch, out_rows, out_columns, shape.out_channels])?;
+        Ok(shape)
+    }
+
+    /// The convolution of a tensor of shape `x` with weights of shape `w`.
+    fn conv_of(&self, x: &[usize], w: &[usize], stride: [usize; 2], padding: [usize; 2]) -> Result<ConvShape> {
         let [batch, rows, columns, in_channels] = self.dimensions(x)?;
         let [kernel_rows, kernel_columns, expected, out_channels] = self.dimensions(w)?;
         let kernel = [kernel_rows, kernel_columns];
         let shape = ConvShape { batch, rows, columns, in_channels, out_channels, kernel, stride, padding };
         self.ensure(expected == in_channels && !stride.contains(&0) && padding.iter().all(|&padding| padding < 1 << 20))?;
-        let [out_rows, out_columns] = shape.out();
-        self.ensure(y == [batch, out_rows, out_columns, out_channels])?;
         Ok(shape)
+    }
+
+    /// A convolution, input 0 with the weights of input 1, and batch normalisation over running statistics, inputs 2 to 5. The weights
+    /// hold the normalisation: y = (w factor) * x + (beta - mean factor). One rounding of the weights and two of the sum join the
+    /// convolution's own error.
+    fn conv_norm(&self, shape: ConvShape, epsilon: f32) -> Result<Expected> {
+        let channels = shape.out_channels;
+        let (x, w) = (self.floats(0)?, self.floats(1)?);
+        let [gamma, beta, mean, variance] = [2, 3, 4, 5].map(|k| self.exactly(k, channels));
+        let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
+        let y = reference::conv::forward(shape, &x, &w);
+        let squares = reference::conv::forward(shape, &squared(&x), &squared(&w));
+        let epsilon = f64::from(epsilon);
+        let values = reference::norm::forward_inference(epsilon, &y, &gamma, &beta, &mean, &variance);
+        let size = y.iter().zip(&squares).enumerate().map(|(i, (y, square))| {
+            let c = i % channels;
+            let factor = gamma[c] / (variance[c] + epsilon).sqrt();
+            factor * factor * (y * y + square) + (beta[c] - mean[c] * factor).powi(2)
+        });
+        let allowed = Allowed::Norm { claim: self.claim()?.1 + 3.0 * U, size: size.sum::<f64>().sqrt() };
+        Ok(Expected { bound: self.claim()?.0, values, allowed })
     }
 
     /// The claim of the algorithm that computed a convolution.
@@ -417,25 +444,22 @@ impl Operation<'_> {
                 }
                 Ok(expected.relu(relu))
             }
-            // The weights hold the normalisation: y = (w factor) * x + (beta - mean factor). One rounding of the weights and two
-            // of the sum join the convolution's own error.
             (Equation::ConvNorm { stride, padding, epsilon, relu }, Part::Output) => {
                 let shape = self.conv(self.shape(0)?, self.shape(1)?, result, stride, padding)?;
-                let channels = shape.out_channels;
-                let (x, w) = (self.floats(0)?, self.floats(1)?);
-                let [gamma, beta, mean, variance] = [2, 3, 4, 5].map(|k| self.exactly(k, channels));
-                let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
-                let y = reference::conv::forward(shape, &x, &w);
-                let squares = reference::conv::forward(shape, &squared(&x), &squared(&w));
-                let epsilon = f64::from(epsilon);
-                let values = reference::norm::forward_inference(epsilon, &y, &gamma, &beta, &mean, &variance);
-                let size = y.iter().zip(&squares).enumerate().map(|(i, (y, square))| {
-                    let c = i % channels;
-                    let factor = gamma[c] / (variance[c] + epsilon).sqrt();
-                    factor * factor * (y * y + square) + (beta[c] - mean[c] * factor).powi(2)
-                });
-                let allowed = Allowed::Norm { claim: self.claim()?.1 + 3.0 * U, size: size.sum::<f64>().sqrt() };
-                Ok(Expected { bound: self.claim()?.0, values, allowed }.relu(relu))
+                Ok(self.conv_norm(shape, epsilon)?.relu(relu))
+            }
+            // A maximum is no farther off than the farthest of its window, and a value is in so many windows.
+            (Equation::ConvNormPool { stride, padding, epsilon, pool, pool_stride, pool_padding }, Part::Output) => {
+                let shape = self.conv_of(self.shape(0)?, self.shape(1)?, stride, padding)?;
+                let [rows, columns] = shape.out();
+                let outputs = [shape.batch, rows, columns, shape.out_channels];
+                let windows = self.pool(&outputs, result, [pool, pool_stride, pool_padding], false)?;
+                let mut expected = self.conv_norm(shape, epsilon)?;
+                expected.values = reference::pool::max_pool(windows, &expected.values).0;
+                if let Allowed::Norm { size, .. } = &mut expected.allowed {
+                    *size *= ((pool[0].div_ceil(pool_stride[0]) * pool[1].div_ceil(pool_stride[1])) as f64).sqrt();
+                }
+                Ok(expected.relu(true))
             }
             (Equation::BatchNorm { epsilon, .. }, Part::Saved) => self.statistics(epsilon),
             (Equation::BatchNorm { relu, .. }, Part::Output) => {

@@ -263,7 +263,7 @@ impl<'a> Tape<'a> {
             _ => None,
         };
         match (*op, parameter(&inputs[1.min(inputs.len() - 1)])) {
-            (Op::ConvNorm { shape, epsilon, .. }, Some(weight)) => {
+            (Op::ConvNorm { shape, epsilon, .. } | Op::ConvNormPool { shape, epsilon, .. }, Some(weight)) => {
                 let norm: Vec<ParameterId> = inputs[2..].iter().filter_map(parameter).collect();
                 kept = Some(self.parameters.packed(weight, Some((&norm, epsilon)), shape, isa));
             }
@@ -282,7 +282,9 @@ impl<'a> Tape<'a> {
             *value = self.value(var);
         }
         match (op, &kept) {
-            (Op::ConvNorm { .. } | Op::Conv(_), Some(kept)) => [values[1], values[2]] = [&kept.weights, &kept.bias],
+            (Op::ConvNorm { .. } | Op::ConvNormPool { .. } | Op::Conv(_), Some(kept)) => {
+                [values[1], values[2]] = [&kept.weights, &kept.bias]
+            }
             (Op::ConvBias { .. }, Some(kept)) => values[1] = &kept.weights,
             (Op::Conv(_) | Op::ConvBias { .. }, None) => values[1] = &fresh,
             _ => {}
@@ -662,6 +664,48 @@ impl Tape<'_> {
         epsilon: f32,
         relu: bool,
     ) -> Result<Var> {
+        let (shape, inputs) = self.conv_norm_inputs(x, weight, stride, padding, affine, running)?;
+        let out = [shape.batch, shape.out_rows(), shape.out_columns(), shape.out_channels];
+        Ok(self.apply(Op::ConvNorm { shape, epsilon, relu }, inputs, out, &[]))
+    }
+
+    /// [`conv_norm`](Self::conv_norm), the maximum of `windows` (kernel, stride, padding) and ReLU; in one pass, but for what Winograd
+    /// computes.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; another mode.
+    pub fn conv_norm_pool(
+        &mut self,
+        x: Var,
+        weight: ParameterId,
+        stride: [usize; 2],
+        padding: [usize; 2],
+        affine: [ParameterId; 2],
+        running: [ParameterId; 2],
+        epsilon: f32,
+        windows: [[usize; 2]; 3],
+    ) -> Result<Var> {
+        let (shape, inputs) = self.conv_norm_inputs(x, weight, stride, padding, affine, running)?;
+        let outputs = [shape.batch, shape.out_rows(), shape.out_columns(), shape.out_channels];
+        let pool = self.pool_shape(outputs, windows[0], windows[1], windows[2])?;
+        if Algorithm::choose(Pass::Forward, shape) != Algorithm::ImplicitGemm {
+            let y = self.apply(Op::ConvNorm { shape, epsilon, relu: false }, inputs, outputs, &[]);
+            let y = self.max_pool_of(y, pool)?;
+            return Ok(self.relu(y));
+        }
+        let out = [shape.batch, pool.out_rows(), pool.out_columns(), shape.out_channels];
+        Ok(self.apply(Op::ConvNormPool { shape, epsilon, pool }, inputs, out, &[]))
+    }
+
+    fn conv_norm_inputs(
+        &mut self,
+        x: Var,
+        weight: ParameterId,
+        stride: [usize; 2],
+        padding: [usize; 2],
+        affine: [ParameterId; 2],
+        running: [ParameterId; 2],
+    ) -> Result<(ConvShape, [Var; MAX_INPUTS])> {
         self.expect_inference()?;
         let weight = self.parameter(weight);
         let shape = self.conv_shape(&x, &weight, stride, padding)?;
@@ -669,9 +713,7 @@ impl Tape<'_> {
         for var in [&gamma, &beta, &mean, &variance] {
             self.expect("a parameter", var, [shape.out_channels])?;
         }
-        let inputs = [x, weight, gamma, beta, mean, variance];
-        let out = [shape.batch, shape.out_rows(), shape.out_columns(), shape.out_channels];
-        Ok(self.apply(Op::ConvNorm { shape, epsilon, relu }, inputs, out, &[]))
+        Ok((shape, [x, weight, gamma, beta, mean, variance]))
     }
 
     fn expect_inference(&self) -> Result<()> {
@@ -802,13 +844,13 @@ impl Tape<'_> {
 
     /// Maximum of windows of x (batch, rows, columns, channels).
     pub fn max_pool(&mut self, x: Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
-        let shape = self.pool_shape(&x, kernel, stride, padding)?;
+        let shape = self.pool_shape(self.sizes("an input", &x)?, kernel, stride, padding)?;
         self.max_pool_of(x, shape)
     }
 
     /// As [`max_pool`](Self::max_pool), with one more window where pixels at the far edges would be in none (PyTorch's `ceil_mode`).
     pub fn ceil_max_pool(&mut self, x: Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
-        let shape = self.pool_shape(&x, kernel, stride, padding)?;
+        let shape = self.pool_shape(self.sizes("an input", &x)?, kernel, stride, padding)?;
         self.max_pool_of(x, PoolShape { ceil_mode: true, ..shape })
     }
 
@@ -818,7 +860,7 @@ impl Tape<'_> {
 
     /// Mean of windows of x (batch, rows, columns, channels); padding counts as zeros.
     pub fn average_pool(&mut self, x: Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Var> {
-        let shape = self.pool_shape(&x, kernel, stride, padding)?;
+        let shape = self.pool_shape(self.sizes("an input", &x)?, kernel, stride, padding)?;
         Ok(self.apply(Op::AveragePool(shape), [x], [shape.batch, shape.out_rows(), shape.out_columns(), shape.channels], &[]))
     }
 
@@ -832,8 +874,13 @@ impl Tape<'_> {
         Ok(self.apply(Op::AdaptiveAverage(shape), [x], [batch, windows[0], windows[1], channels], &[]))
     }
 
-    fn pool_shape(&self, x: &Var, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<PoolShape> {
-        let [batch, rows, columns, channels] = self.sizes("an input", x)?;
+    fn pool_shape(
+        &self,
+        [batch, rows, columns, channels]: [usize; 4],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+    ) -> Result<PoolShape> {
         for (side, size) in [rows, columns].into_iter().enumerate() {
             let [kernel, stride, padding] = [kernel[side], stride[side], padding[side]];
             if kernel == 0 || stride == 0 || 2 * padding > kernel || size + 2 * padding < kernel {

@@ -8,7 +8,7 @@ use osteon_kernels::adaptive::{self, AdaptiveShape};
 use osteon_kernels::attention;
 use osteon_kernels::bias;
 use osteon_kernels::concat::{self, ConcatShape};
-use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
+use osteon_kernels::conv::{self, Algorithm, ConvShape, Epilogue, Pass};
 use osteon_kernels::dropout::{self, Dropout};
 use osteon_kernels::elementwise;
 use osteon_kernels::linear::{self, LinearShape};
@@ -43,6 +43,15 @@ pub enum Op {
         epsilon: f32,
         /// Whether ReLU follows.
         relu: bool,
+    },
+    /// The same inputs; then the maximum over windows, and the larger of that and 0. In inference only.
+    ConvNormPool {
+        /// Of the convolution.
+        shape: ConvShape,
+        /// Of the batch normalisation.
+        epsilon: f32,
+        /// Of the windows.
+        pool: PoolShape,
     },
     /// x, gamma, beta, running mean, running variance; over the batch's own statistics.
     BatchNorm(NormShape, f32),
@@ -124,6 +133,7 @@ impl Op {
             Op::ConvBias { relu: true, .. } => "conv, bias, relu",
             Op::ConvNorm { relu: false, .. } => "conv, batch norm",
             Op::ConvNorm { relu: true, .. } => "conv, batch norm, relu",
+            Op::ConvNormPool { .. } => "conv, batch norm, max pool, relu",
             Op::BatchNorm(s, _) if s.relu => "batch norm, relu",
             Op::BatchNorm(..) => "batch norm",
             Op::FrozenNorm(s, _) if s.relu => "batch norm, running statistics, relu",
@@ -160,6 +170,9 @@ impl Op {
             Op::Conv(_) => "Goodfellow et al. 2016, eq. 9.6 (cross-correlation)",
             Op::ConvBias { .. } => "Goodfellow et al. 2016, eq. 9.6 (cross-correlation), and section 9.5 on biases",
             Op::ConvNorm { .. } => "Goodfellow et al. 2016, eq. 9.6; Ioffe and Szegedy 2015, algorithm 2",
+            Op::ConvNormPool { .. } => {
+                "Goodfellow et al. 2016, eq. 9.6; Ioffe and Szegedy 2015, algorithm 2; Lin et al. 2022, table of Classifier-inRAC, `Pool`"
+            }
             Op::BatchNorm(..) => "Ioffe and Szegedy 2015, algorithm 1",
             Op::FrozenNorm(..) => "Ioffe and Szegedy 2015, algorithm 2",
             Op::Relu => "Glorot et al. 2011, section 3.1",
@@ -199,7 +212,9 @@ impl Op {
     /// Floating-point operations of the forward pass that are multiplications with weights: convolutions and linear layers.
     pub fn flops(&self) -> u64 {
         match self {
-            Op::Conv(shape) | Op::ConvNorm { shape, .. } | Op::ConvBias { shape, .. } => shape.flops(),
+            Op::Conv(shape) | Op::ConvNorm { shape, .. } | Op::ConvNormPool { shape, .. } | Op::ConvBias { shape, .. } => {
+                shape.flops()
+            }
             Op::Linear(s) => 2 * (s.batch * s.in_features * s.out_features) as u64,
             _ => 0,
         }
@@ -208,7 +223,8 @@ impl Op {
     /// How many of the inputs, from the first, can have a gradient.
     pub(super) fn differentiates(&self) -> usize {
         match self {
-            Op::Input | Op::Parameter(_) | Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => 0,
+            Op::Input | Op::Parameter(_) => 0,
+            Op::ConvNorm { .. } | Op::ConvNormPool { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => 0,
             Op::Conv(_) | Op::Add | Op::AddRelu | Op::AddScaled(_) | Op::ScaleChannels(_) | Op::ScalePixels(_) => 2,
             Op::BatchNorm(..) | Op::Linear(_) | Op::ConvBias { .. } => 3,
             Op::Concat(s) => s.channels.iter().filter(|&&channels| channels > 0).count(),
@@ -247,6 +263,7 @@ impl Op {
             Op::Conv(s) | Op::ConvBias { shape: s, .. } | Op::ConvNorm { shape: s, .. } => {
                 Algorithm::choose(Pass::Forward, s).forward_scratch_len(s)
             }
+            Op::ConvNormPool { shape, pool, .. } => conv::forward_max_pool_scratch_len(shape, pool),
             Op::BatchNorm(s, _) | Op::FrozenNorm(s, _) => norm::scratch_len(s),
             _ => 0,
         }
@@ -273,9 +290,12 @@ impl Op {
     pub(super) fn forward(&self, isa: Isa, inputs: &[&[f32]], output: &mut [f32], saved: &mut Saved, scratch: &mut [f32]) {
         match *self {
             Op::Input | Op::Parameter(_) => unreachable!("a leaf has its value"),
-            Op::Conv(s) => conv(isa, s, inputs, Epilogue::default(), output, scratch),
+            Op::Conv(s) => convolve(isa, s, inputs, Epilogue::default(), output, scratch),
             Op::ConvBias { shape, relu } | Op::ConvNorm { shape, relu, .. } => {
-                conv(isa, shape, inputs, Epilogue { bias: Some(inputs[2]), relu }, output, scratch);
+                convolve(isa, shape, inputs, Epilogue { bias: Some(inputs[2]), relu }, output, scratch);
+            }
+            Op::ConvNormPool { shape, pool, .. } => {
+                conv::forward_max_pool(isa, shape, pool, inputs[0], inputs[1], inputs[2], output, scratch);
             }
             Op::BatchNorm(s, epsilon) => {
                 let (mean, rest) = saved.floats.split_at_mut(s.channels);
@@ -432,7 +452,7 @@ impl Op {
     }
 }
 
-fn conv(isa: Isa, shape: ConvShape, inputs: &[&[f32]], epilogue: Epilogue, output: &mut [f32], scratch: &mut [f32]) {
+fn convolve(isa: Isa, shape: ConvShape, inputs: &[&[f32]], epilogue: Epilogue, output: &mut [f32], scratch: &mut [f32]) {
     Algorithm::choose(Pass::Forward, shape).forward(isa, shape, inputs[0], inputs[1], epilogue, output, scratch);
 }
 

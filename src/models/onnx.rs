@@ -154,7 +154,7 @@ impl Graph<'_> {
             }
             Op::ScalePixels(_) => self.node("Mul", &output, &inputs, &output, &[]),
             Op::Linear(_) => self.node("Gemm", &output, &inputs, &output, &[("transB", Attribute::Integer(1))]),
-            Op::ConvNorm { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
+            Op::ConvNorm { .. } | Op::ConvNormPool { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
                 unreachable!("a plan has nothing that inference fuses")
             }
             Op::CrossEntropy { .. }

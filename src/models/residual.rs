@@ -73,11 +73,7 @@ impl Network for Residual {
     fn features(&self, tape: &mut Tape, x: Var) -> Result<Var> {
         tape.enter(&self.input);
         super::check_input(tape, &x)?;
-        let x = self.conv1.forward_norm(tape, x, &self.bn1, false)?;
-        // ReLU keeps the order of values, so it may follow the maximum instead of going before it: the same result and
-        // gradient, from a quarter of the pixels, and the largest activation of the network need not be kept.
-        let x = tape.max_pool(x, [3, 3], [2, 2], [1, 1])?;
-        let x = tape.relu(x);
+        let x = self.conv1.forward_norm_pool(tape, x, &self.bn1, [[3, 3], [2, 2], [1, 1]])?;
         self.blocks.iter().try_fold(x, |x, block| block.forward(tape, x))
     }
 

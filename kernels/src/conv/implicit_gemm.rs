@@ -31,7 +31,7 @@ const TASKS: usize = 16;
 
 /// A correlation whose outputs lie on a grid of the output plane: forward, or one phase of backward-data.
 #[derive(Clone, Copy)]
-struct Correlation {
+pub(super) struct Correlation {
     rows: usize, // of the source
     columns: usize,
     channels: usize,
@@ -82,7 +82,7 @@ struct Block {
 }
 
 impl Correlation {
-    fn forward(shape: ConvShape) -> Self {
+    pub(super) fn forward(shape: ConvShape) -> Self {
         Correlation {
             rows: shape.rows,
             columns: shape.columns,
@@ -225,7 +225,7 @@ impl Correlation {
         out_rows.saturating_sub(1) * self.stride[0] + self.kernel[0]
     }
 
-    fn padded_len(&self, out_rows: usize) -> usize {
+    pub(super) fn padded_len(&self, out_rows: usize) -> usize {
         self.padded_rows(out_rows) * self.padded_columns() * self.channels
     }
 
@@ -252,16 +252,16 @@ impl Correlation {
 }
 
 /// The outputs of one correlation in one band, of each of a few images.
-struct Band<'a> {
-    correlation: &'a Correlation,
-    images: usize,
-    source: &'a [f32],     // (images, rows, columns, channels)
-    packed: &'a [f32],     // (blocks, panels, segments, length, NR)
-    padded: &'a mut [f32], // (images, padded rows, padded columns, channels)
-    first: usize,          // output row
-    out_rows: usize,
-    epilogue: Epilogue<'a>,
-    output: &'a mut [f32], // (images, plane rows of the band, plane_columns, out_channels)
+pub(super) struct Band<'a> {
+    pub(super) correlation: &'a Correlation,
+    pub(super) images: usize,
+    pub(super) source: &'a [f32],     // (images, rows, columns, channels)
+    pub(super) packed: &'a [f32],     // (blocks, panels, segments, length, NR)
+    pub(super) padded: &'a mut [f32], // (images, padded rows, padded columns, channels)
+    pub(super) first: usize,          // output row
+    pub(super) out_rows: usize,
+    pub(super) epilogue: Epilogue<'a>,
+    pub(super) output: &'a mut [f32], // (images, plane rows of the band, plane_columns, out_channels)
 }
 
 impl Body for Band<'_> {

@@ -5,8 +5,10 @@
 //! Activations are (batch, rows, columns, channels), weights (kernel rows, kernel columns, in channels, out channels).
 
 mod implicit_gemm;
+mod max_pool;
 mod winograd;
 
+use crate::pool::PoolShape;
 use crate::simd::{Isa, LANES, Simd};
 
 /// Everything that a convolution's cost and result depend on but its numbers.
@@ -297,4 +299,33 @@ impl Algorithm {
     fn check(self, shape: ConvShape) {
         assert!(self.supports(shape), "conv: {} cannot compute {shape:?}", self.name());
     }
+}
+
+/// Length of the scratch of [`forward_max_pool`] in the current thread pool.
+pub fn forward_max_pool_scratch_len(shape: ConvShape, pool: PoolShape) -> usize {
+    max_pool::scratch_len(shape, pool)
+}
+
+/// Overwrites `output` with the maximum over the windows of `pool` of the convolution's outputs and `bias`, or 0 where that is larger:
+/// the bits of [`Algorithm::ImplicitGemm`] and its epilogue, of [`max_pool`](crate::pool::max_pool) and of ReLU, without the
+/// convolution's outputs in memory. `packed` is that algorithm's.
+pub fn forward_max_pool(
+    isa: Isa,
+    shape: ConvShape,
+    pool: PoolShape,
+    input: &[f32],
+    packed: &[f32],
+    bias: &[f32],
+    output: &mut [f32],
+    scratch: &mut [f32],
+) {
+    assert_eq!(input.len(), shape.input_len(), "conv: length of input");
+    assert_eq!(packed.len(), Algorithm::ImplicitGemm.packed_len(shape), "conv: length of packed weights");
+    assert!(shape.weight_len() > 0, "conv: no weights");
+    assert_eq!(bias.len(), shape.out_channels, "conv: length of the bias");
+    assert!(scratch.len() >= forward_max_pool_scratch_len(shape, pool), "conv: length of scratch");
+    let outputs = [pool.batch, pool.rows, pool.columns, pool.channels];
+    assert_eq!(outputs, [shape.batch, shape.out_rows(), shape.out_columns(), shape.out_channels], "conv: input of the pool");
+    pool.check(shape.output_len(), output.len());
+    max_pool::forward(isa, (shape, pool), input, packed, bias, output, scratch);
 }

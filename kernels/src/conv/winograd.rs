@@ -458,7 +458,9 @@ fn multiply<S: Simd>(
         for (panel, b) in panels.chunks_exact(channels * NR).enumerate() {
             let (b, add) = (&b[depth * NR..][..length * NR], depth > 0 || bias.is_some());
             let strips = Strips { windows, layout, position, count, depth, b, panel, out_channels, add };
-            let next = panels.get(((panel + 1) * channels + depth) * NR..).unwrap_or_default();
+            // A fused task reads its few weights in the order in which they lie, and the processor sees that.
+            let next = if grid.is_fused() { None } else { panels.get(((panel + 1) * channels + depth) * NR..) };
+            let next = next.unwrap_or_default();
             let next = &next[..next.len().min(length * NR)];
             let mut tile = 0;
             while tile < count {
