@@ -140,7 +140,8 @@ impl Options {
         files::write(folder.join(RECORD), self.text()?.as_bytes())
     }
 
-    /// Refuses a folder that has a study of other options.
+    /// Refuses a folder that has a study of other options. More seeds or folds only add trainings: a study may grow by them, and be
+    /// shown with fewer.
     ///
     /// # Errors
     /// One sentence with the first that differs.
@@ -151,7 +152,8 @@ impl Options {
         }
         let text = self.text()?;
         let there = String::from_utf8(files::read_at_most(&path, 1 << 20)?).unwrap_or_default();
-        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let grows = |line: &&str| line.starts_with("seeds ") || line.starts_with("folds ");
+        let lines = |text: &str| text.lines().filter(|line| !grows(line)).map(str::to_owned).collect::<Vec<_>>();
         let (there, own) = (lines(&there), lines(&text));
         let differs = |from: &[String], to: &[String]| from.iter().find(|line| !to.contains(line)).cloned();
         match (differs(&there, &own), differs(&own, &there)) {
@@ -430,6 +432,7 @@ mod tests {
         let other = Options { epochs: 21, ..options() };
         let said = other.check_folder(folder.path()).unwrap_err().to_string();
         assert!(said.contains("`epochs = 20` where this one has `epochs = 21`"), "{said}");
+        Options { seeds: 1, folds: 0, ..options() }.check_folder(folder.path()).unwrap();
         for (wrong, word) in [
             (Options { seeds: 0, ..options() }, "no seeds"),
             (Options { epochs: 0, ..options() }, "no epochs"),

@@ -12,7 +12,7 @@
 //! * backward-weights: for each kernel position a product of channels by channels, summed over pixels.
 
 use super::{ConvShape, Epilogue};
-use crate::gemm::{KC, MR, NR, Place, Strip, tile};
+use crate::gemm::{Finish, KC, MR, NR, Place, Strip, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
 
@@ -25,6 +25,10 @@ const BAND: usize = 64 * 1024;
 
 /// A band is not cut below this many pixels to make more tasks, and small images share one: fewer read the weights too often.
 const MIN_BAND_PIXELS: usize = 48;
+
+/// Weights of a block that stay in the L1 cache beside a strip of pixels: 4 K * 4 = 16 KB of 32 KB. A strip then takes all panels, one
+/// after the other, so that its place is reckoned once.
+const SMALL_BLOCK: usize = 4096;
 
 /// Tasks to aim for, so that a few threads finish together.
 const TASKS: usize = 16;
@@ -283,17 +287,18 @@ impl Body for Band<'_> {
             let depth = block.segments * block.length;
             let panels = &packed[block.depth_before * columns..][..depth * columns];
             let start = block.kernel_row * width + block.first;
-            for (panel, b) in panels.chunks_exact(depth * NR).enumerate() {
-                let panel_width = NR.min(c.out_channels - panel * NR);
+            let bias = epilogue.bias.filter(|_| block.depth_before + depth == c.depth());
+            let group = if panels.len() <= SMALL_BLOCK { columns / NR } else { 1 };
+            for (g, panels) in panels.chunks(group * depth * NR).enumerate() {
                 let (mut image, mut i, mut j) = (0, 0, 0);
                 for pixel in (0..images * pixels).step_by(MR) {
                     let mut offsets = [start; MR];
-                    let mut rows = [0; MR];
+                    let mut first = [0; MR];
                     let height = MR.min(images * pixels - pixel);
                     for m in 0..height {
                         offsets[m] = start + image * padded_len + i * c.stride[0] * width + j * c.stride[1] * c.channels;
                         let place = (c.origin[0] + i * c.step[0]) * c.plane_columns + c.origin[1] + j * c.step[1];
-                        rows[m] = image * plane_len + place * c.out_channels + panel * NR;
+                        first[m] = image * plane_len + place * c.out_channels;
                         j += 1;
                         if j == c.out[1] {
                             (i, j) = (i + 1, 0);
@@ -302,21 +307,26 @@ impl Body for Band<'_> {
                             (image, i) = (image + 1, 0);
                         }
                     }
-                    let strip = Strip::<MR> {
-                        a: padded,
-                        offsets,
-                        step: 1,
-                        segments: block.segments,
-                        length: block.length,
-                        segment: width,
-                        b_segment: block.length * NR,
-                    };
-                    let place = Place { rows, height, width: panel_width };
-                    tile(simd, &strip, b, output, &place, block.depth_before > 0);
+                    for (panel, b) in panels.chunks_exact(depth * NR).enumerate() {
+                        let channel = (g * group + panel) * NR;
+                        let strip = Strip::<MR> {
+                            a: padded,
+                            offsets,
+                            step: 1,
+                            segments: block.segments,
+                            length: block.length,
+                            segment: width,
+                            b_segment: block.length * NR,
+                        };
+                        let place =
+                            Place { rows: first.map(|row| row + channel), height, width: NR.min(c.out_channels - channel) };
+                        let finish =
+                            Finish { add: block.depth_before > 0, bias: bias.map(|bias| &bias[channel..]), relu: epilogue.relu };
+                        tile(simd, &strip, b, output, &place, finish);
+                    }
                 }
             }
         }
-        epilogue.apply(simd, c.out_channels, output);
     }
 }
 
@@ -623,7 +633,8 @@ impl Body for GradientTask<'_> {
                             let place = ((r * tap_columns + c) * g.strips() + s) * MR;
                             let rows = std::array::from_fn(|i| (place + i) * g.channel_block + panel * NR);
                             let place = Place { rows, height: MR, width: NR };
-                            tile(simd, &strip, b, partial, &place, band > bands.start);
+                            let finish = Finish { add: band > bands.start, ..Finish::default() };
+                            tile(simd, &strip, b, partial, &place, finish);
                         }
                     }
                 }

@@ -9,7 +9,7 @@ mod max_pool;
 mod winograd;
 
 use crate::pool::PoolShape;
-use crate::simd::{Isa, LANES, Simd};
+use crate::simd::Isa;
 
 /// Everything that a convolution's cost and result depend on but its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,19 +81,6 @@ pub struct Epilogue<'a> {
 impl Epilogue<'_> {
     fn has_relu(self) -> bool {
         self.relu && self.bias.is_some()
-    }
-
-    /// Applies it to pixels of `channels` values.
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, channels: usize, pixels: &mut [f32]) {
-        let Some(bias) = self.bias else { return };
-        let zero = simd.splat(0.0);
-        for pixel in pixels.chunks_exact_mut(channels) {
-            for (values, bias) in pixel.chunks_mut(LANES).zip(bias.chunks(LANES)) {
-                let sum = simd.add(simd.load_part(values, 0.0), simd.load_part(bias, 0.0));
-                simd.store_part(if self.relu { simd.max(zero, sum) } else { sum }, values);
-            }
-        }
     }
 }
 

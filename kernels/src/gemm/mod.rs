@@ -3,8 +3,8 @@
 
 mod tile;
 
+pub(crate) use tile::{Finish, Place, SHORT, Strip, prefetch_part, strip_rows, tile};
 pub use tile::{MR, NR};
-pub(crate) use tile::{Place, SHORT, Strip, prefetch_part, strip_rows, tile};
 
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
@@ -139,7 +139,8 @@ impl Body for Rows<'_> {
                         width: NR.min(n - panel * NR),
                     };
                     prefetch_part(simd, next, [strip, strips]);
-                    tile(simd, &packed_strip(a, depth), b, c, &place, first > 0);
+                    let finish = Finish { add: first > 0, ..Finish::default() };
+                    tile(simd, &packed_strip(a, depth), b, c, &place, finish);
                 }
             }
         }

@@ -39,11 +39,37 @@ pub(crate) struct Place<const R: usize> {
     pub width: usize,
 }
 
+/// What becomes of the sums before they are written.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Finish<'a> {
+    /// They continue the sums that C holds.
+    pub add: bool,
+    /// They are the last: a value for each column of the tile joins them.
+    pub bias: Option<&'a [f32]>,
+    /// With a bias: the larger of each and 0; NaN stays NaN.
+    pub relu: bool,
+}
+
+impl Finish<'_> {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, bias: S::F32, sum: S::F32) -> S::F32 {
+        let sum = if self.bias.is_some() { simd.add(sum, bias) } else { sum };
+        if self.bias.is_some() && self.relu { simd.max(simd.splat(0.0), sum) } else { sum }
+    }
+}
+
 /// `C[i][0..width] (+)= sum over s, p of A[i][s][p] * B[s][p][0..width]`.
 ///
-/// Sums run in the order of s and p, one accumulator an element; `add` continues the sum that `c` holds.
+/// Sums run in the order of s and p, one accumulator an element; then `finish`.
 #[inline(always)]
-pub(crate) fn tile<S: Simd, const R: usize>(simd: S, strip: &Strip<R>, b: &[f32], c: &mut [f32], place: &Place<R>, add: bool) {
+pub(crate) fn tile<S: Simd, const R: usize>(
+    simd: S,
+    strip: &Strip<R>,
+    b: &[f32],
+    c: &mut [f32],
+    place: &Place<R>,
+    finish: Finish,
+) {
     let Strip { a, offsets, step, segments, length, segment, b_segment } = *strip;
     let (segments_before, length_before) = (segments.max(1) - 1, length.max(1) - 1);
     assert!(segments * length == 0 || segments_before * b_segment + length * NR <= b.len());
@@ -77,6 +103,14 @@ pub(crate) fn tile<S: Simd, const R: usize>(simd: S, strip: &Strip<R>, b: &[f32]
         }
     }
     let Place { rows, height, width } = *place;
+    let zero = simd.splat(0.0);
+    let bias = match finish.bias {
+        None => [zero; 2],
+        Some(bias) => {
+            let (left, right) = bias[..width].split_at(LANES.min(width));
+            [simd.load_part(left, 0.0), simd.load_part(right, 0.0)]
+        }
+    };
     if height == R && width == NR {
         assert!(rows.iter().all(|row| row + NR <= c.len()));
         for i in 0..R {
@@ -84,26 +118,29 @@ pub(crate) fn tile<S: Simd, const R: usize>(simd: S, strip: &Strip<R>, b: &[f32]
             unsafe {
                 let c = c.as_mut_ptr().add(rows[i]);
                 let [mut left, mut right] = sums[i];
-                if add {
+                if finish.add {
                     left = simd.add(simd.load_ptr(c), left);
                     right = simd.add(simd.load_ptr(c.add(LANES)), right);
                 }
-                simd.store_ptr(left, c);
-                simd.store_ptr(right, c.add(LANES));
+                simd.store_ptr(finish.apply(simd, bias[0], left), c);
+                simd.store_ptr(finish.apply(simd, bias[1], right), c.add(LANES));
             }
         }
         return;
     }
     // Through memory: were `sums` indexed by a variable below, the compiler would keep it in memory inside the loops above.
     let mut done = [[0.0; NR]; R];
+    for (row, done) in rows.iter().zip(&mut done).take(height).filter(|_| finish.add) {
+        done[..width].copy_from_slice(&c[*row..][..width]);
+    }
     for i in 0..R {
-        simd.store(sums[i][0], &mut done[i]);
-        simd.store(sums[i][1], &mut done[i][LANES..]);
+        for (half, done) in done[i].chunks_exact_mut(LANES).enumerate() {
+            let sum = if finish.add { simd.add(simd.load(done), sums[i][half]) } else { sums[i][half] };
+            simd.store(finish.apply(simd, bias[half], sum), done);
+        }
     }
     for (row, done) in rows.iter().zip(&done).take(height) {
-        for (c, sum) in c[*row..][..width].iter_mut().zip(done) {
-            *c = if add { *c + sum } else { *sum };
-        }
+        c[*row..][..width].copy_from_slice(&done[..width]);
     }
 }
 
