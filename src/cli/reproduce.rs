@@ -27,7 +27,7 @@ use std::time::Instant;
 /// Repeat the paper's whole study and write one page with its tables and figures beside the paper's numbers.
 ///
 /// Every network is trained and tested as `osteon train` and `osteon evaluate` do, in a folder of its own under OUTPUT/runs. A study
-/// that was interrupted goes on where it stopped when the same command is given again.
+/// that was interrupted goes on where it stopped when the same command is given again; more seeds or folds add trainings to it.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  osteon reproduce --scale smoke --output study\n  osteon reproduce --scale quarter --seeds 3 --output study\n  \

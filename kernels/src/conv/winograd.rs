@@ -499,9 +499,18 @@ impl Strips<'_> {
             let start = self.position * self.layout.position_len() + first * channels + self.depth;
             offsets = std::array::from_fn(|i| start + i * channels);
         } else {
-            for (i, offset) in offsets.iter_mut().enumerate() {
+            let mut offset = self.layout.offset(self.position, first) + self.depth;
+            let mut next_segment = (first / segment + 1) * segment;
+            for (i, to) in offsets.iter_mut().enumerate() {
+                *to = offset;
                 // Rows beyond the last tile read it again.
-                *offset = self.layout.offset(self.position, (first + i).min(self.count - 1)) + self.depth;
+                if first + i + 1 < self.count {
+                    offset += channels;
+                }
+                if first + i + 1 == next_segment && next_segment < self.count {
+                    offset += self.layout.segment_len() - segment * channels;
+                    next_segment += segment;
+                }
             }
         }
         let strip =
