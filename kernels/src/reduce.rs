@@ -187,6 +187,75 @@ impl Maximum<'_> {
     }
 }
 
+/// Mean and largest value over the pixels, in one pass: the bits of [`global_average`] and of [`global_max`].
+pub fn global_stats(
+    isa: Isa,
+    shape: ReduceShape,
+    input: &[f32],      // (batch, pixels, channels)
+    output: &mut [f32], // (2, batch, channels): means, maxima
+) {
+    assert_eq!(output.len(), 2 * shape.batch * shape.channels, "output length of {shape:?}");
+    let (means, maxima) = output.split_at_mut(shape.batch * shape.channels);
+    shape.check(&[input.len()], &[means.len()]);
+    par::chunks_mut2((means, shape.channels), (maxima, shape.channels), |n, means, maxima| {
+        let input = &input[n * shape.image_len()..][..shape.image_len()];
+        par::chunks_mut2((means, BLOCK), (maxima, BLOCK), |i, means, maxima| {
+            isa.run(Stats { shape, first: i * BLOCK, input, means, maxima });
+        });
+    });
+}
+
+/// Mean and maximum of some channels of one image.
+struct Stats<'a> {
+    shape: ReduceShape,
+    first: usize,
+    input: &'a [f32],      // (pixels, channels)
+    means: &'a mut [f32],  // the channels from `first` on, at most BLOCK
+    maxima: &'a mut [f32], // as means
+}
+
+impl Body for Stats<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let (large, small) = blocks(self.means.len());
+        for c in large {
+            self.block::<S, VECTORS>(simd, c);
+        }
+        for c in small {
+            self.block::<S, 1>(simd, c);
+        }
+    }
+}
+
+impl Stats<'_> {
+    /// `V` vectors of channels from `first + c` on.
+    #[inline(always)]
+    fn block<S: Simd, const V: usize>(&mut self, simd: S, c: usize) {
+        let share = simd.splat(1.0 / self.shape.pixels as f32);
+        let mut total = [simd.splat(0.0); V];
+        let mut best = [simd.splat(f32::NEG_INFINITY); V];
+        for segment in self.input.chunks(SEGMENT * self.shape.channels) {
+            let mut sum = [simd.splat(0.0); V];
+            for pixel in segment.chunks_exact(self.shape.channels) {
+                let x = simd.load_block::<V>(&pixel[self.first + c..], 0.0);
+                for i in 0..V {
+                    sum[i] = simd.add(sum[i], x[i]);
+                    best[i] = simd.select_gt_or_nan(x[i], best[i], x[i], best[i]);
+                }
+            }
+            for i in 0..V {
+                total[i] = simd.add(total[i], sum[i]);
+            }
+        }
+        for total in &mut total {
+            *total = simd.mul(*total, share);
+        }
+        simd.store_block(total, &mut self.means[c..]);
+        simd.store_block(best, &mut self.maxima[c..]);
+    }
+}
+
 /// The winning pixel gets the whole gradient, the others none.
 pub fn global_max_backward(
     _isa: Isa,

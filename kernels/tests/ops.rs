@@ -276,6 +276,8 @@ fn not_a_number_stays() {
         let shape = ReduceShape { batch: 1, pixels: 3, channels: 1 };
         let (maximum, argmax) = global_max(isa, shape, &[1.0, f32::NAN, 2.0]);
         assert!(maximum[0].is_nan() && argmax == [1], "{isa:?}");
+        let stats = filled(2, |y| reduce::global_stats(isa, shape, &[1.0, f32::NAN, 2.0], y));
+        assert!(stats.iter().all(|y| y.is_nan()), "{isa:?}");
         let shape = PoolShape {
             batch: 1,
             rows: 1,
@@ -519,13 +521,15 @@ fn check_reductions(shape: ReduceShape, seed: u64) {
     let (stats, best) = reference::attention::channel_stats(plain, &wide_input);
     let stats_grad = reference::attention::channel_stats_backward(plain, &best, &wide(&grad_maps));
     for isa in Isa::all() {
-        let output = filled(average.len(), |y| reduce::global_average(isa, shape, &input, y));
-        assert_near(&output, &average, 1.0 / (pixels as f64).sqrt(), MAX_SUM_ERROR, "global_average", isa);
+        let averages = filled(average.len(), |y| reduce::global_average(isa, shape, &input, y));
+        assert_near(&averages, &average, 1.0 / (pixels as f64).sqrt(), MAX_SUM_ERROR, "global_average", isa);
         let grad = filled(input.len(), |x| reduce::global_average_backward(isa, shape, &grad_vectors, x));
         assert_close(&grad, &average_grad, MAX_ROUNDING_ERROR, "global_average_backward", isa);
         let (output, argmax) = global_max(isa, shape, &input);
         assert_exact(&output, &maximum, "global_max", isa);
         assert_eq!(argmax, winners, "{isa:?} {shape:?}");
+        let both = filled(2 * average.len(), |y| reduce::global_stats(isa, shape, &input, y));
+        assert_eq!(both, [averages, output].concat(), "{isa:?} {shape:?}: in one pass");
         let grad = filled(input.len(), |x| reduce::global_max_backward(isa, shape, &argmax, &grad_vectors, x));
         assert_exact(&grad, &max_grad, "global_max_backward", isa);
         let (output, argmax) = channel_stats(isa, shape, &input);
@@ -862,6 +866,7 @@ fn everything(isa: Isa) -> Vec<Vec<f32>> {
         map(&|y| attention::scale_channels(isa, shape, &input, &vectors, y));
         map(&|y| attention::scale_pixels(isa, shape, &input, &maps[..maps.len() / 2], y));
         all.push(filled(vectors.len(), |y| reduce::global_average(isa, shape, &input, y)));
+        all.push(filled(2 * vectors.len(), |y| reduce::global_stats(isa, shape, &input, y)));
         let (maximum, argmax) = global_max(isa, shape, &input);
         all.push(filled(shape.len(), |x| reduce::global_max_backward(isa, shape, &argmax, &vectors, x)));
         all.extend([maximum, bits(argmax)]);

@@ -451,7 +451,8 @@ fn forward(op: &Op, inputs: &[&[f64]], labels: &[u32]) -> Vec<f64> {
             vec![reference::softmax::weighted_cross_entropy(classes, inputs[0], labels, inputs[1])]
         }
         Op::Input | Op::Parameter(_) => unreachable!("leaves have no equation"),
-        Op::ConvNorm { .. } | Op::ConvNormPool { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
+        Op::ConvNorm { .. } | Op::ConvNormPool { .. } => unreachable!("in inference only, which has no gradient"),
+        Op::GlobalStats(_) | Op::AddHalves | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
             unreachable!("in inference only, which has no gradient")
         }
     }

@@ -121,6 +121,10 @@ pub enum Equation {
     /// x
     GlobalMax,
     /// x
+    GlobalStats,
+    /// x
+    AddHalves,
+    /// x
     ChannelStats,
     /// x, factor
     ScaleChannels,

@@ -581,6 +581,8 @@ fn equation(op: &Op) -> Equation {
         Op::AdaptiveAverage(_) => Equation::AdaptiveAverage,
         Op::GlobalAverage(_) => Equation::GlobalAverage,
         Op::GlobalMax(_) => Equation::GlobalMax,
+        Op::GlobalStats(_) => Equation::GlobalStats,
+        Op::AddHalves => Equation::AddHalves,
         Op::ChannelStats(_) => Equation::ChannelStats,
         Op::ScaleChannels(_) => Equation::ScaleChannels,
         Op::ScalePixels(_) => Equation::ScalePixels,
@@ -615,10 +617,16 @@ fn flops(op: &Op, results: usize, read: usize) -> u64 {
         Op::ConvBias { .. } | Op::Dropout(_) => results,
         Op::AddScaled(_) => 2 * results,
         Op::AdaptiveAverage(_) => read.max(results),
-        Op::ConvNorm { .. } | Op::Linear(_) | Op::Add | Op::AddRelu | Op::ScaleChannels(_) | Op::ScalePixels(_) => results,
+        Op::ConvNorm { .. }
+        | Op::Linear(_)
+        | Op::Add
+        | Op::AddHalves
+        | Op::AddRelu
+        | Op::ScaleChannels(_)
+        | Op::ScalePixels(_) => results,
         Op::BatchNorm(..) | Op::FrozenNorm(..) | Op::Sigmoid | Op::ScaleAddRelu(_) => 3 * results,
         Op::AveragePool(s) => s.kernel[0] * s.kernel[1] * results,
-        Op::GlobalAverage(_) | Op::ChannelStats(_) => read,
+        Op::GlobalAverage(_) | Op::GlobalStats(_) | Op::ChannelStats(_) => read,
         Op::ScaledStats(_) => 2 * read,
         _ => 0,
     };

@@ -616,13 +616,23 @@ impl Operation<'_> {
                 let steps = terms(rows, over) * terms(columns, across) + 2;
                 Ok(Expected::within(Bound::Sum, steps as f64, pass(shape, &x), &pass(shape, &absolute(&x))))
             }
-            (Equation::GlobalAverage, Part::Output) => {
+            (equation @ (Equation::GlobalAverage | Equation::GlobalStats), Part::Output) => {
                 let shape = self.pixels(self.shape(0)?)?;
                 let x = self.floats(0)?;
                 let average = |x: &[f64]| reference::reduce::global_average(shape, x);
                 // Segments of 128 pixels, then their sums; the rounded share, and the product with it.
                 let steps = 128.0_f64.min(shape.pixels as f64) + shape.pixels as f64 / 128.0 + 3.0;
-                Ok(Expected::within(Bound::Sum, steps, average(&x), &average(&absolute(&x))))
+                let (mut values, mut sizes) = (average(&x), average(&absolute(&x)));
+                if equation == Equation::GlobalStats {
+                    self.ensure(result == [2 * shape.batch, shape.channels])?;
+                    values.extend(reference::reduce::global_max(shape, &x).0);
+                    sizes.resize(values.len(), 0.0);
+                }
+                Ok(Expected::within(Bound::Sum, steps, values, &sizes))
+            }
+            (Equation::AddHalves, Part::Output) => {
+                let x = self.exactly(0, 2 * len)?;
+                Ok(Expected::rounded(1.0, reference::elementwise::add(&x[..len], &x[len..])))
             }
             (Equation::GlobalAverage, Part::Gradient(0)) => {
                 let shape = self.pixels(result)?;

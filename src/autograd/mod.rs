@@ -908,6 +908,28 @@ impl Tape<'_> {
         Ok(self.apply(Op::GlobalMax(shape), [x], [shape.batch, shape.channels], &[]))
     }
 
+    /// Means over the pixels of x (batch, rows, columns, channels), and then maxima, in one pass: (2 * batch, channels); for
+    /// [`Mode::Inference`], as it has no gradient.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; another mode.
+    pub fn global_stats(&mut self, x: Var) -> Result<Var> {
+        self.expect_inference()?;
+        let shape = self.reduce_shape(&x)?;
+        Ok(self.apply(Op::GlobalStats(shape), [x], [2 * shape.batch, shape.channels], &[]))
+    }
+
+    /// The sum of the halves of x (2 * n, channels): (n, channels); for [`Mode::Inference`], as it has no gradient.
+    ///
+    /// # Errors
+    /// Shapes that do not fit; another mode.
+    pub fn add_halves(&mut self, x: Var) -> Result<Var> {
+        self.expect_inference()?;
+        let [rows, channels] = self.sizes("an input", &x)?;
+        self.expect("halves", &x, [rows / 2 * 2, channels])?;
+        Ok(self.apply(Op::AddHalves, [x], [rows / 2, channels], &[]))
+    }
+
     /// Mean and maximum over the channels of x (batch, rows, columns, channels): (batch, rows, columns, 2).
     pub fn channel_stats(&mut self, x: Var) -> Result<Var> {
         let [batch, rows, columns, _] = self.sizes("an input", &x)?;

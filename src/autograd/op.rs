@@ -83,6 +83,10 @@ pub enum Op {
     GlobalAverage(ReduceShape),
     /// x
     GlobalMax(ReduceShape),
+    /// x; means over the pixels of all images, then maxima: (2 * batch, channels). In inference only.
+    GlobalStats(ReduceShape),
+    /// x (2 * n, channels); the sum of its halves. In inference only.
+    AddHalves,
     /// x; mean and maximum over channels.
     ChannelStats(ReduceShape),
     /// x, a factor for each image and channel
@@ -151,6 +155,8 @@ impl Op {
             Op::AdaptiveAverage(_) => "adaptive average pool",
             Op::GlobalAverage(_) => "global average",
             Op::GlobalMax(_) => "global max",
+            Op::GlobalStats(_) => "global average and max",
+            Op::AddHalves => "add halves",
             Op::ChannelStats(_) => "channel mean and max",
             Op::ScaleChannels(_) => "scale channels",
             Op::ScalePixels(_) => "scale pixels",
@@ -177,7 +183,7 @@ impl Op {
             Op::FrozenNorm(..) => "Ioffe and Szegedy 2015, algorithm 2",
             Op::Relu => "Glorot et al. 2011, section 3.1",
             Op::Sigmoid => "Goodfellow et al. 2016, eq. 3.30; in the attention: Woo et al. 2018, eq. 2 and 3",
-            Op::Add => "Woo et al. 2018, eq. 2",
+            Op::Add | Op::AddHalves => "Woo et al. 2018, eq. 2",
             Op::AddRelu => "He et al. 2016, eq. 1",
             Op::AddScaled(_) => "Szegedy et al. 2015, section 5 (the loss of auxiliary classifiers)",
             Op::Concat(_) => "Szegedy et al. 2015, figure 2",
@@ -187,7 +193,7 @@ impl Op {
             Op::AveragePool(_) => "Goodfellow et al. 2016, section 9.3",
             Op::AdaptiveAverage(_) => "Goodfellow et al. 2016, section 9.3, over PyTorch's windows of AdaptiveAvgPool2d",
             Op::GlobalAverage(_) => "Lin, Chen and Yan 2014, section 3.2; in the attention: Woo et al. 2018, eq. 2",
-            Op::GlobalMax(_) => "Woo et al. 2018, eq. 2",
+            Op::GlobalMax(_) | Op::GlobalStats(_) => "Woo et al. 2018, eq. 2",
             Op::ChannelStats(_) => "Woo et al. 2018, eq. 3",
             Op::ScaleChannels(_) | Op::ScalePixels(_) => "Woo et al. 2018, eq. 1",
             Op::ScaledStats(_) => "Woo et al. 2018, eq. 1 and 3",
@@ -224,7 +230,8 @@ impl Op {
     pub(super) fn differentiates(&self) -> usize {
         match self {
             Op::Input | Op::Parameter(_) => 0,
-            Op::ConvNorm { .. } | Op::ConvNormPool { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => 0,
+            Op::ConvNorm { .. } | Op::ConvNormPool { .. } => 0,
+            Op::GlobalStats(_) | Op::AddHalves | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => 0,
             Op::Conv(_) | Op::Add | Op::AddRelu | Op::AddScaled(_) | Op::ScaleChannels(_) | Op::ScalePixels(_) => 2,
             Op::BatchNorm(..) | Op::Linear(_) | Op::ConvBias { .. } => 3,
             Op::Concat(s) => s.channels.iter().filter(|&&channels| channels > 0).count(),
@@ -323,6 +330,11 @@ impl Op {
             Op::AdaptiveAverage(s) => adaptive::forward(isa, s, inputs[0], output),
             Op::GlobalAverage(s) => reduce::global_average(isa, s, inputs[0], output),
             Op::GlobalMax(s) => reduce::global_max(isa, s, inputs[0], output, &mut saved.indices),
+            Op::GlobalStats(s) => reduce::global_stats(isa, s, inputs[0], output),
+            Op::AddHalves => {
+                let (a, b) = inputs[0].split_at(output.len());
+                elementwise::add(isa, a, b, output);
+            }
             Op::ChannelStats(s) => attention::channel_stats(isa, s, inputs[0], output, &mut saved.indices),
             Op::ScaleChannels(s) => attention::scale_channels(isa, s, inputs[0], inputs[1], output),
             Op::ScalePixels(s) => attention::scale_pixels(isa, s, inputs[0], inputs[1], output),

@@ -154,7 +154,12 @@ impl Graph<'_> {
             }
             Op::ScalePixels(_) => self.node("Mul", &output, &inputs, &output, &[]),
             Op::Linear(_) => self.node("Gemm", &output, &inputs, &output, &[("transB", Attribute::Integer(1))]),
-            Op::ConvNorm { .. } | Op::ConvNormPool { .. } | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
+            Op::ConvNorm { .. }
+            | Op::ConvNormPool { .. }
+            | Op::GlobalStats(_)
+            | Op::AddHalves
+            | Op::ScaledStats(_)
+            | Op::ScaleAddRelu(_) => {
                 unreachable!("a plan has nothing that inference fuses")
             }
             Op::CrossEntropy { .. }
