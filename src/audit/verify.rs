@@ -1036,7 +1036,7 @@ mod tests {
         trace(&model(scratch.path(), "inrac-no-residual-no-attention", false), &study(), &TraceOptions::default(), &folder.0)
             .unwrap();
         let (_, records) = folder.read().unwrap();
-        let number = records.iter().position(|record| record.name == "max pool").unwrap();
+        let number = records.iter().position(|record| record.name.contains("max pool")).unwrap();
         let place = TensorReader::open(folder.file(Folder::TENSORS), &records).unwrap().place(number) as usize;
         let mut bytes = fs::read(folder.file(Folder::TENSORS)).unwrap();
         bytes[place] ^= 1; // the last bit of a value
@@ -1053,36 +1053,38 @@ mod tests {
     #[test]
     fn records_that_do_not_fit_are_refused() {
         let scratch = tempfile::tempdir().unwrap();
-        let folder = Folder(scratch.path().join("trace"));
-        trace(&model(scratch.path(), "inrac", false), &study(), &step(), &folder.0).unwrap();
-        let (mut header, records) = folder.read().unwrap();
-        let labels = records.iter().position(|record| record.name == "labels").unwrap();
         let mut refused = 0;
-        for number in kinds(&records) {
-            let changes: [&dyn Fn(&mut Record); 6] = [
-                &|record| record.inputs.clear(),
-                &|record| record.inputs.iter_mut().for_each(|input| *input = 0),
-                &|record| record.inputs.iter_mut().for_each(|input| *input = labels.min(number - 1)),
-                &|record| record.inputs.reverse(),
-                &|record| record.part = Part::Gradient(7),
-                &|record| {
-                    let mut equation = serde_json::to_value(record.equation).unwrap();
-                    for key in ["stride", "padding", "kernel"] {
-                        if equation.get(key).is_some() {
-                            equation[key] = serde_json::json!([0, usize::MAX]);
+        for (pass, options) in [("step", step()), ("inference", TraceOptions::default())] {
+            let folder = Folder(scratch.path().join(pass));
+            trace(&model(scratch.path(), "inrac", false), &study(), &options, &folder.0).unwrap();
+            let (mut header, records) = folder.read().unwrap();
+            let labels = records.iter().position(|record| record.name == "labels").unwrap_or(0);
+            for number in kinds(&records) {
+                let changes: [&dyn Fn(&mut Record); 6] = [
+                    &|record| record.inputs.clear(),
+                    &|record| record.inputs.iter_mut().for_each(|input| *input = 0),
+                    &|record| record.inputs.iter_mut().for_each(|input| *input = labels.min(number - 1)),
+                    &|record| record.inputs.reverse(),
+                    &|record| record.part = Part::Gradient(7),
+                    &|record| {
+                        let mut equation = serde_json::to_value(record.equation).unwrap();
+                        for key in ["stride", "padding", "kernel", "pool", "pool_stride", "pool_padding"] {
+                            if equation.get(key).is_some() {
+                                equation[key] = serde_json::json!([0, usize::MAX]);
+                            }
                         }
+                        record.equation = serde_json::from_value(equation).unwrap();
+                    },
+                ];
+                for change in changes {
+                    let mut records = records.clone();
+                    change(&mut records[number]);
+                    folder.write(&mut header, &records).unwrap();
+                    // Some changes are still a computation, right or wrong; none may panic.
+                    if let Err(error) = one(&folder.0, number) {
+                        assert!(error.to_string().contains("do not fit it"), "{error}");
+                        refused += 1;
                     }
-                    record.equation = serde_json::from_value(equation).unwrap();
-                },
-            ];
-            for change in changes {
-                let mut records = records.clone();
-                change(&mut records[number]);
-                folder.write(&mut header, &records).unwrap();
-                // Some changes are still a computation, right or wrong; none may panic.
-                if let Err(error) = one(&folder.0, number) {
-                    assert!(error.to_string().contains("do not fit it"), "{error}");
-                    refused += 1;
                 }
             }
         }
