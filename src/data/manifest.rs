@@ -9,6 +9,7 @@
 //! Datasets ([`super::datasets`]) have more columns, each of which may be missing: `side` (`train` or `test`) says which rows
 //! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Draw`] that the fused picture gets whenever it is read
 //! (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels have it already.
+//! `report` is the text of the diagnostic report, in one line.
 
 use super::augment::{Augmentation, Draw};
 use super::split::{Side, Split};
@@ -29,7 +30,7 @@ const MAX_BYTES: u64 = 64 << 20;
 const COLUMNS: [&str; 4] = ["patient", "anterior", "posterior", "label"];
 const HEADER: &str = "patient,anterior,posterior,label";
 /// The columns that may be there.
-const OPTIONAL: [&str; 5] = ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn"];
+const OPTIONAL: [&str; 6] = ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn", "report"];
 
 /// The class of a metastatic study where it is not told of which kind.
 pub const METASTATIC: &str = "Met";
@@ -51,13 +52,15 @@ pub struct Row {
     pub draw: Draw,
     /// The files' pixels have the draw already.
     pub drawn: bool,
+    /// The diagnostic report, where the manifest holds it.
+    pub report: Option<String>,
 }
 
 impl Row {
     /// A study on no side, as it is.
     pub fn new(patient: &str, anterior: Option<Cell>, posterior: Option<Cell>, label: &str) -> Self {
         let (patient, label) = (patient.to_owned(), label.to_owned());
-        Row { patient, anterior, posterior, label, side: None, draw: Draw::default(), drawn: false }
+        Row { patient, anterior, posterior, label, side: None, draw: Draw::default(), drawn: false, report: None }
     }
 
     /// Reads its scans, without the draw.
@@ -337,9 +340,10 @@ impl Manifest {
         let sides = self.rows.iter().any(|row| row.side.is_some());
         let drawn = self.rows.iter().any(|row| row.drawn);
         let draws = drawn || self.rows.iter().any(Row::is_augmented);
-        let used = [sides, draws, draws, draws, drawn];
+        let reports = self.rows.iter().any(|row| row.report.is_some());
+        let used = [sides, draws, draws, draws, drawn, reports];
         let mut table = csv::Writer::from_writer(Vec::new());
-        let mut write = |required: [&str; 4], optional: [&str; 5]| {
+        let mut write = |required: [&str; 4], optional: [&str; OPTIONAL.len()]| {
             let optional = optional.into_iter().zip(used).filter_map(|(cell, used)| used.then_some(cell));
             table.write_record(required.into_iter().chain(optional)).expect("as many cells each, written to memory");
         };
@@ -349,7 +353,8 @@ impl Manifest {
             // The shortest digits that read back to the same value; no -0.
             let [angle, down, right] =
                 [row.draw.angle_deg, row.draw.shift_rows_px, row.draw.shift_columns_px].map(|value| (value + 0.0).to_string());
-            let optional = [row.side.map_or("", Side::name), &angle, &down, &right, if row.drawn { "yes" } else { "no" }];
+            let (side, drawn) = (row.side.map_or("", Side::name), if row.drawn { "yes" } else { "no" });
+            let optional = [side, &angle, &down, &right, drawn, row.report.as_deref().unwrap_or_default()];
             write([&row.patient, &anterior, &posterior, &row.label], optional);
         }
         files::write(&self.path, &table.into_inner().expect("written to memory"))
@@ -392,7 +397,7 @@ fn optional_columns(path: &Path, header: &csv::StringRecord) -> Result<[Option<u
 
 /// The row with what its optional cells say; `None` where there is no such column.
 fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIONAL.len()]) -> Result<Row> {
-    let [side, angle, down, right, drawn] = cells;
+    let [side, angle, down, right, drawn, report] = cells;
     let refuse = |problem: String, remedy: &str| Error::file(path, format!("line {line} {problem}"), remedy);
     let side = match side {
         None => None,
@@ -415,7 +420,8 @@ fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIO
         "" | "no" => false,
         other => return Err(refuse(format!("says `{other}` under drawn"), "write yes or no")),
     };
-    Ok(Row { side, draw, drawn, ..row })
+    let report = report.filter(|report| !report.is_empty()).map(str::to_owned);
+    Ok(Row { side, draw, drawn, report, ..row })
 }
 
 /// The way from a folder that exists to a file or folder, from the root where there is none.
@@ -626,6 +632,19 @@ mod tests {
         assert!(drawn.anterior.is_none() && drawn.posterior.is_some());
         manifest.write().unwrap();
         assert_eq!(Manifest::read(&path).unwrap(), manifest);
+    }
+
+    #[test]
+    fn reports_are_kept() {
+        let table = "patient,report,anterior,posterior,label\n1,\"Foci in ribs, spine.\",a.png,,ADMet\n2,,b.png,,NoMet\n";
+        let (_folder, path) = folder(table);
+        let manifest = Manifest::read(&path).unwrap();
+        let reports: Vec<_> = manifest.rows.iter().map(|row| row.report.as_deref()).collect();
+        assert_eq!(reports, [Some("Foci in ribs, spine."), None]);
+        manifest.write().unwrap();
+        assert_eq!(Manifest::read(&path).unwrap(), manifest);
+        let lines = read("patient,anterior,posterior,label,report\n1,a.png,,NoMet,\"two\nlines\"\n").unwrap_err().to_string();
+        assert!(lines.contains("line break"), "{lines}");
     }
 
     #[test]

@@ -371,8 +371,8 @@ fn stem(scan: &Path) -> String {
     part.unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The text of the diagnostic report of each study, where there is one: `scan.report.txt` beside a scan `scan.dcm`, or `report.txt`
-/// in a folder that holds the scans of one patient only.
+/// The text of the diagnostic report of each study, where there is one: the manifest's, `scan.report.txt` beside a scan `scan.dcm`, or
+/// `report.txt` in a folder that holds the scans of one patient only.
 ///
 /// # Errors
 /// A report that cannot be read or has more than 1 MB, a `report.txt` in a folder with the scans of more than one patient.
@@ -385,6 +385,9 @@ pub fn reports(rows: &[Row]) -> Result<Vec<Option<String>>> {
         }
     }
     let of_row = |row: &Row| {
+        if row.report.is_some() {
+            return Ok(row.report.clone());
+        }
         let own = row.files().map(|scan| scan.with_file_name(format!("{}.report.txt", stem(scan)))).find(|path| path.is_file());
         if let Some(path) = own {
             return read_report(&path).map(Some);

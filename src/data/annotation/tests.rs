@@ -452,6 +452,9 @@ fn reports_are_kept_with_their_studies() {
     put("p3/report.txt", b"Nothing.");
     let texts = [None, Some("Several foci.\nMetastases.".to_owned()), Some("Nothing.".to_owned())];
     assert_eq!(reports(&rows).unwrap(), texts);
+    let mut told = rows.clone();
+    told[0].report = Some("In the table.".to_owned());
+    assert_eq!(reports(&told).unwrap()[..2], [Some("In the table.".to_owned()), texts[1].clone()]);
     put("report.txt", b"Whose?");
     let said = reports(&rows).unwrap_err().to_string();
     assert!(said.contains("more than one patient") && said.contains("SCAN.report.txt"), "{said}");
