@@ -2,7 +2,7 @@
 //! `cargo bench --bench conv`; throughput is in FLOP/s ("elements" are multiplications and additions).
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue};
+use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
 use osteon_kernels::gemm::{self, GemmShape};
 use osteon_kernels::simd::Isa;
 
@@ -40,7 +40,7 @@ fn convolutions(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(shape.flops())).sample_size(10);
         let (mut input, mut weights) = (vec![0.5; shape.input_len()], vec![0.5; shape.weight_len()]);
         let mut output = vec![0.5; shape.output_len()];
-        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(shape)) {
+        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(Pass::Forward, shape)) {
             let name = |pass| format!("{pass}, {}", algorithm.name());
             let mut packed = vec![0.0; algorithm.packed_len(shape)];
             algorithm.pack(isa, shape, &weights, &mut packed);
@@ -48,6 +48,9 @@ fn convolutions(criterion: &mut Criterion) {
             group.bench_function(name("forward"), |b| {
                 b.iter(|| algorithm.forward(isa, shape, &input, &packed, Epilogue::default(), &mut output, &mut scratch));
             });
+            if !algorithm.supports(Pass::BackwardData, shape) {
+                continue;
+            }
             let mut scratch = vec![0.0; algorithm.backward_data_scratch_len(shape)];
             group.bench_function(name("backward-data"), |b| {
                 b.iter(|| algorithm.backward_data(isa, shape, &output, &weights, &mut input, &mut scratch));

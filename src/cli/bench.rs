@@ -285,34 +285,40 @@ impl Convolution {
         let grad_output = values(shape.output_len());
         let mut target = vec![0.0; shape.output_len().max(shape.input_len()).max(shape.weight_len())];
         let mut passes = Vec::new();
-        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(shape)) {
-            let mut packed = vec![0.0; algorithm.packed_len(shape)];
-            algorithm.pack(isa, shape, &weights, &mut packed);
-            let scratch_len = algorithm
-                .forward_scratch_len(shape)
-                .max(algorithm.backward_data_scratch_len(shape))
-                .max(algorithm.backward_weights_scratch_len(shape));
-            let mut scratch = vec![0.0; scratch_len];
-            let output = &mut target[..shape.output_len()];
-            let forward =
-                median(rounds, || algorithm.forward(isa, shape, &input, &packed, Epilogue::default(), output, &mut scratch));
-            let grad_input = &mut target[..shape.input_len()];
-            let data = median(rounds, || algorithm.backward_data(isa, shape, &grad_output, &weights, grad_input, &mut scratch));
-            let grad_weights = &mut target[..shape.weight_len()];
-            let weight =
-                median(rounds, || algorithm.backward_weights(isa, shape, &input, &grad_output, grad_weights, &mut scratch));
-            for (pass, seconds) in Pass::ALL.into_iter().zip([forward, data, weight]) {
-                let flops = shape.flops() as f64 / seconds;
-                passes.push(Timing {
-                    pass: pass.name(),
-                    algorithm: algorithm.name(),
-                    used: algorithm == Algorithm::choose(pass, shape),
-                    milliseconds: 1e3 * seconds,
-                    gflops: flops / 1e9,
-                    share_of_peak: flops / peak,
-                    speed_over_used: 1.0,
-                });
+        for (algorithm, pass) in Algorithm::ALL.into_iter().flat_map(|algorithm| Pass::ALL.map(|pass| (algorithm, pass))) {
+            if !algorithm.supports(pass, shape) {
+                continue;
             }
+            let seconds = match pass {
+                Pass::Forward => {
+                    let mut packed = vec![0.0; algorithm.packed_len(shape)];
+                    algorithm.pack(isa, shape, &weights, &mut packed);
+                    let (output, mut scratch) =
+                        (&mut target[..shape.output_len()], vec![0.0; algorithm.forward_scratch_len(shape)]);
+                    let epilogue = Epilogue::default();
+                    median(rounds, || algorithm.forward(isa, shape, &input, &packed, epilogue, output, &mut scratch))
+                }
+                Pass::BackwardData => {
+                    let (grad, mut scratch) =
+                        (&mut target[..shape.input_len()], vec![0.0; algorithm.backward_data_scratch_len(shape)]);
+                    median(rounds, || algorithm.backward_data(isa, shape, &grad_output, &weights, grad, &mut scratch))
+                }
+                Pass::BackwardWeights => {
+                    let (grad, mut scratch) =
+                        (&mut target[..shape.weight_len()], vec![0.0; algorithm.backward_weights_scratch_len(shape)]);
+                    median(rounds, || algorithm.backward_weights(isa, shape, &input, &grad_output, grad, &mut scratch))
+                }
+            };
+            let flops = shape.flops() as f64 / seconds;
+            passes.push(Timing {
+                pass: pass.name(),
+                algorithm: algorithm.name(),
+                used: algorithm == Algorithm::choose(pass, shape),
+                milliseconds: 1e3 * seconds,
+                gflops: flops / 1e9,
+                share_of_peak: flops / peak,
+                speed_over_used: 1.0,
+            });
         }
         let used: Vec<_> = passes.iter().filter(|timing| timing.used).map(|timing| (timing.pass, timing.milliseconds)).collect();
         for timing in &mut passes {

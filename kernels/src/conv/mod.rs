@@ -122,8 +122,8 @@ const SUMS_TILES: usize = 40;
 pub enum Algorithm {
     /// Blocked GEMM whose A operand is read from a padded band of the image in place. Computes every shape.
     ImplicitGemm,
-    /// Winograd's F(4x4, 3x3): a quarter of the multiplications. 3x3 kernels of stride 1, padding of at most 2, channels in
-    /// multiples of 8.
+    /// Winograd's F(4x4, 3x3): a quarter of the multiplications. 3x3 kernels of stride 1, in the forward pass also of stride 2 (9 of
+    /// 16 multiplications); padding of at most 2, channels in multiples of 8.
     Winograd,
 }
 
@@ -134,7 +134,7 @@ impl Algorithm {
     /// The one that the network uses for a pass over `shape`. That of the forward pass does not depend on the batch: so an
     /// image's result is the same bits whatever images are with it.
     pub fn choose(pass: Pass, shape: ConvShape) -> Algorithm {
-        if !Algorithm::Winograd.supports(shape) {
+        if !Algorithm::Winograd.supports(pass, shape) {
             return Algorithm::ImplicitGemm;
         }
         let image = ConvShape { batch: 1, ..shape };
@@ -143,18 +143,20 @@ impl Algorithm {
         let once = |tiles: usize| tiles * winograd / winograd::tiles(image).max(1);
         let pays_with = |once: usize| 3 * shape.batch * winograd / 2 + once <= shape.batch * direct;
         let pays = match pass {
-            Pass::Forward => true,
-            Pass::BackwardData => pays_with(once(PACKING_TILES)),
-            Pass::BackwardWeights => pays_with(once(SUMS_TILES)),
-        } && 2 * winograd <= direct;
+            Pass::Forward if shape.stride == [1, 1] => 2 * winograd <= direct,
+            // The fewer multiplications are saved, the more the transforms count.
+            Pass::Forward => 3 * winograd <= 2 * direct,
+            Pass::BackwardData => pays_with(once(PACKING_TILES)) && 2 * winograd <= direct,
+            Pass::BackwardWeights => pays_with(once(SUMS_TILES)) && 2 * winograd <= direct,
+        };
         if pays { Algorithm::Winograd } else { Algorithm::ImplicitGemm }
     }
 
-    /// Whether it can compute `shape`.
-    pub fn supports(self, shape: ConvShape) -> bool {
+    /// Whether it can compute a pass over `shape`.
+    pub fn supports(self, pass: Pass, shape: ConvShape) -> bool {
         match self {
             Algorithm::ImplicitGemm => true,
-            Algorithm::Winograd => winograd::supports(shape),
+            Algorithm::Winograd => winograd::supports(pass, shape),
         }
     }
 
@@ -185,7 +187,7 @@ impl Algorithm {
     /// Lays weights out as [`forward`](Self::forward) reads them; depends on the weights and on nothing of `shape` but kernel
     /// and channels.
     pub fn pack(self, isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
-        self.check(shape);
+        self.check(Pass::Forward, shape);
         assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
         assert_eq!(packed.len(), self.packed_len(shape), "conv: length of packed weights");
         match self {
@@ -213,7 +215,7 @@ impl Algorithm {
         output: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.check(shape);
+        self.check(Pass::Forward, shape);
         assert_eq!(input.len(), shape.input_len(), "conv: length of input");
         assert_eq!(packed.len(), self.packed_len(shape), "conv: length of packed weights");
         assert_eq!(output.len(), shape.output_len(), "conv: length of output");
@@ -243,7 +245,7 @@ impl Algorithm {
         grad_input: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.check(shape);
+        self.check(Pass::BackwardData, shape);
         assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
         assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
         assert_eq!(grad_input.len(), shape.input_len(), "conv: length of grad_input");
@@ -272,7 +274,7 @@ impl Algorithm {
         grad_weights: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.check(shape);
+        self.check(Pass::BackwardWeights, shape);
         assert_eq!(input.len(), shape.input_len(), "conv: length of input");
         assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
         assert_eq!(grad_weights.len(), shape.weight_len(), "conv: length of grad_weights");
@@ -283,8 +285,8 @@ impl Algorithm {
         }
     }
 
-    fn check(self, shape: ConvShape) {
-        assert!(self.supports(shape), "conv: {} cannot compute {shape:?}", self.name());
+    fn check(self, pass: Pass, shape: ConvShape) {
+        assert!(self.supports(pass, shape), "conv: {} cannot compute the {} pass of {shape:?}", self.name(), pass.name());
     }
 }
 

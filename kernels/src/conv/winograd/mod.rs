@@ -13,11 +13,16 @@
 //!
 //! The points 0, 1, -1, 2, -2 and infinity cost precision: [`MAX_ERROR`].
 
-use super::{ConvShape, Epilogue};
+mod transforms;
+
+use super::{ConvShape, Epilogue, Pass};
 use crate::gemm::{Finish, KC, MR, NR, Place, SHORT, Strip, prefetch_part, strip_rows, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
-use std::hint::black_box;
+use transforms::{
+    GradientTransform, KernelTransform, OutputTransform, Square, StridedKernel, StridedOutput, StridedWindow, Transform,
+    WeightTransform, WindowTransform, both_ways,
+};
 
 /// Relative l2 error of each pass against f64, claimed and tested. The matrices' largest row sums are 10 (B'), 1 (G) and 18
 /// (A'), so rounding errors of 6e-8 may grow a hundredfold; measured, they grow tenfold.
@@ -26,25 +31,31 @@ pub const MAX_ERROR: f64 = 1e-5;
 /// Side of a tile of outputs.
 const TILE: usize = 4;
 
-/// Side of the window under it.
-const WINDOW: usize = TILE + 2;
+/// Side of the window under a tile of outputs.
+const fn window(stride: usize) -> usize {
+    (TILE - 1) * stride + 3
+}
 
-/// Products of a tile.
-const POSITIONS: usize = WINDOW * WINDOW;
+/// Products of a tile: 36, or 81 with stride 2.
+const fn positions(stride: usize) -> usize {
+    window(stride) * window(stride)
+}
+
+/// Those of stride 1.
+const POSITIONS: usize = positions(1);
+const WINDOW: usize = window(1);
 
 /// Tiles of a fused task to aim for: 4 strips of MR share each panel of weights that is read; windows and products of 64
 /// channels are 36 * 24 * 128 * 4 = 442 KB, of a 512 KB L2 cache.
 const TASK_TILES: usize = 4 * MR;
 
-/// Packed weights, in values, that each fused task may read from a shared cache again: 36 * 128 * 128, 2.4 MB.
-const FUSED_WEIGHTS: usize = POSITIONS * 128 * 128;
+/// Packed weights, in values, that each fused task may read from a shared cache again: those of stride 2 from 64 to 128 channels,
+/// 2.7 MB; of stride 1 with 128 channels they are 2.4 MB.
+const FUSED_WEIGHTS: usize = positions(2) * 64 * 128;
 
 /// Tiles of a block to aim for. Windows and products of 256 channels are 36 * 128 * 512 * 4 = 9.4 MB, as much as the weights that
 /// are read once for all of them, and together they fit an L3 cache of 32 MB.
 const BLOCK_TILES: usize = 128;
-
-/// The position of products whose value is added to each output of its tile: both rows of A' have ones for the point 1.
-const BIAS_POSITION: usize = WINDOW + 1;
 
 /// A position's values are followed by a cache line: their length is often a multiple of 4 KB, and then the lines of all
 /// positions of a tile would share one set of the L1 cache.
@@ -57,15 +68,16 @@ const SEGMENT: usize = 16;
 /// product of depth 128 little; windows and gradients of 64 channels are 36 * 128 * 128 * 4 = 2.4 MB, of the L3 cache.
 const SEGMENTS: usize = 8;
 
-/// Whether this algorithm can compute a convolution.
-pub(super) fn supports(shape: ConvShape) -> bool {
+/// Whether this algorithm can compute a convolution; of stride 2 only its forward pass.
+pub(super) fn supports(pass: Pass, shape: ConvShape) -> bool {
     let vectors = shape.in_channels.is_multiple_of(LANES) && shape.out_channels.is_multiple_of(LANES);
-    shape.kernel == [3, 3] && shape.stride == [1, 1] && shape.padding.iter().all(|&p| p <= 2) && vectors
+    let stride = shape.stride == [1, 1] || (shape.stride == [2, 2] && pass == Pass::Forward);
+    shape.kernel == [3, 3] && stride && shape.padding.iter().all(|&p| p <= 2) && vectors
 }
 
 /// Multiplications of a pass, as many as are computed: whole tiles, of which some reach beyond the output.
 pub(super) fn multiplications(shape: ConvShape) -> usize {
-    tiles(shape) * POSITIONS * shape.in_channels * shape.out_channels
+    tiles(shape) * positions(shape.stride[0]) * shape.in_channels * shape.out_channels
 }
 
 /// Tiles of all images.
@@ -81,6 +93,7 @@ struct Grid {
     columns: usize,
     channels: usize,
     padding: [usize; 2],
+    stride: usize,
     out: [usize; 2],
     out_channels: usize,
 }
@@ -93,6 +106,7 @@ impl Grid {
             columns: shape.columns,
             channels: shape.in_channels,
             padding: shape.padding,
+            stride: shape.stride[0],
             out: [shape.out_rows(), shape.out_columns()],
             out_channels: shape.out_channels,
         }
@@ -105,6 +119,7 @@ impl Grid {
             columns: shape.out_columns(),
             channels: shape.out_channels,
             padding: shape.padding.map(|padding| 2 - padding),
+            stride: 1,
             out: [shape.rows, shape.columns],
             out_channels: shape.in_channels,
         }
@@ -151,16 +166,16 @@ impl Grid {
         } else {
             [self.block_images() * self.tiles(), SEGMENT]
         };
-        Tiles { tiles, segment, channels: self.channels }
+        Tiles { window: window(self.stride), tiles, segment, channels: self.channels }
     }
 
     fn products(&self) -> Tiles {
         let tiles = self.windows().tiles;
-        Tiles { tiles, segment: tiles, channels: self.out_channels }
+        Tiles { window: window(self.stride), tiles, segment: tiles, channels: self.out_channels }
     }
 
     fn patch_len(&self) -> usize {
-        patch_len(self.channels, self.out_channels)
+        patch_len(self.stride, self.channels, self.out_channels)
     }
 
     /// Scratch that each worker has of its own, and scratch that all share.
@@ -179,172 +194,7 @@ impl Grid {
 
     /// Packed weights: (positions, panels, channels, NR).
     fn packed_len(&self) -> usize {
-        self.out_channels.div_ceil(NR) * POSITIONS * self.channels * NR
-    }
-}
-
-/// B' d of one column of a window.
-#[derive(Clone, Copy)]
-struct WindowTransform;
-impl Transform<WINDOW, WINDOW> for WindowTransform {
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, d: [S::F32; WINDOW]) -> [S::F32; WINDOW] {
-        let [two, four, five] = [2.0, 4.0, -5.0].map(|x| simd.splat(x));
-        let negative_four = simd.splat(-4.0);
-        let (a, b) = (simd.mul_add(negative_four, d[2], d[4]), simd.mul_add(negative_four, d[1], d[3]));
-        let (c, e) = (simd.sub(d[4], d[2]), simd.mul(two, simd.sub(d[3], d[1])));
-        [
-            simd.mul_add(four, d[0], simd.mul_add(five, d[2], d[4])),
-            simd.add(a, b),
-            simd.sub(a, b),
-            simd.add(c, e),
-            simd.sub(c, e),
-            simd.mul_add(four, d[1], simd.mul_add(five, d[3], d[5])),
-        ]
-    }
-}
-
-/// A' m of one column of products.
-#[derive(Clone, Copy)]
-struct OutputTransform<const RELU: bool>;
-impl<const RELU: bool> Transform<WINDOW, TILE> for OutputTransform<RELU> {
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, m: [S::F32; WINDOW]) -> [S::F32; TILE] {
-        let [two, four, eight] = [simd.splat(2.0), simd.splat(4.0), simd.splat(8.0)];
-        let (s, d) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
-        let (s2, d2) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
-        [
-            simd.add(simd.add(m[0], s), s2),
-            simd.mul_add(two, d2, d),
-            simd.mul_add(four, s2, s),
-            simd.add(simd.mul_add(eight, d2, d), m[5]),
-        ]
-    }
-
-    #[inline(always)]
-    fn finish<S: Simd>(self, simd: S, y: S::F32) -> S::F32 {
-        if RELU { simd.max(simd.splat(0.0), y) } else { y }
-    }
-}
-
-/// A y of one column of a tile.
-#[derive(Clone, Copy)]
-struct GradientTransform;
-impl Transform<TILE, WINDOW> for GradientTransform {
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, y: [S::F32; TILE]) -> [S::F32; WINDOW] {
-        let [two, four, eight] = [simd.splat(2.0), simd.splat(4.0), simd.splat(8.0)];
-        let (even, odd) = (simd.add(y[0], y[2]), simd.add(y[1], y[3]));
-        let (even2, odd2) = (simd.mul_add(four, y[2], y[0]), simd.mul_add(eight, y[3], simd.mul(two, y[1])));
-        [y[0], simd.add(even, odd), simd.sub(even, odd), simd.add(even2, odd2), simd.sub(even2, odd2), y[3]]
-    }
-}
-
-/// G g of one column of a kernel.
-#[derive(Clone, Copy)]
-struct KernelTransform;
-impl Transform<3, WINDOW> for KernelTransform {
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, g: [S::F32; 3]) -> [S::F32; WINDOW] {
-        let [quarter, sixth, twelfth, last] =
-            [simd.splat(1.0 / 4.0), simd.splat(1.0 / 6.0), simd.splat(1.0 / 12.0), simd.splat(1.0 / 24.0)];
-        let (a, b) = (simd.mul(sixth, simd.add(g[0], g[2])), simd.mul(sixth, g[1]));
-        let (c, d) = (simd.mul_add(last, g[0], simd.mul(sixth, g[2])), simd.mul(twelfth, g[1]));
-        let zero = simd.splat(0.0);
-        [simd.mul(quarter, g[0]), simd.sub(zero, simd.add(a, b)), simd.sub(b, a), simd.add(c, d), simd.sub(c, d), g[2]]
-    }
-}
-
-/// G' m of one column of sums.
-#[derive(Clone, Copy)]
-struct WeightTransform;
-impl Transform<WINDOW, 3> for WeightTransform {
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, m: [S::F32; WINDOW]) -> [S::F32; 3] {
-        let [quarter, sixth, twelfth, last] =
-            [simd.splat(1.0 / 4.0), simd.splat(1.0 / 6.0), simd.splat(1.0 / 12.0), simd.splat(1.0 / 24.0)];
-        let (s, d) = (simd.mul(sixth, simd.add(m[1], m[2])), simd.sub(m[2], m[1]));
-        let (s2, d2) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
-        [
-            simd.mul_add(quarter, m[0], simd.mul_add(last, s2, simd.sub(simd.splat(0.0), s))),
-            simd.mul_add(sixth, d, simd.mul(twelfth, d2)),
-            simd.add(simd.mul_add(sixth, s2, simd.sub(simd.splat(0.0), s)), m[5]),
-        ]
-    }
-}
-
-/// L: multiplies a column of N vectors to M. A trait, and loops below, because a closure would lose the instruction set.
-trait Transform<const N: usize, const M: usize>: Copy {
-    fn apply<S: Simd>(self, simd: S, column: [S::F32; N]) -> [S::F32; M];
-
-    /// What happens to each value of the result before it is stored.
-    #[inline(always)]
-    fn finish<S: Simd>(self, _: S, value: S::F32) -> S::F32 {
-        value
-    }
-}
-
-/// Where a square of runs of `len` values lies in a slice: the one at (i, j) begins at `first + i * row + j * column`.
-#[derive(Clone, Copy)]
-struct Square {
-    first: usize,
-    row: usize,
-    column: usize,
-}
-
-impl Square {
-    /// Runs of `len` values one after the other, `side` of them a row.
-    fn dense(side: usize, len: usize) -> Self {
-        Square { first: 0, row: side * len, column: len }
-    }
-
-    /// The end of the last run of a square of `side`.
-    fn end(self, side: usize, len: usize) -> usize {
-        self.first + (side - 1) * (self.row + self.column) + len
-    }
-}
-
-/// Overwrites the M x M runs of `target` with `L x L'` of the N x N runs of `source`, all of `len` values, value by value.
-#[inline(always)]
-fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: usize>(
-    simd: S,
-    transform: T,
-    len: usize,
-    (source, from): (&[f32], Square),
-    (target, to): (&mut [f32], Square),
-) {
-    assert!(len.is_multiple_of(LANES) && from.end(N, len) <= source.len() && to.end(M, len) <= target.len());
-    let zero = simd.splat(0.0);
-    for start in (0..len).step_by(LANES) {
-        // Were the compiler to see that the strides are the same in each turn, it would keep the N * N + M * M offsets in
-        // memory, for want of registers, and spend more on reading them than on an addition each.
-        let (from, to) = (black_box(from), black_box(to));
-        // SAFETY (here and below): start + LANES is at most `len`, so each vector lies in a run, which the assertion found in
-        // `source` or `target`.
-        let mut column = unsafe { source.as_ptr().add(from.first + start) };
-        let mut half = [[zero; N]; M]; // L x
-        for j in 0..N {
-            let mut x = [zero; N];
-            let mut pointer = column;
-            for x in &mut x {
-                *x = unsafe { simd.load_ptr(pointer) };
-                pointer = pointer.wrapping_add(from.row);
-            }
-            column = column.wrapping_add(from.column);
-            let done = transform.apply(simd, x);
-            for (half, done) in half.iter_mut().zip(done) {
-                half[j] = done;
-            }
-        }
-        let mut row = unsafe { target.as_mut_ptr().add(to.first + start) };
-        for half in &half {
-            let mut pointer = row;
-            for done in transform.apply(simd, *half) {
-                unsafe { simd.store_ptr(transform.finish(simd, done), pointer) };
-                pointer = pointer.wrapping_add(to.column);
-            }
-            row = row.wrapping_add(to.row);
-        }
+        self.out_channels.div_ceil(NR) * positions(self.stride) * self.channels * NR
     }
 }
 
@@ -384,6 +234,7 @@ impl Plane {
 /// Where the values of tiles lie: (segments, positions, tiles of a segment, channels), with a gap after each position.
 #[derive(Clone, Copy)]
 struct Tiles {
+    window: usize, // side of a square of positions
     tiles: usize,
     segment: usize,
     channels: usize,
@@ -396,7 +247,7 @@ impl Tiles {
     }
 
     fn segment_len(&self) -> usize {
-        POSITIONS * self.position_len()
+        self.window * self.window * self.position_len()
     }
 
     fn len(&self) -> usize {
@@ -409,7 +260,7 @@ impl Tiles {
 
     /// The square of all positions of one tile.
     fn square(&self, tile: usize) -> Square {
-        Square { first: self.offset(0, tile), row: WINDOW * self.position_len(), column: self.position_len() }
+        Square { first: self.offset(0, tile), row: self.window * self.position_len(), column: self.position_len() }
     }
 }
 
@@ -428,14 +279,18 @@ fn transform_windows<S: Simd>(
     for t in 0..count {
         let (image, corner) = grid.tile(first + t);
         let image = &source[image * grid.image_len()..][..grid.image_len()];
-        let corner = [0, 1].map(|axis| corner[axis] as isize - grid.padding[axis] as isize);
-        let from = plane.window(image, corner, WINDOW, patch);
-        both_ways(simd, WindowTransform, grid.channels, from, (&mut *windows, layout.square(t)));
+        let corner = [0, 1].map(|axis| (corner[axis] * grid.stride) as isize - grid.padding[axis] as isize);
+        let from = plane.window(image, corner, layout.window, patch);
+        let to = (&mut *windows, layout.square(t));
+        match grid.stride {
+            1 => both_ways(simd, WindowTransform, grid.channels, from, to),
+            _ => both_ways(simd, StridedWindow, grid.channels, from, to),
+        }
     }
 }
 
 /// The product of one position's windows of `count` tiles with its weights: `products` (tiles, out channels). The bias is the
-/// sum's first term at [`BIAS_POSITION`].
+/// sum's first term at the position that each output of a tile takes as it is: for the point 1, both rows of A' have ones.
 #[inline(always)]
 fn multiply<S: Simd>(
     simd: S,
@@ -447,11 +302,11 @@ fn multiply<S: Simd>(
     products: &mut [f32],
 ) {
     let Grid { channels, out_channels, .. } = grid;
-    let bias = bias.filter(|_| position == BIAS_POSITION);
+    let bias = bias.filter(|_| position == layout.window + 1);
     if let Some(bias) = bias {
         products.chunks_exact_mut(out_channels).take(count).for_each(|products| products.copy_from_slice(bias));
     }
-    let panels_len = packed.len() / POSITIONS;
+    let panels_len = packed.len() / (layout.window * layout.window);
     let panels = &packed[position * panels_len..][..panels_len];
     for depth in (0..channels).step_by(KC) {
         let length = KC.min(channels - depth);
@@ -539,18 +394,19 @@ fn transform_products<S: Simd>(
     relu: bool,
     output: &mut [f32],
 ) {
-    if relu {
-        transform_outputs(simd, OutputTransform::<true>, grid, tiles, products, patch, output);
-    } else {
-        transform_outputs(simd, OutputTransform::<false>, grid, tiles, products, patch, output);
+    match (grid.stride, relu) {
+        (1, true) => transform_outputs(simd, OutputTransform::<true>, grid, tiles, products, patch, output),
+        (1, false) => transform_outputs(simd, OutputTransform::<false>, grid, tiles, products, patch, output),
+        (_, true) => transform_outputs(simd, StridedOutput::<true>, grid, tiles, products, patch, output),
+        (_, false) => transform_outputs(simd, StridedOutput::<false>, grid, tiles, products, patch, output),
     }
 }
 
 /// [`transform_products`] with one of the two transforms.
 #[inline(always)]
-fn transform_outputs<S: Simd>(
+fn transform_outputs<S: Simd, const N: usize>(
     simd: S,
-    transform: impl Transform<WINDOW, TILE>,
+    transform: impl Transform<N, TILE>,
     grid: Grid,
     [first, from]: [usize; 2],
     (products, layout): (&[f32], Tiles),
@@ -656,48 +512,56 @@ impl Body for Step<'_> {
 }
 
 /// Length of the patch that holds a window, or a tile, which reaches beyond its plane.
-fn patch_len(in_channels: usize, out_channels: usize) -> usize {
-    (WINDOW * WINDOW * in_channels).max(TILE * TILE * out_channels)
+fn patch_len(stride: usize, in_channels: usize, out_channels: usize) -> usize {
+    (positions(stride) * in_channels).max(TILE * TILE * out_channels)
 }
 
-/// Weights (3, 3, in, out), or their rotation with channels exchanged, transformed and packed as (panels, positions, in, NR).
-struct PackPanel<'a> {
+/// Weights (3, 3, in, out), or their rotation with channels exchanged, transformed and packed as (positions, panels, in, NR).
+struct PackPanel<'a, T, const N: usize, const P: usize> {
+    transform: T,
     panel: usize,
     channels: [usize; 2],
     weights: &'a [f32],
-    packed: [&'a mut [f32]; POSITIONS], // (in, NR) of one panel
+    packed: [&'a mut [f32]; P], // (in, NR) of one panel
 }
 
-impl Body for PackPanel<'_> {
+impl<T: Transform<3, N>, const N: usize, const P: usize> Body for PackPanel<'_, T, N, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let PackPanel { panel, channels: [inputs, outputs], weights, mut packed } = self;
+        let PackPanel { transform, panel, channels: [inputs, outputs], weights, mut packed } = self;
         let width = NR.min(outputs - panel * NR);
         let matrix = inputs * outputs;
-        let mut transformed = [0.0; POSITIONS * NR];
+        let mut transformed = [[0.0; NR]; P];
         for c in 0..inputs {
             let from = Square { first: c * outputs + panel * NR, row: 3 * matrix, column: matrix };
-            let to = Square { first: 0, row: WINDOW * NR, column: NR };
-            both_ways(simd, KernelTransform, width, (weights, from), (&mut transformed, to));
-            for (packed, transformed) in packed.iter_mut().zip(transformed.chunks_exact(NR)) {
+            let to = Square { first: 0, row: N * NR, column: NR };
+            both_ways(simd, transform, width, (weights, from), (transformed.as_flattened_mut(), to));
+            for (packed, transformed) in packed.iter_mut().zip(&transformed) {
                 packed[c * NR..][..NR].copy_from_slice(transformed);
             }
         }
     }
 }
 
-fn pack_weights(isa: Isa, channels: [usize; 2], weights: &[f32], packed: &mut [f32]) {
-    let position_len = packed.len() / POSITIONS;
+/// Packs weights with a transform to N * N = P positions.
+fn pack_weights<T: Transform<3, N>, const N: usize, const P: usize>(
+    isa: Isa,
+    transform: T,
+    channels: [usize; 2],
+    weights: &[f32],
+    packed: &mut [f32],
+) {
+    let position_len = packed.len() / P;
     let mut rest = packed;
-    let positions: [&mut [f32]; POSITIONS] = std::array::from_fn(|_| {
+    let positions: [&mut [f32]; P] = std::array::from_fn(|_| {
         let (position, after) = std::mem::take(&mut rest).split_at_mut(position_len);
         rest = after;
         position
     });
     par::chunks_mut_each(positions, channels[0] * NR, |panel, packed| {
-        isa.run(PackPanel { panel, channels, weights, packed });
+        isa.run(PackPanel { transform, panel, channels, weights, packed });
     });
 }
 
@@ -748,7 +612,11 @@ pub(super) fn packed_len(shape: ConvShape) -> usize {
 }
 
 pub(super) fn pack(isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
-    pack_weights(isa, [shape.in_channels, shape.out_channels], weights, packed);
+    let channels = [shape.in_channels, shape.out_channels];
+    match shape.stride[0] {
+        1 => pack_weights::<_, WINDOW, POSITIONS>(isa, KernelTransform, channels, weights, packed),
+        _ => pack_weights::<_, { window(2) }, { positions(2) }>(isa, StridedKernel, channels, weights, packed),
+    }
 }
 
 fn scratch_len(grid: Grid) -> usize {
@@ -793,7 +661,7 @@ pub(super) fn backward_data(
         let source = &weights[(8 - position) * inputs * outputs..][..inputs * outputs];
         transpose(source, outputs, block * NR, rotated, inputs);
     });
-    pack_weights(isa, [outputs, inputs], rotated, packed);
+    pack_weights::<_, WINDOW, POSITIONS>(isa, KernelTransform, [outputs, inputs], rotated, packed);
     correlate(isa, grid, grad_output, packed, Epilogue::default(), grad_input, scratch);
 }
 
@@ -821,7 +689,7 @@ fn gradient_len(shape: ConvShape) -> [usize; 4] {
     let segments = SEGMENTS.min((shape.batch * Grid::forward(shape).tiles()).div_ceil(SEGMENT));
     let (inputs, outputs) = (shape.in_channels, shape.out_channels);
     let [windows, gradients] = segment_len(shape);
-    let patches = par::workers() * patch_len(inputs, outputs);
+    let patches = par::workers() * patch_len(1, inputs, outputs);
     [POSITIONS * inputs * outputs, segments * windows, segments * gradients, patches]
 }
 
@@ -853,7 +721,7 @@ pub(super) fn backward_weights(
     let (sums, scratch) = scratch.split_at_mut(lens[0]);
     let (windows, scratch) = scratch.split_at_mut(lens[1]);
     let (gradients, patches) = scratch.split_at_mut(lens[2]);
-    let patches = WorkerScratch::new(patches, patch_len(inputs, outputs));
+    let patches = WorkerScratch::new(patches, patch_len(1, inputs, outputs));
     let segment_len = segment_len(shape);
     let block = windows.len() / segment_len[0] * SEGMENT;
     for first in (0..all).step_by(block) {
@@ -905,7 +773,7 @@ impl Body for Segment<'_> {
             windows.fill(0.0);
             gradients.fill(0.0);
         }
-        let layout = Tiles { tiles: SEGMENT, segment: SEGMENT, channels: grid.channels };
+        let layout = Tiles { window: WINDOW, tiles: SEGMENT, segment: SEGMENT, channels: grid.channels };
         transform_windows(simd, grid, input, [first, tiles], patch, layout, windows);
         let position_len = gradients.len() / POSITIONS;
         let plane = Plane { size: grid.out, channels: outputs };
