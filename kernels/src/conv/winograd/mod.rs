@@ -7,6 +7,8 @@
 //! * forward: where the weights are few, a task takes all three steps (windows, products, outputs) for a few tiles, whose windows
 //!   and products stay in a core's cache. Where they are many, a block of tiles takes each step together: the products of a
 //!   position are one task, so each weight is read once for the whole block.
+//! * forward with stride 2: the same steps with 9x9 windows and 81 positions: of each axis the even rows meet the first and last kernel
+//!   row as F(4, 2), with five products, and the odd rows the middle one, with four (`StridedWindow`).
 //! * backward-data: the same, of `grad_output` with the rotated weights, input and output channels exchanged.
 //! * backward-weights: `dg = G' [sum over tiles of (B' d B) . (A dy A')] G`; the sum of each position is a matrix product over
 //!   tiles. A block of tiles is transformed, then added, position by position, to all sums.
