@@ -302,7 +302,7 @@ impl Estimate {
             let [train, test] = sides[&training.data];
             let name = training.name();
             let time = duration(seconds(training));
-            terminal.note(format_args!("  {name:34} {train:>5} training images, {test:>4} test images, about {time}"));
+            terminal.note(format_args!("  {name:40} {train:>5} training images, {test:>4} test images, about {time}"));
         }
         let all = open.iter().map(|training| seconds(training)).sum();
         terminal.note(format_args!("Estimated time: {}", duration(all)));
