@@ -15,6 +15,9 @@ use proptest::prelude::*;
 /// Relative l2 error of a product, as of a direct convolution: it rounds alike.
 const MAX_GEMM_ERROR: f64 = 2e-6;
 
+/// The instruction sets with a fused multiply-add, which give the same bits.
+const FUSED: [&str; 2] = ["avx512", "avx2+fma"];
+
 /// The passes of one convolution that an algorithm computes, of output, grad_input, grad_weights.
 fn passes(isa: Isa, algorithm: Algorithm, shape: ConvShape) -> Vec<Vec<f32>> {
     let (input, weights) = (values(shape.input_len(), 1), values(shape.weight_len(), 2));
@@ -69,8 +72,13 @@ fn check(shape: ConvShape) {
         reference::conv::backward_weights(plain, &input, &grad_output),
     ];
     for algorithm in algorithms(shape) {
+        let mut fused: Option<Vec<Vec<f32>>> = None;
         for isa in Isa::all() {
             let actual = passes(isa, algorithm, shape);
+            // Sixteen lanes, other tiles and other registers must not show.
+            if FUSED.contains(&isa.name()) {
+                assert!(*fused.get_or_insert_with(|| actual.clone()) == actual, "{algorithm:?} {isa:?} {shape:?}: other bits");
+            }
             for ((actual, expected), pass) in actual.iter().zip(&expected).zip(["forward", "data", "weights"]) {
                 let error = error(actual, expected);
                 assert!(error <= algorithm.max_error(), "{algorithm:?} {isa:?} {pass} {shape:?}: {error:e}");
@@ -264,6 +272,8 @@ fn every_instruction_set_of_this_machine_is_tested() {
     let names: Vec<_> = Isa::all().iter().map(|isa| isa.name()).collect();
     println!("tested: {names:?}");
     assert!(names.contains(&"portable"));
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(names.contains(&"avx512"), is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl"));
     #[cfg(target_arch = "x86_64")]
     assert_eq!(names.contains(&"avx2+fma"), is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"));
 }

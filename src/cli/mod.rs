@@ -46,7 +46,7 @@ struct Machine {
     /// Worker threads; 0 takes every core. The results are the same bits for any number.
     #[arg(long, global = true, default_value_t = 0, value_name = "N", help_heading = "Machine")]
     threads: usize,
-    /// Instruction set: avx2+fma or portable; without it the fastest that this machine has.
+    /// Instruction set: avx512, avx2+fma or portable; without it the fastest that this machine has.
     #[arg(long, global = true, value_name = "NAME", help_heading = "Machine")]
     isa: Option<String>,
 }

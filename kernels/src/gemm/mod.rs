@@ -3,7 +3,7 @@
 
 mod tile;
 
-pub(crate) use tile::{Finish, Place, SHORT, Strip, prefetch_part, strip_rows, tile};
+pub(crate) use tile::{Finish, Place, SHORT, Strip, TALL, prefetch_part, strip_rows, tile};
 pub use tile::{MR, NR};
 
 use crate::par::{self, WorkerScratch};

@@ -1,6 +1,6 @@
 //! The register tile: the only place where multiplications of convolutions and products happen.
 
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Lanes, Simd};
 
 /// Rows of a tile. 6 * 16 is 12 accumulators of 8 lanes; with two for B and one for the broadcast of A that is 15 of the 16
 /// vector registers, and 12 independent chains hide the latency of 4 cycles of two FMA pipes (at least 8 are needed).
@@ -9,12 +9,24 @@ pub const MR: usize = 6;
 /// Rows of a short tile, whose 8 accumulators just hide the latency: 8 or 10 rows take 8 or 10 rows' time, not 12.
 pub(crate) const SHORT: usize = 4;
 
-/// How many rows the next tile should have, MR or SHORT, where `left` remain.
-pub(crate) fn strip_rows(left: usize) -> usize {
-    if left <= SHORT || left == SHORT + 3 || left == 2 * SHORT { SHORT } else { MR }
+/// Rows of a tile whose columns are one vector of 16 lanes: 8 accumulators, for two pipes as above; with one pipe of 512 bits 6 rows
+/// are as fast.
+pub(crate) const TALL: usize = 8;
+
+/// How many rows the next tile should have where `left` remain: TALL (only with vectors of 16 lanes), MR or SHORT.
+#[inline(always)]
+pub(crate) fn strip_rows<S: Simd>(left: usize) -> usize {
+    match left {
+        0..=SHORT => SHORT,
+        ..=MR => MR,
+        _ if S::Wide::COUNT == NR => TALL,
+        // Two short ones.
+        ..=8 => SHORT,
+        _ => MR,
+    }
 }
 
-/// Columns of a tile: two vectors.
+/// Columns of a tile: two vectors of eight lanes, or one of sixteen.
 pub const NR: usize = 2 * LANES;
 
 /// Where the operands of one tile lie: of A, row i, segment s, element p is `a[offsets[i] + s * segment + p * step]`; of B it is
@@ -50,14 +62,6 @@ pub(crate) struct Finish<'a> {
     pub relu: bool,
 }
 
-impl Finish<'_> {
-    #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, bias: S::F32, sum: S::F32) -> S::F32 {
-        let sum = if self.bias.is_some() { simd.add(sum, bias) } else { sum };
-        if self.bias.is_some() && self.relu { simd.max(simd.splat(0.0), sum) } else { sum }
-    }
-}
-
 /// `C[i][0..width] (+)= sum over s, p of A[i][s][p] * B[s][p][0..width]`.
 ///
 /// Sums run in the order of s and p, one accumulator an element; then `finish`.
@@ -70,16 +74,33 @@ pub(crate) fn tile<S: Simd, const R: usize>(
     place: &Place<R>,
     finish: Finish,
 ) {
+    // The sums arrive when the loops are done.
+    for row in place.rows {
+        simd.prefetch(c.as_ptr().wrapping_add(row));
+    }
+    match S::Wide::COUNT {
+        NR => tile_of::<_, 1, R>(simd.wide(), strip, b, c, place, finish),
+        _ => tile_of::<_, 2, R>(simd, strip, b, c, place, finish),
+    }
+}
+
+/// [`tile`] with V vectors a row.
+#[inline(always)]
+fn tile_of<W: Lanes, const V: usize, const R: usize>(
+    simd: W,
+    strip: &Strip<R>,
+    b: &[f32],
+    c: &mut [f32],
+    place: &Place<R>,
+    finish: Finish,
+) {
+    assert!(V * W::COUNT == NR);
     let Strip { a, offsets, step, segments, length, segment, b_segment } = *strip;
     let (segments_before, length_before) = (segments.max(1) - 1, length.max(1) - 1);
     assert!(segments * length == 0 || segments_before * b_segment + length * NR <= b.len());
     let last = segments_before * segment + length_before * step;
     assert!(offsets.iter().all(|offset| offset + last < a.len()));
-    // The sums arrive when the loops are done.
-    for i in 0..R {
-        simd.prefetch(c.as_ptr().wrapping_add(place.rows[i]));
-    }
-    let mut sums = [[simd.splat(0.0); 2]; R];
+    let mut sums = [[simd.splat(0.0); V]; R];
     // SAFETY: the assertions above bound every offset into `a` and `b` that the loops form.
     unsafe {
         let mut b = b.as_ptr();
@@ -103,44 +124,69 @@ pub(crate) fn tile<S: Simd, const R: usize>(
         }
     }
     let Place { rows, height, width } = *place;
-    let zero = simd.splat(0.0);
-    let bias = match finish.bias {
-        None => [zero; 2],
-        Some(bias) => {
-            let (left, right) = bias[..width].split_at(LANES.min(width));
-            [simd.load_part(left, 0.0), simd.load_part(right, 0.0)]
-        }
-    };
+    let mut bias = [0.0; NR];
+    if let Some(values) = finish.bias {
+        bias[..width].copy_from_slice(&values[..width]);
+    }
+    // SAFETY: V vectors are NR values.
+    let bias: [W::F32; V] = std::array::from_fn(|v| unsafe { simd.load_ptr(bias.as_ptr().add(v * W::COUNT)) });
     if height == R && width == NR {
         assert!(rows.iter().all(|row| row + NR <= c.len()));
-        for i in 0..R {
-            // SAFETY: the assertion above.
-            unsafe {
-                let c = c.as_mut_ptr().add(rows[i]);
-                let [mut left, mut right] = sums[i];
-                if finish.add {
-                    left = simd.add(simd.load_ptr(c), left);
-                    right = simd.add(simd.load_ptr(c.add(LANES)), right);
-                }
-                simd.store_ptr(finish.apply(simd, bias[0], left), c);
-                simd.store_ptr(finish.apply(simd, bias[1], right), c.add(LANES));
-            }
-        }
+        // SAFETY: the assertion above.
+        unsafe { finish_rows(simd, sums, bias, finish, rows.map(|row| c.as_mut_ptr().add(row))) };
         return;
     }
-    // Through memory: were `sums` indexed by a variable below, the compiler would keep it in memory inside the loops above.
     let mut done = [[0.0; NR]; R];
     for (row, done) in rows.iter().zip(&mut done).take(height).filter(|_| finish.add) {
         done[..width].copy_from_slice(&c[*row..][..width]);
     }
-    for i in 0..R {
-        for (half, done) in done[i].chunks_exact_mut(LANES).enumerate() {
-            let sum = if finish.add { simd.add(simd.load(done), sums[i][half]) } else { sums[i][half] };
-            simd.store(finish.apply(simd, bias[half], sum), done);
-        }
-    }
+    // SAFETY: a row of `done` has NR values.
+    unsafe { finish_rows(simd, sums, bias, finish, done.each_mut().map(|row| row.as_mut_ptr())) };
     for (row, done) in rows.iter().zip(&done).take(height) {
         c[*row..][..width].copy_from_slice(&done[..width]);
+    }
+}
+
+/// Writes the sums to `rows`. Loops this short are unrolled: were `sums` indexed by a variable, the compiler would keep it in memory,
+/// also where it adds the products, which then take twice as long.
+///
+/// # Safety
+/// NR values can be read and written at each of `rows`.
+#[inline(always)]
+unsafe fn finish_rows<W: Lanes, const V: usize, const R: usize>(
+    simd: W,
+    mut sums: [[W::F32; V]; R],
+    bias: [W::F32; V],
+    finish: Finish,
+    rows: [*mut f32; R],
+) {
+    if finish.add {
+        for i in 0..R {
+            for v in 0..V {
+                // SAFETY (here and below): the caller's promise.
+                sums[i][v] = simd.add(unsafe { simd.load_ptr(rows[i].add(v * W::COUNT)) }, sums[i][v]);
+            }
+        }
+    }
+    if finish.bias.is_some() {
+        for i in 0..R {
+            for v in 0..V {
+                sums[i][v] = simd.add(sums[i][v], bias[v]);
+            }
+        }
+        if finish.relu {
+            let zero = simd.splat(0.0);
+            for i in 0..R {
+                for v in 0..V {
+                    sums[i][v] = simd.max(zero, sums[i][v]);
+                }
+            }
+        }
+    }
+    for i in 0..R {
+        for v in 0..V {
+            unsafe { simd.store_ptr(sums[i][v], rows[i].add(v * W::COUNT)) };
+        }
     }
 }
 
@@ -149,21 +195,21 @@ pub(crate) fn tile<S: Simd, const R: usize>(
 /// # Safety
 /// `at` values on from each of `rows` one value must be readable, from `b` on NR.
 #[inline(always)]
-unsafe fn step_of<S: Simd, const R: usize>(
-    simd: S,
+unsafe fn step_of<W: Lanes, const V: usize, const R: usize>(
+    simd: W,
     rows: &[*const f32; R],
     at: usize,
     b: *const f32,
-    sums: &mut [[S::F32; 2]; R],
+    sums: &mut [[W::F32; V]; R],
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let b0 = simd.load_ptr(b);
-        let b1 = simd.load_ptr(b.add(LANES));
+        let b: [W::F32; V] = std::array::from_fn(|v| simd.load_ptr(b.add(v * W::COUNT)));
         for i in 0..R {
             let x = simd.splat(*rows[i].add(at));
-            sums[i][0] = simd.mul_add(x, b0, sums[i][0]);
-            sums[i][1] = simd.mul_add(x, b1, sums[i][1]);
+            for v in 0..V {
+                sums[i][v] = simd.mul_add(x, b[v], sums[i][v]);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! AVX2 with FMA, by `std::arch`.
 
-use super::{Body, LANES, Simd};
+use super::{Body, LANES, Lanes, Simd};
 use std::arch::x86_64::*;
 
 /// Proof that this machine has AVX2 and FMA.
@@ -24,14 +24,92 @@ impl Avx2Fma {
     }
 }
 
+/// Implements [`Lanes`] for a token by the intrinsics of one width.
+macro_rules! lanes {
+    (
+        $token:ty, $vector:ty, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $mul_add:ident,
+        $max:ident
+    ) => {
+        // SAFETY of every intrinsic: `self` proves the features; loads and stores are bounded by the caller.
+        impl Lanes for $token {
+            type F32 = $vector;
+            const COUNT: usize = size_of::<$vector>() / size_of::<f32>();
+
+            #[inline(always)]
+            fn splat(self, value: f32) -> $vector {
+                unsafe { $splat(value) }
+            }
+            #[inline(always)]
+            unsafe fn load_ptr(self, pointer: *const f32) -> $vector {
+                unsafe { $load(pointer) }
+            }
+            #[inline(always)]
+            unsafe fn store_ptr(self, vector: $vector, pointer: *mut f32) {
+                unsafe { $store(pointer, vector) }
+            }
+            #[inline(always)]
+            fn add(self, a: $vector, b: $vector) -> $vector {
+                unsafe { $add(a, b) }
+            }
+            #[inline(always)]
+            fn sub(self, a: $vector, b: $vector) -> $vector {
+                unsafe { $sub(a, b) }
+            }
+            #[inline(always)]
+            fn mul(self, a: $vector, b: $vector) -> $vector {
+                unsafe { $mul(a, b) }
+            }
+            #[inline(always)]
+            fn mul_add(self, a: $vector, b: $vector, c: $vector) -> $vector {
+                unsafe { $mul_add(a, b, c) }
+            }
+            #[inline(always)]
+            fn max(self, a: $vector, b: $vector) -> $vector {
+                unsafe { $max(a, b) }
+            }
+        }
+    };
+}
+pub(super) use lanes;
+
+lanes!(
+    Avx2Fma,
+    __m256,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_add_ps,
+    _mm256_sub_ps,
+    _mm256_mul_ps,
+    _mm256_fmadd_ps,
+    _mm256_max_ps
+);
+
+/// A processor with AVX2 and FMA, and perhaps more: what it does with eight lanes stands below, once for all of them.
+pub trait Avx: Lanes<F32 = __m256> {
+    /// [`Simd::Wide`].
+    type Widest: Lanes;
+    /// [`Simd::wide`].
+    fn widest(self) -> Self::Widest;
+}
+
+impl Avx for Avx2Fma {
+    type Widest = Self;
+    #[inline(always)]
+    fn widest(self) -> Self {
+        self
+    }
+}
+
 // SAFETY of every intrinsic below: `self` proves the features; loads and stores are bounded by the slice or by the caller.
-impl Simd for Avx2Fma {
-    type F32 = __m256;
+impl<T: Avx> Simd for T {
+    type Wide = T::Widest;
 
     #[inline(always)]
-    fn splat(self, value: f32) -> __m256 {
-        unsafe { _mm256_set1_ps(value) }
+    fn wide(self) -> T::Widest {
+        self.widest()
     }
+
     #[inline(always)]
     fn load(self, slice: &[f32]) -> __m256 {
         let slice = &slice[..LANES];
@@ -43,28 +121,8 @@ impl Simd for Avx2Fma {
         unsafe { _mm256_storeu_ps(slice.as_mut_ptr(), vector) }
     }
     #[inline(always)]
-    unsafe fn load_ptr(self, pointer: *const f32) -> __m256 {
-        unsafe { _mm256_loadu_ps(pointer) }
-    }
-    #[inline(always)]
-    unsafe fn store_ptr(self, vector: __m256, pointer: *mut f32) {
-        unsafe { _mm256_storeu_ps(pointer, vector) }
-    }
-    #[inline(always)]
     fn prefetch(self, pointer: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.cast()) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_mul_ps(a, b) }
     }
     #[inline(always)]
     fn div(self, a: __m256, b: __m256) -> __m256 {
@@ -73,14 +131,6 @@ impl Simd for Avx2Fma {
     #[inline(always)]
     fn sqrt(self, a: __m256) -> __m256 {
         unsafe { _mm256_sqrt_ps(a) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_max_ps(a, b) }
     }
     #[inline(always)]
     fn min(self, a: __m256, b: __m256) -> __m256 {

@@ -1,53 +1,72 @@
 //! One trait for eight f32 lanes, one token per instruction set, and the dispatcher that chooses when the program runs.
 //!
+//! Whatever adds lanes to each other has eight of them everywhere ([`Simd`]), so that sums have one order; what each lane does by itself
+//! ([`Lanes`]) may have as many as the machine, for the bits are the same.
+//!
 //! A body is a type that implements [`Body`]: its fields are the arguments, its `run` is generic over the token. [`Isa::run`]
 //! calls it inside a function compiled with that instruction set's target features, so everything that `run` calls must be
 //! `#[inline(always)]` (a closure or a plain `fn` would lose the features).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2Fma;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
 pub use portable::Portable;
 
 /// Lanes of a vector, for every instruction set: sums over lanes then have the same order everywhere.
 pub const LANES: usize = 8;
 
-/// Eight f32 lanes and what can be done with them. The token's existence proves that the machine has the instructions.
-pub trait Simd: Copy + Send + Sync + 'static {
-    /// Eight f32.
+/// Vectors of f32 and the arithmetic that each lane does by itself, so that a result does not depend on how many there are. The
+/// token's existence proves that the machine has the instructions.
+pub trait Lanes: Copy + Send + Sync + 'static {
+    /// A vector.
     type F32: Copy + Send + Sync;
+    /// Its lanes.
+    const COUNT: usize;
 
     /// All lanes `value`.
     fn splat(self, value: f32) -> Self::F32;
-    /// The first eight values of `slice`.
-    fn load(self, slice: &[f32]) -> Self::F32;
-    /// Overwrites the first eight values of `slice`.
-    fn store(self, vector: Self::F32, slice: &mut [f32]);
     /// # Safety
-    /// Eight f32 can be read at `pointer`.
+    /// As many f32 as there are lanes can be read at `pointer`.
     unsafe fn load_ptr(self, pointer: *const f32) -> Self::F32;
     /// # Safety
-    /// Eight f32 can be written at `pointer`.
+    /// As many f32 as there are lanes can be written at `pointer`.
     unsafe fn store_ptr(self, vector: Self::F32, pointer: *mut f32);
-    /// Asks for the cache line at `pointer`, which need not be readable.
-    fn prefetch(self, pointer: *const f32);
     /// `a + b`
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a - b`
     fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a * b`
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
-    /// `a / b`
-    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
-    /// Square root.
-    fn sqrt(self, a: Self::F32) -> Self::F32;
     /// `a * b + c`; rounded once where the instruction set has a fused multiply-add, twice otherwise.
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// `if a > b { a } else { b }`, so `b` where either is NaN.
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+}
+
+/// Eight f32 lanes and all that can be done with them.
+pub trait Simd: Lanes {
+    /// The machine's widest vectors.
+    type Wide: Lanes;
+
+    /// The token of the widest vectors.
+    fn wide(self) -> Self::Wide;
+    /// The first eight values of `slice`.
+    fn load(self, slice: &[f32]) -> Self::F32;
+    /// Overwrites the first eight values of `slice`.
+    fn store(self, vector: Self::F32, slice: &mut [f32]);
+    /// Asks for the cache line at `pointer`, which need not be readable.
+    fn prefetch(self, pointer: *const f32);
+    /// `a / b`
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Square root.
+    fn sqrt(self, a: Self::F32) -> Self::F32;
     /// `if a < b { a } else { b }`, so `b` where either is NaN.
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `yes` where `a > b`, else `no`.
@@ -181,6 +200,8 @@ pub struct Isa(Kind);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
     Avx2Fma(Avx2Fma),
     Portable,
 }
@@ -195,8 +216,9 @@ impl Isa {
     pub fn all() -> Vec<Isa> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        if let Some(token) = Avx2Fma::detect() {
-            all.push(Isa(Kind::Avx2Fma(token)));
+        {
+            all.extend(Avx512::detect().map(|token| Isa(Kind::Avx512(token))));
+            all.extend(Avx2Fma::detect().map(|token| Isa(Kind::Avx2Fma(token))));
         }
         all.push(Isa(Kind::Portable));
         all
@@ -207,9 +229,11 @@ impl Isa {
         Isa::all().into_iter().find(|isa| isa.name() == name)
     }
 
-    /// `avx2+fma` or `portable`.
+    /// `avx512`, `avx2+fma` or `portable`. The first two give the same bits.
     pub fn name(self) -> &'static str {
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2Fma(_) => "avx2+fma",
             Kind::Portable => "portable",
@@ -220,6 +244,8 @@ impl Isa {
     #[inline]
     pub fn run<B: Body>(self, body: B) -> B::Output {
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(token) => token.run(body),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2Fma(token) => token.run(body),
             Kind::Portable => body.run(Portable),

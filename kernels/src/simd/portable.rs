@@ -1,28 +1,19 @@
 //! Any processor, by the crate `wide`.
 
-use super::{LANES, Simd};
+use super::{LANES, Lanes, Simd};
 use wide::{f32x8, i32x8};
 
 /// Needs no proof.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Portable;
 
-impl Simd for Portable {
+impl Lanes for Portable {
     type F32 = f32x8;
+    const COUNT: usize = LANES;
 
     #[inline(always)]
     fn splat(self, value: f32) -> f32x8 {
         f32x8::splat(value)
-    }
-    #[inline(always)]
-    fn load(self, slice: &[f32]) -> f32x8 {
-        let mut lanes = [0.0; LANES];
-        lanes.copy_from_slice(&slice[..LANES]);
-        f32x8::new(lanes)
-    }
-    #[inline(always)]
-    fn store(self, vector: f32x8, slice: &mut [f32]) {
-        slice[..LANES].copy_from_slice(&vector.to_array());
     }
     #[inline(always)]
     unsafe fn load_ptr(self, pointer: *const f32) -> f32x8 {
@@ -34,8 +25,6 @@ impl Simd for Portable {
         // SAFETY: as above.
         unsafe { pointer.cast::<[f32; LANES]>().write(vector.to_array()) }
     }
-    #[inline(always)]
-    fn prefetch(self, _pointer: *const f32) {}
     #[inline(always)]
     fn add(self, a: f32x8, b: f32x8) -> f32x8 {
         a + b
@@ -49,20 +38,42 @@ impl Simd for Portable {
         a * b
     }
     #[inline(always)]
-    fn div(self, a: f32x8, b: f32x8) -> f32x8 {
-        a / b
-    }
-    #[inline(always)]
-    fn sqrt(self, a: f32x8) -> f32x8 {
-        a.sqrt()
-    }
-    #[inline(always)]
     fn mul_add(self, a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
         a * b + c
     }
     #[inline(always)]
     fn max(self, a: f32x8, b: f32x8) -> f32x8 {
         self.select_gt(a, b, a, b)
+    }
+}
+
+impl Simd for Portable {
+    type Wide = Self;
+
+    #[inline(always)]
+    fn wide(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn load(self, slice: &[f32]) -> f32x8 {
+        let mut lanes = [0.0; LANES];
+        lanes.copy_from_slice(&slice[..LANES]);
+        f32x8::new(lanes)
+    }
+    #[inline(always)]
+    fn store(self, vector: f32x8, slice: &mut [f32]) {
+        slice[..LANES].copy_from_slice(&vector.to_array());
+    }
+    #[inline(always)]
+    fn prefetch(self, _pointer: *const f32) {}
+    #[inline(always)]
+    fn div(self, a: f32x8, b: f32x8) -> f32x8 {
+        a / b
+    }
+    #[inline(always)]
+    fn sqrt(self, a: f32x8) -> f32x8 {
+        a.sqrt()
     }
     #[inline(always)]
     fn min(self, a: f32x8, b: f32x8) -> f32x8 {

@@ -18,7 +18,7 @@
 mod transforms;
 
 use super::{ConvShape, Epilogue, Pass};
-use crate::gemm::{Finish, KC, MR, NR, Place, SHORT, Strip, prefetch_part, strip_rows, tile};
+use crate::gemm::{Finish, KC, MR, NR, Place, SHORT, Strip, TALL, prefetch_part, strip_rows, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
 use transforms::{
@@ -322,7 +322,8 @@ fn multiply<S: Simd>(
             let mut tile = 0;
             while tile < count {
                 prefetch_part(simd, next, [tile / MR, count.div_ceil(MR)]);
-                tile += match strip_rows(count - tile) {
+                tile += match strip_rows::<S>(count - tile) {
+                    TALL => strips.multiply::<S, TALL>(simd, tile, products),
                     MR => strips.multiply::<S, MR>(simd, tile, products),
                     _ => strips.multiply::<S, SHORT>(simd, tile, products),
                 };
@@ -807,23 +808,44 @@ impl Body for AddProducts<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let AddProducts { channels: [inputs, outputs], position, segments, windows, gradients, sums, add } = self;
+    fn run<S: Simd>(mut self, simd: S) {
+        let AddProducts { channels: [inputs, outputs], position, gradients, .. } = self;
         let columns = outputs.next_multiple_of(NR);
-        let [segment, b_segment] = [inputs, columns].map(|channels| POSITIONS * (SEGMENT * channels + GAP));
         for panel in (0..outputs).step_by(NR) {
             let b = &gradients[position * (SEGMENT * columns + GAP) + panel * SEGMENT..];
-            for first in (0..inputs).step_by(MR) {
-                let (mut offsets, mut rows) = ([0; MR], [0; MR]);
-                for i in 0..MR {
-                    offsets[i] = position * (SEGMENT * inputs + GAP) + (first + i).min(inputs - 1);
-                    rows[i] = (first + i) * outputs + panel;
-                }
-                let strip = Strip::<MR> { a: windows, offsets, step: inputs, segments, length: SEGMENT, segment, b_segment };
-                let place = Place { rows, height: MR.min(inputs - first), width: NR.min(outputs - panel) };
-                tile(simd, &strip, b, sums, &place, Finish { add, ..Finish::default() });
+            let mut first = 0;
+            while first < inputs {
+                first += match strip_rows::<S>(inputs - first) {
+                    TALL => self.strip::<S, TALL>(simd, [first, panel], b),
+                    MR => self.strip::<S, MR>(simd, [first, panel], b),
+                    _ => self.strip::<S, SHORT>(simd, [first, panel], b),
+                };
             }
         }
+    }
+}
+
+impl AddProducts<'_> {
+    /// R input channels from `first` on by the output channels of a panel.
+    #[inline(always)]
+    fn strip<S: Simd, const R: usize>(&mut self, simd: S, [first, panel]: [usize; 2], b: &[f32]) -> usize {
+        let [inputs, outputs] = self.channels;
+        let columns = outputs.next_multiple_of(NR);
+        let [segment, b_segment] = [inputs, columns].map(|channels| POSITIONS * (SEGMENT * channels + GAP));
+        let start = self.position * (SEGMENT * inputs + GAP);
+        let strip = Strip::<R> {
+            a: self.windows,
+            offsets: std::array::from_fn(|i| start + (first + i).min(inputs - 1)),
+            step: inputs,
+            segments: self.segments,
+            length: SEGMENT,
+            segment,
+            b_segment,
+        };
+        let rows = std::array::from_fn(|i| (first + i) * outputs + panel);
+        let place = Place { rows, height: R.min(inputs - first), width: NR.min(outputs - panel) };
+        tile(simd, &strip, b, self.sums, &place, Finish { add: self.add, ..Finish::default() });
+        R
     }
 }
 

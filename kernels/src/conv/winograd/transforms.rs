@@ -1,7 +1,7 @@
 //! Multiplication with the constant matrices, in both directions of a square of vectors.
 
 use super::TILE;
-use crate::simd::{LANES, Simd};
+use crate::simd::{Lanes, Simd};
 use std::hint::black_box;
 
 /// Side of the window under a tile, of stride 1.
@@ -12,7 +12,7 @@ const WINDOW: usize = TILE + 2;
 pub(super) struct WindowTransform;
 impl Transform<WINDOW, WINDOW> for WindowTransform {
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, d: [S::F32; WINDOW]) -> [S::F32; WINDOW] {
+    fn apply<S: Lanes>(self, simd: S, d: [S::F32; WINDOW]) -> [S::F32; WINDOW] {
         let [two, four, five] = [2.0, 4.0, -5.0].map(|x| simd.splat(x));
         let negative_four = simd.splat(-4.0);
         let (a, b) = (simd.mul_add(negative_four, d[2], d[4]), simd.mul_add(negative_four, d[1], d[3]));
@@ -33,7 +33,7 @@ impl Transform<WINDOW, WINDOW> for WindowTransform {
 pub(super) struct OutputTransform<const RELU: bool>;
 impl<const RELU: bool> Transform<WINDOW, TILE> for OutputTransform<RELU> {
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, m: [S::F32; WINDOW]) -> [S::F32; TILE] {
+    fn apply<S: Lanes>(self, simd: S, m: [S::F32; WINDOW]) -> [S::F32; TILE] {
         let [two, four, eight] = [simd.splat(2.0), simd.splat(4.0), simd.splat(8.0)];
         let (s, d) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
         let (s2, d2) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
@@ -46,7 +46,7 @@ impl<const RELU: bool> Transform<WINDOW, TILE> for OutputTransform<RELU> {
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(self, simd: S, y: S::F32) -> S::F32 {
+    fn finish<S: Lanes>(self, simd: S, y: S::F32) -> S::F32 {
         if RELU { simd.max(simd.splat(0.0), y) } else { y }
     }
 }
@@ -56,7 +56,7 @@ impl<const RELU: bool> Transform<WINDOW, TILE> for OutputTransform<RELU> {
 pub(super) struct GradientTransform;
 impl Transform<TILE, WINDOW> for GradientTransform {
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, y: [S::F32; TILE]) -> [S::F32; WINDOW] {
+    fn apply<S: Lanes>(self, simd: S, y: [S::F32; TILE]) -> [S::F32; WINDOW] {
         let [two, four, eight] = [simd.splat(2.0), simd.splat(4.0), simd.splat(8.0)];
         let (even, odd) = (simd.add(y[0], y[2]), simd.add(y[1], y[3]));
         let (even2, odd2) = (simd.mul_add(four, y[2], y[0]), simd.mul_add(eight, y[3], simd.mul(two, y[1])));
@@ -69,7 +69,7 @@ impl Transform<TILE, WINDOW> for GradientTransform {
 pub(super) struct KernelTransform;
 impl Transform<3, WINDOW> for KernelTransform {
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, g: [S::F32; 3]) -> [S::F32; WINDOW] {
+    fn apply<S: Lanes>(self, simd: S, g: [S::F32; 3]) -> [S::F32; WINDOW] {
         let [quarter, sixth, twelfth, last] =
             [simd.splat(1.0 / 4.0), simd.splat(1.0 / 6.0), simd.splat(1.0 / 12.0), simd.splat(1.0 / 24.0)];
         let (a, b) = (simd.mul(sixth, simd.add(g[0], g[2])), simd.mul(sixth, g[1]));
@@ -84,7 +84,7 @@ impl Transform<3, WINDOW> for KernelTransform {
 pub(super) struct WeightTransform;
 impl Transform<WINDOW, 3> for WeightTransform {
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, m: [S::F32; WINDOW]) -> [S::F32; 3] {
+    fn apply<S: Lanes>(self, simd: S, m: [S::F32; WINDOW]) -> [S::F32; 3] {
         let [quarter, sixth, twelfth, last] =
             [simd.splat(1.0 / 4.0), simd.splat(1.0 / 6.0), simd.splat(1.0 / 12.0), simd.splat(1.0 / 24.0)];
         let (s, d) = (simd.mul(sixth, simd.add(m[1], m[2])), simd.sub(m[2], m[1]));
@@ -106,7 +106,7 @@ const STRIDED: usize = 2 * TILE + 1;
 pub(super) struct StridedWindow;
 impl Transform<STRIDED, STRIDED> for StridedWindow {
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, d: [S::F32; STRIDED]) -> [S::F32; STRIDED] {
+    fn apply<S: Lanes>(self, simd: S, d: [S::F32; STRIDED]) -> [S::F32; STRIDED] {
         let two = simd.splat(2.0);
         let [a, b, c] = [simd.sub(d[6], d[2]), simd.sub(d[6], d[4]), simd.sub(d[2], d[4])];
         // d6 - d4 - 2 d2; d6 - 3 d4 + 2 d2; d8 - 2 d6 - d4 + 2 d2
@@ -130,7 +130,7 @@ impl Transform<STRIDED, STRIDED> for StridedWindow {
 pub(super) struct StridedOutput<const RELU: bool>;
 impl<const RELU: bool> Transform<STRIDED, TILE> for StridedOutput<RELU> {
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, m: [S::F32; STRIDED]) -> [S::F32; TILE] {
+    fn apply<S: Lanes>(self, simd: S, m: [S::F32; STRIDED]) -> [S::F32; TILE] {
         let [two, four, eight] = [simd.splat(2.0), simd.splat(4.0), simd.splat(8.0)];
         let (s, d) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
         [
@@ -142,7 +142,7 @@ impl<const RELU: bool> Transform<STRIDED, TILE> for StridedOutput<RELU> {
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(self, simd: S, y: S::F32) -> S::F32 {
+    fn finish<S: Lanes>(self, simd: S, y: S::F32) -> S::F32 {
         if RELU { simd.max(simd.splat(0.0), y) } else { y }
     }
 }
@@ -152,7 +152,7 @@ impl<const RELU: bool> Transform<STRIDED, TILE> for StridedOutput<RELU> {
 pub(super) struct StridedKernel;
 impl Transform<3, STRIDED> for StridedKernel {
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, g: [S::F32; 3]) -> [S::F32; STRIDED] {
+    fn apply<S: Lanes>(self, simd: S, g: [S::F32; 3]) -> [S::F32; STRIDED] {
         let [half, sixth] = [simd.splat(1.0 / 2.0), simd.splat(1.0 / 6.0)];
         let (first, last) = (simd.mul(half, g[0]), simd.mul(half, g[2]));
         let zero = simd.splat(0.0);
@@ -172,11 +172,11 @@ impl Transform<3, STRIDED> for StridedKernel {
 
 /// L: multiplies a column of N vectors to M. A trait, and loops below, because a closure would lose the instruction set.
 pub(super) trait Transform<const N: usize, const M: usize>: Copy + Sync {
-    fn apply<S: Simd>(self, simd: S, column: [S::F32; N]) -> [S::F32; M];
+    fn apply<S: Lanes>(self, simd: S, column: [S::F32; N]) -> [S::F32; M];
 
     /// What happens to each value of the result before it is stored.
     #[inline(always)]
-    fn finish<S: Simd>(self, _: S, value: S::F32) -> S::F32 {
+    fn finish<S: Lanes>(self, _: S, value: S::F32) -> S::F32 {
         value
     }
 }
@@ -207,12 +207,27 @@ pub(super) fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: us
     simd: S,
     transform: T,
     len: usize,
+    source: (&[f32], Square),
+    target: (&mut [f32], Square),
+) {
+    if len.is_multiple_of(<S::Wide as Lanes>::COUNT) {
+        both_ways_by(simd.wide(), transform, len, source, target);
+    } else {
+        both_ways_by(simd, transform, len, source, target);
+    }
+}
+
+#[inline(always)]
+fn both_ways_by<W: Lanes, T: Transform<N, M>, const N: usize, const M: usize>(
+    simd: W,
+    transform: T,
+    len: usize,
     (source, from): (&[f32], Square),
     (target, to): (&mut [f32], Square),
 ) {
-    assert!(len.is_multiple_of(LANES) && from.end(N, len) <= source.len() && to.end(M, len) <= target.len());
+    assert!(len.is_multiple_of(W::COUNT) && from.end(N, len) <= source.len() && to.end(M, len) <= target.len());
     let zero = simd.splat(0.0);
-    for start in (0..len).step_by(LANES) {
+    for start in (0..len).step_by(W::COUNT) {
         // Were the compiler to see that the strides are the same in each turn, it would keep the N * N + M * M offsets in
         // memory, for want of registers, and spend more on reading them than on an addition each.
         let (from, to) = (black_box(from), black_box(to));
