@@ -12,7 +12,7 @@
 //! * backward-weights: for each kernel position a product of channels by channels, summed over pixels.
 
 use super::{ConvShape, Epilogue};
-use crate::gemm::{Finish, KC, MR, NR, Place, Strip, tile};
+use crate::gemm::{Every, Finish, KC, MR, NR, Place, Strip, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
 
@@ -309,9 +309,9 @@ impl Body for Band<'_> {
                     }
                     for (panel, b) in panels.chunks_exact(depth * NR).enumerate() {
                         let channel = (g * group + panel) * NR;
-                        let strip = Strip::<MR> {
+                        let strip = Strip {
                             a: padded,
-                            offsets,
+                            rows: offsets,
                             step: 1,
                             segments: block.segments,
                             length: block.length,
@@ -322,7 +322,7 @@ impl Body for Band<'_> {
                             Place { rows: first.map(|row| row + channel), height, width: NR.min(c.out_channels - channel) };
                         let finish =
                             Finish { add: block.depth_before > 0, bias: bias.map(|bias| &bias[channel..]), relu: epilogue.relu };
-                        tile(simd, &strip, b, output, &place, finish);
+                        tile::<S, MR>(simd, &strip, b, output, &place, finish);
                     }
                 }
             }
@@ -621,9 +621,9 @@ impl Body for GradientTask<'_> {
                 for (panel, b) in panels[..g.channel_block * pixels].chunks_exact(pixels * NR).enumerate() {
                     for r in 0..tap_rows {
                         for c in 0..tap_columns {
-                            let strip = Strip::<MR> {
+                            let strip = Strip {
                                 a,
-                                offsets: std::array::from_fn(|i| (r * columns + c) * MR + i),
+                                rows: Every { first: (r * columns + c) * MR, step: 1 },
                                 step,
                                 segments: out_rows,
                                 length: shape.out_columns(),
@@ -631,10 +631,10 @@ impl Body for GradientTask<'_> {
                                 b_segment: shape.out_columns() * NR,
                             };
                             let place = ((r * tap_columns + c) * g.strips() + s) * MR;
-                            let rows = std::array::from_fn(|i| (place + i) * g.channel_block + panel * NR);
+                            let rows = Every { first: place * g.channel_block + panel * NR, step: g.channel_block };
                             let place = Place { rows, height: MR, width: NR };
                             let finish = Finish { add: band > bands.start, ..Finish::default() };
-                            tile(simd, &strip, b, partial, &place, finish);
+                            tile::<S, MR>(simd, &strip, b, partial, &place, finish);
                         }
                     }
                 }

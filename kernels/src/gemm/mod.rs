@@ -3,7 +3,7 @@
 
 mod tile;
 
-pub(crate) use tile::{Finish, Place, SHORT, Strip, TALL, prefetch_part, strip_rows, tile};
+pub(crate) use tile::{Every, Finish, Place, SHORT, Strip, TALL, prefetch_part, strip_rows, tile};
 pub use tile::{MR, NR};
 
 use crate::par::{self, WorkerScratch};
@@ -98,9 +98,8 @@ struct Rows<'a> {
 }
 
 /// A strip of `depth` columns of packed A, and B's panels one after the other.
-fn packed_strip(a: &[f32], depth: usize) -> Strip<'_, MR> {
-    let offsets = std::array::from_fn(|i| i);
-    Strip { a, offsets, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0 }
+fn packed_strip(a: &[f32], depth: usize) -> Strip<'_, Every> {
+    Strip { a, rows: Every { first: 0, step: 1 }, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0 }
 }
 
 impl Body for Rows<'_> {
@@ -134,13 +133,13 @@ impl Body for Rows<'_> {
                 for (strip, a) in packed_a.chunks_exact(depth * MR).take(strips).enumerate() {
                     let row = strip * MR;
                     let place = Place {
-                        rows: std::array::from_fn(|i| (row + i) * n + panel * NR),
+                        rows: Every { first: row * n + panel * NR, step: n },
                         height: MR.min(rows - row),
                         width: NR.min(n - panel * NR),
                     };
                     prefetch_part(simd, next, [strip, strips]);
                     let finish = Finish { add: first > 0, ..Finish::default() };
-                    tile(simd, &packed_strip(a, depth), b, c, &place, finish);
+                    tile::<S, MR>(simd, &packed_strip(a, depth), b, c, &place, finish);
                 }
             }
         }

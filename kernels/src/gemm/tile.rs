@@ -29,14 +29,52 @@ pub(crate) fn strip_rows<S: Simd>(left: usize) -> usize {
 /// Columns of a tile: two vectors of eight lanes, or one of sixteen.
 pub const NR: usize = 2 * LANES;
 
-/// Where the operands of one tile lie: of A, row i, segment s, element p is `a[offsets[i] + s * segment + p * step]`; of B it is
+/// Where the rows of a tile begin.
+pub(crate) trait Rows<const R: usize>: Copy {
+    /// The beginning of row i.
+    fn at(self, i: usize) -> usize;
+    /// The largest of all.
+    fn last(self) -> usize;
+}
+
+/// Anywhere.
+impl<const R: usize> Rows<R> for [usize; R] {
+    #[inline(always)]
+    fn at(self, i: usize) -> usize {
+        self[i]
+    }
+    #[inline(always)]
+    fn last(self) -> usize {
+        self.into_iter().fold(0, usize::max)
+    }
+}
+
+/// Evenly, `step` apart: the addresses of all rows then are reckoned from a few.
+#[derive(Clone, Copy)]
+pub(crate) struct Every {
+    pub first: usize,
+    pub step: usize,
+}
+
+impl<const R: usize> Rows<R> for Every {
+    #[inline(always)]
+    fn at(self, i: usize) -> usize {
+        self.first + i * self.step
+    }
+    #[inline(always)]
+    fn last(self) -> usize {
+        self.first.checked_add((R - 1).checked_mul(self.step).expect("rows of a tile")).expect("rows of a tile")
+    }
+}
+
+/// Where the operands of one tile lie: of A, row i, segment s, element p is `a[rows.at(i) + s * segment + p * step]`; of B it is
 /// the NR values from `s * b_segment + p * NR` on.
 ///
 /// A packed strip of a matrix has one segment and `step` MR; a convolution reads the padded image in place, a segment for each
 /// row of its kernel.
-pub(crate) struct Strip<'a, const R: usize> {
+pub(crate) struct Strip<'a, A> {
     pub a: &'a [f32],
-    pub offsets: [usize; R],
+    pub rows: A,
     pub step: usize,
     pub segments: usize,
     pub length: usize,
@@ -44,9 +82,9 @@ pub(crate) struct Strip<'a, const R: usize> {
     pub b_segment: usize,
 }
 
-/// Where the results of one tile go: row i to the `width` values from `c[rows[i]]` on, for the first `height` rows.
-pub(crate) struct Place<const R: usize> {
-    pub rows: [usize; R],
+/// Where the results of one tile go: row i to the `width` values from `c[rows.at(i)]` on, for the first `height` rows.
+pub(crate) struct Place<C> {
+    pub rows: C,
     pub height: usize,
     pub width: usize,
 }
@@ -68,15 +106,15 @@ pub(crate) struct Finish<'a> {
 #[inline(always)]
 pub(crate) fn tile<S: Simd, const R: usize>(
     simd: S,
-    strip: &Strip<R>,
+    strip: &Strip<impl Rows<R>>,
     b: &[f32],
     c: &mut [f32],
-    place: &Place<R>,
+    place: &Place<impl Rows<R>>,
     finish: Finish,
 ) {
     // The sums arrive when the loops are done.
-    for row in place.rows {
-        simd.prefetch(c.as_ptr().wrapping_add(row));
+    for i in 0..R {
+        simd.prefetch(c.as_ptr().wrapping_add(place.rows.at(i)));
     }
     match S::Wide::COUNT {
         NR => tile_of::<_, 1, R>(simd.wide(), strip, b, c, place, finish),
@@ -88,23 +126,23 @@ pub(crate) fn tile<S: Simd, const R: usize>(
 #[inline(always)]
 fn tile_of<W: Lanes, const V: usize, const R: usize>(
     simd: W,
-    strip: &Strip<R>,
+    strip: &Strip<impl Rows<R>>,
     b: &[f32],
     c: &mut [f32],
-    place: &Place<R>,
+    place: &Place<impl Rows<R>>,
     finish: Finish,
 ) {
     assert!(V * W::COUNT == NR);
-    let Strip { a, offsets, step, segments, length, segment, b_segment } = *strip;
+    let Strip { a, rows, step, segments, length, segment, b_segment } = *strip;
     let (segments_before, length_before) = (segments.max(1) - 1, length.max(1) - 1);
     assert!(segments * length == 0 || segments_before * b_segment + length * NR <= b.len());
     let last = segments_before * segment + length_before * step;
-    assert!(offsets.iter().all(|offset| offset + last < a.len()));
+    assert!(rows.last() + last < a.len());
     let mut sums = [[simd.splat(0.0); V]; R];
     // SAFETY: the assertions above bound every offset into `a` and `b` that the loops form.
     unsafe {
         let mut b = b.as_ptr();
-        let mut rows = offsets.map(|offset| a.as_ptr().add(offset));
+        let mut rows: [*const f32; R] = std::array::from_fn(|i| a.as_ptr().add(rows.at(i)));
         for s in 0..segments {
             let mut p = 0;
             while p + 2 <= length {
@@ -131,19 +169,20 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
     // SAFETY: V vectors are NR values.
     let bias: [W::F32; V] = std::array::from_fn(|v| unsafe { simd.load_ptr(bias.as_ptr().add(v * W::COUNT)) });
     if height == R && width == NR {
-        assert!(rows.iter().all(|row| row + NR <= c.len()));
+        assert!(rows.last() + NR <= c.len());
+        let c = c.as_mut_ptr();
         // SAFETY: the assertion above.
-        unsafe { finish_rows(simd, sums, bias, finish, rows.map(|row| c.as_mut_ptr().add(row))) };
+        unsafe { finish_rows(simd, sums, bias, finish, std::array::from_fn(|i| c.add(rows.at(i)))) };
         return;
     }
     let mut done = [[0.0; NR]; R];
-    for (row, done) in rows.iter().zip(&mut done).take(height).filter(|_| finish.add) {
-        done[..width].copy_from_slice(&c[*row..][..width]);
+    for (i, done) in done.iter_mut().enumerate().take(height).filter(|_| finish.add) {
+        done[..width].copy_from_slice(&c[rows.at(i)..][..width]);
     }
     // SAFETY: a row of `done` has NR values.
     unsafe { finish_rows(simd, sums, bias, finish, done.each_mut().map(|row| row.as_mut_ptr())) };
-    for (row, done) in rows.iter().zip(&done).take(height) {
-        c[*row..][..width].copy_from_slice(&done[..width]);
+    for (i, done) in done.iter().enumerate().take(height) {
+        c[rows.at(i)..][..width].copy_from_slice(&done[..width]);
     }
 }
 

@@ -18,7 +18,7 @@
 mod transforms;
 
 use super::{ConvShape, Epilogue, Pass};
-use crate::gemm::{Finish, KC, MR, NR, Place, SHORT, Strip, TALL, prefetch_part, strip_rows, tile};
+use crate::gemm::{Every, Finish, KC, MR, NR, Place, SHORT, Strip, TALL, prefetch_part, strip_rows, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
 use transforms::{
@@ -47,8 +47,8 @@ const fn positions(stride: usize) -> usize {
 const POSITIONS: usize = positions(1);
 const WINDOW: usize = window(1);
 
-/// Tiles of a fused task to aim for: 4 strips of MR share each panel of weights that is read; windows and products of 64
-/// channels are 36 * 24 * 128 * 4 = 442 KB, of a 512 KB L2 cache.
+/// Tiles of a fused task to aim for, and of a segment of a block: 4 strips of MR, or 3 of TALL, share each panel of weights that is
+/// read; windows and products of 64 channels are 36 * 24 * 128 * 4 = 442 KB, of a 512 KB L2 cache.
 const TASK_TILES: usize = 4 * MR;
 
 /// Packed weights, in values, that each fused task may read from a shared cache again: those of stride 2 from 64 to 128 channels,
@@ -62,6 +62,10 @@ const BLOCK_TILES: usize = 128;
 /// A position's values are followed by a cache line: their length is often a multiple of 4 KB, and then the lines of all
 /// positions of a tile would share one set of the L1 cache.
 const GAP: usize = 16;
+
+/// Rows that a strip may read beyond the last tile, and forget: even steps make addresses cheap, and reckoning them took a tenth of a
+/// product of depth 64.
+const BEYOND: usize = SHORT - 1;
 
 /// Tiles a segment of backward-weights: what one task transforms.
 const SEGMENT: usize = 16;
@@ -166,9 +170,14 @@ impl Grid {
         let [tiles, segment] = if self.is_fused() {
             [self.task_rows() * self.tile_rows()[1]; 2]
         } else {
-            [self.block_images() * self.tiles(), SEGMENT]
+            [self.block_images() * self.tiles(), TASK_TILES]
         };
         Tiles { window: window(self.stride), tiles, segment, channels: self.channels }
+    }
+
+    /// Length of the windows, with what strips read beyond them.
+    fn windows_len(&self) -> usize {
+        self.windows().len() + BEYOND * self.channels
     }
 
     fn products(&self) -> Tiles {
@@ -182,7 +191,7 @@ impl Grid {
 
     /// Scratch that each worker has of its own, and scratch that all share.
     fn scratch_len(&self) -> [usize; 2] {
-        let shared = self.windows().len() + self.products().len();
+        let shared = self.windows_len() + self.products().len();
         if self.is_fused() { [self.patch_len() + shared, 0] } else { [self.patch_len(), shared] }
     }
 
@@ -314,7 +323,7 @@ fn multiply<S: Simd>(
         let length = KC.min(channels - depth);
         for (panel, b) in panels.chunks_exact(channels * NR).enumerate() {
             let (b, add) = (&b[depth * NR..][..length * NR], depth > 0 || bias.is_some());
-            let strips = Strips { windows, layout, position, count, depth, b, panel, out_channels, add };
+            let strips = Strips { windows, layout, position, depth, b, panel, out_channels, add };
             // A fused task reads its few weights in the order in which they lie, and the processor sees that.
             let next = if grid.is_fused() { None } else { panels.get(((panel + 1) * channels + depth) * NR..) };
             let next = next.unwrap_or_default();
@@ -322,10 +331,12 @@ fn multiply<S: Simd>(
             let mut tile = 0;
             while tile < count {
                 prefetch_part(simd, next, [tile / MR, count.div_ceil(MR)]);
-                tile += match strip_rows::<S>(count - tile) {
-                    TALL => strips.multiply::<S, TALL>(simd, tile, products),
-                    MR => strips.multiply::<S, MR>(simd, tile, products),
-                    _ => strips.multiply::<S, SHORT>(simd, tile, products),
+                // A strip lies in one segment.
+                let end = count.min((tile / layout.segment + 1) * layout.segment);
+                tile += match strip_rows::<S>(end - tile) {
+                    TALL => strips.multiply::<S, TALL>(simd, [tile, end], products),
+                    MR => strips.multiply::<S, MR>(simd, [tile, end], products),
+                    _ => strips.multiply::<S, SHORT>(simd, [tile, end], products),
                 };
             }
         }
@@ -337,7 +348,6 @@ struct Strips<'a> {
     windows: &'a [f32],
     layout: Tiles,
     position: usize,
-    count: usize,
     depth: usize, // first channel
     b: &'a [f32],
     panel: usize,
@@ -346,42 +356,25 @@ struct Strips<'a> {
 }
 
 impl Strips<'_> {
-    /// R tiles from `first` on.
+    /// R tiles from `first` on, or those before `end`; returns how many.
     #[inline(always)]
-    fn multiply<S: Simd, const R: usize>(&self, simd: S, first: usize, products: &mut [f32]) -> usize {
-        let Tiles { segment, channels, .. } = self.layout;
-        let rows = std::array::from_fn(|i| (first + i) * self.out_channels + self.panel * NR);
-        let mut offsets = [0; R];
-        if first + R <= self.count.min(segment) {
-            // The usual case by itself: the other takes as long as a fifth of a product of depth 64.
-            let start = self.position * self.layout.position_len() + first * channels + self.depth;
-            offsets = std::array::from_fn(|i| start + i * channels);
-        } else {
-            let mut offset = self.layout.offset(self.position, first) + self.depth;
-            let mut next_segment = (first / segment + 1) * segment;
-            for (i, to) in offsets.iter_mut().enumerate() {
-                *to = offset;
-                // Rows beyond the last tile read it again.
-                if first + i + 1 < self.count {
-                    offset += channels;
-                }
-                if first + i + 1 == next_segment && next_segment < self.count {
-                    offset += self.layout.segment_len() - segment * channels;
-                    next_segment += segment;
-                }
-            }
-        }
-        let strip =
-            Strip::<R> { a: self.windows, offsets, step: 1, segments: 1, length: self.b.len() / NR, segment: 0, b_segment: 0 };
-        let place = Place { rows, height: R.min(self.count - first), width: NR.min(self.out_channels - self.panel * NR) };
+    fn multiply<S: Simd, const R: usize>(&self, simd: S, [first, end]: [usize; 2], products: &mut [f32]) -> usize {
+        let (channels, height) = (self.layout.channels, R.min(end - first));
+        let rows = Every { first: self.layout.offset(self.position, first) + self.depth, step: channels };
+        let strip = Strip { a: self.windows, rows, step: 1, segments: 1, length: self.b.len() / NR, segment: 0, b_segment: 0 };
+        let place = Place {
+            rows: Every { first: first * self.out_channels + self.panel * NR, step: self.out_channels },
+            height,
+            width: NR.min(self.out_channels - self.panel * NR),
+        };
         // The next strip's rows are too short for the processor to see that it should fetch them.
-        for offset in offsets {
-            let next = self.windows.as_ptr().wrapping_add(offset + R * self.layout.channels);
+        for i in 0..R {
+            let next = self.windows.as_ptr().wrapping_add(rows.first + (R + i) * channels);
             simd.prefetch(next);
             simd.prefetch(next.wrapping_add(16));
         }
-        tile(simd, &strip, self.b, products, &place, Finish { add: self.add, ..Finish::default() });
-        R
+        tile::<S, R>(simd, &strip, self.b, products, &place, Finish { add: self.add, ..Finish::default() });
+        height
     }
 }
 
@@ -456,7 +449,7 @@ impl Body for Fused<'_> {
         let Fused { grid, source, first, packed, epilogue, scratch, output } = self;
         let [layout, product_layout] = [grid.windows(), grid.products()];
         let (patch, scratch) = scratch.split_at_mut(grid.patch_len());
-        let (windows, products) = scratch.split_at_mut(layout.len());
+        let (windows, products) = scratch.split_at_mut(grid.windows_len());
         let rows = output.len() / (grid.out[1] * grid.out_channels);
         let count = rows.div_ceil(TILE) * grid.tile_rows()[1];
         transform_windows(simd, grid, source, [first, count], patch, layout, windows);
@@ -585,7 +578,7 @@ fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], epilogue: Epi
     }
     let (bias, relu) = (epilogue.bias, epilogue.has_relu());
     let [layout, product_layout] = [grid.windows(), grid.products()];
-    let (windows, products) = shared.split_at_mut(layout.len());
+    let (windows, products) = shared.split_at_mut(grid.windows_len());
     for (block, output) in output.chunks_mut(grid.block_images() * grid.out_image_len()).enumerate() {
         let first = block * layout.tiles;
         let count = output.len() / grid.out_image_len() * grid.tiles();
@@ -833,18 +826,19 @@ impl AddProducts<'_> {
         let columns = outputs.next_multiple_of(NR);
         let [segment, b_segment] = [inputs, columns].map(|channels| POSITIONS * (SEGMENT * channels + GAP));
         let start = self.position * (SEGMENT * inputs + GAP);
-        let strip = Strip::<R> {
+        let strip = Strip {
             a: self.windows,
-            offsets: std::array::from_fn(|i| start + (first + i).min(inputs - 1)),
+            // A strip beyond the last channel reads what follows: the next tile, or the gap.
+            rows: Every { first: start + first, step: 1 },
             step: inputs,
             segments: self.segments,
             length: SEGMENT,
             segment,
             b_segment,
         };
-        let rows = std::array::from_fn(|i| (first + i) * outputs + panel);
+        let rows = Every { first: first * outputs + panel, step: outputs };
         let place = Place { rows, height: R.min(inputs - first), width: NR.min(outputs - panel) };
-        tile(simd, &strip, b, self.sums, &place, Finish { add: self.add, ..Finish::default() });
+        tile::<S, R>(simd, &strip, b, self.sums, &place, Finish { add: self.add, ..Finish::default() });
         R
     }
 }
