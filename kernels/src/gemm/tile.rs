@@ -16,13 +16,16 @@ pub(crate) const TALL: usize = 8;
 /// How many rows the next tile should have where `left` remain: TALL (only with vectors of 16 lanes), MR or SHORT.
 #[inline(always)]
 pub(crate) fn strip_rows<S: Simd>(left: usize) -> usize {
-    match left {
-        0..=SHORT => SHORT,
-        ..=MR => MR,
-        _ if S::Wide::COUNT == NR => TALL,
-        // Two short ones.
-        ..=8 => SHORT,
-        _ => MR,
+    if left <= SHORT {
+        SHORT
+    } else if left <= MR {
+        MR
+    } else if S::Wide::COUNT == NR {
+        TALL
+    } else if left <= 2 * SHORT {
+        SHORT
+    } else {
+        MR
     }
 }
 
@@ -192,6 +195,10 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
 /// # Safety
 /// NR values can be read and written at each of `rows`.
 #[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "beside the loops above and below that need the index, which the compiler must see alike"
+)]
 unsafe fn finish_rows<W: Lanes, const V: usize, const R: usize>(
     simd: W,
     mut sums: [[W::F32; V]; R],
