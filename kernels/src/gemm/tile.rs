@@ -195,10 +195,7 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
 /// # Safety
 /// NR values can be read and written at each of `rows`.
 #[inline(always)]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "beside the loops above and below that need the index, which the compiler must see alike"
-)]
+#[expect(clippy::needless_range_loop, reason = "the form that the compiler was seen to unroll")]
 unsafe fn finish_rows<W: Lanes, const V: usize, const R: usize>(
     simd: W,
     mut sums: [[W::F32; V]; R],
