@@ -24,8 +24,36 @@ impl Avx2Fma {
     }
 }
 
-/// Implements [`Lanes`] for a token by the intrinsics of one width.
+/// Implements [`Lanes`] for a token by the intrinsics of eight or sixteen lanes.
 macro_rules! lanes {
+    ($token:ty, 8) => {
+        lanes!(
+            $token,
+            __m256,
+            _mm256_set1_ps,
+            _mm256_loadu_ps,
+            _mm256_storeu_ps,
+            _mm256_add_ps,
+            _mm256_sub_ps,
+            _mm256_mul_ps,
+            _mm256_fmadd_ps,
+            _mm256_max_ps
+        );
+    };
+    ($token:ty, 16) => {
+        lanes!(
+            $token,
+            __m512,
+            _mm512_set1_ps,
+            _mm512_loadu_ps,
+            _mm512_storeu_ps,
+            _mm512_add_ps,
+            _mm512_sub_ps,
+            _mm512_mul_ps,
+            _mm512_fmadd_ps,
+            _mm512_max_ps
+        );
+    };
     (
         $token:ty, $vector:ty, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $mul_add:ident,
         $max:ident
@@ -72,18 +100,7 @@ macro_rules! lanes {
 }
 pub(super) use lanes;
 
-lanes!(
-    Avx2Fma,
-    __m256,
-    _mm256_set1_ps,
-    _mm256_loadu_ps,
-    _mm256_storeu_ps,
-    _mm256_add_ps,
-    _mm256_sub_ps,
-    _mm256_mul_ps,
-    _mm256_fmadd_ps,
-    _mm256_max_ps
-);
+lanes!(Avx2Fma, 8);
 
 /// A processor with AVX2 and FMA, and perhaps more: what it does with eight lanes stands below, once for all of them.
 pub trait Avx: Lanes<F32 = __m256> {

@@ -39,27 +39,5 @@ impl Avx for Avx512 {
     }
 }
 
-lanes!(
-    Avx512,
-    __m256,
-    _mm256_set1_ps,
-    _mm256_loadu_ps,
-    _mm256_storeu_ps,
-    _mm256_add_ps,
-    _mm256_sub_ps,
-    _mm256_mul_ps,
-    _mm256_fmadd_ps,
-    _mm256_max_ps
-);
-lanes!(
-    Sixteen,
-    __m512,
-    _mm512_set1_ps,
-    _mm512_loadu_ps,
-    _mm512_storeu_ps,
-    _mm512_add_ps,
-    _mm512_sub_ps,
-    _mm512_mul_ps,
-    _mm512_fmadd_ps,
-    _mm512_max_ps
-);
+lanes!(Avx512, 8);
+lanes!(Sixteen, 16);
