@@ -12,7 +12,7 @@
 //! * backward-weights: for each kernel position a product of channels by channels, summed over pixels.
 
 use super::{ConvShape, Epilogue};
-use crate::gemm::{Every, Finish, KC, MR, NR, Place, Strip, tile};
+use crate::gemm::{Every, Finish, KC, MR, NR, Place, Strip, strip_columns, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
 
@@ -288,8 +288,9 @@ impl Body for Band<'_> {
             let panels = &packed[block.depth_before * columns..][..depth * columns];
             let start = block.kernel_row * width + block.first;
             let bias = epilogue.bias.filter(|_| block.depth_before + depth == c.depth());
-            let group = if panels.len() <= SMALL_BLOCK { columns / NR } else { 1 };
-            for (g, panels) in panels.chunks(group * depth * NR).enumerate() {
+            let group = if panels.len() <= SMALL_BLOCK { c.out_channels } else { strip_columns::<S>(c.out_channels) };
+            for group_start in (0..c.out_channels).step_by(group) {
+                let group_end = c.out_channels.min(group_start + group);
                 let (mut image, mut i, mut j) = (0, 0, 0);
                 for pixel in (0..images * pixels).step_by(MR) {
                     let mut offsets = [start; MR];
@@ -307,8 +308,8 @@ impl Body for Band<'_> {
                             (image, i) = (image + 1, 0);
                         }
                     }
-                    for (panel, b) in panels.chunks_exact(depth * NR).enumerate() {
-                        let channel = (g * group + panel) * NR;
+                    let mut channel = group_start;
+                    while channel < group_end {
                         let strip = Strip {
                             a: padded,
                             rows: offsets,
@@ -317,12 +318,17 @@ impl Body for Band<'_> {
                             length: block.length,
                             segment: width,
                             b_segment: block.length * NR,
+                            b_panel: depth * NR,
                         };
-                        let place =
-                            Place { rows: first.map(|row| row + channel), height, width: NR.min(c.out_channels - channel) };
+                        let place = Place {
+                            rows: first.map(|row| row + channel),
+                            height,
+                            width: strip_columns::<S>(group_end - channel),
+                        };
                         let finish =
                             Finish { add: block.depth_before > 0, bias: bias.map(|bias| &bias[channel..]), relu: epilogue.relu };
-                        tile::<S, MR>(simd, &strip, b, output, &place, finish);
+                        tile::<S, MR>(simd, &strip, &panels[channel * depth..], output, &place, finish);
+                        channel += place.width;
                     }
                 }
             }
@@ -618,7 +624,10 @@ impl Body for GradientTask<'_> {
             let (segment, step) =
                 if g.gathered { (columns * MR, MR) } else { (shape.stride[0] * columns * MR, shape.stride[1] * MR) };
             for (s, a) in strips.chunks_exact(g.strip_len()).enumerate() {
-                for (panel, b) in panels[..g.channel_block * pixels].chunks_exact(pixels * NR).enumerate() {
+                let mut channel = 0;
+                while channel < g.channel_block {
+                    let width = strip_columns::<S>(g.channel_block - channel);
+                    let b = &panels[channel * pixels..g.channel_block * pixels];
                     for r in 0..tap_rows {
                         for c in 0..tap_columns {
                             let strip = Strip {
@@ -629,14 +638,16 @@ impl Body for GradientTask<'_> {
                                 length: shape.out_columns(),
                                 segment,
                                 b_segment: shape.out_columns() * NR,
+                                b_panel: pixels * NR,
                             };
                             let place = ((r * tap_columns + c) * g.strips() + s) * MR;
-                            let rows = Every { first: place * g.channel_block + panel * NR, step: g.channel_block };
-                            let place = Place { rows, height: MR, width: NR };
+                            let rows = Every { first: place * g.channel_block + channel, step: g.channel_block };
+                            let place = Place { rows, height: MR, width };
                             let finish = Finish { add: band > bands.start, ..Finish::default() };
                             tile::<S, MR>(simd, &strip, b, partial, &place, finish);
                         }
                     }
+                    channel += width;
                 }
             }
         }

@@ -3,7 +3,7 @@
 
 mod tile;
 
-pub(crate) use tile::{Every, Finish, Place, SHORT, Strip, TALL, prefetch_part, strip_rows, tile};
+pub(crate) use tile::{Every, Finish, Place, SHORT, Strip, TALL, prefetch_part, strip_columns, strip_rows, tile};
 pub use tile::{MR, NR};
 
 use crate::par::{self, WorkerScratch};
@@ -99,7 +99,16 @@ struct Rows<'a> {
 
 /// A strip of `depth` columns of packed A, and B's panels one after the other.
 fn packed_strip(a: &[f32], depth: usize) -> Strip<'_, Every> {
-    Strip { a, rows: Every { first: 0, step: 1 }, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0 }
+    Strip {
+        a,
+        rows: Every { first: 0, step: 1 },
+        step: MR,
+        segments: 1,
+        length: depth,
+        segment: 0,
+        b_segment: 0,
+        b_panel: depth * NR,
+    }
 }
 
 impl Body for Rows<'_> {
@@ -124,23 +133,22 @@ impl Body for Rows<'_> {
             }
             let block = &packed_b[first * columns..][..depth * columns];
             // Loop 2.
-            for (panel, b) in block.chunks_exact(depth * NR).enumerate() {
-                // The next panel, where the block is too large for all of it to stay in the L2 cache.
-                let next = if block.len() > IN_CACHE { block.get((panel + 1) * depth * NR..).unwrap_or_default() } else { &[] };
-                let next = &next[..next.len().min(depth * NR)];
+            let mut column = 0;
+            while column < n {
+                let width = strip_columns::<S>(n - column);
+                let (b, next) = block[column * depth..].split_at(width.next_multiple_of(NR) * depth);
+                // The next panels, where the block is too large for all of it to stay in the L2 cache.
+                let next = if block.len() > IN_CACHE { &next[..next.len().min(b.len())] } else { &[] };
                 let strips = rows.div_ceil(MR);
                 // Loop 1.
                 for (strip, a) in packed_a.chunks_exact(depth * MR).take(strips).enumerate() {
                     let row = strip * MR;
-                    let place = Place {
-                        rows: Every { first: row * n + panel * NR, step: n },
-                        height: MR.min(rows - row),
-                        width: NR.min(n - panel * NR),
-                    };
+                    let place = Place { rows: Every { first: row * n + column, step: n }, height: MR.min(rows - row), width };
                     prefetch_part(simd, next, [strip, strips]);
                     let finish = Finish { add: first > 0, ..Finish::default() };
                     tile::<S, MR>(simd, &packed_strip(a, depth), b, c, &place, finish);
                 }
+                column += width;
             }
         }
     }

@@ -9,8 +9,8 @@ pub const MR: usize = 6;
 /// Rows of a short tile, whose 8 accumulators just hide the latency: 8 or 10 rows take 8 or 10 rows' time, not 12.
 pub(crate) const SHORT: usize = 4;
 
-/// Rows of a tile whose columns are one vector of 16 lanes: 8 accumulators, for two pipes as above; with one pipe of 512 bits 6 rows
-/// are as fast.
+/// Rows of a tall tile, where there are 32 registers of 16 lanes: with two panels 16 accumulators. Measured: 12 rows are slower, for their
+/// addresses then outnumber the other registers.
 pub(crate) const TALL: usize = 8;
 
 /// How many rows the next tile should have where `left` remain: TALL (only with vectors of 16 lanes), MR or SHORT.
@@ -29,8 +29,18 @@ pub(crate) fn strip_rows<S: Simd>(left: usize) -> usize {
     }
 }
 
-/// Columns of a tile: two vectors of eight lanes, or one of sixteen.
+/// Columns of a panel of B: two vectors of eight lanes, or one of sixteen.
 pub const NR: usize = 2 * LANES;
+
+/// Columns of the widest tile, two panels.
+const WIDE: usize = 2 * NR;
+
+/// How many columns the next tile should have where `left` remain. Of vectors of 16 lanes it takes two panels: then a value of A is
+/// loaded once for two products, not for one, and two loads a cycle feed two FMA pipes of 512 bits.
+#[inline(always)]
+pub(crate) fn strip_columns<S: Simd>(left: usize) -> usize {
+    left.min(if S::Wide::COUNT == NR { WIDE } else { NR })
+}
 
 /// Where the rows of a tile begin.
 pub(crate) trait Rows<const R: usize>: Copy {
@@ -71,7 +81,7 @@ impl<const R: usize> Rows<R> for Every {
 }
 
 /// Where the operands of one tile lie: of A, row i, segment s, element p is `a[rows.at(i) + s * segment + p * step]`; of B it is
-/// the NR values from `s * b_segment + p * NR` on.
+/// the NR values from `s * b_segment + p * NR` on, and where the tile has two panels those `b_panel` further on.
 ///
 /// A packed strip of a matrix has one segment and `step` MR; a convolution reads the padded image in place, a segment for each
 /// row of its kernel.
@@ -83,9 +93,11 @@ pub(crate) struct Strip<'a, A> {
     pub length: usize,
     pub segment: usize,
     pub b_segment: usize,
+    pub b_panel: usize,
 }
 
-/// Where the results of one tile go: row i to the `width` values from `c[rows.at(i)]` on, for the first `height` rows.
+/// Where the results of one tile go: row i to the `width` values from `c[rows.at(i)]` on, for the first `height` rows. The width is at
+/// most that of [`strip_columns`].
 pub(crate) struct Place<C> {
     pub rows: C,
     pub height: usize,
@@ -117,15 +129,18 @@ pub(crate) fn tile<S: Simd, const R: usize>(
 ) {
     // The sums arrive when the loops are done.
     for i in 0..R {
-        simd.prefetch(c.as_ptr().wrapping_add(place.rows.at(i)));
+        for column in (0..place.width).step_by(NR) {
+            simd.prefetch(c.as_ptr().wrapping_add(place.rows.at(i) + column));
+        }
     }
     match S::Wide::COUNT {
+        NR if place.width > NR => tile_of::<_, 2, R>(simd.wide(), strip, b, c, place, finish),
         NR => tile_of::<_, 1, R>(simd.wide(), strip, b, c, place, finish),
         _ => tile_of::<_, 2, R>(simd, strip, b, c, place, finish),
     }
 }
 
-/// [`tile`] with V vectors a row.
+/// [`tile`] with V vectors a row: of one panel, or of two.
 #[inline(always)]
 fn tile_of<W: Lanes, const V: usize, const R: usize>(
     simd: W,
@@ -135,10 +150,12 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
     place: &Place<impl Rows<R>>,
     finish: Finish,
 ) {
-    assert!(V * W::COUNT == NR);
-    let Strip { a, rows, step, segments, length, segment, b_segment } = *strip;
+    assert!(V * W::COUNT == NR || V * W::COUNT == WIDE);
+    let columns = V * W::COUNT;
+    let Strip { a, rows, step, segments, length, segment, b_segment, b_panel } = *strip;
     let (segments_before, length_before) = (segments.max(1) - 1, length.max(1) - 1);
-    assert!(segments * length == 0 || segments_before * b_segment + length * NR <= b.len());
+    let last_panel = if columns > NR { b_panel } else { 0 };
+    assert!(segments * length == 0 || last_panel + segments_before * b_segment + length * NR <= b.len());
     let last = segments_before * segment + length_before * step;
     assert!(rows.last() + last < a.len());
     let mut sums = [[simd.splat(0.0); V]; R];
@@ -149,13 +166,13 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
         for s in 0..segments {
             let mut p = 0;
             while p + 2 <= length {
-                step_of(simd, &rows, p * step, b, &mut sums);
-                step_of(simd, &rows, (p + 1) * step, b.add(NR), &mut sums);
+                step_of(simd, &rows, p * step, b, b_panel, &mut sums);
+                step_of(simd, &rows, (p + 1) * step, b.add(NR), b_panel, &mut sums);
                 b = b.add(2 * NR);
                 p += 2;
             }
             if p < length {
-                step_of(simd, &rows, p * step, b, &mut sums);
+                step_of(simd, &rows, p * step, b, b_panel, &mut sums);
                 b = b.add(NR);
             }
             if s + 1 < segments {
@@ -165,24 +182,24 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
         }
     }
     let Place { rows, height, width } = *place;
-    let mut bias = [0.0; NR];
+    let mut bias = [0.0; WIDE];
     if let Some(values) = finish.bias {
         bias[..width].copy_from_slice(&values[..width]);
     }
-    // SAFETY: V vectors are NR values.
+    // SAFETY: V vectors are at most WIDE values.
     let bias: [W::F32; V] = std::array::from_fn(|v| unsafe { simd.load_ptr(bias.as_ptr().add(v * W::COUNT)) });
-    if height == R && width == NR {
-        assert!(rows.last() + NR <= c.len());
+    if height == R && width == columns {
+        assert!(rows.last() + columns <= c.len());
         let c = c.as_mut_ptr();
         // SAFETY: the assertion above.
         unsafe { finish_rows(simd, sums, bias, finish, std::array::from_fn(|i| c.add(rows.at(i)))) };
         return;
     }
-    let mut done = [[0.0; NR]; R];
+    let mut done = [[0.0; WIDE]; R];
     for (i, done) in done.iter_mut().enumerate().take(height).filter(|_| finish.add) {
         done[..width].copy_from_slice(&c[rows.at(i)..][..width]);
     }
-    // SAFETY: a row of `done` has NR values.
+    // SAFETY: a row of `done` has WIDE values.
     unsafe { finish_rows(simd, sums, bias, finish, done.each_mut().map(|row| row.as_mut_ptr())) };
     for (i, done) in done.iter().enumerate().take(height) {
         c[rows.at(i)..][..width].copy_from_slice(&done[..width]);
@@ -193,7 +210,7 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
 /// also where it adds the products, which then take twice as long.
 ///
 /// # Safety
-/// NR values can be read and written at each of `rows`.
+/// V vectors can be read and written at each of `rows`.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "the form that the compiler was seen to unroll")]
 unsafe fn finish_rows<W: Lanes, const V: usize, const R: usize>(
@@ -236,18 +253,22 @@ unsafe fn finish_rows<W: Lanes, const V: usize, const R: usize>(
 /// One step of the sums. Two to a turn of the loop above: with 24 instructions a step, its end costs 4 % otherwise.
 ///
 /// # Safety
-/// `at` values on from each of `rows` one value must be readable, from `b` on NR.
+/// `at` values on from each of `rows` one value must be readable, from `b` on NR, and `b_panel` further on where V vectors are more.
 #[inline(always)]
 unsafe fn step_of<W: Lanes, const V: usize, const R: usize>(
     simd: W,
     rows: &[*const f32; R],
     at: usize,
     b: *const f32,
+    b_panel: usize,
     sums: &mut [[W::F32; V]; R],
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let b: [W::F32; V] = std::array::from_fn(|v| simd.load_ptr(b.add(v * W::COUNT)));
+        let b: [W::F32; V] = std::array::from_fn(|v| {
+            let column = v * W::COUNT;
+            simd.load_ptr(b.add(column / NR * b_panel + column % NR))
+        });
         for i in 0..R {
             let x = simd.splat(*rows[i].add(at));
             for v in 0..V {

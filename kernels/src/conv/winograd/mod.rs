@@ -18,7 +18,7 @@
 mod transforms;
 
 use super::{ConvShape, Epilogue, Pass};
-use crate::gemm::{Every, Finish, KC, MR, NR, Place, SHORT, Strip, TALL, prefetch_part, strip_rows, tile};
+use crate::gemm::{Every, Finish, KC, MR, NR, Place, SHORT, Strip, TALL, prefetch_part, strip_columns, strip_rows, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
 use transforms::{
@@ -321,13 +321,14 @@ fn multiply<S: Simd>(
     let panels = &packed[position * panels_len..][..panels_len];
     for depth in (0..channels).step_by(KC) {
         let length = KC.min(channels - depth);
-        for (panel, b) in panels.chunks_exact(channels * NR).enumerate() {
-            let (b, add) = (&b[depth * NR..][..length * NR], depth > 0 || bias.is_some());
-            let strips = Strips { windows, layout, position, depth, b, panel, out_channels, add };
+        let mut column = 0;
+        while column < out_channels {
+            let width = strip_columns::<S>(out_channels - column);
+            let (b, next) = panels[column * channels..].split_at(width.next_multiple_of(NR) * channels);
+            let add = depth > 0 || bias.is_some();
+            let strips = Strips { windows, layout, position, depth, length, b, columns: [column, width], out_channels, add };
             // A fused task reads its few weights in the order in which they lie, and the processor sees that.
-            let next = if grid.is_fused() { None } else { panels.get(((panel + 1) * channels + depth) * NR..) };
-            let next = next.unwrap_or_default();
-            let next = &next[..next.len().min(length * NR)];
+            let next = if grid.is_fused() { &[] } else { &next[..next.len().min(b.len())] };
             let mut tile = 0;
             while tile < count {
                 prefetch_part(simd, next, [tile / MR, count.div_ceil(MR)]);
@@ -339,18 +340,20 @@ fn multiply<S: Simd>(
                     _ => strips.multiply::<S, SHORT>(simd, [tile, end], products),
                 };
             }
+            column += width;
         }
     }
 }
 
-/// The tiles that one panel of a position's weights is multiplied with.
+/// The tiles that one or two panels of a position's weights are multiplied with.
 struct Strips<'a> {
     windows: &'a [f32],
     layout: Tiles,
     position: usize,
     depth: usize, // first channel
-    b: &'a [f32],
-    panel: usize,
+    length: usize,
+    b: &'a [f32],        // (panels, channels, NR)
+    columns: [usize; 2], // the first out channel, and how many
     out_channels: usize,
     add: bool, // to the products
 }
@@ -361,19 +364,25 @@ impl Strips<'_> {
     fn multiply<S: Simd, const R: usize>(&self, simd: S, [first, end]: [usize; 2], products: &mut [f32]) -> usize {
         let (channels, height) = (self.layout.channels, R.min(end - first));
         let rows = Every { first: self.layout.offset(self.position, first) + self.depth, step: channels };
-        let strip = Strip { a: self.windows, rows, step: 1, segments: 1, length: self.b.len() / NR, segment: 0, b_segment: 0 };
-        let place = Place {
-            rows: Every { first: first * self.out_channels + self.panel * NR, step: self.out_channels },
-            height,
-            width: NR.min(self.out_channels - self.panel * NR),
+        let strip = Strip {
+            a: self.windows,
+            rows,
+            step: 1,
+            segments: 1,
+            length: self.length,
+            segment: 0,
+            b_segment: 0,
+            b_panel: channels * NR,
         };
+        let [column, width] = self.columns;
+        let place = Place { rows: Every { first: first * self.out_channels + column, step: self.out_channels }, height, width };
         // The next strip's rows are too short for the processor to see that it should fetch them.
         for i in 0..R {
             let next = self.windows.as_ptr().wrapping_add(rows.first + (R + i) * channels);
             simd.prefetch(next);
             simd.prefetch(next.wrapping_add(16));
         }
-        tile::<S, R>(simd, &strip, self.b, products, &place, Finish { add: self.add, ..Finish::default() });
+        tile::<S, R>(simd, &strip, &self.b[self.depth * NR..], products, &place, Finish { add: self.add, ..Finish::default() });
         height
     }
 }
@@ -804,24 +813,27 @@ impl Body for AddProducts<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let AddProducts { channels: [inputs, outputs], position, gradients, .. } = self;
         let columns = outputs.next_multiple_of(NR);
-        for panel in (0..outputs).step_by(NR) {
-            let b = &gradients[position * (SEGMENT * columns + GAP) + panel * SEGMENT..];
+        let mut column = 0;
+        while column < outputs {
+            let width = strip_columns::<S>(outputs - column);
+            let b = &gradients[position * (SEGMENT * columns + GAP) + column * SEGMENT..];
             let mut first = 0;
             while first < inputs {
                 first += match strip_rows::<S>(inputs - first) {
-                    TALL => self.strip::<S, TALL>(simd, [first, panel], b),
-                    MR => self.strip::<S, MR>(simd, [first, panel], b),
-                    _ => self.strip::<S, SHORT>(simd, [first, panel], b),
+                    TALL => self.strip::<S, TALL>(simd, first, [column, width], b),
+                    MR => self.strip::<S, MR>(simd, first, [column, width], b),
+                    _ => self.strip::<S, SHORT>(simd, first, [column, width], b),
                 };
             }
+            column += width;
         }
     }
 }
 
 impl AddProducts<'_> {
-    /// R input channels from `first` on by the output channels of a panel.
+    /// R input channels from `first` on by `width` output channels from `column` on.
     #[inline(always)]
-    fn strip<S: Simd, const R: usize>(&mut self, simd: S, [first, panel]: [usize; 2], b: &[f32]) -> usize {
+    fn strip<S: Simd, const R: usize>(&mut self, simd: S, first: usize, [column, width]: [usize; 2], b: &[f32]) -> usize {
         let [inputs, outputs] = self.channels;
         let columns = outputs.next_multiple_of(NR);
         let [segment, b_segment] = [inputs, columns].map(|channels| POSITIONS * (SEGMENT * channels + GAP));
@@ -835,9 +847,10 @@ impl AddProducts<'_> {
             length: SEGMENT,
             segment,
             b_segment,
+            b_panel: SEGMENT * NR,
         };
-        let rows = Every { first: first * outputs + panel, step: outputs };
-        let place = Place { rows, height: R.min(inputs - first), width: NR.min(outputs - panel) };
+        let rows = Every { first: first * outputs + column, step: outputs };
+        let place = Place { rows, height: R.min(inputs - first), width };
         tile::<S, R>(simd, &strip, b, self.sums, &place, Finish { add: self.add, ..Finish::default() });
         R
     }
