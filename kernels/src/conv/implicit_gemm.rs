@@ -12,7 +12,7 @@
 //! * backward-weights: for each kernel position a product of channels by channels, summed over pixels.
 
 use super::{ConvShape, Epilogue};
-use crate::gemm::{Every, Finish, KC, MR, NR, Place, Strip, strip_columns, tile};
+use crate::gemm::{Every, Finish, KC, MR, NR, Place, SHORT, Strip, TALL, strip_columns, strip_rows, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
 
@@ -453,8 +453,7 @@ pub(super) fn backward_data(
 /// Output channels of a task of backward-weights: 4 panels.
 const CHANNEL_BLOCK: usize = 4 * NR;
 
-/// Output pixels of a band: a panel of grad_output is 256 * 16 * 4 = 16 KB and a strip of the input little more than
-/// 256 * 6 * 4 = 6 KB, both in L1 while every kernel position uses them.
+/// Output pixels of a band: a panel of grad_output is 256 * 16 * 4 = 16 KB, in L1 while every kernel position uses it.
 const GRADIENT_BAND_PIXELS: usize = 256;
 
 /// Pixels that a chunk of backward-weights has at least.
@@ -463,8 +462,7 @@ const CHUNK_PIXELS: usize = 256;
 /// How backward-weights splits its work, by the shape alone.
 struct Gradient {
     shape: ConvShape,
-    /// Few channels fill no strip: then strips run over all of kernel rows, kernel columns and channels, and the values under
-    /// each output pixel are gathered (a matrix of patches of one band).
+    /// Few channels fill no strip: then strips run over all of kernel rows, kernel columns and channels.
     gathered: bool,
     input: Correlation,
     band_rows: usize,
@@ -492,42 +490,24 @@ impl Gradient {
         if self.gathered { self.input.depth() } else { self.shape.in_channels }
     }
 
-    fn strips(&self) -> usize {
-        self.strip_values().div_ceil(MR)
-    }
-
     /// Kernel rows and columns that the strips leave to the pixel offset.
     fn taps(&self) -> [usize; 2] {
         if self.gathered { [1, 1] } else { self.shape.kernel }
-    }
-
-    /// Rows and columns of pixels in a strip for `out_rows` rows of output.
-    fn strip_size(&self, out_rows: usize) -> [usize; 2] {
-        if self.gathered {
-            [out_rows, self.input.out[1]]
-        } else {
-            [self.input.padded_rows(out_rows), self.input.padded_columns()]
-        }
-    }
-
-    fn strip_len(&self) -> usize {
-        let [rows, columns] = self.strip_size(self.band_rows);
-        rows * columns * MR
     }
 
     fn panel_len(&self) -> usize {
         self.band_rows * self.shape.out_columns() * NR
     }
 
-    /// Scratch of a worker: padded band, strips, panels.
-    fn worker_len(&self) -> [usize; 3] {
-        [self.input.padded_len(self.band_rows), self.strips() * self.strip_len(), self.channel_block / NR * self.panel_len()]
+    /// Scratch of a worker: padded band, with what a strip may read beyond its last value; panels.
+    fn worker_len(&self) -> [usize; 2] {
+        [self.input.padded_len(self.band_rows) + TALL, self.channel_block / NR * self.panel_len()]
     }
 
-    /// One task's sum: (taps, strips, MR, channel_block).
+    /// One task's sum: (taps, strip values, channel_block).
     fn partial_len(&self) -> usize {
         let [rows, columns] = self.taps();
-        rows * columns * self.strips() * MR * self.channel_block
+        rows * columns * self.strip_values() * self.channel_block
     }
 
     fn tasks(&self) -> usize {
@@ -561,17 +541,16 @@ pub(super) fn backward_weights(
     par::chunks_mut(partials, gradient.partial_len(), |task, partial| {
         workers.with(|scratch| isa.run(GradientTask { gradient: &gradient, task, input, grad_output, partial, scratch }));
     });
-    let (block, rows) = (gradient.channel_block, gradient.strips() * MR);
+    let block = gradient.channel_block;
     let partials = &*partials;
     let row_len = shape.out_channels;
     par::chunks_mut(grad_weights, row_len * 32, |chunk, values| {
         for (i, row) in values.chunks_exact_mut(row_len).enumerate() {
             let value = chunk * 32 + i; // (kernel row, kernel column, channel), flat
-            let place = if gradient.gathered { value } else { value / shape.in_channels * rows + value % shape.in_channels };
             for (b, target) in row.chunks_mut(block).enumerate() {
                 for chunk in 0..gradient.pixel_chunks {
                     let task = chunk * gradient.channel_blocks + b;
-                    let part = &partials[task * gradient.partial_len() + place * block..][..target.len()];
+                    let part = &partials[task * gradient.partial_len() + value * block..][..target.len()];
                     for (target, part) in target.iter_mut().zip(part) {
                         *target = if chunk == 0 { *part } else { *target + *part };
                     }
@@ -599,9 +578,7 @@ impl Body for GradientTask<'_> {
         let shape = g.shape;
         let (chunk, block) = (task / g.channel_blocks, task % g.channel_blocks);
         let first_channel = block * g.channel_block;
-        let [padded_len, strips_len, _] = g.worker_len();
-        let (padded, scratch) = scratch.split_at_mut(padded_len);
-        let (strips, panels) = scratch.split_at_mut(strips_len);
+        let (padded, panels) = scratch.split_at_mut(g.worker_len()[0]);
         let (image_len, gradient_len) = (input.len() / shape.batch, grad_output.len() / shape.batch);
         let all = shape.batch * g.bands;
         let bands = chunk * all / g.pixel_chunks..(chunk + 1) * all / g.pixel_chunks;
@@ -609,82 +586,84 @@ impl Body for GradientTask<'_> {
             let (image, first) = (band / g.bands, band % g.bands * g.band_rows);
             let out_rows = g.band_rows.min(shape.out_rows() - first);
             g.input.copy_band(&input[image * image_len..][..image_len], first, out_rows, padded);
-            pack_strips(g, padded, out_rows, strips);
             let pixels = out_rows * shape.out_columns();
             let source = &grad_output[image * gradient_len..][first * shape.out_columns() * shape.out_channels..];
-            pack_panels(
-                &source[..pixels * shape.out_channels],
-                shape.out_channels,
-                first_channel,
-                &mut panels[..g.channel_block * pixels],
-            );
+            let panels = &mut panels[..g.channel_block * pixels];
+            pack_panels(&source[..pixels * shape.out_channels], shape.out_channels, first_channel, panels);
 
-            let [_, columns] = g.strip_size(out_rows);
-            let [tap_rows, tap_columns] = g.taps();
-            let (segment, step) =
-                if g.gathered { (columns * MR, MR) } else { (shape.stride[0] * columns * MR, shape.stride[1] * MR) };
-            for (s, a) in strips.chunks_exact(g.strip_len()).enumerate() {
-                let mut channel = 0;
-                while channel < g.channel_block {
-                    let width = strip_columns::<S>(g.channel_block - channel);
-                    let b = &panels[channel * pixels..g.channel_block * pixels];
-                    for r in 0..tap_rows {
-                        for c in 0..tap_columns {
-                            let strip = Strip {
-                                a,
-                                rows: Every { first: (r * columns + c) * MR, step: 1 },
-                                step,
-                                segments: out_rows,
-                                length: shape.out_columns(),
-                                segment,
-                                b_segment: shape.out_columns() * NR,
-                                b_panel: pixels * NR,
-                            };
-                            let place = ((r * tap_columns + c) * g.strips() + s) * MR;
-                            let rows = Every { first: place * g.channel_block + channel, step: g.channel_block };
-                            let place = Place { rows, height: MR, width };
-                            let finish = Finish { add: band > bands.start, ..Finish::default() };
-                            tile::<S, MR>(simd, &strip, b, partial, &place, finish);
-                        }
-                    }
-                    channel += width;
-                }
+            let mut band = GradientBand { gradient: g, out_rows, padded, panels, partial, add: band > bands.start };
+            let mut value = 0;
+            while value < g.strip_values() {
+                value += match strip_rows::<S>(g.strip_values() - value) {
+                    TALL => band.strip::<S, TALL>(simd, value),
+                    MR => band.strip::<S, MR>(simd, value),
+                    _ => band.strip::<S, SHORT>(simd, value),
+                };
             }
         }
     }
 }
 
-/// Packs the padded band as (strips, pixel rows, pixel columns, MR).
-#[inline(always)]
-fn pack_strips(g: &Gradient, padded: &[f32], out_rows: usize, strips: &mut [f32]) {
-    let [rows, columns] = g.strip_size(out_rows);
-    let channels = g.shape.in_channels;
-    let width = g.input.padded_columns() * channels;
-    for (s, strip) in strips.chunks_exact_mut(g.strip_len()).enumerate() {
-        let first = s * MR;
-        let count = MR.min(g.strip_values() - first);
-        let strip = &mut strip[..rows * columns * MR];
-        if g.gathered {
-            // Value v of the patch lies v / run rows down and v % run values to the right.
-            let places: [usize; MR] = std::array::from_fn(|i| {
-                let value = (first + i).min(g.strip_values() - 1);
-                value / g.input.run() * width + value % g.input.run()
-            });
-            for (pixel, values) in strip.chunks_exact_mut(MR).enumerate() {
-                let start = pixel / columns * g.shape.stride[0] * width + pixel % columns * g.shape.stride[1] * channels;
-                for (value, place) in values.iter_mut().zip(places) {
-                    *value = padded[start + place];
+/// The sums over one band.
+struct GradientBand<'a> {
+    gradient: &'a Gradient,
+    out_rows: usize,
+    padded: &'a [f32],      // (padded rows, padded columns, channels)
+    panels: &'a [f32],      // (panels, pixels, NR)
+    partial: &'a mut [f32], // (taps, strip values, channel_block)
+    add: bool,              // to the sums over the bands before
+}
+
+impl<'a> GradientBand<'a> {
+    /// Those of R strip values from `first` on, which the tiles read from the band in place; returns how many.
+    #[inline(always)]
+    fn strip<S: Simd, const R: usize>(&mut self, simd: S, first: usize) -> usize {
+        let g = self.gradient;
+        let (channels, values) = (g.shape.in_channels, g.strip_values());
+        let width = g.input.padded_columns() * channels;
+        let pixels = self.out_rows * g.shape.out_columns();
+        let height = R.min(values - first);
+        let [tap_rows, tap_columns] = g.taps();
+        let mut channel = 0;
+        while channel < g.channel_block {
+            let columns = strip_columns::<S>(g.channel_block - channel);
+            let b = &self.panels[channel * pixels..];
+            for tap in 0..tap_rows * tap_columns {
+                let start = tap / tap_columns * width + tap % tap_columns * channels;
+                let rows = Every { first: (tap * values + first) * g.channel_block + channel, step: g.channel_block };
+                let place = Place { rows, height, width: columns };
+                let finish = Finish { add: self.add, ..Finish::default() };
+                if g.gathered {
+                    // Value v of the patch lies v / run rows down and v % run values to the right.
+                    let run = g.input.run();
+                    let rows: [usize; R] = std::array::from_fn(|i| {
+                        let value = (first + i).min(values - 1);
+                        value / run * width + value % run
+                    });
+                    tile(simd, &self.rows(rows), b, self.partial, &place, finish);
+                } else {
+                    let rows = Every { first: start + first, step: 1 };
+                    tile::<S, R>(simd, &self.rows(rows), b, self.partial, &place, finish);
                 }
             }
-        } else if count == MR {
-            for (values, pixel) in strip.chunks_exact_mut(MR).zip(padded.chunks_exact(channels)) {
-                values.copy_from_slice(&pixel[first..first + MR]);
-            }
-        } else {
-            for (values, pixel) in strip.chunks_exact_mut(MR).zip(padded.chunks_exact(channels)) {
-                values[..count].copy_from_slice(&pixel[first..]);
-                values[count..].fill(0.0);
-            }
+            channel += columns;
+        }
+        height
+    }
+
+    /// A strip of the band, from pixel to pixel of the output.
+    #[inline(always)]
+    fn rows<A>(&self, rows: A) -> Strip<'a, A> {
+        let (shape, out_columns) = (self.gradient.shape, self.gradient.shape.out_columns());
+        Strip {
+            a: self.padded,
+            rows,
+            step: shape.stride[1] * shape.in_channels,
+            segments: self.out_rows,
+            length: out_columns,
+            segment: shape.stride[0] * self.gradient.input.padded_columns() * shape.in_channels,
+            b_segment: out_columns * NR,
+            b_panel: self.out_rows * out_columns * NR,
         }
     }
 }
