@@ -199,6 +199,15 @@ impl Grid {
         self.rows * self.columns * self.channels
     }
 
+    /// The rows of the source that a fused task reads whose first tile is this one, but for those that the task before it reads too.
+    fn source_rows<'a>(&self, source: &'a [f32], first: usize) -> &'a [f32] {
+        let (image, [row, _]) = self.tile(first);
+        let line = self.columns * self.channels;
+        let begin = image * self.image_len() + (row * self.stride + 3 - self.stride).saturating_sub(self.padding[0]) * line;
+        let rows = source.get(begin..).unwrap_or_default();
+        &rows[..rows.len().min(self.task_rows() * TILE * self.stride * line)]
+    }
+
     fn out_image_len(&self) -> usize {
         self.out[0] * self.out[1] * self.out_channels
     }
@@ -462,7 +471,11 @@ impl Body for Fused<'_> {
         let rows = output.len() / (grid.out[1] * grid.out_channels);
         let count = rows.div_ceil(TILE) * grid.tile_rows()[1];
         transform_windows(simd, grid, source, [first, count], patch, layout, windows);
+        // The products keep the core busy and the memory idle: meanwhile come what this task writes and the next one reads.
+        let next = grid.source_rows(source, first + count);
         for (position, products) in products.chunks_exact_mut(product_layout.position_len()).enumerate() {
+            prefetch_part(simd, next, [position, positions(grid.stride)]);
+            prefetch_part(simd, output, [position, positions(grid.stride)]);
             multiply(simd, grid, (position, count), (windows, layout), packed, epilogue.bias, products);
         }
         transform_products(simd, grid, [first, 0], (products, product_layout), patch, epilogue.has_relu(), output);
