@@ -128,10 +128,11 @@ pub(crate) fn tile<S: Simd, const R: usize>(
     finish: Finish,
 ) {
     // The sums arrive when the loops are done.
+    let last = place.width.saturating_sub(1);
     for i in 0..R {
-        for column in (0..place.width).step_by(NR) {
-            simd.prefetch(c.as_ptr().wrapping_add(place.rows.at(i) + column));
-        }
+        let row = c.as_ptr().wrapping_add(place.rows.at(i));
+        simd.prefetch(row);
+        simd.prefetch(row.wrapping_add(last));
     }
     match S::Wide::COUNT {
         NR if place.width > NR => tile_of::<_, 2, R>(simd.wide(), strip, b, c, place, finish),

@@ -335,19 +335,22 @@ fn multiply<S: Simd>(
             let width = strip_columns::<S>(out_channels - column);
             let (b, next) = panels[column * channels..].split_at(width.next_multiple_of(NR) * channels);
             let add = depth > 0 || bias.is_some();
-            let strips = Strips { windows, layout, position, depth, length, b, columns: [column, width], out_channels, add };
+            let strips = Strips { windows, channels, length, b: &b[depth * NR..], columns: [column, width], out_channels, add };
             // A fused task reads its few weights in the order in which they lie, and the processor sees that.
             let next = if grid.is_fused() { &[] } else { &next[..next.len().min(b.len())] };
-            let mut tile = 0;
-            while tile < count {
-                prefetch_part(simd, next, [tile / MR, count.div_ceil(MR)]);
-                // A strip lies in one segment.
-                let end = count.min((tile / layout.segment + 1) * layout.segment);
-                tile += match strip_rows::<S>(end - tile) {
-                    TALL => strips.multiply::<S, TALL>(simd, [tile, end], products),
-                    MR => strips.multiply::<S, MR>(simd, [tile, end], products),
-                    _ => strips.multiply::<S, SHORT>(simd, [tile, end], products),
-                };
+            // A strip lies in one segment.
+            for first in (0..count).step_by(layout.segment) {
+                let end = count.min(first + layout.segment);
+                let (mut tile, mut start) = (first, layout.offset(position, first) + depth);
+                while tile < end {
+                    prefetch_part(simd, next, [tile / MR, count.div_ceil(MR)]);
+                    let taken = match strip_rows::<S>(end - tile) {
+                        TALL => strips.multiply::<S, TALL>(simd, start, [tile, end], products),
+                        MR => strips.multiply::<S, MR>(simd, start, [tile, end], products),
+                        _ => strips.multiply::<S, SHORT>(simd, start, [tile, end], products),
+                    };
+                    (tile, start) = (tile + taken, start + taken * channels);
+                }
             }
             column += width;
         }
@@ -357,22 +360,20 @@ fn multiply<S: Simd>(
 /// The tiles that one or two panels of a position's weights are multiplied with.
 struct Strips<'a> {
     windows: &'a [f32],
-    layout: Tiles,
-    position: usize,
-    depth: usize, // first channel
-    length: usize,
-    b: &'a [f32],        // (panels, channels, NR)
+    channels: usize,
+    length: usize,       // of the sums
+    b: &'a [f32],        // (panels, channels, NR), from the first channel of the sums on
     columns: [usize; 2], // the first out channel, and how many
     out_channels: usize,
     add: bool, // to the products
 }
 
 impl Strips<'_> {
-    /// R tiles from `first` on, or those before `end`; returns how many.
+    /// R tiles from `first` on, whose windows begin at `start`, or those before `end`; returns how many.
     #[inline(always)]
-    fn multiply<S: Simd, const R: usize>(&self, simd: S, [first, end]: [usize; 2], products: &mut [f32]) -> usize {
-        let (channels, height) = (self.layout.channels, R.min(end - first));
-        let rows = Every { first: self.layout.offset(self.position, first) + self.depth, step: channels };
+    fn multiply<S: Simd, const R: usize>(&self, simd: S, start: usize, [first, end]: [usize; 2], products: &mut [f32]) -> usize {
+        let (channels, height) = (self.channels, R.min(end - first));
+        let rows = Every { first: start, step: channels };
         let strip = Strip {
             a: self.windows,
             rows,
@@ -391,7 +392,7 @@ impl Strips<'_> {
             simd.prefetch(next);
             simd.prefetch(next.wrapping_add(16));
         }
-        tile::<S, R>(simd, &strip, &self.b[self.depth * NR..], products, &place, Finish { add: self.add, ..Finish::default() });
+        tile::<S, R>(simd, &strip, self.b, products, &place, Finish { add: self.add, ..Finish::default() });
         height
     }
 }
