@@ -286,8 +286,7 @@ struct ReluBackward;
 impl PixelMap<2, 0> for ReluBackward {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, [y, grad]: [S::F32; 2], []: [S::F32; 0]) -> S::F32 {
-        let zero = simd.splat(0.0);
-        simd.select_gt(y, zero, grad, zero)
+        simd.keep_gt(y, simd.splat(0.0), grad)
     }
 }
 

@@ -147,8 +147,7 @@ impl PixelMap<1, 3> for NormaliseRelu {
 /// The gradient that reaches the normalised value beneath a ReLU: `g` where that value is above 0, else 0.
 #[inline(always)]
 fn beneath_relu<S: Simd>(simd: S, x: S::F32, vectors: [S::F32; 3], g: S::F32) -> S::F32 {
-    let zero = simd.splat(0.0);
-    simd.select_gt(Normalise.apply(simd, [x], vectors), zero, g, zero)
+    simd.keep_gt(Normalise.apply(simd, [x], vectors), simd.splat(0.0), g)
 }
 
 /// Mean and sum of squares around it, of one chunk.

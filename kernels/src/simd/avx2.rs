@@ -157,6 +157,12 @@ impl<T: Avx> Simd for T {
     fn select_gt(self, a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
         unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
     }
+    // Not as a selection: where the value comes from memory the compiler makes that a masked load of AVX-512, which waits for the
+    // comparison; sums of gradients beneath a ReLU then took twice as long.
+    #[inline(always)]
+    fn keep_gt(self, a: __m256, b: __m256, value: __m256) -> __m256 {
+        unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b), value) }
+    }
     #[inline(always)]
     fn select_gt_or_nan(self, a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
         unsafe {

@@ -71,6 +71,11 @@ pub trait Simd: Lanes {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `yes` where `a > b`, else `no`.
     fn select_gt(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// `value` where `a > b`, else 0.
+    #[inline(always)]
+    fn keep_gt(self, a: Self::F32, b: Self::F32, value: Self::F32) -> Self::F32 {
+        self.select_gt(a, b, value, self.splat(0.0))
+    }
     /// `yes` where `a > b` or `a` is NaN, else `no`: a running maximum that keeps NaN.
     fn select_gt_or_nan(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
     /// `yes` where `a` and `b` have equal bits, else `no`. For lanes that carry indices.
