@@ -98,19 +98,19 @@ fn ops(criterion: &mut Criterion) {
 
         time(criterion, "global_average", 1.0, stage, || reduce::global_average(isa, shape, &input, &mut out_vectors));
         time(criterion, "global_average_backward", 1.0, stage, || {
-            reduce::global_average_backward(isa, shape, &vectors, &mut output);
+            reduce::global_average_backward(isa, shape, &vectors, &mut output, false);
         });
         time(criterion, "global_max", 1.0, stage, || {
             reduce::global_max(isa, shape, &input, &mut out_vectors, &mut vector_argmax);
         });
         time(criterion, "global_max_backward", 1.0, stage, || {
-            reduce::global_max_backward(isa, shape, &vector_argmax, &vectors, &mut output);
+            reduce::global_max_backward(isa, shape, &vector_argmax, &vectors, &mut output, false);
         });
         time(criterion, "channel_stats", 1.0, stage, || {
             attention::channel_stats(isa, shape, &input, &mut out_maps, &mut map_argmax);
         });
         time(criterion, "channel_stats_backward", 1.0, stage, || {
-            attention::channel_stats_backward(isa, shape, &map_argmax, &maps, &mut output);
+            attention::channel_stats_backward(isa, shape, &map_argmax, &maps, &mut output, false);
         });
         time(criterion, "scale_channels", 2.0, stage, || {
             attention::scale_channels(isa, shape, &input, &vectors, &mut output);

@@ -129,13 +129,14 @@ pub fn channel_stats_backward(
     argmax: &[u32],         // (batch, pixels)
     grad_output: &[f32],    // (batch, pixels, 2)
     grad_input: &mut [f32], // (batch, pixels, channels)
+    add: bool,              // to what grad_input holds
 ) {
     let pixels = check_pixels(shape, &[grad_input.len()], &[argmax.len()]);
     assert_eq!(grad_output.len(), 2 * pixels, "grad_output length of {shape:?}");
     let (chunk, channels) = (chunk_pixels(shape.channels), shape.channels);
     par::chunks_mut(grad_input, chunk * channels, |i, grad_input| {
         let (argmax, grad_output) = (&argmax[i * chunk..], &grad_output[i * chunk * 2..]);
-        isa.run(ChannelStatsBackward { channels, argmax, grad_output, grad_input });
+        isa.run(ChannelStatsBackward { channels, argmax, grad_output, grad_input, add });
     });
 }
 
@@ -144,6 +145,7 @@ struct ChannelStatsBackward<'a> {
     argmax: &'a [u32],         // (pixels of the chunk)
     grad_output: &'a [f32],    // (pixels of the chunk, 2)
     grad_input: &'a mut [f32], // (pixels of the chunk, channels)
+    add: bool,
 }
 
 impl Body for ChannelStatsBackward<'_> {
@@ -153,11 +155,13 @@ impl Body for ChannelStatsBackward<'_> {
         let share = 1.0 / self.channels as f32;
         let grads = self.grad_output.chunks_exact(2).zip(self.argmax);
         for (pixel, (grad, &winner)) in self.grad_input.chunks_exact_mut(self.channels).zip(grads) {
-            let equal = simd.splat(grad[0] * share);
+            let equal = grad[0] * share;
+            let before = if self.add { pixel[winner as usize] } else { 0.0 };
+            let vector = simd.splat(equal);
             for x in pixel.chunks_mut(LANES) {
-                simd.store_part(equal, x);
+                simd.store_part(if self.add { simd.add(simd.load_part(x, 0.0), vector) } else { vector }, x);
             }
-            pixel[winner as usize] += grad[1];
+            pixel[winner as usize] = before + (equal + grad[1]);
         }
     }
 }

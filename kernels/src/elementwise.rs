@@ -281,6 +281,22 @@ pub fn relu_backward(isa: Isa, output: &[f32], grad: &mut [f32]) {
     });
 }
 
+/// [`relu_backward`] with a copy of the gradient: for a sum whose terms each get it.
+pub fn relu_backward_both(isa: Isa, output: &[f32], grad: &mut [f32], copy: &mut [f32]) {
+    assert!(output.len() == grad.len() && grad.len() == copy.len(), "output and gradients of unequal lengths");
+    par::chunks_mut2((grad, CHUNK), (copy, CHUNK), |i, target, copy| {
+        let input = &output[i * CHUNK..][..target.len()];
+        // In parts that stay in the L1 cache for the copy.
+        for ((target, copy), input) in target.chunks_mut(PART).zip(copy.chunks_mut(PART)).zip(input.chunks(PART)) {
+            isa.run(UpdateChunk { function: ReluBackward, channels: input.len(), input, vectors: [], target: &mut *target });
+            copy.copy_from_slice(target);
+        }
+    });
+}
+
+/// Values of 8 KB.
+const PART: usize = 1 << 11;
+
 #[derive(Clone, Copy)]
 struct ReluBackward;
 impl PixelMap<2, 0> for ReluBackward {

@@ -1,8 +1,8 @@
 //! Global pooling: (batch, pixels, channels) to (batch, channels), by mean or by maximum over the pixels of an image.
 
-use crate::elementwise::{BLOCK, CHUNK, PixelMap, VECTORS, blocks, map_pixels};
+use crate::elementwise::{BLOCK, CHUNK, VECTORS, blocks, chunk_pixels};
 use crate::par;
-use crate::simd::{Body, Isa, Simd};
+use crate::simd::{Body, Isa, LANES, Simd};
 
 /// `pixels` is rows * columns of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,21 +110,35 @@ pub fn global_average_backward(
     shape: ReduceShape,
     grad_output: &[f32],    // (batch, channels)
     grad_input: &mut [f32], // (batch, pixels, channels)
+    add: bool,              // to what grad_input holds
 ) {
     shape.check(&[grad_input.len()], &[grad_output.len()]);
-    let share = Share(1.0 / shape.pixels as f32);
-    par::chunks_mut(grad_input, shape.image_len(), |n, grad_input| {
+    let (chunk, share) = (chunk_pixels(shape.channels) * shape.channels, 1.0 / shape.pixels as f32);
+    par::bands_mut(grad_input, shape.image_len(), chunk, |n, _, grad_input| {
         let grad_output = &grad_output[n * shape.channels..][..shape.channels];
-        map_pixels(isa, share, shape.channels, [], [grad_output], grad_input);
+        isa.run(Shares { share, grad_output, grad_input, add });
     });
 }
 
-#[derive(Clone, Copy)]
-struct Share(f32);
-impl PixelMap<0, 1> for Share {
+/// The pixels of a chunk get a share of a vector.
+struct Shares<'a> {
+    share: f32,
+    grad_output: &'a [f32],    // (channels)
+    grad_input: &'a mut [f32], // (pixels, channels)
+    add: bool,
+}
+
+impl Body for Shares<'_> {
+    type Output = ();
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, []: [S::F32; 0], [grad]: [S::F32; 1]) -> S::F32 {
-        simd.mul(grad, simd.splat(self.0))
+    fn run<S: Simd>(self, simd: S) {
+        let share = simd.splat(self.share);
+        for pixel in self.grad_input.chunks_exact_mut(self.grad_output.len()) {
+            for (x, grad) in pixel.chunks_mut(LANES).zip(self.grad_output.chunks(LANES)) {
+                let grad = simd.mul(simd.load_part(grad, 0.0), share);
+                simd.store_part(if self.add { simd.add(simd.load_part(x, 0.0), grad) } else { grad }, x);
+            }
+        }
     }
 }
 
@@ -263,14 +277,17 @@ pub fn global_max_backward(
     argmax: &[u32],         // (batch, channels)
     grad_output: &[f32],    // (batch, channels)
     grad_input: &mut [f32], // (batch, pixels, channels)
+    add: bool,              // to what grad_input holds
 ) {
     shape.check(&[grad_input.len()], &[grad_output.len(), argmax.len()]);
-    par::chunks_mut(grad_input, CHUNK, |_, part| part.fill(0.0));
+    if !add {
+        par::chunks_mut(grad_input, CHUNK, |_, part| part.fill(0.0));
+    }
     let images = grad_input.chunks_exact_mut(shape.image_len());
     let vectors = argmax.chunks_exact(shape.channels).zip(grad_output.chunks_exact(shape.channels));
     for (image, (argmax, grad)) in images.zip(vectors) {
         for (c, (&pixel, &grad)) in argmax.iter().zip(grad).enumerate() {
-            image[pixel as usize * shape.channels + c] = grad;
+            image[pixel as usize * shape.channels + c] += grad;
         }
     }
 }

@@ -239,6 +239,9 @@ fn check_elementwise(len: usize, seed: u64) {
             grad
         };
         assert_exact(&grad, &reference::elementwise::relu_backward(&wide(&relu), &wide_b), "relu_backward", isa);
+        let (mut first, mut copy) = (b.to_vec(), dirty(b.len()));
+        elementwise::relu_backward_both(isa, &relu, &mut first, &mut copy);
+        assert_eq!([&first, &copy], [&grad, &grad], "relu_backward_both {isa:?}");
         let sum = reference::elementwise::add(&wide_a, &wide_b);
         assert_exact(&filled(len, |y| elementwise::add(isa, &a, &b, y)), &sum, "add", isa);
         let mut target = a.clone();
@@ -508,6 +511,17 @@ fn channel_stats(isa: Isa, shape: ReduceShape, input: &[f32]) -> (Vec<f32>, Vec<
     (output, argmax)
 }
 
+/// A gradient that `backward` overwrites; where it adds, each value is the sum with that gradient, bit for bit.
+fn both_ways(len: usize, backward: impl Fn(&mut [f32], bool)) -> Vec<f32> {
+    let gradient = filled(len, |x| backward(x, false));
+    let before = values(len, 77);
+    let mut sum = before.clone();
+    backward(&mut sum, true);
+    let expected: Vec<f32> = before.iter().zip(&gradient).map(|(a, b)| a + b).collect();
+    assert_eq!(sum, expected, "added");
+    gradient
+}
+
 fn check_reductions(shape: ReduceShape, seed: u64) {
     let ReduceShape { batch, pixels, channels } = shape;
     let plain = reference::reduce::ReduceShape { batch, pixels, channels };
@@ -523,19 +537,19 @@ fn check_reductions(shape: ReduceShape, seed: u64) {
     for isa in Isa::all() {
         let averages = filled(average.len(), |y| reduce::global_average(isa, shape, &input, y));
         assert_near(&averages, &average, 1.0 / (pixels as f64).sqrt(), MAX_SUM_ERROR, "global_average", isa);
-        let grad = filled(input.len(), |x| reduce::global_average_backward(isa, shape, &grad_vectors, x));
+        let grad = both_ways(input.len(), |x, add| reduce::global_average_backward(isa, shape, &grad_vectors, x, add));
         assert_close(&grad, &average_grad, MAX_ROUNDING_ERROR, "global_average_backward", isa);
         let (output, argmax) = global_max(isa, shape, &input);
         assert_exact(&output, &maximum, "global_max", isa);
         assert_eq!(argmax, winners, "{isa:?} {shape:?}");
         let both = filled(2 * average.len(), |y| reduce::global_stats(isa, shape, &input, y));
         assert_eq!(both, [averages, output].concat(), "{isa:?} {shape:?}: in one pass");
-        let grad = filled(input.len(), |x| reduce::global_max_backward(isa, shape, &argmax, &grad_vectors, x));
+        let grad = both_ways(input.len(), |x, add| reduce::global_max_backward(isa, shape, &argmax, &grad_vectors, x, add));
         assert_exact(&grad, &max_grad, "global_max_backward", isa);
         let (output, argmax) = channel_stats(isa, shape, &input);
         assert_near(&output, &stats, 1.0 / (channels as f64).sqrt(), MAX_SUM_ERROR, "channel_stats", isa);
         assert_eq!(argmax, best, "{isa:?} {shape:?}");
-        let grad = filled(input.len(), |x| attention::channel_stats_backward(isa, shape, &argmax, &grad_maps, x));
+        let grad = both_ways(input.len(), |x, add| attention::channel_stats_backward(isa, shape, &argmax, &grad_maps, x, add));
         assert_close(&grad, &stats_grad, MAX_ROUNDING_ERROR, "channel_stats_backward", isa);
     }
 }
@@ -862,16 +876,16 @@ fn everything(isa: Isa) -> Vec<Vec<f32>> {
         map(&|y| elementwise::add(isa, &input, &grad, y));
         map(&|y| elementwise::sigmoid(isa, &input, y));
         map(&|y| elementwise::sigmoid_backward(isa, &input, &grad, y));
-        map(&|y| reduce::global_average_backward(isa, shape, &vectors, y));
+        map(&|y| reduce::global_average_backward(isa, shape, &vectors, y, false));
         map(&|y| attention::scale_channels(isa, shape, &input, &vectors, y));
         map(&|y| attention::scale_pixels(isa, shape, &input, &maps[..maps.len() / 2], y));
         all.push(filled(vectors.len(), |y| reduce::global_average(isa, shape, &input, y)));
         all.push(filled(2 * vectors.len(), |y| reduce::global_stats(isa, shape, &input, y)));
         let (maximum, argmax) = global_max(isa, shape, &input);
-        all.push(filled(shape.len(), |x| reduce::global_max_backward(isa, shape, &argmax, &vectors, x)));
+        all.push(filled(shape.len(), |x| reduce::global_max_backward(isa, shape, &argmax, &vectors, x, false)));
         all.extend([maximum, bits(argmax)]);
         let (stats, argmax) = channel_stats(isa, shape, &input);
-        all.push(filled(shape.len(), |x| attention::channel_stats_backward(isa, shape, &argmax, &maps, x)));
+        all.push(filled(shape.len(), |x| attention::channel_stats_backward(isa, shape, &argmax, &maps, x, false)));
         all.extend([stats, bits(argmax)]);
         let [mut x, mut factor] = [dirty(input.len()), dirty(vectors.len())];
         attention::scale_channels_backward(isa, shape, &input, &vectors, &grad, &mut x, &mut factor);

@@ -464,10 +464,14 @@ impl Tape<'_> {
         let watch = Stopwatch::start(self.context);
         op.prepare(self.context.isa, self.value_at(index), &mut gradient);
         let mut grads: [Buffer; MAX_GRADIENTS] = Default::default();
+        // A sum that the gradient is added to. A recorder hears of both: of the gradient, computed by itself, and of the sum.
+        let mut sum = if op.adds() { self.slots[inputs[0]].gradient.take() } else { None };
         for (grad, &input) in grads.iter_mut().zip(inputs) {
             let slot = &self.slots[input];
             if op.is_in_place() && !gradient.is_empty() {
                 *grad = std::mem::take(&mut gradient);
+            } else if sum.is_some() && self.context.recorder.is_none() {
+                // It needs none of its own.
             } else if slot.wants_gradient || !matches!(op, Op::Conv(_) | Op::ConvBias { .. }) {
                 *grad = self.context.take(slot.shape.len());
             }
@@ -478,12 +482,27 @@ impl Tape<'_> {
         for (value, &input) in values.iter_mut().zip(inputs) {
             *value = self.value_at(input);
         }
-        let mut slices: [&mut [f32]; MAX_GRADIENTS] = grads.each_mut().map(|grad| &mut grad[..]);
-        let (values, slices) = (&values[..inputs.len()], &mut slices[..inputs.len()]);
-        let saved = &self.slots[index].saved;
-        op.backward(self.context.isa, (values, self.value_at(index)), saved, &gradient, slices, &mut scratch[..scratch_len]);
+        let values = (&values[..inputs.len()], self.value_at(index));
+        let (isa, saved) = (self.context.isa, &self.slots[index].saved);
+        if let Some(sum) = &mut sum {
+            op.backward(isa, values, saved, &gradient, (&mut [&mut sum[..]], true), &mut scratch[..scratch_len]);
+        }
+        let sum_time = watch.time();
+        let watch = Stopwatch::start(self.context);
+        if sum.is_none() || self.context.recorder.is_some() {
+            let mut slices: [&mut [f32]; MAX_GRADIENTS] = grads.each_mut().map(|grad| &mut grad[..]);
+            let slices = &mut slices[..inputs.len()];
+            op.backward(isa, values, saved, &gradient, (slices, false), &mut scratch[..scratch_len]);
+        }
         let time = watch.time();
         self.tell_backward(index, inputs, grads.each_ref().map(|grad| &grad[..]), time);
+        if let Some(sum) = sum {
+            if let Some(recorder) = &mut self.context.recorder {
+                recorder.record(Event::Sum { slot: inputs[0], gradient: &sum, time: sum_time });
+            }
+            self.slots[inputs[0]].gradient = Some(sum);
+            return;
+        }
         for (grad, &input) in grads.into_iter().zip(inputs) {
             self.hand(input, grad);
         }

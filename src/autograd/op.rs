@@ -361,6 +361,11 @@ impl Op {
         matches!(self, Op::BatchNorm(..) | Op::Relu | Op::AddRelu | Op::Flatten)
     }
 
+    /// Whether backward can add the first input's gradient to one that is there already: then it is neither written by itself nor read.
+    pub(super) fn adds(&self) -> bool {
+        matches!(self, Op::GlobalAverage(_) | Op::GlobalMax(_) | Op::ChannelStats(_))
+    }
+
     /// What is done to the output's gradient, in its place, before [`backward`](Self::backward) gets it.
     pub(super) fn prepare(&self, isa: Isa, output: &[f32], grad: &mut [f32]) {
         if let Op::ConvBias { relu: true, .. } = self {
@@ -389,16 +394,18 @@ impl Op {
     /// Overwrites `grads`, the gradients of the inputs, from `grad`, that of the output. Values that
     /// [`rereads`](Self::rereads) does not ask for are empty slices. A convolution skips a gradient that is empty. `grad` is
     /// [prepared](Self::prepare). Where the
-    /// operation is [`in place`](Self::is_in_place), `grad` is empty, and the first input's gradient holds the output's.
+    /// operation is [`in place`](Self::is_in_place), `grad` is empty, and the first input's gradient holds the output's. With `add`,
+    /// which only what [`adds`](Self::adds) may be asked for, the first input's gradient is not overwritten but added to.
     pub(super) fn backward(
         &self,
         isa: Isa,
         (inputs, output): (&[&[f32]], &[f32]),
         saved: &Saved,
         grad: &[f32],
-        grads: &mut [&mut [f32]],
+        (grads, add): (&mut [&mut [f32]], bool),
         scratch: &mut [f32],
     ) {
+        debug_assert!(!add || self.adds());
         match (*self, grads) {
             (Op::Conv(s), [x, weight]) => conv_backward(isa, s, inputs, grad, x, weight, scratch),
             (Op::ConvBias { shape, .. }, [x, weight, bias]) => {
@@ -422,10 +429,7 @@ impl Op {
                 }
             }
             (Op::Relu, [x]) => elementwise::relu_backward(isa, output, x),
-            (Op::AddRelu, [a, b]) => {
-                elementwise::relu_backward(isa, output, a);
-                b.copy_from_slice(a);
-            }
+            (Op::AddRelu, [a, b]) => elementwise::relu_backward_both(isa, output, a, b),
             (Op::Sigmoid, [x]) => elementwise::sigmoid_backward(isa, output, grad, x),
             (Op::Add, [a, b]) => {
                 a.copy_from_slice(grad);
@@ -443,9 +447,9 @@ impl Op {
             (Op::MaxPool(s), [x]) => pool::max_pool_backward(isa, s, &saved.indices, grad, x),
             (Op::AveragePool(s), [x]) => pool::average_pool_backward(isa, s, grad, x),
             (Op::AdaptiveAverage(s), [x]) => adaptive::backward(isa, s, grad, x),
-            (Op::GlobalAverage(s), [x]) => reduce::global_average_backward(isa, s, grad, x),
-            (Op::GlobalMax(s), [x]) => reduce::global_max_backward(isa, s, &saved.indices, grad, x),
-            (Op::ChannelStats(s), [x]) => attention::channel_stats_backward(isa, s, &saved.indices, grad, x),
+            (Op::GlobalAverage(s), [x]) => reduce::global_average_backward(isa, s, grad, x, add),
+            (Op::GlobalMax(s), [x]) => reduce::global_max_backward(isa, s, &saved.indices, grad, x, add),
+            (Op::ChannelStats(s), [x]) => attention::channel_stats_backward(isa, s, &saved.indices, grad, x, add),
             (Op::ScaleChannels(s), [x, factor]) => {
                 attention::scale_channels_backward(isa, s, inputs[0], inputs[1], grad, x, factor);
             }

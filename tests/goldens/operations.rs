@@ -280,7 +280,7 @@ fn concat(case: &mut Case) {
 fn global_average(case: &mut Case) {
     reduction(case, |isa, shape, input, output, grad_output, grad_input| {
         reduce::global_average(isa, shape, input, output);
-        reduce::global_average_backward(isa, shape, grad_output, grad_input);
+        reduce::global_average_backward(isa, shape, grad_output, grad_input, false);
     });
 }
 
@@ -288,7 +288,7 @@ fn global_max(case: &mut Case) {
     reduction(case, |isa, shape, input, output, grad_output, grad_input| {
         let mut argmax = vec![u32::MAX; output.len()];
         reduce::global_max(isa, shape, input, output, &mut argmax);
-        reduce::global_max_backward(isa, shape, &argmax, grad_output, grad_input);
+        reduce::global_max_backward(isa, shape, &argmax, grad_output, grad_input, false);
     });
 }
 
@@ -317,7 +317,7 @@ fn channel_stats(case: &mut Case) {
     let mut grad_input = blank(shape.len());
     attention::channel_stats(case.isa, shape, &input, &mut output, &mut argmax);
     case.check("output", &to_nchw(&output, out));
-    attention::channel_stats_backward(case.isa, shape, &argmax, &grad_output, &mut grad_input);
+    attention::channel_stats_backward(case.isa, shape, &argmax, &grad_output, &mut grad_input, false);
     case.check("grad_input", &to_nchw(&grad_input, nchw));
 }
 
