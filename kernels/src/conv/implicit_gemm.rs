@@ -12,7 +12,7 @@
 //! * backward-weights: for each kernel position a product of channels by channels, summed over pixels.
 
 use super::{ConvShape, Epilogue};
-use crate::gemm::{Every, Finish, KC, MR, NR, Place, SHORT, Strip, TALL, strip_columns, strip_rows, tile};
+use crate::gemm::{Every, Finish, KC, MR, NOTHING, NR, Place, SHORT, Strip, TALL, strip_columns, strip_rows, tile};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, Simd};
 
@@ -319,6 +319,7 @@ impl Body for Band<'_> {
                             segment: width,
                             b_segment: block.length * NR,
                             b_panel: depth * NR,
+                            ahead: NOTHING,
                         };
                         let place = Place {
                             rows: first.map(|row| row + channel),
@@ -664,6 +665,7 @@ impl<'a> GradientBand<'a> {
             segment: shape.stride[0] * self.gradient.input.padded_columns() * shape.in_channels,
             b_segment: out_columns * NR,
             b_panel: self.out_rows * out_columns * NR,
+            ahead: NOTHING,
         }
     }
 }

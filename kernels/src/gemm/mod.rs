@@ -3,7 +3,9 @@
 
 mod tile;
 
-pub(crate) use tile::{Every, Finish, Place, SHORT, Strip, TALL, prefetch_part, strip_columns, strip_rows, tile};
+pub(crate) use tile::{
+    Ahead, Every, Finish, NOTHING, Place, SHORT, Strip, TALL, part_of, prefetch_sums, strip_columns, strip_rows, tile,
+};
 pub use tile::{MR, NR};
 
 use crate::par::{self, WorkerScratch};
@@ -98,17 +100,9 @@ struct Rows<'a> {
 }
 
 /// A strip of `depth` columns of packed A, and B's panels one after the other.
-fn packed_strip(a: &[f32], depth: usize) -> Strip<'_, Every> {
-    Strip {
-        a,
-        rows: Every { first: 0, step: 1 },
-        step: MR,
-        segments: 1,
-        length: depth,
-        segment: 0,
-        b_segment: 0,
-        b_panel: depth * NR,
-    }
+fn packed_strip<'a>(a: &'a [f32], depth: usize, ahead: Ahead<'a>) -> Strip<'a, Every> {
+    let rows = Every { first: 0, step: 1 };
+    Strip { a, rows, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0, b_panel: depth * NR, ahead }
 }
 
 impl Body for Rows<'_> {
@@ -144,9 +138,10 @@ impl Body for Rows<'_> {
                 for (strip, a) in packed_a.chunks_exact(depth * MR).take(strips).enumerate() {
                     let row = strip * MR;
                     let place = Place { rows: Every { first: row * n + column, step: n }, height: MR.min(rows - row), width };
-                    prefetch_part(simd, next, [strip, strips]);
+                    let a = packed_strip(a, depth, [part_of(next, [strip, strips]), &[]]);
                     let finish = Finish { add: first > 0, ..Finish::default() };
-                    tile::<S, MR>(simd, &packed_strip(a, depth), b, c, &place, finish);
+                    prefetch_sums::<S, MR>(simd, c, &place);
+                    tile::<S, MR>(simd, &a, b, c, &place, finish);
                 }
                 column += width;
             }

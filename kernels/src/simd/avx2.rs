@@ -76,6 +76,10 @@ macro_rules! lanes {
                 unsafe { $store(pointer, vector) }
             }
             #[inline(always)]
+            fn prefetch(self, pointer: *const f32) {
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.cast()) }
+            }
+            #[inline(always)]
             fn add(self, a: $vector, b: $vector) -> $vector {
                 unsafe { $add(a, b) }
             }
@@ -136,10 +140,6 @@ impl<T: Avx> Simd for T {
     fn store(self, vector: __m256, slice: &mut [f32]) {
         let slice = &mut slice[..LANES];
         unsafe { _mm256_storeu_ps(slice.as_mut_ptr(), vector) }
-    }
-    #[inline(always)]
-    fn prefetch(self, pointer: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.cast()) }
     }
     #[inline(always)]
     fn div(self, a: __m256, b: __m256) -> __m256 {

@@ -38,6 +38,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// # Safety
     /// As many f32 as there are lanes can be written at `pointer`.
     unsafe fn store_ptr(self, vector: Self::F32, pointer: *mut f32);
+    /// Asks for the cache line at `pointer`, which need not be readable.
+    fn prefetch(self, pointer: *const f32);
     /// `a + b`
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a - b`
@@ -61,8 +63,6 @@ pub trait Simd: Lanes {
     fn load(self, slice: &[f32]) -> Self::F32;
     /// Overwrites the first eight values of `slice`.
     fn store(self, vector: Self::F32, slice: &mut [f32]);
-    /// Asks for the cache line at `pointer`, which need not be readable.
-    fn prefetch(self, pointer: *const f32);
     /// `a / b`
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// Square root.

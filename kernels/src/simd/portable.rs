@@ -26,6 +26,8 @@ impl Lanes for Portable {
         unsafe { pointer.cast::<[f32; LANES]>().write(vector.to_array()) }
     }
     #[inline(always)]
+    fn prefetch(self, _pointer: *const f32) {}
+    #[inline(always)]
     fn add(self, a: f32x8, b: f32x8) -> f32x8 {
         a + b
     }
@@ -65,8 +67,6 @@ impl Simd for Portable {
     fn store(self, vector: f32x8, slice: &mut [f32]) {
         slice[..LANES].copy_from_slice(&vector.to_array());
     }
-    #[inline(always)]
-    fn prefetch(self, _pointer: *const f32) {}
     #[inline(always)]
     fn div(self, a: f32x8, b: f32x8) -> f32x8 {
         a / b

@@ -18,7 +18,9 @@
 mod transforms;
 
 use super::{ConvShape, Epilogue, Pass};
-use crate::gemm::{Every, Finish, KC, MR, NR, Place, SHORT, Strip, TALL, prefetch_part, strip_columns, strip_rows, tile};
+use crate::gemm::{
+    Ahead, Every, Finish, KC, MR, NOTHING, NR, Place, SHORT, Strip, TALL, part_of, prefetch_sums, strip_columns, strip_rows, tile,
+};
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
 use transforms::{
@@ -309,7 +311,8 @@ fn transform_windows<S: Simd>(
     }
 }
 
-/// The product of one position's windows of `count` tiles with its weights: `products` (tiles, out channels). The bias is the
+/// The product of one position's windows of `count` tiles with its weights: `products` (tiles, out channels); `meanwhile` it asks
+/// the memory for values that come next. The bias is the
 /// sum's first term at the position that each output of a tile takes as it is: for the point 1, both rows of A' have ones.
 #[inline(always)]
 fn multiply<S: Simd>(
@@ -319,6 +322,7 @@ fn multiply<S: Simd>(
     (windows, layout): (&[f32], Tiles),
     packed: &[f32],
     bias: Option<&[f32]>,
+    meanwhile: &[f32],
     products: &mut [f32],
 ) {
     let Grid { channels, out_channels, .. } = grid;
@@ -336,18 +340,19 @@ fn multiply<S: Simd>(
             let (b, next) = panels[column * channels..].split_at(width.next_multiple_of(NR) * channels);
             let add = depth > 0 || bias.is_some();
             let strips = Strips { windows, channels, length, b: &b[depth * NR..], columns: [column, width], out_channels, add };
-            // A fused task reads its few weights in the order in which they lie, and the processor sees that.
-            let next = if grid.is_fused() { &[] } else { &next[..next.len().min(b.len())] };
+            let next = &next[..next.len().min(b.len())];
             // A strip lies in one segment.
             for first in (0..count).step_by(layout.segment) {
                 let end = count.min(first + layout.segment);
                 let (mut tile, mut start) = (first, layout.offset(position, first) + depth);
                 while tile < end {
-                    prefetch_part(simd, next, [tile / MR, count.div_ceil(MR)]);
+                    let [strip, all] = [tile, count].map(|tiles| tiles.div_ceil(strip_rows::<S>(usize::MAX)));
+                    let [column_strip, columns] = [column, out_channels].map(|channels| channels.div_ceil(width));
+                    let ahead = [part_of(next, [strip, all]), part_of(meanwhile, [column_strip * all + strip, columns * all])];
                     let taken = match strip_rows::<S>(end - tile) {
-                        TALL => strips.multiply::<S, TALL>(simd, start, [tile, end], products),
-                        MR => strips.multiply::<S, MR>(simd, start, [tile, end], products),
-                        _ => strips.multiply::<S, SHORT>(simd, start, [tile, end], products),
+                        TALL => strips.multiply::<S, TALL>(simd, start, [tile, end], ahead, products),
+                        MR => strips.multiply::<S, MR>(simd, start, [tile, end], ahead, products),
+                        _ => strips.multiply::<S, SHORT>(simd, start, [tile, end], ahead, products),
                     };
                     (tile, start) = (tile + taken, start + taken * channels);
                 }
@@ -371,9 +376,19 @@ struct Strips<'a> {
 impl Strips<'_> {
     /// R tiles from `first` on, whose windows begin at `start`, or those before `end`; returns how many.
     #[inline(always)]
-    fn multiply<S: Simd, const R: usize>(&self, simd: S, start: usize, [first, end]: [usize; 2], products: &mut [f32]) -> usize {
+    fn multiply<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        start: usize,
+        [first, end]: [usize; 2],
+        ahead: Ahead,
+        products: &mut [f32],
+    ) -> usize {
         let (channels, height) = (self.channels, R.min(end - first));
         let rows = Every { first: start, step: channels };
+        // Where there is nothing else to ask for, the next strip: its rows are too short for the processor to see that it should.
+        let next = self.windows.get(start + R * channels..start + 2 * R * channels).unwrap_or_default();
+        let ahead = if ahead[1].is_empty() { [ahead[0], next] } else { ahead };
         let strip = Strip {
             a: self.windows,
             rows,
@@ -383,15 +398,10 @@ impl Strips<'_> {
             segment: 0,
             b_segment: 0,
             b_panel: channels * NR,
+            ahead,
         };
         let [column, width] = self.columns;
         let place = Place { rows: Every { first: first * self.out_channels + column, step: self.out_channels }, height, width };
-        // The next strip's rows are too short for the processor to see that it should fetch them.
-        for i in 0..R {
-            let next = self.windows.as_ptr().wrapping_add(rows.first + (R + i) * channels);
-            simd.prefetch(next);
-            simd.prefetch(next.wrapping_add(16));
-        }
         tile::<S, R>(simd, &strip, self.b, products, &place, Finish { add: self.add, ..Finish::default() });
         height
     }
@@ -475,9 +485,9 @@ impl Body for Fused<'_> {
         // The products keep the core busy and the memory idle: meanwhile come what this task writes and the next one reads.
         let next = grid.source_rows(source, first + count);
         for (position, products) in products.chunks_exact_mut(product_layout.position_len()).enumerate() {
-            prefetch_part(simd, next, [position, positions(grid.stride)]);
-            prefetch_part(simd, output, [position, positions(grid.stride)]);
-            multiply(simd, grid, (position, count), (windows, layout), packed, epilogue.bias, products);
+            let part = [position / 2, positions(grid.stride).div_ceil(2)];
+            let meanwhile = part_of(if position % 2 == 0 { next } else { output }, part);
+            multiply(simd, grid, (position, count), (windows, layout), packed, epilogue.bias, meanwhile, products);
         }
         transform_products(simd, grid, [first, 0], (products, product_layout), patch, epilogue.has_relu(), output);
     }
@@ -521,7 +531,7 @@ impl Body for Step<'_> {
                 transform_windows(simd, grid, source, tiles, patch, layout, windows)
             }
             Step::Multiply { grid, place, windows, packed, bias, products } => {
-                multiply(simd, grid, place, windows, packed, bias, products)
+                multiply(simd, grid, place, windows, packed, bias, &[], products)
             }
             Step::Outputs { grid, tiles, products, patch, relu, output } => {
                 transform_products(simd, grid, tiles, products, patch, relu, output)
@@ -862,9 +872,11 @@ impl AddProducts<'_> {
             segment,
             b_segment,
             b_panel: SEGMENT * NR,
+            ahead: NOTHING,
         };
         let rows = Every { first: first * outputs + column, step: outputs };
         let place = Place { rows, height: R.min(inputs - first), width };
+        prefetch_sums::<S, R>(simd, self.sums, &place);
         tile::<S, R>(simd, &strip, b, self.sums, &place, Finish { add: self.add, ..Finish::default() });
         R
     }
