@@ -19,7 +19,7 @@ mod transforms;
 
 use super::{ConvShape, Epilogue, Pass};
 use crate::gemm::{
-    Ahead, Every, Finish, KC, MR, NOTHING, NR, Place, SHORT, Strip, TALL, part_of, prefetch_sums, strip_columns, strip_rows, tile,
+    Ahead, Every, Finish, KC, MR, NR, Place, SHORT, Strip, TALL, part_of, prefetch_sums, strip_columns, strip_rows, tile,
 };
 use crate::par::{self, WorkerScratch};
 use crate::simd::{Body, Isa, LANES, Simd};
@@ -763,8 +763,12 @@ pub(super) fn backward_weights(
             patches.with(|patch| isa.run(Segment { grid, input, grad_output, first, tiles, patch, windows, gradients }));
         });
         let (windows, gradients) = (&*windows, &*gradients);
+        // While it multiplies, each position asks for its share of what the next block transforms.
+        let share = [first / block + 1, all.div_ceil(block)].map(|blocks| blocks * POSITIONS);
         par::chunks_mut(sums, inputs * outputs, |position, sums| {
-            isa.run(AddProducts { channels: [inputs, outputs], position, segments, windows, gradients, sums, add: first > 0 });
+            let meanwhile = [input, grad_output].map(|values| part_of(values, [share[0] + position, share[1]]));
+            let channels = [inputs, outputs];
+            isa.run(AddProducts { channels, position, segments, windows, gradients, meanwhile, sums, add: first > 0 });
         });
     }
     let sums = &*sums;
@@ -826,6 +830,7 @@ struct AddProducts<'a> {
     segments: usize,
     windows: &'a [f32],   // (segments, positions, SEGMENT, in)
     gradients: &'a [f32], // (segments, positions, panels, SEGMENT, NR)
+    meanwhile: Ahead<'a>, // asked of the memory
     sums: &'a mut [f32],  // (in, out)
     add: bool,
 }
@@ -862,6 +867,8 @@ impl AddProducts<'_> {
         let columns = outputs.next_multiple_of(NR);
         let [segment, b_segment] = [inputs, columns].map(|channels| POSITIONS * (SEGMENT * channels + GAP));
         let start = self.position * (SEGMENT * inputs + GAP);
+        let strips = inputs.div_ceil(R);
+        let part = [column / width * strips + first / R, outputs.div_ceil(width) * strips];
         let strip = Strip {
             a: self.windows,
             // A strip beyond the last channel reads what follows: the next tile, or the gap.
@@ -872,7 +879,7 @@ impl AddProducts<'_> {
             segment,
             b_segment,
             b_panel: SEGMENT * NR,
-            ahead: NOTHING,
+            ahead: self.meanwhile.map(|values| part_of(values, part)),
         };
         let rows = Every { first: first * outputs + column, step: outputs };
         let place = Place { rows, height: R.min(inputs - first), width };
