@@ -545,30 +545,51 @@ fn patch_len(stride: usize, in_channels: usize, out_channels: usize) -> usize {
     (positions(stride) * in_channels).max(TILE * TILE * out_channels)
 }
 
-/// Weights (3, 3, in, out), or their rotation with channels exchanged, transformed and packed as (positions, panels, in, NR).
+/// One panel of weights (3, 3, in, out), or of their rotation with channels exchanged, transformed and packed as (positions, panels,
+/// in, NR).
 struct PackPanel<'a, T, const N: usize, const P: usize> {
     transform: T,
+    rotated: bool,
     panel: usize,
-    channels: [usize; 2],
+    channels: [usize; 2], // as packed: in, out
     weights: &'a [f32],
     packed: [&'a mut [f32]; P], // (in, NR) of one panel
 }
+
+/// In channels that are transformed before they are put in their places: each position then gets 512 bytes at a time, not 64, at 36
+/// places of memory, and those of 81 positions, 41 KB, stay in the L2 cache.
+const PACKED_CHANNELS: usize = 8;
 
 impl<T: Transform<3, N>, const N: usize, const P: usize> Body for PackPanel<'_, T, N, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let PackPanel { transform, panel, channels: [inputs, outputs], weights, mut packed } = self;
+        let PackPanel { transform, rotated, panel, channels: [inputs, outputs], weights, mut packed } = self;
         let width = NR.min(outputs - panel * NR);
         let matrix = inputs * outputs;
-        let mut transformed = [[0.0; NR]; P];
-        for c in 0..inputs {
-            let from = Square { first: c * outputs + panel * NR, row: 3 * matrix, column: matrix };
-            let to = Square { first: 0, row: N * NR, column: NR };
-            both_ways(simd, transform, width, (weights, from), (transformed.as_flattened_mut(), to));
+        let mut turned = [[[0.0; NR]; PACKED_CHANNELS]; 9];
+        let mut transformed = [[[0.0; NR]; PACKED_CHANNELS]; P];
+        for first in (0..inputs).step_by(PACKED_CHANNELS) {
+            let count = PACKED_CHANNELS.min(inputs - first);
+            if rotated {
+                for (turned, matrix) in turned.iter_mut().rev().zip(weights.chunks_exact(matrix)) {
+                    for (j, row) in matrix.chunks_exact(inputs).skip(panel * NR).take(width).enumerate() {
+                        turned.iter_mut().zip(&row[first..first + count]).for_each(|(turned, value)| turned[j] = *value);
+                    }
+                }
+            }
+            for c in 0..count {
+                let at = |side: usize| Square { first: c * NR, row: side * PACKED_CHANNELS * NR, column: PACKED_CHANNELS * NR };
+                let from = if rotated {
+                    (turned.as_flattened().as_flattened(), at(3))
+                } else {
+                    (weights, Square { first: (first + c) * outputs + panel * NR, row: 3 * matrix, column: matrix })
+                };
+                both_ways(simd, transform, width, from, (transformed.as_flattened_mut().as_flattened_mut(), at(N)));
+            }
             for (packed, transformed) in packed.iter_mut().zip(&transformed) {
-                packed[c * NR..][..NR].copy_from_slice(transformed);
+                packed[first * NR..][..count * NR].copy_from_slice(transformed[..count].as_flattened());
             }
         }
     }
@@ -578,6 +599,7 @@ impl<T: Transform<3, N>, const N: usize, const P: usize> Body for PackPanel<'_, 
 fn pack_weights<T: Transform<3, N>, const N: usize, const P: usize>(
     isa: Isa,
     transform: T,
+    rotated: bool,
     channels: [usize; 2],
     weights: &[f32],
     packed: &mut [f32],
@@ -590,7 +612,7 @@ fn pack_weights<T: Transform<3, N>, const N: usize, const P: usize>(
         position
     });
     par::chunks_mut_each(positions, channels[0] * NR, |panel, packed| {
-        isa.run(PackPanel { transform, panel, channels, weights, packed });
+        isa.run(PackPanel { transform, rotated, panel, channels, weights, packed });
     });
 }
 
@@ -643,8 +665,8 @@ pub(super) fn packed_len(shape: ConvShape) -> usize {
 pub(super) fn pack(isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
     let channels = [shape.in_channels, shape.out_channels];
     match shape.stride[0] {
-        1 => pack_weights::<_, WINDOW, POSITIONS>(isa, KernelTransform, channels, weights, packed),
-        _ => pack_weights::<_, { window(2) }, { positions(2) }>(isa, StridedKernel, channels, weights, packed),
+        1 => pack_weights::<_, WINDOW, POSITIONS>(isa, KernelTransform, false, channels, weights, packed),
+        _ => pack_weights::<_, { window(2) }, { positions(2) }>(isa, StridedKernel, false, channels, weights, packed),
     }
 }
 
@@ -671,7 +693,7 @@ pub(super) fn forward(
 
 pub(super) fn backward_data_scratch_len(shape: ConvShape) -> usize {
     let grid = Grid::backward_data(shape);
-    shape.weight_len() + grid.packed_len() + scratch_len(grid)
+    grid.packed_len() + scratch_len(grid)
 }
 
 pub(super) fn backward_data(
@@ -683,33 +705,10 @@ pub(super) fn backward_data(
     scratch: &mut [f32],
 ) {
     let grid = Grid::backward_data(shape);
-    let (inputs, outputs) = (shape.in_channels, shape.out_channels);
-    let (rotated, scratch) = scratch.split_at_mut(shape.weight_len());
     let (packed, scratch) = scratch.split_at_mut(grid.packed_len());
-    par::bands_mut(rotated, inputs * outputs, NR * inputs, |position, block, rotated| {
-        let source = &weights[(8 - position) * inputs * outputs..][..inputs * outputs];
-        transpose(source, outputs, block * NR, rotated, inputs);
-    });
-    pack_weights::<_, WINDOW, POSITIONS>(isa, KernelTransform, [outputs, inputs], rotated, packed);
+    let channels = [shape.out_channels, shape.in_channels];
+    pack_weights::<_, WINDOW, POSITIONS>(isa, KernelTransform, true, channels, weights, packed);
     correlate(isa, grid, grad_output, packed, Epilogue::default(), grad_input, scratch);
-}
-
-/// Columns of a matrix with `columns` columns, from `first` on, as the rows of `target`, each of `rows` values. Block by block, so
-/// that every cache line is read and written once.
-fn transpose(source: &[f32], columns: usize, first: usize, target: &mut [f32], rows: usize) {
-    let count = target.len() / rows;
-    for row in (0..rows).step_by(NR) {
-        let height = NR.min(rows - row);
-        let mut block = [[0.0; NR]; NR];
-        for (i, source) in source[row * columns..].chunks_exact(columns).take(height).enumerate() {
-            for (block, value) in block.iter_mut().zip(&source[first..first + count]) {
-                block[i] = *value;
-            }
-        }
-        for (target, block) in target.chunks_exact_mut(rows).zip(&block) {
-            target[row..row + height].copy_from_slice(&block[..height]);
-        }
-    }
 }
 
 /// The parts of the scratch of backward-weights: sums (positions, in, out), then of each segment windows (positions, SEGMENT,
