@@ -463,8 +463,8 @@ const CHUNK_PIXELS: usize = 256;
 /// How backward-weights splits its work, by the shape alone.
 struct Gradient {
     shape: ConvShape,
-    /// Few channels fill no strip: then strips run over all of kernel rows, kernel columns and channels.
-    gathered: bool,
+    /// Few channels fill no strip: then strips run over the whole patch under a pixel, kernel rows, kernel columns and channels.
+    whole_patch: bool,
     input: Correlation,
     band_rows: usize,
     bands: usize, // of an image
@@ -482,18 +482,18 @@ impl Gradient {
         // Each chunk has sums of its own, to be written and read again: many pixels make up for that.
         let most = (shape.batch * shape.out_rows() * shape.out_columns() / CHUNK_PIXELS).clamp(1, (shape.batch * bands).max(1));
         let pixel_chunks = TASKS.div_ceil(channel_blocks.max(1)).min(most);
-        let (gathered, input) = (shape.in_channels < MR, Correlation::forward(shape));
-        Gradient { shape, gathered, input, band_rows, bands, channel_blocks, channel_block, pixel_chunks }
+        let (whole_patch, input) = (shape.in_channels < MR, Correlation::forward(shape));
+        Gradient { shape, whole_patch, input, band_rows, bands, channel_blocks, channel_block, pixel_chunks }
     }
 
     /// Rows of A: values that strips run over.
     fn strip_values(&self) -> usize {
-        if self.gathered { self.input.depth() } else { self.shape.in_channels }
+        if self.whole_patch { self.input.depth() } else { self.shape.in_channels }
     }
 
     /// Kernel rows and columns that the strips leave to the pixel offset.
     fn taps(&self) -> [usize; 2] {
-        if self.gathered { [1, 1] } else { self.shape.kernel }
+        if self.whole_patch { [1, 1] } else { self.shape.kernel }
     }
 
     fn panel_len(&self) -> usize {
@@ -634,7 +634,7 @@ impl<'a> GradientBand<'a> {
                 let rows = Every { first: (tap * values + first) * g.channel_block + channel, step: g.channel_block };
                 let place = Place { rows, height, width: columns };
                 let finish = Finish { add: self.add, ..Finish::default() };
-                if g.gathered {
+                if g.whole_patch {
                     // Value v of the patch lies v / run rows down and v % run values to the right.
                     let run = g.input.run();
                     let rows: [usize; R] = std::array::from_fn(|i| {

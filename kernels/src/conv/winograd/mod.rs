@@ -311,9 +311,9 @@ fn transform_windows<S: Simd>(
     }
 }
 
-/// The product of one position's windows of `count` tiles with its weights: `products` (tiles, out channels); `meanwhile` it asks
-/// the memory for values that come next. The bias is the
-/// sum's first term at the position that each output of a tile takes as it is: for the point 1, both rows of A' have ones.
+/// The product of one position's windows of `count` tiles with its weights: `products` (tiles, out channels). The memory is asked for
+/// `meanwhile`, values that come next. The bias is the sum's first term at the position that each output of a tile takes as it is: for
+/// the point 1, both rows of A' have ones.
 #[inline(always)]
 fn multiply<S: Simd>(
     simd: S,
