@@ -53,7 +53,7 @@ fn convolutions(criterion: &mut Criterion) {
             }
             let mut scratch = vec![0.0; algorithm.backward_data_scratch_len(shape)];
             group.bench_function(name("backward-data"), |b| {
-                b.iter(|| algorithm.backward_data(isa, shape, &output, &weights, &mut input, &mut scratch));
+                b.iter(|| algorithm.backward_data(isa, shape, &output, &weights, (&mut input, false), &mut scratch));
             });
             let mut scratch = vec![0.0; algorithm.backward_weights_scratch_len(shape)];
             group.bench_function(name("backward-weights"), |b| {

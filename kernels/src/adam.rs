@@ -41,7 +41,7 @@ pub fn step(
     let correction = |beta: f32| 1.0 - f64::from(beta).powf(adam.step as f64);
     let step_size = (f64::from(adam.learning_rate) / correction(adam.beta1)) as f32;
     let inverse_root = (1.0 / correction(adam.beta2).sqrt()) as f32;
-    par::chunks_mut_each([parameter, first_moment, second_moment], CHUNK / 4, |i, [parameter, first, second]| {
+    par::chunks_mut_each([parameter, first_moment, second_moment], [CHUNK / 4; 3], |i, [parameter, first, second]| {
         let gradient = &gradient[i * (CHUNK / 4)..][..parameter.len()];
         isa.run(Step { adam, step_size, inverse_root, gradient, parameter, first, second });
     });

@@ -1,10 +1,11 @@
 //! What hybrid attention (CBAM, Woo et al. 2018) does with pixels besides convolutions: mean and maximum over the channels of
 //! each pixel, and products with a factor for each channel or for each pixel.
 
-use crate::elementwise::{MapChunk, PixelMap, PixelSums, add_pixels, chunk_pixels, map_pixels};
+use crate::elementwise::{MapChunk, PIXELS, PixelMap, PixelSums, VECTORS, add_pixels, blocks, chunk_pixels, map_pixels};
 use crate::par;
 use crate::reduce::ReduceShape;
 use crate::simd::{Body, Isa, LANES, Simd};
+use std::ops::Range;
 
 /// Channels must be exact in f32, which carries their indices.
 const MAX_CHANNELS: usize = 1 << 24;
@@ -28,50 +29,190 @@ pub fn channel_stats(
     });
 }
 
-/// [`channel_stats`] of what [`scale_channels`] would give, bit for bit, without writing it and without `argmax`.
+/// [`channel_stats`] of what [`scale_channels`] would give, bit for bit, without writing it. `argmax` may be empty where nobody asks.
 pub fn scaled_channel_stats(
     isa: Isa,
     shape: ReduceShape,
     input: &[f32],      // (batch, pixels, channels)
     factor: &[f32],     // (batch, channels)
     output: &mut [f32], // (batch, pixels, 2): mean, maximum
+    argmax: &mut [u32], // (batch, pixels) or empty
 ) {
-    shape.check(&[input.len()], &[factor.len()]);
-    assert_eq!(output.len(), 2 * shape.batch * shape.pixels, "output length of {shape:?}");
+    let pixels = check_pixels(shape, &[input.len()], &[]);
+    shape.check(&[], &[factor.len()]);
+    assert_eq!(output.len(), 2 * pixels, "output length of {shape:?}");
+    assert!(argmax.is_empty() || argmax.len() == pixels, "argmax length of {shape:?}");
+    assert!(shape.channels <= MAX_CHANNELS, "too many channels: {shape:?}");
     let (chunk, channels) = (chunk_pixels(shape.channels), shape.channels);
-    par::bands_mut(output, 2 * shape.pixels, 2 * chunk, |n, i, output| {
-        let input = &input[n * shape.image_len() + i * chunk * channels..];
-        isa.run(ScaledStats { channels, input, factor: &factor[n * channels..][..channels], output });
+    let chunk_of =
+        |n: usize, i: usize| (&input[n * shape.image_len() + i * chunk * channels..], &factor[n * channels..][..channels]);
+    if argmax.is_empty() {
+        par::bands_mut(output, 2 * shape.pixels, 2 * chunk, |n, i, output| {
+            let (input, factor) = chunk_of(n, i);
+            isa.run(ScaledStats::<false> { channels, input, factor, output, argmax: &mut [] });
+        });
+        return;
+    }
+    par::chunks_mut2((output, 2 * shape.pixels), (argmax, shape.pixels), |n, output, argmax| {
+        par::chunks_mut2((output, 2 * chunk), (argmax, chunk), |i, output, argmax| {
+            let (input, factor) = chunk_of(n, i);
+            isa.run(ScaledStats::<true> { channels, input, factor, output, argmax });
+        });
     });
 }
 
-struct ScaledStats<'a> {
+/// With or without the places of the maxima.
+struct ScaledStats<'a, const PLACES: bool> {
     channels: usize,
     input: &'a [f32],      // (pixels of the chunk and more, channels)
     factor: &'a [f32],     // (channels)
     output: &'a mut [f32], // (pixels of the chunk, 2)
+    argmax: &'a mut [u32], // (pixels of the chunk) or empty
 }
 
-impl Body for ScaledStats<'_> {
+impl<const PLACES: bool> Body for ScaledStats<'_, PLACES> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let share = 1.0 / self.channels as f32;
-        for (pixel, output) in self.input.chunks_exact(self.channels).zip(self.output.chunks_exact_mut(2)) {
+        let (lanes, far) = (lane_numbers(simd), simd.splat(MAX_CHANNELS as f32));
+        let pixels = self.input.chunks_exact(self.channels).zip(self.output.chunks_exact_mut(2));
+        for (i, (pixel, output)) in pixels.enumerate() {
             let mut sum = simd.splat(0.0);
             let mut best = simd.splat(f32::NEG_INFINITY);
+            let (mut me, mut winner) = (lanes, lanes);
             for (x, factor) in pixel.chunks(LANES).zip(self.factor.chunks(LANES)) {
                 let (factor, lowest) = (simd.load_part(factor, 1.0), simd.load_part(x, f32::NEG_INFINITY));
                 sum = simd.add(sum, simd.mul(simd.load_part(x, 0.0), factor));
-                best = simd.max(simd.mul(lowest, factor), best);
+                let product = simd.mul(lowest, factor);
+                if PLACES {
+                    winner = simd.select_gt(product, best, me, winner);
+                    me = simd.add(me, simd.splat(LANES as f32));
+                }
+                best = simd.max(product, best);
             }
             let sum = simd.sum(sum);
             output[0] = sum * share;
+            output[1] = simd.max_lane(best);
+            if PLACES {
+                self.argmax[i] = simd.min_lane(simd.select_gt(simd.splat(output[1]), best, far, winner)) as u32;
+            }
             // As in `ChannelStats`: comparisons lose NaN. The sum of infinities of both signs is NaN as well, of no channel.
-            let is_nan = sum.is_nan() && pixel.iter().zip(self.factor).any(|(x, factor)| (x * factor).is_nan());
-            output[1] = if is_nan { f32::NAN } else { simd.max_lane(best) };
+            if sum.is_nan()
+                && let Some(channel) = pixel.iter().zip(self.factor).position(|(x, factor)| (x * factor).is_nan())
+            {
+                output[1] = f32::NAN;
+                if PLACES {
+                    self.argmax[i] = channel as u32;
+                }
+            }
         }
     }
+}
+
+/// The numbers of the lanes.
+#[inline(always)]
+fn lane_numbers<S: Simd>(simd: S) -> S::F32 {
+    simd.load(&std::array::from_fn::<f32, LANES, _>(|lane| lane as f32))
+}
+
+/// With `g = grad_mean / channels`, and the maximum's gradient on top for the winning channel: `grad_input = g * factor`,
+/// `grad_factor = sum over pixels of g * input`.
+pub fn scaled_channel_stats_backward(
+    isa: Isa,
+    shape: ReduceShape,
+    input: &[f32],           // (batch, pixels, channels)
+    factor: &[f32],          // (batch, channels)
+    argmax: &[u32],          // (batch, pixels)
+    grad_output: &[f32],     // (batch, pixels, 2)
+    grad_input: &mut [f32],  // (batch, pixels, channels)
+    grad_factor: &mut [f32], // (batch, channels)
+    add: bool,               // to what grad_input holds
+) {
+    let pixels = check_pixels(shape, &[input.len(), grad_input.len()], &[argmax.len()]);
+    shape.check(&[], &[factor.len(), grad_factor.len()]);
+    assert_eq!(grad_output.len(), 2 * pixels, "grad_output length of {shape:?}");
+    let (image, channels) = (shape.image_len(), shape.channels);
+    par::chunks_mut2((grad_input, image), (grad_factor, channels), |n, grad_input, grad_factor| {
+        let (input, factor) = (&input[n * image..][..image], &factor[n * channels..][..channels]);
+        let (argmax, grad_output) = (&argmax[n * shape.pixels..], &grad_output[2 * n * shape.pixels..]);
+        let body = ScaledStatsBackward { channels, input, factor, argmax, grad_output, grad_input, grad_factor, add };
+        isa.run(body);
+    });
+}
+
+/// One image.
+struct ScaledStatsBackward<'a> {
+    channels: usize,
+    input: &'a [f32],           // (pixels, channels)
+    factor: &'a [f32],          // (channels)
+    argmax: &'a [u32],          // (pixels) and more
+    grad_output: &'a [f32],     // (pixels, 2) and more
+    grad_input: &'a mut [f32],  // (pixels, channels)
+    grad_factor: &'a mut [f32], // (channels)
+    add: bool,
+}
+
+impl Body for ScaledStatsBackward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        self.grad_factor.fill(0.0);
+        let (large, small) = blocks(self.channels);
+        let pixels = self.input.len() / self.channels;
+        for first in (0..pixels).step_by(PIXELS) {
+            let group = first..pixels.min(first + PIXELS);
+            for c in large.clone() {
+                self.block::<S, VECTORS>(simd, group.clone(), c);
+            }
+            for c in small.clone() {
+                self.block::<S, 1>(simd, group.clone(), c);
+            }
+        }
+    }
+}
+
+impl ScaledStatsBackward<'_> {
+    /// `V` vectors of channels from `c` on, of a group of pixels.
+    #[inline(always)]
+    fn block<S: Simd, const V: usize>(&mut self, simd: S, group: Range<usize>, c: usize) {
+        let share = 1.0 / self.channels as f32;
+        let factor = simd.load_block::<V>(&self.factor[c..], 0.0);
+        let mut sums = [simd.splat(0.0); V];
+        let mut me = [lane_numbers(simd); V];
+        for (i, me) in me.iter_mut().enumerate() {
+            *me = simd.add(*me, simd.splat((c + i * LANES) as f32));
+        }
+        for pixel in group {
+            let equal = self.grad_output[2 * pixel] * share;
+            let both = simd.splat(equal + self.grad_output[2 * pixel + 1]);
+            let (equal, winner) = (simd.splat(equal), simd.splat(self.argmax[pixel] as f32));
+            let x = simd.load_block::<V>(&self.input[pixel * self.channels..][..self.channels][c..], 0.0);
+            let target = &mut self.grad_input[pixel * self.channels..][..self.channels][c..];
+            let before = if self.add { simd.load_block::<V>(target, 0.0) } else { [simd.splat(0.0); V] };
+            let mut grad = [simd.splat(0.0); V];
+            for i in 0..V {
+                let g = simd.select_same_bits(me[i], winner, both, equal);
+                sums[i] = simd.mul_add(g, x[i], sums[i]);
+                grad[i] = simd.mul(g, factor[i]);
+                if self.add {
+                    grad[i] = simd.add(before[i], grad[i]);
+                }
+            }
+            simd.store_block(grad, target);
+        }
+        add_block_to(simd, sums, &mut self.grad_factor[c..]);
+    }
+}
+
+/// `target += block`
+#[inline(always)]
+fn add_block_to<S: Simd, const V: usize>(simd: S, block: [S::F32; V], target: &mut [f32]) {
+    let mut sum = simd.load_block::<V>(target, 0.0);
+    for (sum, addend) in sum.iter_mut().zip(block) {
+        *sum = simd.add(*sum, addend);
+    }
+    simd.store_block(sum, target);
 }
 
 /// Asserts the lengths of (batch, pixels, channels) and (batch, pixels) arrays; returns batch * pixels.
@@ -94,8 +235,7 @@ impl Body for ChannelStats<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let share = 1.0 / self.channels as f32;
-        let lanes = simd.load(&std::array::from_fn::<f32, LANES, _>(|lane| lane as f32));
-        let far = simd.splat(MAX_CHANNELS as f32);
+        let (lanes, far) = (lane_numbers(simd), simd.splat(MAX_CHANNELS as f32));
         let pixels = self.input.chunks_exact(self.channels).zip(self.output.chunks_exact_mut(2)).zip(self.argmax);
         for ((pixel, output), argmax) in pixels {
             let mut sum = simd.splat(0.0);
@@ -330,6 +470,106 @@ impl Body for ScaleAddRelu<'_> {
                 simd.store_part(simd.max(zero, simd.add(x, simd.load_part(shortcut, 0.0))), output);
             }
         }
+    }
+}
+
+/// With `g` the gradient of the output where that is above 0, else 0: `grad_shortcut = g`,
+/// `grad_input = g * channel factor * pixel factor`, and the gradient of each factor the sum of `g * input * the other factor` over
+/// the pixels or the channels that it scales.
+pub fn scale_add_relu_backward(
+    isa: Isa,
+    shape: ReduceShape,
+    input: &[f32],             // (batch, pixels, channels)
+    channel_factor: &[f32],    // (batch, channels)
+    pixel_factor: &[f32],      // (batch, pixels)
+    output: &[f32],            // (batch, pixels, channels)
+    grad: &mut [f32],          // (batch, pixels, channels): of the output, which becomes that of the input
+    grad_channels: &mut [f32], // (batch, channels)
+    grad_pixels: &mut [f32],   // (batch, pixels)
+    grad_shortcut: &mut [f32], // (batch, pixels, channels)
+) {
+    let arrays = [input.len(), output.len(), grad.len(), grad_shortcut.len()];
+    check_pixels(shape, &arrays, &[pixel_factor.len(), grad_pixels.len()]);
+    shape.check(&[], &[channel_factor.len(), grad_channels.len()]);
+    let (image, channels, pixels) = (shape.image_len(), shape.channels, shape.pixels);
+    let grads = [grad, grad_shortcut, grad_channels, grad_pixels];
+    par::chunks_mut_each(grads, [image, image, channels, pixels], |n, [grad, grad_shortcut, grad_channels, grad_pixels]| {
+        isa.run(ScaleAddReluBackward {
+            channels,
+            input: &input[n * image..][..image],
+            channel_factor: &channel_factor[n * channels..][..channels],
+            pixel_factor: &pixel_factor[n * pixels..],
+            output: &output[n * image..],
+            grad,
+            grad_channels,
+            grad_pixels,
+            grad_shortcut,
+        });
+    });
+}
+
+/// One image.
+struct ScaleAddReluBackward<'a> {
+    channels: usize,
+    input: &'a [f32],             // (pixels, channels)
+    channel_factor: &'a [f32],    // (channels)
+    pixel_factor: &'a [f32],      // (pixels) and more
+    output: &'a [f32],            // (pixels, channels) and more
+    grad: &'a mut [f32],          // (pixels, channels)
+    grad_channels: &'a mut [f32], // (channels)
+    grad_pixels: &'a mut [f32],   // (pixels)
+    grad_shortcut: &'a mut [f32], // (pixels, channels)
+}
+
+impl Body for ScaleAddReluBackward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        self.grad_channels.fill(0.0);
+        let (large, small) = blocks(self.channels);
+        let pixels = self.input.len() / self.channels;
+        for first in (0..pixels).step_by(PIXELS) {
+            let group = first..pixels.min(first + PIXELS);
+            let mut sums = [simd.splat(0.0); PIXELS];
+            for c in large.clone() {
+                self.block::<S, VECTORS>(simd, group.clone(), c, &mut sums);
+            }
+            for c in small.clone() {
+                self.block::<S, 1>(simd, group.clone(), c, &mut sums);
+            }
+            for (grad, sum) in self.grad_pixels[group].iter_mut().zip(sums) {
+                *grad = simd.sum(sum);
+            }
+        }
+    }
+}
+
+impl ScaleAddReluBackward<'_> {
+    /// `V` vectors of channels from `c` on, of a group of pixels, of which each has a sum.
+    #[inline(always)]
+    fn block<S: Simd, const V: usize>(&mut self, simd: S, group: Range<usize>, c: usize, pixel_sums: &mut [S::F32; PIXELS]) {
+        let zero = simd.splat(0.0);
+        let channel = simd.load_block::<V>(&self.channel_factor[c..], 0.0);
+        let mut sums = [zero; V];
+        for (pixel, pixel_sum) in group.zip(pixel_sums) {
+            let values = pixel * self.channels..(pixel + 1) * self.channels;
+            let factor = simd.splat(self.pixel_factor[pixel]);
+            let x = simd.load_block::<V>(&self.input[values.clone()][c..], 0.0);
+            let y = simd.load_block::<V>(&self.output[values.clone()][c..], 0.0);
+            let grad = &mut self.grad[values.clone()][c..];
+            let mut g = simd.load_block::<V>(grad, 0.0);
+            let mut scaled = [zero; V];
+            for i in 0..V {
+                g[i] = simd.keep_gt(y[i], zero, g[i]);
+                let product = simd.mul(g[i], x[i]);
+                *pixel_sum = simd.mul_add(product, channel[i], *pixel_sum);
+                sums[i] = simd.mul_add(product, factor, sums[i]);
+                scaled[i] = simd.mul(simd.mul(g[i], channel[i]), factor);
+            }
+            simd.store_block(scaled, grad);
+            simd.store_block(g, &mut self.grad_shortcut[values][c..]);
+        }
+        add_block_to(simd, sums, &mut self.grad_channels[c..]);
     }
 }
 

@@ -199,7 +199,7 @@ pub(crate) trait PixelSums<const N: usize, const M: usize, const K: usize>: Copy
 
 /// Pixels whose terms are summed in registers before the sums in memory take them: few enough that the pixels are read nearly
 /// in the order of memory, enough that the sums' own traffic hardly counts.
-const PIXELS: usize = 16;
+pub(crate) const PIXELS: usize = 16;
 
 /// `sums[..][c] += sum over p of the terms of (inputs[..][p][c], vectors[..][c])`.
 #[inline(always)]

@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A pool of worker threads. Everything inside [`Pool::run`] uses these workers.
 pub struct Pool(rayon::ThreadPool);
@@ -66,18 +67,37 @@ pub fn chunks_mut2<T: Send, U: Send>(
     parts.with_max_len(1).enumerate().for_each(|(i, (a, b))| work(i, a, b));
 }
 
-/// As [`chunks_mut`] for several outputs of one length: chunk `i` of each goes to one call.
+/// As [`chunks_mut`] for several outputs, each split by its own chunk into as many parts: chunk `i` of each goes to one call.
 pub fn chunks_mut_each<T: Send, const N: usize>(
     outputs: [&mut [T]; N],
-    chunk: usize,
+    chunks: [usize; N],
     work: impl Fn(usize, [&mut [T]; N]) + Sync + Send,
 ) {
-    let len = outputs.first().map_or(0, |output| output.len());
-    assert!(outputs.iter().all(|output| output.len() == len), "outputs of unequal lengths");
-    let mut chunks = outputs.map(|output| output.chunks_mut(chunk));
-    let parts: Vec<[&mut [T]; N]> =
-        (0..len.div_ceil(chunk)).map(|_| std::array::from_fn(|i| chunks[i].next().unwrap_or_default())).collect();
-    parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, parts)| work(i, parts));
+    let count = |i: usize| outputs[i].len().div_ceil(chunks[i]);
+    let parts = if N == 0 { 0 } else { count(0) };
+    assert!((1..N).all(|i| count(i) == parts), "outputs split into unequal counts");
+    if parts > 0 {
+        halve(outputs, chunks, 0..parts, &work);
+    }
+}
+
+/// Parts `range` of all outputs, which begin with the first of them.
+fn halve<T: Send, const N: usize>(
+    mut outputs: [&mut [T]; N],
+    chunks: [usize; N],
+    range: Range<usize>,
+    work: &(impl Fn(usize, [&mut [T]; N]) + Sync + Send),
+) {
+    if range.len() == 1 {
+        return work(range.start, outputs);
+    }
+    let middle = range.start + range.len() / 2;
+    let first = std::array::from_fn(|i| {
+        let (first, second) = std::mem::take(&mut outputs[i]).split_at_mut((middle - range.start) * chunks[i]);
+        outputs[i] = second;
+        first
+    });
+    rayon::join(|| halve(first, chunks, range.start..middle, work), || halve(outputs, chunks, middle..range.end, work));
 }
 
 /// As [`chunks_mut`] for each of the equal images in `output`: `work(image, band, part)`, where no part crosses two images.

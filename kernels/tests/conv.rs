@@ -42,7 +42,14 @@ fn passes(isa: Isa, algorithm: Algorithm, shape: ConvShape) -> Vec<Vec<f32>> {
     }
     let mut grad_input = dirty(shape.input_len());
     let mut scratch = dirty(algorithm.backward_data_scratch_len(shape));
-    algorithm.backward_data(isa, shape, &grad_output, &weights, &mut grad_input, &mut scratch);
+    algorithm.backward_data(isa, shape, &grad_output, &weights, (&mut grad_input, false), &mut scratch);
+    if algorithm.adds() {
+        let before = values(shape.input_len(), 4);
+        let mut sum = before.clone();
+        algorithm.backward_data(isa, shape, &grad_output, &weights, (&mut sum, true), &mut scratch);
+        let expected: Vec<f32> = before.iter().zip(&grad_input).map(|(a, b)| a + b).collect();
+        assert!(sum == expected, "{algorithm:?} {isa:?} {shape:?}: added");
+    }
     let mut grad_weights = dirty(shape.weight_len());
     let mut scratch = dirty(algorithm.backward_weights_scratch_len(shape));
     algorithm.backward_weights(isa, shape, &input, &grad_output, &mut grad_weights, &mut scratch);

@@ -271,8 +271,8 @@ fn not_a_number_stays() {
         let shape = ReduceShape { batch: 1, pixels: 1, channels: 3 };
         let (stats, argmax) = channel_stats(isa, shape, &[1.0, f32::NAN, 2.0]);
         assert!(stats.iter().all(|y| y.is_nan()) && argmax == [1], "{isa:?}");
-        let scaled = filled(2, |y| attention::scaled_channel_stats(isa, shape, &[1.0, f32::INFINITY, 2.0], &[1.0, 0.0, 1.0], y));
-        assert!(scaled[0].is_nan() && scaled[1].is_nan(), "{isa:?}");
+        let (scaled, argmax) = scaled_channel_stats(isa, shape, &[1.0, f32::INFINITY, 2.0], &[1.0, 0.0, 1.0]);
+        assert!(scaled.iter().all(|y| y.is_nan()) && argmax == [1], "{isa:?}");
         // An infinity of each sign makes the mean NaN, not the maximum.
         let (stats, argmax) = channel_stats(isa, shape, &[1.0, f32::NEG_INFINITY, f32::INFINITY]);
         assert!(stats[0].is_nan() && stats[1] == f32::INFINITY && argmax == [2], "{isa:?}");
@@ -511,8 +511,24 @@ fn channel_stats(isa: Isa, shape: ReduceShape, input: &[f32]) -> (Vec<f32>, Vec<
     (output, argmax)
 }
 
+fn scaled_channel_stats(isa: Isa, shape: ReduceShape, input: &[f32], factor: &[f32]) -> (Vec<f32>, Vec<u32>) {
+    let pixels = shape.batch * shape.pixels;
+    let (mut output, mut argmax) = (dirty(2 * pixels), vec![u32::MAX; pixels]);
+    attention::scaled_channel_stats(isa, shape, input, factor, &mut output, &mut argmax);
+    (output, argmax)
+}
+
+/// Of input, channel factor, pixel factor, output and its gradient.
+fn scale_add_relu_backward(isa: Isa, shape: ReduceShape, arrays: [&[f32]; 5]) -> [Vec<f32>; 4] {
+    let [input, channels, pixels, output, grad] = arrays;
+    let mut grads = [grad.to_vec(), dirty(channels.len()), dirty(pixels.len()), dirty(input.len())];
+    let [x, by_channel, by_pixel, shortcut] = &mut grads;
+    attention::scale_add_relu_backward(isa, shape, input, channels, pixels, output, x, by_channel, by_pixel, shortcut);
+    grads
+}
+
 /// A gradient that `backward` overwrites; where it adds, each value is the sum with that gradient, bit for bit.
-fn both_ways(len: usize, backward: impl Fn(&mut [f32], bool)) -> Vec<f32> {
+fn both_ways(len: usize, mut backward: impl FnMut(&mut [f32], bool)) -> Vec<f32> {
     let gradient = filled(len, |x| backward(x, false));
     let before = values(len, 77);
     let mut sum = before.clone();
@@ -559,6 +575,7 @@ fn check_scales(shape: ReduceShape, seed: u64) {
     let plain = reference::reduce::ReduceShape { batch, pixels, channels };
     let (input, grad_output) = (values(shape.len(), seed), values(shape.len(), seed + 1));
     let (vectors, maps) = (values(batch * channels, seed + 2), values(batch * pixels, seed + 3));
+    let (grad_output_of_stats, before) = (values(2 * batch * pixels, seed + 4), values(shape.len(), seed + 5));
     let (wide_input, wide_grad) = (wide(&input), wide(&grad_output));
     let by_channel = reference::attention::scale_channels(plain, &wide_input, &wide(&vectors));
     let by_channel_grads = reference::attention::scale_channels_backward(plain, &wide_input, &wide(&vectors), &wide_grad);
@@ -579,13 +596,46 @@ fn check_scales(shape: ReduceShape, seed: u64) {
         assert_near(&factor, &by_pixel_grads[1], (channels as f64).sqrt(), MAX_SUM_ERROR, "scale_pixels_backward, factor", isa);
         // What is done in one pass has the bits of what is done step by step.
         let scaled = filled(input.len(), |y| attention::scale_channels(isa, shape, &input, &vectors, y));
-        let (stats, _) = channel_stats(isa, shape, &scaled);
-        let fused = filled(stats.len(), |y| attention::scaled_channel_stats(isa, shape, &input, &vectors, y));
+        let (stats, places) = channel_stats(isa, shape, &scaled);
+        let fused = filled(stats.len(), |y| attention::scaled_channel_stats(isa, shape, &input, &vectors, y, &mut []));
         assert_eq!(fused, stats, "scaled_channel_stats {isa:?} {shape:?}");
+        assert_eq!(scaled_channel_stats(isa, shape, &input, &vectors), (stats, places.clone()), "with places {isa:?} {shape:?}");
+        let expected = reference::attention::scaled_channel_stats_backward(
+            plain,
+            &wide_input,
+            &wide(&vectors),
+            &places,
+            &wide(&grad_output_of_stats),
+        );
+        let mut factor = dirty(vectors.len());
+        let mut of_sum = dirty(vectors.len());
+        let x = both_ways(input.len(), |x, add| {
+            let factor = if add { &mut of_sum } else { &mut factor };
+            let (grad, places) = (&grad_output_of_stats, &places);
+            attention::scaled_channel_stats_backward(isa, shape, &input, &vectors, places, grad, x, factor, add);
+        });
+        assert_close(&x, &expected[0], MAX_ROUNDING_ERROR, "scaled_channel_stats_backward, input", isa);
+        assert_near(&factor, &expected[1], (pixels as f64).sqrt(), MAX_SUM_ERROR, "scaled_channel_stats_backward, factor", isa);
+        assert_eq!(factor, of_sum, "{isa:?} {shape:?}: whether the input's gradient is added");
         let scaled = filled(input.len(), |y| attention::scale_pixels(isa, shape, &scaled, &maps, y));
         let sum = filled(input.len(), |y| elementwise::add_relu(isa, &scaled, &grad_output, y));
         let fused = filled(input.len(), |y| attention::scale_add_relu(isa, shape, &input, &vectors, &maps, &grad_output, y));
         assert_eq!(fused, sum, "scale_add_relu {isa:?} {shape:?}");
+        let expected = reference::attention::scale_add_relu_backward(
+            plain,
+            &wide_input,
+            &wide(&vectors),
+            &wide(&maps),
+            &wide(&fused),
+            &wide(&before),
+        );
+        let [x, by_channel, by_pixel, shortcut] = scale_add_relu_backward(isa, shape, [&input, &vectors, &maps, &fused, &before]);
+        assert_exact(&shortcut, &expected[3], "scale_add_relu_backward, shortcut", isa);
+        assert_close(&x, &expected[0], MAX_ROUNDING_ERROR, "scale_add_relu_backward, input", isa);
+        let name = "scale_add_relu_backward, channels";
+        assert_near(&by_channel, &expected[1], (pixels as f64).sqrt(), MAX_SUM_ERROR, name, isa);
+        let name = "scale_add_relu_backward, pixels";
+        assert_near(&by_pixel, &expected[2], (channels as f64).sqrt(), MAX_SUM_ERROR, name, isa);
     }
 }
 
@@ -887,6 +937,11 @@ fn everything(isa: Isa) -> Vec<Vec<f32>> {
         let (stats, argmax) = channel_stats(isa, shape, &input);
         all.push(filled(shape.len(), |x| attention::channel_stats_backward(isa, shape, &argmax, &maps, x, false)));
         all.extend([stats, bits(argmax)]);
+        let (stats, argmax) = scaled_channel_stats(isa, shape, &input, &vectors);
+        let [mut x, mut factor] = [dirty(input.len()), dirty(vectors.len())];
+        attention::scaled_channel_stats_backward(isa, shape, &input, &vectors, &argmax, &maps, &mut x, &mut factor, false);
+        all.extend([stats, bits(argmax), x, factor]);
+        all.extend(scale_add_relu_backward(isa, shape, [&input, &vectors, &maps[..maps.len() / 2], &input, &grad]));
         let [mut x, mut factor] = [dirty(input.len()), dirty(vectors.len())];
         attention::scale_channels_backward(isa, shape, &input, &vectors, &grad, &mut x, &mut factor);
         all.extend([x, factor]);

@@ -1,5 +1,6 @@
 //! Mean and maximum over channels, and products with a factor for each channel or pixel, as nested loops.
 
+use crate::elementwise;
 use crate::reduce::{Place, ReduceShape};
 
 /// `y[n, p] = (sum over c of x[n, p, c] / channels, max over c of x[n, p, c])`, and the first channel that has the maximum; NaN is above all.
@@ -60,4 +61,42 @@ pub fn scale_pixels_backward(shape: ReduceShape, input: &[f64], factor: &[f64], 
         grad_factor[pixel] += grad_output[x] * input[x];
     });
     [grad_input, grad_factor]
+}
+
+/// [`channel_stats`] of `x[n, p, c] f[n, c]`.
+pub fn scaled_channel_stats(shape: ReduceShape, input: &[f64], factor: &[f64]) -> (Vec<f64>, Vec<u32>) {
+    channel_stats(shape, &scale_channels(shape, input, factor))
+}
+
+/// Gradients of `x` and `f`.
+pub fn scaled_channel_stats_backward(
+    shape: ReduceShape,
+    input: &[f64],
+    factor: &[f64],
+    argmax: &[u32],
+    grad_output: &[f64],
+) -> [Vec<f64>; 2] {
+    scale_channels_backward(shape, input, factor, &channel_stats_backward(shape, argmax, grad_output))
+}
+
+/// `y[n, p, c] = max(x[n, p, c] f[n, c] h[n, p] + s[n, p, c], 0)`
+pub fn scale_add_relu(shape: ReduceShape, input: &[f64], channels: &[f64], pixels: &[f64], shortcut: &[f64]) -> Vec<f64> {
+    let scaled = scale_pixels(shape, &scale_channels(shape, input, channels), pixels);
+    elementwise::relu(&elementwise::add(&scaled, shortcut))
+}
+
+/// Gradients of `x`, `f`, `h` and `s`, of the gradient `g` where the output is above 0.
+pub fn scale_add_relu_backward(
+    shape: ReduceShape,
+    input: &[f64],
+    channels: &[f64],
+    pixels: &[f64],
+    output: &[f64],
+    grad_output: &[f64],
+) -> [Vec<f64>; 4] {
+    let grad_shortcut = elementwise::relu_backward(output, grad_output);
+    let [grad_scaled, grad_pixels] =
+        scale_pixels_backward(shape, &scale_channels(shape, input, channels), pixels, &grad_shortcut);
+    let [grad_input, grad_channels] = scale_channels_backward(shape, input, channels, &grad_scaled);
+    [grad_input, grad_channels, grad_pixels, grad_shortcut]
 }

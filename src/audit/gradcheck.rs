@@ -256,7 +256,8 @@ impl Run {
         let inputs: Vec<&[f64]> = value.inputs.iter().map(|input| &self.values[input].values[..]).collect();
         let x = inputs[gradient.input];
         let mut direction = random_signs(signs, x.len());
-        if matches!(value.op, Op::MaxPool(_) | Op::GlobalMax(_) | Op::ChannelStats(_)) {
+        let is_maximum = matches!(value.op, Op::MaxPool(_) | Op::GlobalMax(_) | Op::ChannelStats(_) | Op::ScaledStats(_));
+        if is_maximum && gradient.input == 0 {
             // Of equal maxima the first has the gradient, and any share of it would be right. A ReLU leaves many zeros, and what is
             // computed of zeros alone is the same everywhere.
             let mut seen: HashMap<u64, usize> = HashMap::new();
@@ -445,6 +446,10 @@ fn forward(op: &Op, inputs: &[&[f64]], labels: &[u32]) -> Vec<f64> {
         Op::ChannelStats(shape) => reference::attention::channel_stats(pixels(shape), inputs[0]).0,
         Op::ScaleChannels(shape) => reference::attention::scale_channels(pixels(shape), inputs[0], inputs[1]),
         Op::ScalePixels(shape) => reference::attention::scale_pixels(pixels(shape), inputs[0], inputs[1]),
+        Op::ScaledStats(shape) => reference::attention::scaled_channel_stats(pixels(shape), inputs[0], inputs[1]).0,
+        Op::ScaleAddRelu(shape) => {
+            reference::attention::scale_add_relu(pixels(shape), inputs[0], inputs[1], inputs[2], inputs[3])
+        }
         Op::Linear(shape) => reference::linear::forward(shape.in_features, inputs[0], inputs[1], inputs[2]),
         Op::CrossEntropy { classes, .. } => vec![reference::softmax::cross_entropy(classes, inputs[0], labels)],
         Op::WeightedCrossEntropy { classes, .. } => {
@@ -452,9 +457,7 @@ fn forward(op: &Op, inputs: &[&[f64]], labels: &[u32]) -> Vec<f64> {
         }
         Op::Input | Op::Parameter(_) => unreachable!("leaves have no equation"),
         Op::ConvNorm { .. } | Op::ConvNormPool { .. } => unreachable!("in inference only, which has no gradient"),
-        Op::GlobalStats(_) | Op::AddHalves | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => {
-            unreachable!("in inference only, which has no gradient")
-        }
+        Op::GlobalStats(_) | Op::AddHalves => unreachable!("in inference only, which has no gradient"),
     }
 }
 

@@ -403,9 +403,10 @@ impl Log {
                 inputs.truncate(3); // the running statistics are not read
                 inputs.push(number);
             }
-            Op::MaxPool(_) | Op::GlobalMax(_) | Op::ChannelStats(_) => {
+            // Inference asks for no places of what it scales and reduces in one pass.
+            Op::MaxPool(_) | Op::GlobalMax(_) | Op::ChannelStats(_) | Op::ScaledStats(_) if !saved.indices.is_empty() => {
                 let map = [shape[0], shape.get(1).copied().unwrap_or(1), shape.get(2).copied().unwrap_or(1)];
-                let places = if matches!(op, Op::ChannelStats(_)) { &map[..] } else { &shape[..] };
+                let places = if matches!(op, Op::ChannelStats(_) | Op::ScaledStats(_)) { &map[..] } else { &shape[..] };
                 let made =
                     Made { computed_with: Some(self.records.len() + 1), ..Made::by(op, layer, Part::Saved, &inputs, places) };
                 let number = self.add_indices(Made { name: "where the maximum is", ..made }, &saved.indices);
@@ -453,6 +454,9 @@ impl Log {
             match (op, k) {
                 (Op::Conv(_) | Op::ScaleChannels(_) | Op::ScalePixels(_), k) => inputs.push(x[1 - k]),
                 (Op::Linear(_) | Op::ConvBias { .. }, 0 | 1) => inputs.push(x[1 - k]),
+                (Op::ScaledStats(_), _) => inputs.extend([x[1 - k]].into_iter().chain(saved)),
+                // The other two of x and its factors; the shortcut's is that of the sum.
+                (Op::ScaleAddRelu(_), 0..3) => inputs.extend((0..3).filter(|&other| other != k).map(|other| x[other])),
                 (Op::Concat(_), _) => inputs.extend(&x), // for their channels
                 (Op::BatchNorm(..), _) => inputs.extend([x[0], x[1], x[3]]),
                 (Op::FrozenNorm(..), _) => inputs.extend([x[1], x[4]]),
@@ -463,7 +467,7 @@ impl Log {
             let relu = match op {
                 Op::BatchNorm(s, _) | Op::FrozenNorm(s, _) => s.relu,
                 Op::ConvBias { relu, .. } => *relu,
-                Op::Relu | Op::AddRelu | Op::Sigmoid => true,
+                Op::Relu | Op::AddRelu | Op::ScaleAddRelu(_) | Op::Sigmoid => true,
                 _ => false,
             };
             inputs.extend(relu.then_some(y));
@@ -475,9 +479,14 @@ impl Log {
                 (Op::BatchNorm(..), 1) => 3 * from,
                 (Op::Sigmoid | Op::CrossEntropy { .. } | Op::WeightedCrossEntropy { .. }, _) => 3 * len,
                 (Op::ScaleChannels(_) | Op::ScalePixels(_), 1) => 2 * from,
+                (Op::ScaledStats(_), 0) => 3 * len,
+                (Op::ScaledStats(_), 1) => 2 * self.records[x[0]].shape.iter().product::<usize>() as u64,
+                (Op::ScaleAddRelu(_), 0) => 2 * len,
+                (Op::ScaleAddRelu(_), 1 | 2) => 3 * from,
                 (Op::FrozenNorm(..) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::GlobalAverage(_), _) => len,
                 (Op::AddScaled(_), 1) | (Op::Dropout(_), _) => len,
-                (Op::Relu | Op::Add | Op::AddRelu | Op::AddScaled(_) | Op::GlobalMax(_) | Op::Concat(_) | Op::Flatten, _) => 0,
+                (Op::Relu | Op::Add | Op::AddRelu | Op::ScaleAddRelu(_) | Op::AddScaled(_), _) => 0,
+                (Op::GlobalMax(_) | Op::Concat(_) | Op::Flatten, _) => 0,
                 _ => from,
             };
             let pass = if k == 0 { Pass::BackwardData } else { Pass::BackwardWeights };
@@ -602,7 +611,10 @@ pub(super) fn input_name(op: &Op, k: usize) -> &'static str {
         (Op::ConvBias { .. } | Op::Linear(_), 2) => "bias",
         (Op::BatchNorm(..), 1) => "gamma",
         (Op::BatchNorm(..), 2) => "beta",
-        (Op::ScaleChannels(_) | Op::ScalePixels(_), 1) => "factor",
+        (Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::ScaledStats(_), 1) => "factor",
+        (Op::ScaleAddRelu(_), 1) => "channel factor",
+        (Op::ScaleAddRelu(_), 2) => "pixel factor",
+        (Op::ScaleAddRelu(_), 3) => "shortcut",
         (Op::Add | Op::AddRelu | Op::AddScaled(_), 0) => "a",
         (Op::Add | Op::AddRelu | Op::AddScaled(_), _) => "b",
         (Op::Concat(_), k) => ["part 1", "part 2", "part 3", "part 4"][k],
@@ -701,7 +713,7 @@ pub(super) mod tests {
         let (plain, nothing) = run(2, false);
         assert!(nothing.is_empty());
         let (_, first) = run(1, true);
-        assert!(first.len() > 1300, "{} records of an inference and a training pass", first.len());
+        assert!(first.len() > 1250, "{} records of an inference and a training pass", first.len());
         for threads in [1, 2, 3] {
             let (bits, hashes) = run(threads, true);
             assert!(bits == plain, "recorded on {threads} threads, other bits");

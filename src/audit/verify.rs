@@ -688,10 +688,39 @@ impl Operation<'_> {
                 let steps = if by_channel { pixel_sum(shape.pixels) } else { shape.channels as f64 / 8.0 + 5.0 };
                 Ok(Expected::within(Bound::Sum, steps, products(&g, &x), &products(&absolute(&g), &absolute(&x))))
             }
-            (Equation::ScaledStats, Part::Output) => {
+            (Equation::ScaledStats, Part::Gradient(0)) => {
+                let shape = self.pixels(result)?;
+                let maps = shape.batch * shape.pixels;
+                let (g, factor) = (self.exactly(0, 2 * maps)?, self.exactly(1, shape.batch * shape.channels)?);
+                let places = self.indices(2, maps)?;
+                let sum = |g: &[f64]| {
+                    let g = reference::attention::channel_stats_backward(shape, &places, g);
+                    reference::attention::scale_channels(shape, &g, &factor)
+                };
+                // The rounded share, the product with it, the sum, the product with the factor.
+                Ok(Expected::within(Bound::Rounding, 4.0, sum(&g), &sum(&absolute(&g))))
+            }
+            (Equation::ScaledStats, Part::Gradient(1)) => {
+                let shape = self.pixels(self.shape(1)?)?;
+                let maps = shape.batch * shape.pixels;
+                let (g, x, places) = (self.exactly(0, 2 * maps)?, self.floats(1)?, self.indices(2, maps)?);
+                let products = |g: &[f64], x: &[f64]| {
+                    let ones = vec![1.0; shape.batch * shape.channels];
+                    let [_, products] = reference::attention::scaled_channel_stats_backward(shape, x, &ones, &places, g);
+                    products
+                };
+                let steps = pixel_sum(shape.pixels) + 3.0;
+                Ok(Expected::within(Bound::Sum, steps, products(&g, &x), &products(&absolute(&g), &absolute(&x))))
+            }
+            (Equation::ScaledStats, part) => {
                 let shape = self.pixels(self.shape(0)?)?;
                 let (x, factor) = (self.floats(0)?, self.exactly(1, shape.batch * shape.channels)?);
-                let scaled = reference::attention::scale_channels(shape, &x, &factor);
+                let mut scaled = reference::attention::scale_channels(shape, &x, &factor);
+                if part == Part::Saved {
+                    // Rounded, two products can be equal; of two f32 the f64 product is exact, and so rounded once.
+                    scaled.iter_mut().for_each(|x| *x = f64::from(*x as f32));
+                    return self.maxima((Vec::new(), reference::attention::channel_stats(shape, &scaled).1));
+                }
                 let (values, _) = reference::attention::channel_stats(shape, &scaled);
                 Ok(channel_stats(shape, values, &scaled, 1.0))
             }
@@ -703,6 +732,32 @@ impl Operation<'_> {
                 let scaled = reference::attention::scale_pixels(shape, &scaled, &pixels);
                 let sizes: Vec<f64> = scaled.iter().zip(&shortcut).map(|(a, b)| a.abs() + b.abs()).collect();
                 Ok(Expected::within(Bound::Rounding, 3.0, reference::elementwise::add(&scaled, &shortcut), &sizes).relu(true))
+            }
+            (Equation::ScaleAddRelu, Part::Gradient(3)) => Ok(Expected::exact(self.beneath_relu(1)?)),
+            (Equation::ScaleAddRelu, Part::Gradient(k @ 0..3)) => {
+                let shape = self.pixels(self.shape(0)?)?;
+                let (vectors, maps) = (shape.batch * shape.channels, shape.batch * shape.pixels);
+                // Of x and its factors the other two; in place of the gradient's own, which it does not read, ones.
+                let lens = [shape.batch * shape.pixels * shape.channels, vectors, maps];
+                let mut arrays: [Vec<f64>; 3] = lens.map(|len| vec![1.0; len]);
+                for (i, other) in (0..3).filter(|&other| other != k).enumerate() {
+                    arrays[other] = self.exactly(i + 1, lens[other])?;
+                }
+                let [g, output] = [self.exactly(0, lens[0])?, self.exactly(3, lens[0])?];
+                let gradient = |[x, channels, pixels]: [&[f64]; 3], g: &[f64]| {
+                    let grads = reference::attention::scale_add_relu_backward(shape, x, channels, pixels, &output, g);
+                    grads.into_iter().nth(k).expect("one of four")
+                };
+                let values = gradient(arrays.each_ref().map(|array| &array[..]), &g);
+                let sizes = arrays.map(|array| absolute(&array));
+                let sizes = gradient(sizes.each_ref().map(|array| &array[..]), &absolute(&g));
+                // Pixels are summed 16 together; channels eight beside each other, and then the eight.
+                let (bound, steps) = match k {
+                    0 => (Bound::Rounding, 2.0),
+                    1 => (Bound::Sum, pixel_sum(shape.pixels) + 1.0),
+                    _ => (Bound::Sum, shape.channels as f64 / 8.0 + 6.0),
+                };
+                Ok(Expected::within(bound, steps, values, &sizes))
             }
             (Equation::Linear, part) => self.linear(part),
             (Equation::Softmax, Part::Output) => {

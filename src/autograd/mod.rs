@@ -72,6 +72,11 @@ impl Node {
     pub fn inputs(&self) -> &[usize] {
         &self.inputs[..self.arity]
     }
+
+    /// Of those inputs whose values the backward pass reads, or with them [`Op::forward_again`].
+    fn reread(&self) -> &[usize] {
+        &self.inputs[..self.op.rereads().0]
+    }
 }
 
 /// What the tape holds of one value.
@@ -232,7 +237,10 @@ impl<'a> Tape<'a> {
         let (mut value, mut saved) = (Value::Gone, Saved::default());
         let watch = Stopwatch::start(self.context);
         if self.mode != Mode::Plan {
-            let (floats, indices) = op.saved_len(shape.len());
+            let (floats, mut indices) = op.saved_len(shape.len());
+            if matches!(op, Op::ScaledStats(_)) && !self.records() {
+                indices = 0; // it does with none, and is faster
+            }
             saved = Saved { floats: self.context.take(floats), indices: self.context.take_indices(indices) };
             saved.indices[..labels.len()].copy_from_slice(labels);
             let output = self.run(&op, &inputs, shape.len(), &mut saved);
@@ -242,8 +250,8 @@ impl<'a> Tape<'a> {
         let time = watch.time();
         let wants_gradient = inputs[..op.differentiates()].iter().any(|var| self.slots[var.0].wants_gradient);
         let (rereads_inputs, rereads_output) = op.rereads();
-        for var in &inputs {
-            self.slots[var.0].reread |= wants_gradient && rereads_inputs && self.records();
+        for var in &inputs[..rereads_inputs] {
+            self.slots[var.0].reread |= wants_gradient && self.records();
         }
         let output = self.push(op, &inputs, shape, (value, saved), wants_gradient, time);
         self.slots[output.0].reread = wants_gradient && rereads_output;
@@ -354,11 +362,11 @@ impl<'a> Tape<'a> {
         }
     }
 
-    /// Whether [`restore`](Self::restore) can compute a value once more: its operation is cheap, and its inputs stay, or can be
-    /// had again themselves.
+    /// Whether [`restore`](Self::restore) can compute a value once more: its operation is cheap, and the inputs stay that it
+    /// reads.
     fn can_be_had_again(&self, index: usize) -> bool {
         let stays = |input: &usize| self.slots[*input].reread || matches!(self.slots[*input].value, Value::Parameter(_));
-        self.nodes.get(index).is_some_and(|node| node.op.is_cheap() && node.inputs().iter().all(stays))
+        self.nodes.get(index).is_some_and(|node| node.op.is_cheap() && node.reread().iter().all(stays))
     }
 
     /// Computes a value once more that was let go of because it can be had again.
@@ -367,7 +375,7 @@ impl<'a> Tape<'a> {
             return;
         }
         let node = self.nodes[index].clone();
-        node.inputs().iter().for_each(|&input| self.restore(input));
+        node.reread().iter().for_each(|&input| self.restore(input));
         let mut output = self.context.take(node.shape.len());
         let scratch_len = node.op.forward_scratch_len();
         let mut scratch = self.context.take_scratch(scratch_len);
@@ -452,26 +460,26 @@ impl Tape<'_> {
 
     /// From the gradient of node `index` to those of its inputs.
     fn step_back(&mut self, index: usize, op: Op, mut gradient: Buffer) {
-        let (reads_inputs, reads_output) = op.rereads();
-        if !reads_output {
+        if !op.rereads().1 {
             self.free_unless_held(index); // so that a gradient below may have the buffer
         }
         let node = self.nodes[index].clone();
-        if reads_inputs {
-            node.inputs().iter().for_each(|&input| self.restore(input));
-        }
+        node.reread().iter().for_each(|&input| self.restore(input));
         let inputs = &node.inputs()[..op.differentiates()];
         let watch = Stopwatch::start(self.context);
         op.prepare(self.context.isa, self.value_at(index), &mut gradient);
         let mut grads: [Buffer; MAX_GRADIENTS] = Default::default();
-        // A sum that the gradient is added to. A recorder hears of both: of the gradient, computed by itself, and of the sum.
-        let mut sum = if op.adds() { self.slots[inputs[0]].gradient.take() } else { None };
+        // The first input's gradient so far, to which this one is added. A recorder hears of both, and of their sum: for it they are
+        // added afterwards, which gives the same bits.
+        let adds = op.adds() && self.context.recorder.is_none();
+        let mut sum = if adds { self.slots[inputs[0]].gradient.take() } else { None };
+        let add = sum.is_some();
         for (grad, &input) in grads.iter_mut().zip(inputs) {
             let slot = &self.slots[input];
-            if op.is_in_place() && !gradient.is_empty() {
+            if let Some(sum) = sum.take() {
+                *grad = sum;
+            } else if op.is_in_place() && !gradient.is_empty() {
                 *grad = std::mem::take(&mut gradient);
-            } else if sum.is_some() && self.context.recorder.is_none() {
-                // It needs none of its own.
             } else if slot.wants_gradient || !matches!(op, Op::Conv(_) | Op::ConvBias { .. }) {
                 *grad = self.context.take(slot.shape.len());
             }
@@ -484,26 +492,17 @@ impl Tape<'_> {
         }
         let values = (&values[..inputs.len()], self.value_at(index));
         let (isa, saved) = (self.context.isa, &self.slots[index].saved);
-        if let Some(sum) = &mut sum {
-            op.backward(isa, values, saved, &gradient, (&mut [&mut sum[..]], true), &mut scratch[..scratch_len]);
-        }
-        let sum_time = watch.time();
-        let watch = Stopwatch::start(self.context);
-        if sum.is_none() || self.context.recorder.is_some() {
-            let mut slices: [&mut [f32]; MAX_GRADIENTS] = grads.each_mut().map(|grad| &mut grad[..]);
-            let slices = &mut slices[..inputs.len()];
-            op.backward(isa, values, saved, &gradient, (slices, false), &mut scratch[..scratch_len]);
-        }
+        let mut slices: [&mut [f32]; MAX_GRADIENTS] = grads.each_mut().map(|grad| &mut grad[..]);
+        let slices = (&mut slices[..inputs.len()], add);
+        op.backward(isa, values, saved, &gradient, slices, &mut scratch[..scratch_len]);
         let time = watch.time();
         self.tell_backward(index, inputs, grads.each_ref().map(|grad| &grad[..]), time);
-        if let Some(sum) = sum {
-            if let Some(recorder) = &mut self.context.recorder {
-                recorder.record(Event::Sum { slot: inputs[0], gradient: &sum, time: sum_time });
-            }
-            self.slots[inputs[0]].gradient = Some(sum);
-            return;
+        let mut grads = grads.into_iter().zip(inputs);
+        if add {
+            let (sum, &input) = grads.next().expect("it was added to");
+            self.slots[input].gradient = Some(sum);
         }
-        for (grad, &input) in grads.into_iter().zip(inputs) {
+        for (grad, &input) in grads {
             self.hand(input, grad);
         }
     }
@@ -972,13 +971,8 @@ impl Tape<'_> {
         Ok(self.apply(Op::ScalePixels(shape), [x, factor], output, &[]))
     }
 
-    /// [`channel_stats`](Self::channel_stats) of x times `factor` (batch, channels), in one pass; for [`Mode::Inference`], as it
-    /// has no gradient.
-    ///
-    /// # Errors
-    /// Shapes that do not fit; another mode.
+    /// [`channel_stats`](Self::channel_stats) of x times `factor` (batch, channels), in one pass.
     pub fn scaled_stats(&mut self, x: Var, factor: Var) -> Result<Var> {
-        self.expect_inference()?;
         let [batch, rows, columns, channels] = self.sizes("an input", &x)?;
         self.expect("a factor", &factor, [batch, channels])?;
         let shape = self.reduce_shape(&x)?;
@@ -986,12 +980,8 @@ impl Tape<'_> {
     }
 
     /// `max(x * channels * pixels + shortcut, 0)`, with factors `channels` (batch, channels) and `pixels` (batch, rows, columns,
-    /// 1), in one pass; for [`Mode::Inference`], as it has no gradient.
-    ///
-    /// # Errors
-    /// Shapes that do not fit; another mode.
+    /// 1), in one pass.
     pub fn scale_add_relu(&mut self, x: Var, channels: Var, pixels: Var, shortcut: Var) -> Result<Var> {
-        self.expect_inference()?;
         let [batch, rows, columns, _] = self.sizes("an input", &x)?;
         let (shape, output) = (self.reduce_shape(&x)?, self.shape(&x));
         self.expect("a factor", &channels, [batch, shape.channels])?;

@@ -93,10 +93,10 @@ pub enum Op {
     ScaleChannels(ReduceShape),
     /// x, a factor for each pixel
     ScalePixels(ReduceShape),
-    /// x, a factor for each image and channel; mean and maximum over the scaled channels. In inference only.
+    /// x, a factor for each image and channel; mean and maximum over the scaled channels.
     ScaledStats(ReduceShape),
     /// x, a factor for each image and channel, a factor for each pixel, shortcut; the larger of 0 and the sum of the shortcut and
-    /// x times both factors. In inference only.
+    /// x times both factors.
     ScaleAddRelu(ReduceShape),
     /// x, weight, bias
     Linear(LinearShape),
@@ -231,22 +231,26 @@ impl Op {
         match self {
             Op::Input | Op::Parameter(_) => 0,
             Op::ConvNorm { .. } | Op::ConvNormPool { .. } => 0,
-            Op::GlobalStats(_) | Op::AddHalves | Op::ScaledStats(_) | Op::ScaleAddRelu(_) => 0,
-            Op::Conv(_) | Op::Add | Op::AddRelu | Op::AddScaled(_) | Op::ScaleChannels(_) | Op::ScalePixels(_) => 2,
+            Op::GlobalStats(_) | Op::AddHalves => 0,
+            Op::Conv(_) | Op::Add | Op::AddRelu | Op::AddScaled(_) => 2,
+            Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::ScaledStats(_) => 2,
             Op::BatchNorm(..) | Op::Linear(_) | Op::ConvBias { .. } => 3,
+            Op::ScaleAddRelu(_) => 4,
             Op::Concat(s) => s.channels.iter().filter(|&&channels| channels > 0).count(),
             _ => 1,
         }
     }
 
-    /// Whether the backward pass reads the values of the inputs, and of the output.
-    pub(super) fn rereads(&self) -> (bool, bool) {
+    /// Of how many inputs, from the first, the backward pass reads the values, and whether it reads the output's.
+    pub(super) fn rereads(&self) -> (usize, bool) {
         match self {
-            Op::ConvBias { relu, .. } => (true, *relu),
-            Op::Conv(_) | Op::BatchNorm(..) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::Linear(_) => (true, false),
-            Op::FrozenNorm(s, _) => (false, s.relu),
-            Op::Relu | Op::AddRelu | Op::Sigmoid => (false, true),
-            _ => (false, false),
+            Op::ConvBias { relu, .. } => (2, *relu),
+            Op::Conv(_) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::ScaledStats(_) | Op::Linear(_) => (2, false),
+            Op::BatchNorm(..) => (3, false),
+            Op::ScaleAddRelu(_) => (3, true),
+            Op::FrozenNorm(s, _) => (0, s.relu),
+            Op::Relu | Op::AddRelu | Op::Sigmoid => (0, true),
+            _ => (0, false),
         }
     }
 
@@ -256,7 +260,7 @@ impl Op {
             Op::BatchNorm(s, _) => (3 * s.channels, 0),
             Op::FrozenNorm(s, _) => (s.channels, 0),
             Op::MaxPool(_) | Op::GlobalMax(_) => (0, output),
-            Op::ChannelStats(s) => (0, s.batch * s.pixels),
+            Op::ChannelStats(s) | Op::ScaledStats(s) => (0, s.batch * s.pixels),
             Op::CrossEntropy { batch, classes } => (batch * classes, batch),
             Op::Dropout(_) => (output, 0),
             Op::WeightedCrossEntropy { batch, classes } => (batch * classes + batch, batch),
@@ -338,7 +342,9 @@ impl Op {
             Op::ChannelStats(s) => attention::channel_stats(isa, s, inputs[0], output, &mut saved.indices),
             Op::ScaleChannels(s) => attention::scale_channels(isa, s, inputs[0], inputs[1], output),
             Op::ScalePixels(s) => attention::scale_pixels(isa, s, inputs[0], inputs[1], output),
-            Op::ScaledStats(s) => attention::scaled_channel_stats(isa, s, inputs[0], inputs[1], output),
+            Op::ScaledStats(s) => {
+                attention::scaled_channel_stats(isa, s, inputs[0], inputs[1], output, &mut saved.indices);
+            }
             Op::ScaleAddRelu(s) => {
                 attention::scale_add_relu(isa, s, inputs[0], inputs[1], inputs[2], inputs[3], output);
             }
@@ -358,12 +364,16 @@ impl Op {
 
     /// Whether backward turns the output's gradient into the first input's in the same buffer.
     pub(super) fn is_in_place(&self) -> bool {
-        matches!(self, Op::BatchNorm(..) | Op::Relu | Op::AddRelu | Op::Flatten)
+        matches!(self, Op::BatchNorm(..) | Op::Relu | Op::AddRelu | Op::ScaleAddRelu(_) | Op::Flatten)
     }
 
     /// Whether backward can add the first input's gradient to one that is there already: then it is neither written by itself nor read.
     pub(super) fn adds(&self) -> bool {
-        matches!(self, Op::GlobalAverage(_) | Op::GlobalMax(_) | Op::ChannelStats(_))
+        match *self {
+            Op::Conv(shape) | Op::ConvBias { shape, .. } => Algorithm::choose(Pass::BackwardData, shape).adds(),
+            Op::GlobalAverage(_) | Op::GlobalMax(_) | Op::ChannelStats(_) | Op::ScaledStats(_) => true,
+            _ => false,
+        }
     }
 
     /// What is done to the output's gradient, in its place, before [`backward`](Self::backward) gets it.
@@ -407,9 +417,9 @@ impl Op {
     ) {
         debug_assert!(!add || self.adds());
         match (*self, grads) {
-            (Op::Conv(s), [x, weight]) => conv_backward(isa, s, inputs, grad, x, weight, scratch),
+            (Op::Conv(s), [x, weight]) => conv_backward(isa, s, inputs, grad, (x, add), weight, scratch),
             (Op::ConvBias { shape, .. }, [x, weight, bias]) => {
-                conv_backward(isa, shape, inputs, grad, x, weight, scratch);
+                conv_backward(isa, shape, inputs, grad, (x, add), weight, scratch);
                 if !bias.is_empty() {
                     bias::backward(isa, grad, bias, scratch);
                 }
@@ -454,6 +464,14 @@ impl Op {
                 attention::scale_channels_backward(isa, s, inputs[0], inputs[1], grad, x, factor);
             }
             (Op::ScalePixels(s), [x, factor]) => attention::scale_pixels_backward(isa, s, inputs[0], inputs[1], grad, x, factor),
+            (Op::ScaledStats(s), [x, factor]) => {
+                let [values, weights] = [inputs[0], inputs[1]];
+                attention::scaled_channel_stats_backward(isa, s, values, weights, &saved.indices, grad, x, factor, add);
+            }
+            (Op::ScaleAddRelu(s), [x, channels, pixels, shortcut]) => {
+                let [values, of_channels, of_pixels] = [inputs[0], inputs[1], inputs[2]];
+                attention::scale_add_relu_backward(isa, s, values, of_channels, of_pixels, output, x, channels, pixels, shortcut);
+            }
             (Op::Linear(s), [x, weight, bias]) => linear::backward(isa, s, inputs[0], inputs[1], grad, x, weight, bias),
             (Op::CrossEntropy { batch, classes }, [logits]) => {
                 softmax::cross_entropy_backward(batch, classes, &saved.floats, &saved.indices, grad[0], logits);
@@ -477,12 +495,12 @@ fn conv_backward(
     shape: ConvShape,
     inputs: &[&[f32]],
     grad: &[f32],
-    x: &mut [f32],
+    (x, add): (&mut [f32], bool),
     weight: &mut [f32],
     scratch: &mut [f32],
 ) {
     if !x.is_empty() {
-        Algorithm::choose(Pass::BackwardData, shape).backward_data(isa, shape, grad, inputs[1], x, scratch);
+        Algorithm::choose(Pass::BackwardData, shape).backward_data(isa, shape, grad, inputs[1], (x, add), scratch);
     }
     if !weight.is_empty() {
         Algorithm::choose(Pass::BackwardWeights, shape).backward_weights(isa, shape, inputs[0], grad, weight, scratch);

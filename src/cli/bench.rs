@@ -301,7 +301,9 @@ impl Convolution {
                 Pass::BackwardData => {
                     let (grad, mut scratch) =
                         (&mut target[..shape.input_len()], vec![0.0; algorithm.backward_data_scratch_len(shape)]);
-                    median(rounds, || algorithm.backward_data(isa, shape, &grad_output, &weights, grad, &mut scratch))
+                    median(rounds, || {
+                        algorithm.backward_data(isa, shape, &grad_output, &weights, (&mut *grad, false), &mut scratch)
+                    })
                 }
                 Pass::BackwardWeights => {
                     let (grad, mut scratch) =

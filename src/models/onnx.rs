@@ -135,31 +135,22 @@ impl Graph<'_> {
                 self.node(kind, &pooled, &inputs, &pooled, &[]);
                 self.node("Flatten", &output, &[&pooled], &output, &[("axis", Attribute::Integer(1))]);
             }
-            Op::ChannelStats(_) => {
-                let (mean, maximum) = (part("mean"), part("maximum"));
-                for (kind, name) in [("ReduceMean", &mean), ("ReduceMax", &maximum)] {
-                    let over_channels = [("axes", Attribute::Integers(&[1])), ("keepdims", Attribute::Integer(1))];
-                    self.node(kind, name, &inputs, name, &over_channels);
-                }
-                self.node("Concat", &output, &[&mean, &maximum], &output, &[("axis", Attribute::Integer(1))]);
+            Op::ChannelStats(_) => self.channel_stats(inputs[0], &output),
+            Op::ScaledStats(_) => {
+                let scaled = self.scaled(inputs[0], inputs[1]);
+                self.channel_stats(&scaled, &output);
             }
-            Op::ScaleChannels(_) => {
-                let factor = part("factor");
-                if self.written.insert(ROWS_AND_COLUMNS.to_owned()) {
-                    let axes: Vec<u8> = [2i64, 3].iter().flat_map(|axis| axis.to_le_bytes()).collect();
-                    self.proto.message(5, &tensor(ROWS_AND_COLUMNS, INT64, &[2], &axes));
-                }
-                self.node("Unsqueeze", &factor, &[inputs[1], ROWS_AND_COLUMNS], &factor, &[]);
-                self.node("Mul", &output, &[inputs[0], &factor], &output, &[]);
+            Op::ScaleChannels(_) => self.scale(inputs[0], inputs[1], &output),
+            Op::ScaleAddRelu(_) => {
+                let scaled = self.scaled(inputs[0], inputs[1]);
+                let (weighed, sum) = (part("weighed"), part("sum"));
+                self.node("Mul", &weighed, &[&scaled, inputs[2]], &weighed, &[]);
+                self.node("Add", &sum, &[&weighed, inputs[3]], &sum, &[]);
+                self.node("Relu", &output, &[&sum], &output, &[]);
             }
             Op::ScalePixels(_) => self.node("Mul", &output, &inputs, &output, &[]),
             Op::Linear(_) => self.node("Gemm", &output, &inputs, &output, &[("transB", Attribute::Integer(1))]),
-            Op::ConvNorm { .. }
-            | Op::ConvNormPool { .. }
-            | Op::GlobalStats(_)
-            | Op::AddHalves
-            | Op::ScaledStats(_)
-            | Op::ScaleAddRelu(_) => {
+            Op::ConvNorm { .. } | Op::ConvNormPool { .. } | Op::GlobalStats(_) | Op::AddHalves => {
                 unreachable!("a plan has nothing that inference fuses")
             }
             Op::CrossEntropy { .. }
@@ -170,6 +161,36 @@ impl Graph<'_> {
                 unreachable!("a plan is of a network in use: without losses, dropout and auxiliary classifiers")
             }
         }
+    }
+
+    /// Mean and maximum over channels.
+    fn channel_stats(&mut self, input: &str, output: &str) {
+        let [mean, maximum] = ["mean", "maximum"].map(|what| format!("{output}.{what}"));
+        for (kind, name) in [("ReduceMean", &mean), ("ReduceMax", &maximum)] {
+            let over_channels = [("axes", Attribute::Integers(&[1])), ("keepdims", Attribute::Integer(1))];
+            self.node(kind, name, &[input], name, &over_channels);
+        }
+        self.node("Concat", output, &[&mean, &maximum], output, &[("axis", Attribute::Integer(1))]);
+    }
+
+    /// The name of `input` times a factor for each channel, which two operations may need: it is computed once.
+    fn scaled(&mut self, input: &str, factor: &str) -> String {
+        let output = format!("{input} * {factor}");
+        if self.written.insert(output.clone()) {
+            self.scale(input, factor, &output);
+        }
+        output
+    }
+
+    /// `input` times a factor for each channel.
+    fn scale(&mut self, input: &str, factor: &str, output: &str) {
+        let spread = format!("{output}.factor");
+        if self.written.insert(ROWS_AND_COLUMNS.to_owned()) {
+            let axes: Vec<u8> = [2i64, 3].iter().flat_map(|axis| axis.to_le_bytes()).collect();
+            self.proto.message(5, &tensor(ROWS_AND_COLUMNS, INT64, &[2], &axes));
+        }
+        self.node("Unsqueeze", &spread, &[factor, ROWS_AND_COLUMNS], &spread, &[]);
+        self.node("Mul", output, &[input, &spread], output, &[]);
     }
 
     fn pool(&mut self, kind: &str, s: PoolShape, inputs: &[&str], output: &str, more: &[(&str, Attribute)]) {

@@ -48,7 +48,7 @@ impl Attention {
         self.spatial.forward(tape, x)
     }
 
-    /// In inference the factors alone, for each channel and for each pixel; x weighed by its channels is never written.
+    /// The factors alone, for each channel and for each pixel; x weighed by its channels is never written.
     pub fn factors(&self, tape: &mut Tape, x: &Var) -> Result<[Var; 2]> {
         let channels = self.channel.factor(tape, x)?;
         let (x, factor) = (tape.share(x), tape.share(&channels));

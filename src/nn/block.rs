@@ -2,7 +2,7 @@
 
 use super::{Attention, AttentionSettings, BatchNorm, Builder, Conv, NormSettings};
 use crate::Result;
-use crate::autograd::{Mode, Name, ParameterId, Tape, Var};
+use crate::autograd::{Name, ParameterId, Tape, Var};
 
 /// Where a block has its attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Block {
         };
         let inside = self.attention.as_ref().filter(|_| self.placement == Placement::Inside);
         y = match (inside, shortcut) {
-            (Some(attention), Some(shortcut)) if tape.mode() == Mode::Inference => {
+            (Some(attention), Some(shortcut)) => {
                 let [channels, pixels] = attention.factors(tape, &y)?;
                 tape.enter(&self.name);
                 tape.scale_add_relu(y, channels, pixels, shortcut)?

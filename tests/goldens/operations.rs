@@ -105,7 +105,7 @@ fn conv2d(case: &mut Case) {
             continue;
         }
         let (mut grad_input, mut scratch) = (blank(shape.input_len()), blank(algorithm.backward_data_scratch_len(shape)));
-        algorithm.backward_data(case.isa, shape, &grad_output, &weights, &mut grad_input, &mut scratch);
+        algorithm.backward_data(case.isa, shape, &grad_output, &weights, (&mut grad_input, false), &mut scratch);
         case.check("grad_input", &to_nchw(&grad_input, nchw));
 
         let mut grad_weights = blank(shape.weight_len());

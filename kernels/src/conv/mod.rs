@@ -239,24 +239,31 @@ impl Algorithm {
         }
     }
 
-    /// Overwrites `grad_input` with the gradient with respect to the input.
+    /// Whether [`backward_data`](Self::backward_data) can add to what is there.
+    pub fn adds(self) -> bool {
+        self == Algorithm::Winograd
+    }
+
+    /// Overwrites `grad_input` with the gradient with respect to the input, or where it [can](Self::adds) and `add` says so, adds the
+    /// gradient to it: the bits of that gradient by itself and a sum.
     pub fn backward_data(
         self,
         isa: Isa,
         shape: ConvShape,
         grad_output: &[f32],
         weights: &[f32],
-        grad_input: &mut [f32],
+        (grad_input, add): (&mut [f32], bool),
         scratch: &mut [f32],
     ) {
         self.check(Pass::BackwardData, shape);
+        assert!(!add || self.adds(), "conv: {} cannot add", self.name());
         assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
         assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
         assert_eq!(grad_input.len(), shape.input_len(), "conv: length of grad_input");
         assert!(scratch.len() >= self.backward_data_scratch_len(shape), "conv: length of scratch");
         match self {
             Algorithm::ImplicitGemm => implicit_gemm::backward_data(isa, shape, grad_output, weights, grad_input, scratch),
-            Algorithm::Winograd => winograd::backward_data(isa, shape, grad_output, weights, grad_input, scratch),
+            Algorithm::Winograd => winograd::backward_data(isa, shape, grad_output, weights, (grad_input, add), scratch),
         }
     }
 

@@ -407,6 +407,16 @@ impl Strips<'_> {
     }
 }
 
+/// What becomes of an output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Store,
+    /// It is stored where it is above 0, else 0.
+    Relu,
+    /// It is added to what is there. Of stride 1 only.
+    Add,
+}
+
 /// Transforms the products of the tiles from `from` of `products` on into the outputs of the tiles from `first` on: whole rows
 /// of tiles, whose pixels begin at `output`.
 #[inline(always)]
@@ -416,22 +426,23 @@ fn transform_products<S: Simd>(
     tiles: [usize; 2],
     products: (&[f32], Tiles),
     patch: &mut [f32],
-    relu: bool,
+    then: Then,
     output: &mut [f32],
 ) {
-    match (grid.stride, relu) {
-        (1, true) => transform_outputs(simd, OutputTransform::<true>, grid, tiles, products, patch, output),
-        (1, false) => transform_outputs(simd, OutputTransform::<false>, grid, tiles, products, patch, output),
-        (_, true) => transform_outputs(simd, StridedOutput::<true>, grid, tiles, products, patch, output),
-        (_, false) => transform_outputs(simd, StridedOutput::<false>, grid, tiles, products, patch, output),
+    match (grid.stride, then) {
+        (1, Then::Store) => transform_outputs(simd, OutputTransform::<false, false>, grid, tiles, products, patch, output),
+        (1, Then::Relu) => transform_outputs(simd, OutputTransform::<true, false>, grid, tiles, products, patch, output),
+        (1, Then::Add) => transform_outputs(simd, OutputTransform::<false, true>, grid, tiles, products, patch, output),
+        (_, Then::Relu) => transform_outputs(simd, StridedOutput::<true>, grid, tiles, products, patch, output),
+        (_, _) => transform_outputs(simd, StridedOutput::<false>, grid, tiles, products, patch, output),
     }
 }
 
 /// [`transform_products`] with one of the two transforms.
 #[inline(always)]
-fn transform_outputs<S: Simd, const N: usize>(
+fn transform_outputs<S: Simd, T: Transform<N, TILE>, const N: usize>(
     simd: S,
-    transform: impl Transform<N, TILE>,
+    transform: T,
     grid: Grid,
     [first, from]: [usize; 2],
     (products, layout): (&[f32], Tiles),
@@ -451,10 +462,15 @@ fn transform_outputs<S: Simd, const N: usize>(
             both_ways(simd, transform, channels, from, (&mut *output, plane.square(row, left)));
             continue;
         }
+        let lines = |i: usize| (i * TILE * channels, plane.square(row + i, left).first, width * channels);
+        if T::ADDS {
+            for (inside, outside, len) in (0..height).map(lines) {
+                patch[inside..][..len].copy_from_slice(&output[outside..][..len]);
+            }
+        }
         both_ways(simd, transform, channels, from, (&mut *patch, Square::dense(TILE, channels)));
-        for i in 0..height {
-            let line = &patch[i * TILE * channels..][..width * channels];
-            output[plane.square(row + i, left).first..][..line.len()].copy_from_slice(line);
+        for (inside, outside, len) in (0..height).map(lines) {
+            output[outside..][..len].copy_from_slice(&patch[inside..][..len]);
         }
     }
 }
@@ -465,7 +481,8 @@ struct Fused<'a> {
     source: &'a [f32], // (batch, rows, columns, channels)
     first: usize,      // tile
     packed: &'a [f32], // (positions, panels, channels, NR)
-    epilogue: Epilogue<'a>,
+    bias: Option<&'a [f32]>,
+    then: Then,
     scratch: &'a mut [f32],
     output: &'a mut [f32], // (rows, columns, out_channels) of the task's outputs
 }
@@ -475,7 +492,7 @@ impl Body for Fused<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Fused { grid, source, first, packed, epilogue, scratch, output } = self;
+        let Fused { grid, source, first, packed, bias, then, scratch, output } = self;
         let [layout, product_layout] = [grid.windows(), grid.products()];
         let (patch, scratch) = scratch.split_at_mut(grid.patch_len());
         let (windows, products) = scratch.split_at_mut(grid.windows_len());
@@ -487,9 +504,9 @@ impl Body for Fused<'_> {
         for (position, products) in products.chunks_exact_mut(product_layout.position_len()).enumerate() {
             let part = [position / 2, positions(grid.stride).div_ceil(2)];
             let meanwhile = part_of(if position % 2 == 0 { next } else { output }, part);
-            multiply(simd, grid, (position, count), (windows, layout), packed, epilogue.bias, meanwhile, products);
+            multiply(simd, grid, (position, count), (windows, layout), packed, bias, meanwhile, products);
         }
-        transform_products(simd, grid, [first, 0], (products, product_layout), patch, epilogue.has_relu(), output);
+        transform_products(simd, grid, [first, 0], (products, product_layout), patch, then, output);
     }
 }
 
@@ -516,7 +533,7 @@ enum Step<'a> {
         tiles: [usize; 2],
         products: (&'a [f32], Tiles),
         patch: &'a mut [f32],
-        relu: bool,
+        then: Then,
         output: &'a mut [f32],
     },
 }
@@ -533,8 +550,8 @@ impl Body for Step<'_> {
             Step::Multiply { grid, place, windows, packed, bias, products } => {
                 multiply(simd, grid, place, windows, packed, bias, &[], products)
             }
-            Step::Outputs { grid, tiles, products, patch, relu, output } => {
-                transform_products(simd, grid, tiles, products, patch, relu, output)
+            Step::Outputs { grid, tiles, products, patch, then, output } => {
+                transform_products(simd, grid, tiles, products, patch, then, output)
             }
         }
     }
@@ -611,12 +628,20 @@ fn pack_weights<T: Transform<3, N>, const N: usize, const P: usize>(
         rest = after;
         position
     });
-    par::chunks_mut_each(positions, channels[0] * NR, |panel, packed| {
+    par::chunks_mut_each(positions, [channels[0] * NR; P], |panel, packed| {
         isa.run(PackPanel { transform, rotated, panel, channels, weights, packed });
     });
 }
 
-fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], epilogue: Epilogue, output: &mut [f32], scratch: &mut [f32]) {
+fn correlate(
+    isa: Isa,
+    grid: Grid,
+    source: &[f32],
+    packed: &[f32],
+    (bias, then): (Option<&[f32]>, Then),
+    output: &mut [f32],
+    scratch: &mut [f32],
+) {
     if output.is_empty() {
         return;
     }
@@ -627,11 +652,10 @@ fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], epilogue: Epi
     if grid.is_fused() {
         par::bands_mut(output, grid.out_image_len(), grid.task_rows() * TILE * line, |image, band, output| {
             let first = image * grid.tiles() + band * grid.task_rows() * tile_columns;
-            workers.with(|scratch| isa.run(Fused { grid, source, first, packed, epilogue, scratch, output }));
+            workers.with(|scratch| isa.run(Fused { grid, source, first, packed, bias, then, scratch, output }));
         });
         return;
     }
-    let (bias, relu) = (epilogue.bias, epilogue.has_relu());
     let [layout, product_layout] = [grid.windows(), grid.products()];
     let (windows, products) = shared.split_at_mut(grid.windows_len());
     for (block, output) in output.chunks_mut(grid.block_images() * grid.out_image_len()).enumerate() {
@@ -653,7 +677,7 @@ fn correlate(isa: Isa, grid: Grid, source: &[f32], packed: &[f32], epilogue: Epi
         let products = (&*products, product_layout);
         par::bands_mut(output, grid.out_image_len(), TILE * line, |image, band, output| {
             let from = image * grid.tiles() + band * tile_columns;
-            workers.with(|patch| isa.run(Step::Outputs { grid, tiles: [first + from, from], products, patch, relu, output }));
+            workers.with(|patch| isa.run(Step::Outputs { grid, tiles: [first + from, from], products, patch, then, output }));
         });
     }
 }
@@ -688,7 +712,8 @@ pub(super) fn forward(
     output: &mut [f32],
     scratch: &mut [f32],
 ) {
-    correlate(isa, Grid::forward(shape), input, packed, epilogue, output, scratch);
+    let then = if epilogue.has_relu() { Then::Relu } else { Then::Store };
+    correlate(isa, Grid::forward(shape), input, packed, (epilogue.bias, then), output, scratch);
 }
 
 pub(super) fn backward_data_scratch_len(shape: ConvShape) -> usize {
@@ -701,14 +726,15 @@ pub(super) fn backward_data(
     shape: ConvShape,
     grad_output: &[f32],
     weights: &[f32],
-    grad_input: &mut [f32],
+    (grad_input, add): (&mut [f32], bool),
     scratch: &mut [f32],
 ) {
     let grid = Grid::backward_data(shape);
     let (packed, scratch) = scratch.split_at_mut(grid.packed_len());
     let channels = [shape.out_channels, shape.in_channels];
     pack_weights::<_, WINDOW, POSITIONS>(isa, KernelTransform, true, channels, weights, packed);
-    correlate(isa, grid, grad_output, packed, Epilogue::default(), grad_input, scratch);
+    let then = if add { Then::Add } else { Then::Store };
+    correlate(isa, grid, grad_output, packed, (None, then), grad_input, scratch);
 }
 
 /// The parts of the scratch of backward-weights: sums (positions, in, out), then of each segment windows (positions, SEGMENT,
@@ -777,7 +803,7 @@ pub(super) fn backward_weights(
         rest = after;
         plane
     });
-    par::chunks_mut_each(kernel, outputs, |channel, kernel| {
+    par::chunks_mut_each(kernel, [outputs; 9], |channel, kernel| {
         isa.run(WeightRow { channel, channels: [inputs, outputs], sums, kernel });
     });
 }

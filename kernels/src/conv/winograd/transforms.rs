@@ -30,8 +30,10 @@ impl Transform<WINDOW, WINDOW> for WindowTransform {
 
 /// A' m of one column of products.
 #[derive(Clone, Copy)]
-pub(super) struct OutputTransform<const RELU: bool>;
-impl<const RELU: bool> Transform<WINDOW, TILE> for OutputTransform<RELU> {
+pub(super) struct OutputTransform<const RELU: bool, const ADD: bool>;
+impl<const RELU: bool, const ADD: bool> Transform<WINDOW, TILE> for OutputTransform<RELU, ADD> {
+    const ADDS: bool = ADD;
+
     #[inline(always)]
     fn apply<S: Lanes>(self, simd: S, m: [S::F32; WINDOW]) -> [S::F32; TILE] {
         let [two, four, eight] = [simd.splat(2.0), simd.splat(4.0), simd.splat(8.0)];
@@ -172,6 +174,9 @@ impl Transform<3, STRIDED> for StridedKernel {
 
 /// L: multiplies a column of N vectors to M. A trait, and loops below, because a closure would lose the instruction set.
 pub(super) trait Transform<const N: usize, const M: usize>: Copy + Sync {
+    /// Whether the results are added to what is there.
+    const ADDS: bool = false;
+
     fn apply<S: Lanes>(self, simd: S, column: [S::F32; N]) -> [S::F32; M];
 
     /// What happens to each value of the result before it is stored.
@@ -201,7 +206,7 @@ impl Square {
     }
 }
 
-/// Overwrites the M x M runs of `target` with `L x L'` of the N x N runs of `source`, all of `len` values, value by value.
+/// Overwrites the M x M runs of `target`, or adds to them, with `L x L'` of the N x N runs of `source`, all of `len` values, value by value.
 #[inline(always)]
 pub(super) fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: usize>(
     simd: S,
@@ -252,7 +257,11 @@ fn both_ways_by<W: Lanes, T: Transform<N, M>, const N: usize, const M: usize>(
         for half in &half {
             let mut pointer = row;
             for done in transform.apply(simd, *half) {
-                unsafe { simd.store_ptr(transform.finish(simd, done), pointer) };
+                let mut value = transform.finish(simd, done);
+                if T::ADDS {
+                    value = simd.add(unsafe { simd.load_ptr(pointer) }, value);
+                }
+                unsafe { simd.store_ptr(value, pointer) };
                 pointer = pointer.wrapping_add(to.column);
             }
             row = row.wrapping_add(to.row);
