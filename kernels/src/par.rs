@@ -2,11 +2,18 @@
 //! its own piece of the output or its own row of partial sums; so the result is the same bits for any number of threads.
 
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// A pool of worker threads. Everything inside [`Pool::run`] uses these workers.
-pub struct Pool(rayon::ThreadPool);
+pub struct Pool {
+    pool: rayon::ThreadPool,
+    lookouts: Arc<AtomicUsize>,
+}
 
 impl Pool {
     /// A pool of `threads` workers (0: one per core). In each of them denormal results are flushed to zero.
@@ -15,17 +22,63 @@ impl Pool {
     /// The operating system's, if the threads cannot be made.
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("osteon-{i}"));
-        builder.start_handler(|_| flush_denormals()).build().map(Pool)
+        let pool = builder.start_handler(|_| flush_denormals()).build()?;
+        Ok(Pool { pool, lookouts: Arc::default() })
     }
 
     /// Number of workers.
     pub fn threads(&self) -> usize {
-        self.0.current_num_threads()
+        self.pool.current_num_threads()
     }
 
     /// Runs `work` inside the pool, also when the pool has one thread.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.0.install(work)
+        self.pool.install(|| {
+            let before = LEADS.replace(Some(self.lookouts.clone()));
+            let result = work();
+            LEADS.set(before);
+            result
+        })
+    }
+}
+
+thread_local! {
+    /// Of the worker that runs the work of [`Pool::run`]: how many of the others look out for tasks.
+    static LEADS: RefCell<Option<Arc<AtomicUsize>>> = const { RefCell::new(None) };
+}
+
+/// How long a worker that has run out of tasks looks out for more. By itself it would sleep after some 30 microseconds, less than
+/// the last task of a split takes on another worker; to wake it took 50 more, a thousand times in a training step.
+const PATIENCE: Duration = Duration::from_micros(500);
+
+/// Keeps the other workers from falling asleep between two splits. Called where the leading worker splits work.
+fn keep_awake() {
+    LEADS.with_borrow(|lookouts| {
+        let others = rayon::current_num_threads() - 1;
+        let Some(lookouts) = lookouts.as_ref().filter(|_| others > 0) else { return };
+        if lookouts.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        lookouts.store(others, Ordering::Relaxed);
+        let (lookouts, leader) = (lookouts.clone(), rayon::current_thread_index());
+        rayon::spawn_broadcast(move |worker| {
+            if Some(worker.index()) != leader {
+                look_out();
+                lookouts.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
+    });
+}
+
+/// Takes up tasks until there have been none for a while.
+fn look_out() {
+    let mut last = Instant::now();
+    while last.elapsed() < PATIENCE {
+        if rayon::yield_now() == Some(rayon::Yield::Executed) {
+            last = Instant::now();
+        } else {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -48,11 +101,13 @@ fn flush_denormals() {
 
 /// Calls `work(i)` for every `i` below `count`, in any order, on any worker.
 pub fn for_each(count: usize, work: impl Fn(usize) + Sync + Send) {
+    keep_awake();
     (0..count).into_par_iter().with_max_len(1).for_each(work);
 }
 
 /// Splits `output` into chunks of `chunk` values (the last may be shorter) and calls `work(i, chunk i)`.
 pub fn chunks_mut<T: Send>(output: &mut [T], chunk: usize, work: impl Fn(usize, &mut [T]) + Sync + Send) {
+    keep_awake();
     output.par_chunks_mut(chunk).with_max_len(1).enumerate().for_each(|(i, part)| work(i, part));
 }
 
@@ -63,6 +118,7 @@ pub fn chunks_mut2<T: Send, U: Send>(
     work: impl Fn(usize, &mut [T], &mut [U]) + Sync + Send,
 ) {
     assert_eq!(first.len().div_ceil(first_chunk), second.len().div_ceil(second_chunk), "outputs split into unequal counts");
+    keep_awake();
     let parts = first.par_chunks_mut(first_chunk).zip(second.par_chunks_mut(second_chunk));
     parts.with_max_len(1).enumerate().for_each(|(i, (a, b))| work(i, a, b));
 }
@@ -77,6 +133,7 @@ pub fn chunks_mut_each<T: Send, const N: usize>(
     let parts = if N == 0 { 0 } else { count(0) };
     assert!((1..N).all(|i| count(i) == parts), "outputs split into unequal counts");
     if parts > 0 {
+        keep_awake();
         halve(outputs, chunks, 0..parts, &work);
     }
 }
@@ -102,6 +159,7 @@ fn halve<T: Send, const N: usize>(
 
 /// As [`chunks_mut`] for each of the equal images in `output`: `work(image, band, part)`, where no part crosses two images.
 pub fn bands_mut<T: Send>(output: &mut [T], image: usize, band: usize, work: impl Fn(usize, usize, &mut [T]) + Sync + Send) {
+    keep_awake();
     output.par_chunks_mut(image).with_max_len(1).enumerate().for_each(|(n, image)| {
         image.par_chunks_mut(band).with_max_len(1).enumerate().for_each(|(i, part)| work(n, i, part));
     });
