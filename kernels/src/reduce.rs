@@ -283,11 +283,10 @@ pub fn global_max_backward(
     if !add {
         par::chunks_mut(grad_input, CHUNK, |_, part| part.fill(0.0));
     }
-    let images = grad_input.chunks_exact_mut(shape.image_len());
-    let vectors = argmax.chunks_exact(shape.channels).zip(grad_output.chunks_exact(shape.channels));
-    for (image, (argmax, grad)) in images.zip(vectors) {
-        for (c, (&pixel, &grad)) in argmax.iter().zip(grad).enumerate() {
+    par::chunks_mut(grad_input, shape.image_len(), |n, image| {
+        let vectors = n * shape.channels..(n + 1) * shape.channels;
+        for (c, (&pixel, &grad)) in argmax[vectors.clone()].iter().zip(&grad_output[vectors]).enumerate() {
             image[pixel as usize * shape.channels + c] += grad;
         }
-    }
+    });
 }

@@ -21,6 +21,7 @@ use osteon_kernels::dropout::Dropout;
 use osteon_kernels::elementwise;
 use osteon_kernels::linear::LinearShape;
 use osteon_kernels::norm::{self, NormShape};
+use osteon_kernels::par;
 use osteon_kernels::pool::PoolShape;
 use osteon_kernels::reduce::ReduceShape;
 use std::fmt;
@@ -366,12 +367,12 @@ impl<'a> Tape<'a> {
     /// reads.
     fn can_be_had_again(&self, index: usize) -> bool {
         let stays = |input: &usize| self.slots[*input].reread || matches!(self.slots[*input].value, Value::Parameter(_));
-        self.nodes.get(index).is_some_and(|node| node.op.is_cheap() && node.reread().iter().all(stays))
+        self.nodes.get(index).is_some_and(|node| node.op.is_had_again() && node.reread().iter().all(stays))
     }
 
     /// Computes a value once more that was let go of because it can be had again.
     fn restore(&mut self, index: usize) {
-        if !matches!(self.slots[index].value, Value::Gone) || !self.nodes[index].op.is_cheap() {
+        if !matches!(self.slots[index].value, Value::Gone) || !self.nodes[index].op.is_had_again() {
             return;
         }
         let node = self.nodes[index].clone();
@@ -600,17 +601,21 @@ impl Gradients {
 
     /// The l2 norm of all of them together.
     pub fn norm(&self) -> f64 {
+        const CHUNK: usize = 1 << 16;
         // Sixteen running sums, so that the loop is not one chain of additions.
-        let square = |gradient: &Buffer| {
+        let square = |values: &[f32]| {
             let mut sums = [0.0f64; 16];
-            for chunk in gradient.chunks(sums.len()) {
+            for chunk in values.chunks(sums.len()) {
                 for (sum, &x) in sums.iter_mut().zip(chunk) {
                     *sum += f64::from(x) * f64::from(x);
                 }
             }
             sums.iter().sum::<f64>()
         };
-        self.of.iter().flatten().map(square).sum::<f64>().sqrt()
+        let chunks: Vec<&[f32]> = self.of.iter().flatten().flat_map(|gradient| gradient.chunks(CHUNK)).collect();
+        let mut squares = vec![0.0; chunks.len()];
+        par::chunks_mut(&mut squares, 1, |i, sum| sum[0] = square(chunks[i]));
+        squares.iter().sum::<f64>().sqrt()
     }
 
     /// Multiplies all of them.
