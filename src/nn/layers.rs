@@ -41,14 +41,11 @@ impl Conv {
         tape.conv_norm(x, self.weight, [self.stride; 2], [self.kernel / 2; 2], *affine, *running, settings.epsilon, relu)
     }
 
-    /// [`forward`](Self::forward), `norm`, the maximum of `windows` (kernel, stride, padding) and ReLU; in inference in one pass.
+    /// [`forward`](Self::forward), `norm`, ReLU and the maximum of `windows` (kernel, stride, padding); in inference in one pass.
     pub fn forward_norm_pool(&self, tape: &mut Tape, x: Var, norm: &BatchNorm, windows: [[usize; 2]; 3]) -> Result<Var> {
         if tape.mode() != Mode::Inference {
-            // ReLU keeps the order of values, so it may follow the maximum instead of going before it: the same result and
-            // gradient, from fewer pixels, and the largest activation of the network need not be kept.
-            let y = self.forward_norm(tape, x, norm, false)?;
-            let y = tape.max_pool(y, windows[0], windows[1], windows[2])?;
-            return Ok(tape.relu(y));
+            let y = self.forward_norm(tape, x, norm, true)?;
+            return tape.max_pool(y, windows[0], windows[1], windows[2]);
         }
         tape.enter(&self.name);
         let BatchNorm { affine, running, settings, .. } = norm;
