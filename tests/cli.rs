@@ -479,8 +479,10 @@ fn a_trained_model_says_where_it_comes_from() {
 
 #[test]
 fn gradients_are_checked_from_outside() {
+    // Of 32x32 the last stage has a pixel an image: a batch normalisation of two values makes of them +1 and -1, whatever they are, and
+    // the loss bends so sharply that its slope is not found (2e-3 to 6e-2 over 10 seeds, where 64x32 gives 2e-6 to 4e-3).
     let check = |arguments: &[&str]| {
-        osteon().args(["audit", "gradcheck", "--input-size", "32x32"]).args(arguments).arg(SHARED.model()).output().unwrap()
+        osteon().args(["audit", "gradcheck", "--input-size", "64x32"]).args(arguments).arg(SHARED.model()).output().unwrap()
     };
     let lines = succeeds(check(&[]));
     assert!(lines.contains("network") && lines.trim_end().ends_with("gradients are those of their equations"), "{lines}");

@@ -70,15 +70,18 @@ fn keep_awake() {
     });
 }
 
-/// Takes up tasks until there have been none for a while.
+/// Takes up tasks until there have been none for a while. Now and then another program may have the core.
 fn look_out() {
-    let mut last = Instant::now();
+    let (mut last, mut rounds) = (Instant::now(), 0_u32);
     while last.elapsed() < PATIENCE {
         if rayon::yield_now() == Some(rayon::Yield::Executed) {
             last = Instant::now();
-        } else {
+        } else if rounds.is_multiple_of(16) {
             std::thread::yield_now();
+        } else {
+            (0..16).for_each(|_| std::hint::spin_loop());
         }
+        rounds = rounds.wrapping_add(1);
     }
 }
 
@@ -198,5 +201,40 @@ impl<'a> WorkerScratch<'a> {
         // SAFETY: the area lies inside the slice that `new` borrowed; a worker runs one task at a time, and no task of this
         // crate waits for others, so no second reference to this area exists.
         work(unsafe { std::slice::from_raw_parts_mut(self.start.add(worker * self.length), self.length) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Once to every part of four splits, one of them inside another.
+    fn visits() -> Vec<u32> {
+        let (mut a, mut b, mut c) = (vec![0; 1000], vec![0; 100], vec![0; 1000]);
+        chunks_mut(&mut a, 7, |_, part| part.iter_mut().for_each(|x| *x += 1));
+        chunks_mut2((&mut a, 10), (&mut b, 1), |i, part, one| {
+            one[0] += i as u32;
+            chunks_mut(part, 3, |_, part| part.iter_mut().for_each(|x| *x += 1));
+        });
+        chunks_mut_each([&mut a, &mut b], [100, 10], |i, parts| parts.into_iter().flatten().for_each(|x| *x += i as u32));
+        bands_mut(&mut c, 100, 30, |n, i, part| part.iter_mut().for_each(|x| *x += (10 * n + i) as u32));
+        [a, b, c].concat()
+    }
+
+    #[test]
+    fn every_part_is_visited_once_whatever_the_workers_did_before() {
+        let expected = Pool::new(1).unwrap().run(visits);
+        assert_eq!(expected[999..1002], [2 + 9, 0, 1]);
+        for threads in [2, 3, 5] {
+            let (pool, other) = (Pool::new(threads).unwrap(), Pool::new(2).unwrap());
+            for pause in [0, 0, 2 * PATIENCE.as_micros() as u64, PATIENCE.as_micros() as u64] {
+                pool.run(|| {
+                    assert_eq!(visits(), expected);
+                    std::thread::sleep(Duration::from_micros(pause));
+                    assert_eq!(other.run(visits), expected, "in another pool");
+                    assert_eq!(visits(), expected, "after {pause} us");
+                });
+            }
+        }
     }
 }
