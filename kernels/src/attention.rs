@@ -29,7 +29,8 @@ pub fn channel_stats(
     });
 }
 
-/// [`channel_stats`] of what [`scale_channels`] would give, bit for bit, without writing it. `argmax` may be empty where nobody asks.
+/// [`channel_stats`] of what [`scale_channels`] would give, bit for bit, without writing it. `argmax` may be empty where nobody
+/// asks.
 pub fn scaled_channel_stats(
     isa: Isa,
     shape: ReduceShape,

@@ -56,10 +56,11 @@ fn keep_awake() {
     LEADS.with_borrow(|lookouts| {
         let others = rayon::current_num_threads() - 1;
         let Some(lookouts) = lookouts.as_ref().filter(|_| others > 0) else { return };
-        if lookouts.load(Ordering::Relaxed) > 0 {
+        // The plain look first: it is what nearly every split does, and it writes nothing. Of two leaders one wins.
+        let mine = || lookouts.compare_exchange(0, others, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if lookouts.load(Ordering::Relaxed) > 0 || !mine() {
             return;
         }
-        lookouts.store(others, Ordering::Relaxed);
         let (lookouts, leader) = (lookouts.clone(), rayon::current_thread_index());
         rayon::spawn_broadcast(move |worker| {
             if Some(worker.index()) != leader {

@@ -238,10 +238,7 @@ impl<'a> Tape<'a> {
         let (mut value, mut saved) = (Value::Gone, Saved::default());
         let watch = Stopwatch::start(self.context);
         if self.mode != Mode::Plan {
-            let (floats, mut indices) = op.saved_len(shape.len());
-            if matches!(op, Op::ScaledStats(_)) && !self.records() {
-                indices = 0; // it does with none, and is faster
-            }
+            let (floats, indices) = op.saved_len(shape.len(), self.records());
             saved = Saved { floats: self.context.take(floats), indices: self.context.take_indices(indices) };
             saved.indices[..labels.len()].copy_from_slice(labels);
             let output = self.run(&op, &inputs, shape.len(), &mut saved);
@@ -363,8 +360,8 @@ impl<'a> Tape<'a> {
         }
     }
 
-    /// Whether [`restore`](Self::restore) can compute a value once more: its operation is cheap, and the inputs stay that it
-    /// reads.
+    /// Whether [`restore`](Self::restore) can compute a value once more: its operation is cheap, and the inputs that it reads
+    /// stay, or can be had again themselves.
     fn can_be_had_again(&self, index: usize) -> bool {
         let stays = |input: &usize| self.slots[*input].reread || matches!(self.slots[*input].value, Value::Parameter(_));
         self.nodes.get(index).is_some_and(|node| node.op.is_had_again() && node.reread().iter().all(stays))

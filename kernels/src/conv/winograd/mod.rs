@@ -434,7 +434,8 @@ fn transform_products<S: Simd>(
         (1, Then::Relu) => transform_outputs(simd, OutputTransform::<true, false>, grid, tiles, products, patch, output),
         (1, Then::Add) => transform_outputs(simd, OutputTransform::<false, true>, grid, tiles, products, patch, output),
         (_, Then::Relu) => transform_outputs(simd, StridedOutput::<true>, grid, tiles, products, patch, output),
-        (_, _) => transform_outputs(simd, StridedOutput::<false>, grid, tiles, products, patch, output),
+        (_, Then::Store) => transform_outputs(simd, StridedOutput::<false>, grid, tiles, products, patch, output),
+        (_, Then::Add) => unreachable!("of stride 2 there is a forward pass alone, which overwrites"),
     }
 }
 

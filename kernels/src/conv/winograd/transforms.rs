@@ -206,7 +206,8 @@ impl Square {
     }
 }
 
-/// Overwrites the M x M runs of `target`, or adds to them, with `L x L'` of the N x N runs of `source`, all of `len` values, value by value.
+/// Overwrites the M x M runs of `target`, or adds to them, with `L x L'` of the N x N runs of `source`, all of `len` values, value by
+/// value.
 #[inline(always)]
 pub(super) fn both_ways<S: Simd, T: Transform<N, M>, const N: usize, const M: usize>(
     simd: S,
