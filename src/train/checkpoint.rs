@@ -7,9 +7,9 @@
 //! Random numbers have no state of their own: the order of an epoch and the augmentation of a study are streams that begin anew as a
 //! function of seed, epoch and study (`data::random`). So the generators' state is the epoch and the step, which are kept.
 
-use super::{Epoch, RunFolder, Settings};
+use super::{Epoch, RunFolder, Settings, Trainer};
 use crate::autograd::not_finite;
-use crate::models::{Model, Trainer};
+use crate::models::Model;
 use crate::tensor::archive::{self, Archive};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};

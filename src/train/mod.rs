@@ -10,6 +10,7 @@ mod recipe;
 mod record;
 mod run;
 mod settings;
+mod trainer;
 
 pub use checkpoint::check_checkpoint;
 pub use folder::RunFolder;
@@ -18,3 +19,4 @@ pub use recipe::{ClassWeights, Recipe};
 pub use record::{Epoch, RunRecord};
 pub use run::{Event, run};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};
+pub use trainer::{StepMetrics, Trainer};

@@ -1,12 +1,12 @@
 //! The loop: epochs of steps, a measurement on the test studies, and the folder brought up to date after each epoch.
 
 use super::checkpoint::{self, Progress, State};
-use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings};
+use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::{Split, split};
 use crate::metrics::Scores;
-use crate::models::{Metadata, Model, Provenance, Trainer};
+use crate::models::{Metadata, Model, Provenance};
 use crate::predict::{self, Judged};
 use crate::report::{self, EpochRow};
 use crate::tensor::Context;
