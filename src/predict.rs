@@ -2,7 +2,6 @@
 
 use crate::data::augment::{self, Draw};
 use crate::data::loader::Loader;
-use crate::data::manifest::Manifest;
 use crate::data::{Study, views};
 use crate::models::{Metadata, Model};
 use crate::report::{Case, ModelCard};
@@ -104,12 +103,6 @@ pub fn preprocessing(about: &Metadata) -> String {
     // `{"alignment":"translate","threshold":0.15}` reads well enough without its braces and quotes.
     let json = serde_json::to_string(&about.preprocessing).unwrap_or_default();
     json.replace(['{', '}', '"'], "").replace(':', " ").replace(',', ", ")
-}
-
-/// What a network was trained or evaluated on: so many studies, and whether they are simulated.
-pub fn describe(manifest: &Manifest, studies: usize) -> String {
-    let simulated = manifest.rows.iter().all(|row| row.patient.starts_with("phantom-"));
-    format!("{studies} {}studies", if simulated { "phantom " } else { "" })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::metrics::{Bootstrap, Each, Merged, Panel, Scores};
 use crate::models::Model;
 use crate::predict;
 use crate::report::{self, Case, Evaluation, PatientRow};
-use crate::train::{Epoch, RunFolder, Settings};
+use crate::train::{self, Epoch, RunFolder, Settings};
 use crate::{Error, Result, files};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ impl Job {
         Ok(Evaluation {
             title: format!("Evaluation of {}", super::scan::name(folder.path())),
             model: predict::card(model, &folder.file(RunFolder::MODEL))?,
-            evaluated_on: format!("{} {what}", predict::describe(manifest, rows.len())),
+            evaluated_on: format!("{} {what}", train::count_studies(manifest, rows)),
             patients,
             cases,
             history: history.iter().map(Into::into).collect(),

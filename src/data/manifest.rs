@@ -9,7 +9,7 @@
 //! Datasets ([`super::datasets`]) have more columns, each of which may be missing: `side` (`train` or `test`) says which rows
 //! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Draw`] that the fused picture gets whenever it is read
 //! (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels have it already.
-//! `report` is the text of the diagnostic report, in one line.
+//! `report` is the text of the diagnostic report, in one line. `simulated` is `yes` where the study is a phantom, not a patient.
 
 use super::augment::{Augmentation, Draw};
 use super::split::{Side, Split};
@@ -30,7 +30,7 @@ const MAX_BYTES: u64 = 64 << 20;
 const COLUMNS: [&str; 4] = ["patient", "anterior", "posterior", "label"];
 const HEADER: &str = "patient,anterior,posterior,label";
 /// The columns that may be there.
-const OPTIONAL: [&str; 6] = ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn", "report"];
+const OPTIONAL: [&str; 7] = ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn", "report", "simulated"];
 
 /// The class of a metastatic study where it is not told of which kind.
 pub const METASTATIC: &str = "Met";
@@ -54,13 +54,25 @@ pub struct Row {
     pub drawn: bool,
     /// The diagnostic report, where the manifest holds it.
     pub report: Option<String>,
+    /// The study is a phantom, not a patient. Manifests from before this column name their phantoms' patients `phantom-...`.
+    pub simulated: bool,
 }
 
 impl Row {
     /// A study on no side, as it is.
     pub fn new(patient: &str, anterior: Option<Cell>, posterior: Option<Cell>, label: &str) -> Self {
         let (patient, label) = (patient.to_owned(), label.to_owned());
-        Row { patient, anterior, posterior, label, side: None, draw: Draw::default(), drawn: false, report: None }
+        Row {
+            patient,
+            anterior,
+            posterior,
+            label,
+            side: None,
+            draw: Draw::default(),
+            drawn: false,
+            report: None,
+            simulated: false,
+        }
     }
 
     /// Reads its scans, without the draw.
@@ -341,7 +353,8 @@ impl Manifest {
         let drawn = self.rows.iter().any(|row| row.drawn);
         let draws = drawn || self.rows.iter().any(Row::is_augmented);
         let reports = self.rows.iter().any(|row| row.report.is_some());
-        let used = [sides, draws, draws, draws, drawn, reports];
+        let simulated = self.rows.iter().any(|row| row.simulated);
+        let used = [sides, draws, draws, draws, drawn, reports, simulated];
         let mut table = csv::Writer::from_writer(Vec::new());
         let mut write = |required: [&str; 4], optional: [&str; OPTIONAL.len()]| {
             let optional = optional.into_iter().zip(used).filter_map(|(cell, used)| used.then_some(cell));
@@ -353,8 +366,9 @@ impl Manifest {
             // The shortest digits that read back to the same value; no -0.
             let [angle, down, right] =
                 [row.draw.angle_deg, row.draw.shift_rows_px, row.draw.shift_columns_px].map(|value| (value + 0.0).to_string());
-            let (side, drawn) = (row.side.map_or("", Side::name), if row.drawn { "yes" } else { "no" });
-            let optional = [side, &angle, &down, &right, drawn, row.report.as_deref().unwrap_or_default()];
+            let side = row.side.map_or("", Side::name);
+            let [drawn, simulated] = [row.drawn, row.simulated].map(|holds| if holds { "yes" } else { "no" });
+            let optional = [side, &angle, &down, &right, drawn, row.report.as_deref().unwrap_or_default(), simulated];
             write([&row.patient, &anterior, &posterior, &row.label], optional);
         }
         files::write(&self.path, &table.into_inner().expect("written to memory"))
@@ -397,7 +411,7 @@ fn optional_columns(path: &Path, header: &csv::StringRecord) -> Result<[Option<u
 
 /// The row with what its optional cells say; `None` where there is no such column.
 fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIONAL.len()]) -> Result<Row> {
-    let [side, angle, down, right, drawn, report] = cells;
+    let [side, angle, down, right, drawn, report, simulated] = cells;
     let refuse = |problem: String, remedy: &str| Error::file(path, format!("line {line} {problem}"), remedy);
     let side = match side {
         None => None,
@@ -415,13 +429,18 @@ fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIO
         shift_rows_px: value(OPTIONAL[2], down, limits.translation_px)?,
         shift_columns_px: value(OPTIONAL[3], right, limits.translation_px)?,
     };
-    let drawn = match drawn.unwrap_or_default() {
-        "yes" => true,
-        "" | "no" => false,
-        other => return Err(refuse(format!("says `{other}` under drawn"), "write yes or no")),
+    let yes = |name: &str, cell: &str| match cell {
+        "yes" => Ok(true),
+        "" | "no" => Ok(false),
+        other => Err(refuse(format!("says `{other}` under {name}"), "write yes or no")),
+    };
+    let drawn = yes(OPTIONAL[4], drawn.unwrap_or_default())?;
+    let simulated = match simulated {
+        Some(cell) => yes(OPTIONAL[6], cell)?,
+        None => row.patient.starts_with("phantom-"),
     };
     let report = report.filter(|report| !report.is_empty()).map(str::to_owned);
-    Ok(Row { side, draw, drawn, report, ..row })
+    Ok(Row { side, draw, drawn, report, simulated, ..row })
 }
 
 /// The way from a folder that exists to a file or folder, from the root where there is none.

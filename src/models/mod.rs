@@ -21,7 +21,7 @@ mod vgg;
 pub(crate) use file::named_values;
 pub use inception::Inception;
 pub use learning::Differentiated;
-pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Provenance};
+pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Process, Provenance, StudyCounts};
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};
 pub use vgg::{Pooling, Vgg};
@@ -173,7 +173,13 @@ impl Model {
         self.metadata.provenance = Some(provenance);
     }
 
-    /// Says what the model was trained on.
+    /// Says how many studies the model was trained on, and how many of these are simulated.
+    pub fn set_training_studies(&mut self, counts: StudyCounts) {
+        self.metadata.trained_on = counts.to_string();
+        self.metadata.training_studies = Some(counts);
+    }
+
+    /// Says what the model was trained on, in words. Whether it is simulated, [counts](Self::set_training_studies) say.
     pub fn set_trained_on(&mut self, text: impl Into<String>) {
         self.metadata.trained_on = text.into();
     }
