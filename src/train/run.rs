@@ -2,6 +2,7 @@
 
 use super::checkpoint::{self, Progress, State};
 use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings};
+use crate::autograd::Context;
 use crate::data::loader::{Batch, Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::{Split, split};
@@ -9,7 +10,6 @@ use crate::metrics::Scores;
 use crate::models::{Metadata, Model, Provenance, Trainer};
 use crate::predict::{self, Judged};
 use crate::report::{self, EpochRow};
-use crate::tensor::Context;
 use crate::{Error, Result, files};
 use std::cell::Cell;
 use std::collections::BTreeSet;
