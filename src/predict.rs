@@ -1,10 +1,11 @@
 //! Trained networks on studies: one study with all that a page shows of it, or many through the loader.
 
-use crate::data::augment::{self, Draw};
-use crate::data::loader::Loader;
-use crate::data::manifest::Manifest;
-use crate::data::{Study, views};
+use crate::archive::manifest::Manifest;
+use crate::intake::Study;
 use crate::models::{Metadata, Model};
+use crate::prepare::loader::Loader;
+use crate::prepare::views;
+use crate::prepare::{Draw, augment};
 use crate::report::{Case, ModelCard};
 use crate::{Result, files, metrics};
 use std::path::Path;

@@ -6,9 +6,10 @@
 use super::log::{Equation, FORMAT, Folder, Header, Part, Record, Summary, TensorWriter, Type};
 use super::page;
 use crate::autograd::{Event, MAX_GRADIENTS, Op, ParameterId, Recorder, Saved};
-use crate::data::{Study, views};
+use crate::intake::Study;
 use crate::models::Model;
 use crate::optim::{Adam, Moments};
+use crate::prepare::views;
 use crate::report::DISCLAIMER;
 use crate::tensor::{Context, Drops, Shape};
 use crate::{Error, Result, files, metrics};
@@ -649,9 +650,9 @@ fn flops(op: &Op, results: usize, read: usize) -> u64 {
 pub(super) mod tests {
     use super::*;
     use crate::autograd::{Kind, Mode, Parameters, Tape};
-    use crate::data::phantom;
-    use crate::data::views::Preprocessing;
     use crate::models::Metadata;
+    use crate::phantom;
+    use crate::prepare::Preprocessing;
     use crate::tensor::Tensor;
     use osteon_kernels::par::Pool;
 

@@ -2,10 +2,10 @@
 
 use super::model::pooling;
 use super::terminal::Terminal;
-use crate::data::Size;
-use crate::data::views::Preprocessing;
+use crate::image::Size;
 use crate::models::{Metadata, Model, Pooling, Trainer, architectures};
 use crate::optim::Adam;
+use crate::prepare::Preprocessing;
 use crate::tensor::Context;
 use crate::{Error, Result};
 use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};

@@ -1,12 +1,12 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
 use super::{interrupt, terminal::Terminal};
-use crate::data::loader::{Loader, LoaderOptions};
-use crate::data::manifest::Manifest;
-use crate::data::split::Split;
+use crate::archive::manifest::Manifest;
+use crate::archive::split::Split;
 use crate::metrics::{Bootstrap, Each, Merged, Panel, Scores};
 use crate::models::Model;
 use crate::predict;
+use crate::prepare::loader::{Loader, LoaderOptions};
 use crate::report::{self, Case, Evaluation, PatientRow};
 use crate::train::{Epoch, RunFolder, Settings};
 use crate::{Error, Result, files};

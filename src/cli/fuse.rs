@@ -2,8 +2,8 @@
 
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
-use crate::data::picture;
-use crate::data::views;
+use crate::intake::picture;
+use crate::prepare::views;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 

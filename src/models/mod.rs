@@ -18,10 +18,10 @@ pub use trainer::{Step, Trainer};
 pub use vgg::{Pooling, Vgg};
 
 use crate::autograd::{Gradients, Mode, Node, Op, ParameterId, Parameters, Tape, Var, not_finite};
-use crate::data::Image;
-use crate::data::views::Preprocessing;
+use crate::image::Image;
 use crate::nn::Builder;
-use crate::tensor::archive::{self, Archive};
+use crate::prepare::Preprocessing;
+use crate::tensor::file::{self, TensorFile};
 use crate::tensor::{Buffer, Context, Shape};
 use crate::{Error, Result, files};
 use osteon_kernels::conv::ConvShape;
@@ -241,12 +241,12 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
-        let archive = &Archive::from_bytes(path, bytes)?;
+        let archive = &TensorFile::from_bytes(path, bytes)?;
         let metadata = Metadata::from_text(archive.metadata()).map_err(|problem| {
             Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
         })?;
         let hashed = metadata.format_version >= HASHED_SINCE;
-        let model = Model::from_archive(archive, metadata)?;
+        let model = Model::from_tensor_file(archive, metadata)?;
         let refuse = |problem: &str| Err(Error::file(archive.path(), problem, "copy it again from where it came from"));
         match archive.metadata().get(WEIGHTS_HASH) {
             Some(hash) if *hash != model.weights_hash() => {
@@ -276,10 +276,10 @@ impl Model {
     /// # Errors
     /// As [`import`](Self::import).
     pub fn import_as(weights: impl AsRef<Path>, metadata: Metadata) -> Result<Self> {
-        Model::from_archive(&Archive::read(weights)?, metadata)
+        Model::from_tensor_file(&TensorFile::read(weights)?, metadata)
     }
 
-    fn from_archive(archive: &Archive, metadata: Metadata) -> Result<Self> {
+    fn from_tensor_file(archive: &TensorFile, metadata: Metadata) -> Result<Self> {
         let named = |error| match error {
             Error::Setting { problem, remedy } => Error::file(archive.path(), problem, remedy),
             other => other,
@@ -308,7 +308,7 @@ impl Model {
             let values = parameter.to_file(parameter.value.values());
             (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
         });
-        archive::write(path, &self.text(), &tensors.collect::<BTreeMap<_, _>>())
+        file::write(path, &self.text(), &tensors.collect::<BTreeMap<_, _>>())
     }
 
     /// What its file says beside the weights.

@@ -342,8 +342,8 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::views::Preprocessing;
     use crate::models::{Metadata, architectures};
+    use crate::prepare::Preprocessing;
     use std::collections::BTreeMap;
 
     /// Fields of a message by number; numbers as eight bytes.

@@ -17,7 +17,7 @@ pub use figures::{MOST_RUNS, compared_curves, confidence, confusion, curves, dem
 pub use heat::overlay;
 pub use pages::{evaluation_page, prediction_page};
 
-use crate::data::Image;
+use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Predictions, Scores};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};

@@ -10,12 +10,12 @@ mod table;
 
 pub use table::Table;
 
-use crate::data::augment::Augmentation;
-use crate::data::datasets::Kind;
-use crate::data::manifest::PAPER_CLASSES;
-use crate::data::phantom::PhantomOptions;
-use crate::data::views::Preprocessing;
+use crate::archive::datasets::Kind;
+use crate::archive::manifest::PAPER_CLASSES;
 use crate::models::{Model, Trainer};
+use crate::phantom::PhantomOptions;
+use crate::prepare::Augmentation;
+use crate::prepare::Preprocessing;
 use crate::train::{Recipe, Settings};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};

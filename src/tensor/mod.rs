@@ -2,9 +2,9 @@
 //!
 //! Arithmetic is in the kernels, differentiation in [`autograd`](crate::autograd); a tensor here is only a shape and its values.
 
-pub mod archive;
 mod arena;
 mod context;
+pub mod file;
 
 pub use arena::Buffer;
 pub use context::{Context, Drops, use_isa};

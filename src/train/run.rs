@@ -2,12 +2,12 @@
 
 use super::checkpoint::{self, Progress, State};
 use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings};
-use crate::data::loader::{Batch, Loader, LoaderOptions};
-use crate::data::manifest::Manifest;
-use crate::data::split::{Split, split};
+use crate::archive::manifest::Manifest;
+use crate::archive::split::{Split, split};
 use crate::metrics::Scores;
 use crate::models::{Metadata, Model, Provenance, Trainer};
 use crate::predict::{self, Judged};
+use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, EpochRow};
 use crate::tensor::Context;
 use crate::{Error, Result, files};

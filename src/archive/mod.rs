@@ -1,0 +1,7 @@
+//! Many studies: manifests, the people in them, splits, datasets, and importers of public archives.
+
+pub mod datasets;
+pub mod import;
+pub mod manifest;
+pub mod people;
+pub mod split;
