@@ -44,6 +44,9 @@ pub mod train;
 pub use error::{Error, Result};
 pub use pages::HugePages;
 
+/// Stands on every page, picture and model that leaves the program.
+pub const DISCLAIMER: &str = "Research software, not a medical device.";
+
 /// The README's Rust compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

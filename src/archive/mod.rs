@@ -2,6 +2,8 @@
 
 pub mod datasets;
 pub mod import;
+mod loading;
 pub mod manifest;
 pub mod people;
+pub mod side;
 pub mod split;

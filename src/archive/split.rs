@@ -2,6 +2,7 @@
 //! patient on both sides).
 
 use super::manifest::Manifest;
+use super::side::Side;
 use crate::random::{Purpose, shuffle, stream};
 use crate::{Error, Result, files};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -9,30 +10,6 @@ use std::path::Path;
 
 /// The share of patients for training in the paper.
 pub const PAPER_TRAIN_SHARE: f64 = 0.7;
-
-/// What a study is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Side {
-    /// The network learns from it.
-    Train,
-    /// The network is tested with it.
-    Test,
-}
-
-impl Side {
-    /// As tables write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Side::Train => "train",
-            Side::Test => "test",
-        }
-    }
-
-    /// The side of that name.
-    pub fn named(name: &str) -> Option<Side> {
-        [Side::Train, Side::Test].into_iter().find(|side| side.name() == name)
-    }
-}
 
 /// Rows of a manifest, each on one side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -179,6 +156,23 @@ impl Split {
         let on_side = |side| (0..manifest.rows.len()).filter(|&row| manifest.rows[row].side == Some(side)).collect();
         let split = Split { train: on_side(Side::Train), test: on_side(Side::Test), ..Split::default() };
         (!split.train.is_empty() || !split.test.is_empty()).then_some(split)
+    }
+
+    /// The manifest with the side that this split puts each of its rows on.
+    ///
+    /// # Errors
+    /// As [`Split::check`]; a row that is on no side, or for validation, which no manifest tells.
+    pub fn with_sides(&self, manifest: &Manifest) -> Result<Manifest> {
+        self.check(manifest)?;
+        let mut rows = manifest.rows.clone();
+        rows.iter_mut().for_each(|row| row.side = None);
+        for (side, on) in [(Side::Train, &self.train), (Side::Test, &self.test)] {
+            on.iter().for_each(|&row| rows[row].side = Some(side));
+        }
+        if rows.iter().any(|row| row.side.is_none()) {
+            return Err(Error::file(&manifest.path, "has rows that the split puts on no side", "split it again"));
+        }
+        Manifest::new(&manifest.path, rows)
     }
 
     /// Refuses a split that cannot be trained or tested with: a manifest of one class, a class without a scan on one side.

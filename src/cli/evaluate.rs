@@ -6,7 +6,7 @@ use crate::archive::split::Split;
 use crate::metrics::{Bootstrap, Each, Merged, Panel, Scores};
 use crate::models::Model;
 use crate::predict;
-use crate::prepare::loader::{Loader, LoaderOptions};
+use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
 use crate::train::{Epoch, RunFolder, Settings};
 use crate::{Error, Result, files};
@@ -134,7 +134,7 @@ impl Job {
         let about = model.metadata();
         let options =
             LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };
-        let loader = Loader::of_manifest(manifest, &about.classes, rows.clone(), &about.preprocessing, options)?;
+        let loader = manifest.loader(&about.classes, rows.clone(), &about.preprocessing, options)?;
         let progress = terminal.progress("studies", rows.len());
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");

@@ -229,7 +229,7 @@ impl Folder<'_> {
         let Data::Fold(fold) = data else { return Ok(Vec::new()) };
         let folds = split::folds(source, options.folds, options.seed)?;
         files::create_folder(folder)?;
-        let manifest = source.with_sides(&folds[fold])?.moved_to(&path)?;
+        let manifest = folds[fold].with_sides(source)?.moved_to(&path)?;
         manifest.write()?;
         let written = Manifest::read(&path)?;
         Split::of_sides(&written).unwrap_or_default().check(&written)?;

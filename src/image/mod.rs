@@ -4,6 +4,10 @@ mod size;
 
 pub use size::Size;
 
+use crate::{Error, Result};
+use std::fmt;
+use std::str::FromStr;
+
 /// One planar view or fused picture: row-major counts, `rows` x `columns`, row 0 at the head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
@@ -34,4 +38,25 @@ pub enum View {
     Anterior,
     /// From the back.
     Posterior,
+}
+
+impl FromStr for View {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.trim() {
+            "anterior" => Ok(View::Anterior),
+            "posterior" => Ok(View::Posterior),
+            other => Err(Error::setting(format!("there is no view `{other}`"), "say anterior or posterior")),
+        }
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(match self {
+            View::Anterior => "anterior",
+            View::Posterior => "posterior",
+        })
+    }
 }

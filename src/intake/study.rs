@@ -86,27 +86,6 @@ impl Cell {
     }
 }
 
-impl FromStr for View {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.trim() {
-            "anterior" => Ok(View::Anterior),
-            "posterior" => Ok(View::Posterior),
-            other => Err(Error::setting(format!("there is no view `{other}`"), "say anterior or posterior")),
-        }
-    }
-}
-
-impl fmt::Display for View {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str(match self {
-            View::Anterior => "anterior",
-            View::Posterior => "posterior",
-        })
-    }
-}
-
 /// Reads `anterior,posterior` or `posterior,anterior`, as `--views` takes it.
 pub fn parse_views(text: &str) -> Result<[View; 2]> {
     let views: Vec<View> = text.split(',').map(str::parse).collect::<Result<_>>()?;

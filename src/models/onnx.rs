@@ -5,9 +5,8 @@
 //! The tape's (batch, rows, columns, channels) become ONNX's (batch, channels, rows, columns). Batch, rows and columns stay open.
 
 use super::{Model, Pooling};
-use crate::Result;
 use crate::autograd::{Node, Op, ParameterId};
-use crate::report::DISCLAIMER;
+use crate::{DISCLAIMER, Result};
 use osteon_kernels::pool::PoolShape;
 use std::collections::BTreeSet;
 

@@ -1,8 +1,12 @@
 //! From studies to batches: view aggregation, augmentation, the loader.
 
 pub mod augment;
+mod body;
 pub mod loader;
+pub mod resample;
+mod settings;
 pub mod views;
 
 pub use augment::{Augmentation, Draw};
-pub use views::{Alignment, Compression, Preprocessing};
+pub use body::{Points, critical_points};
+pub use settings::{Alignment, Compression, Preprocessing};

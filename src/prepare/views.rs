@@ -3,99 +3,14 @@
 //!
 //! Pictures in, pictures out: reading files is [`crate::intake::study`]'s, random variation [`super::augment`]'s.
 
-use crate::draw::{Anchor, Color, Font, Raster, Tone};
+use super::body::{Points, body_level, critical_points};
+use super::resample::{Taps, resized, sample};
+use super::{Alignment, Compression, Preprocessing};
 use crate::image::Image;
 use crate::intake::Study;
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
-
-/// How the posterior view is laid on the anterior one.
-///
-/// The paper leaves it open. On 60 phantoms, whose views match without moving, `Translate` moved the posterior view wrongly by
-/// 0.03 pixels on average and 1 at most, `TranslateScale` by 0.55 and 2, since each critical point's error goes into the scale.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Alignment {
-    /// Moved by whole pixels until the middles of the two bodies meet; no pixel is interpolated.
-    #[default]
-    Translate,
-    /// Moved and scaled, rows and columns apart, until the four critical points meet.
-    TranslateScale,
-}
-
-/// How counts, in units of the body's level, become the network's input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Compression {
-    /// Square root: makes the noise of counts (Poisson) equally strong everywhere.
-    #[default]
-    Sqrt,
-    /// ln(1 + x).
-    Log,
-    /// As they are.
-    Linear,
-}
-
-/// What happens to a study between its files and the network. Part of a model: at prediction it must be what it was in training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Preprocessing {
-    /// How the two views are aligned.
-    pub alignment: Alignment,
-    /// A pixel belongs to the body where its smoothed count reaches this share of the body's level.
-    pub threshold: f32,
-    /// Pixels hotter than this many times the body's level (bladder, injection point) are clamped to it.
-    pub ceiling: f32,
-    /// What follows the clamp.
-    pub compression: Compression,
-}
-
-impl Default for Preprocessing {
-    fn default() -> Self {
-        Preprocessing { alignment: Alignment::default(), threshold: 0.15, ceiling: 16.0, compression: Compression::default() }
-    }
-}
-
-impl Preprocessing {
-    /// Refuses values that no study could be prepared with.
-    ///
-    /// # Errors
-    /// One sentence naming the first such setting.
-    pub fn check(&self) -> Result<()> {
-        let refuse = |name: &str, value: f32, range: &str| {
-            Err(Error::setting(format!("preprocessing.{name} is {value}"), format!("choose a value {range}")))
-        };
-        if !(self.threshold > 0.0 && self.threshold < 1.0) {
-            return refuse("threshold", self.threshold, "between 0 and 1");
-        }
-        if !(self.ceiling >= 1.0 && self.ceiling.is_finite()) {
-            return refuse("ceiling", self.ceiling, "of at least 1");
-        }
-        Ok(())
-    }
-}
-
-/// The critical points of the body in one view: its outermost rows and columns, all inclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Points {
-    /// First row (the crown of the head).
-    pub ceil: usize,
-    /// Last row (the toes).
-    pub floor: usize,
-    /// First column.
-    pub left: usize,
-    /// Last column.
-    pub right: usize,
-}
-
-impl Points {
-    /// First and end (one past the last) along `axis`: 0 for rows, 1 for columns.
-    fn extent(self, axis: usize) -> [f64; 2] {
-        let [first, last] = [[self.ceil, self.floor], [self.left, self.right]][axis];
-        [first as f64, last as f64 + 1.0]
-    }
-}
 
 /// Where a picture comes to lie: along each axis, edge coordinate `x` (pixel `i` spans `i` to `i + 1`) goes to
 /// `scale * x + shift`.
@@ -195,100 +110,6 @@ pub fn network_input(fused: &Image, [rows, columns]: [usize; 2], preprocessing: 
     input
 }
 
-/// The views side by side, each with its critical points drawn, and their sum: what aggregation saw and did.
-///
-/// The posterior view is shown flipped and before it is moved, so that the lines of the two views can be compared.
-pub fn figure(fused: &Fused) -> Raster {
-    const PAPER: Color = [255; 3];
-    const INK: Color = [40, 44, 52];
-    const ROW_LINE: Color = [214, 69, 45];
-    const COLUMN_LINE: Color = [32, 104, 178];
-    const HEADER_PX: usize = 38;
-    const FOOTER_PX: usize = 24;
-    const GAP_PX: usize = 12;
-    const PANEL_PX: usize = 240; // narrower pictures are enlarged until they hold their captions
-
-    let views = [
-        ("Anterior", fused.anterior.as_ref(), fused.anterior_points),
-        ("Posterior, flipped", fused.posterior.as_ref(), fused.posterior_points),
-    ];
-    let mut panels: Vec<_> = views.iter().filter_map(|&(name, image, points)| Some((name, image?, points))).collect();
-    if panels.len() == 2 {
-        panels.push(("Aligned and added", &fused.image, None));
-    }
-    let enlarge = PANEL_PX.div_ceil(fused.image.columns.max(1));
-    let (rows, columns) = (enlarge * fused.image.rows, enlarge * fused.image.columns);
-    let mut figure = Raster::new(HEADER_PX + rows + FOOTER_PX, GAP_PX + panels.len() * (columns + GAP_PX), PAPER);
-    for (panel, (name, image, points)) in panels.iter().enumerate() {
-        let left = GAP_PX + panel * (columns + GAP_PX);
-        let at = |row: usize, column: usize| [(left + column) as f32, (HEADER_PX + row) as f32];
-        figure.text(left as i64 + 2, 4, name, Font::Medium, Anchor::Left, INK);
-        figure.paste(HEADER_PX, left, &Raster::from_image(image, &Tone::default()).resized(rows, columns));
-        let (bottom, right) = (rows - 1, columns - 1);
-        let border = [at(0, 0), at(0, right), at(bottom, right), at(bottom, 0), at(0, 0)];
-        figure.polyline(&border, 1.0, [200; 3]);
-        let Some(points) = points else {
-            if panel == 2 {
-                figure.text(left as i64 + 3, 22, &moved(&fused.placement), Font::Small, Anchor::Left, INK);
-            }
-            continue;
-        };
-        for (name, point, row) in
-            [("ceil", points.ceil, enlarge * points.ceil), ("floor", points.floor, enlarge * (points.floor + 1) - 1)]
-        {
-            figure.line(at(row, 0), at(row, right), 1.0, ROW_LINE);
-            // Outside the body; at the picture's lower edge this is the footer.
-            let label_row = (HEADER_PX + row) as i64 + if name == "ceil" { -11 } else { 3 };
-            let middle = (left + columns / 2) as i64;
-            figure.text(middle, label_row, &format!("{name} {point}"), Font::Small, Anchor::Center, ROW_LINE);
-        }
-        for (name, point, column, anchor) in [
-            ("left", points.left, enlarge * points.left, Anchor::Left),
-            ("right", points.right, enlarge * (points.right + 1) - 1, Anchor::Right),
-        ] {
-            figure.line(at(0, column), at(bottom, column), 1.0, COLUMN_LINE);
-            let label_column = left as i64 + if anchor == Anchor::Left { 3 } else { right as i64 - 2 };
-            figure.text(label_column, 22, &format!("{name} {point}"), Font::Small, anchor, COLUMN_LINE);
-        }
-    }
-    figure
-}
-
-/// A placement of the posterior view in words.
-fn moved(placement: &Placement) -> String {
-    if *placement == Placement::IDENTITY {
-        return "posterior not moved".into();
-    }
-    let ([rows, columns], [tall, wide]) = (placement.shift_px, placement.scale);
-    let scaled = if [tall, wide] == [1.0; 2] { String::new() } else { format!(", scaled {tall:.3} x {wide:.3}") };
-    format!("posterior {rows:+.0} rows, {columns:+.0} columns{scaled}")
-}
-
-/// A picture of another size: area mean where it shrinks, linear interpolation where it grows, a copy where it stays.
-pub fn resized(image: &Image, rows: usize, columns: usize) -> Image {
-    sample(image, &Taps::resizing(image.rows, rows), &Taps::resizing(image.columns, columns))
-}
-
-/// The body's critical points (paper: View aggregation, "Pixel aligning"): a horizontal line sweeps down and up, a vertical
-/// line from the left and the right, each until it meets the body. `None` where nothing forms a body.
-///
-/// What counts as body decides how robust this is. A pixel is body where its count, smoothed over a square of 1/50 of the
-/// width, reaches `threshold` times the body's level; of the pieces that these pixels form, those below 1/100 of the whole
-/// are dropped. So neither a hot pixel nor a spill of the injection beside the arm stops a sweep; a foot or a hand cut off
-/// from the body by cold pixels does, being larger.
-pub fn critical_points(image: &Image, threshold: f32) -> Option<Points> {
-    let level = body_level(&image.pixels)?;
-    let smooth = smoothed(image, image.columns / 100);
-    let runs = body_runs(&smooth, image.columns, threshold * level);
-    runs.into_iter().fold(None, |points: Option<Points>, Run { row, start, end, .. }| {
-        let so_far = points.unwrap_or(Points { ceil: row, floor: row, left: start, right: end - 1 });
-        Some(Points { floor: row, left: so_far.left.min(start), right: so_far.right.max(end - 1), ..so_far })
-    })
-}
-
-/// Pieces of the body below this share of it are noise or spilt activity; a hand of a real scan is above.
-const SMALL_PIECE: f64 = 0.01;
-
 /// Two views of one body differ in size by less than this; a larger difference says that a sweep was misled.
 const MAX_SCALE: f64 = 1.1;
 
@@ -317,26 +138,6 @@ fn align(to: Points, from: Points, size: [usize; 2], alignment: Alignment) -> Pl
     Placement { scale: [tall, wide], shift_px: [down, right] }
 }
 
-/// The count of an ordinary body pixel, whatever the activity given and however hot the bladder: the mean of the pixels above
-/// the picture's mean, both of counts clamped at the 99th percentile of the positive ones. `None` where no count is positive.
-fn body_level(pixels: &[f32]) -> Option<f32> {
-    let mut positive: Vec<f32> = pixels.iter().copied().filter(|count| *count > 0.0).collect();
-    if positive.is_empty() {
-        return None;
-    }
-    let at = (positive.len() - 1) * 99 / 100;
-    let top = *positive.select_nth_unstable_by(at, f32::total_cmp).1;
-    let mean = pixels.iter().map(|count| count.min(top) as f64).sum::<f64>() / pixels.len() as f64;
-    let (mut sum, mut above) = (0.0, 0u32);
-    for count in pixels.iter().map(|count| count.min(top) as f64) {
-        let counts = count >= mean;
-        sum += if counts { count } else { 0.0 };
-        above += counts as u32;
-    }
-    // Rounding may leave nothing above the mean of a picture of one value.
-    Some(if above > 0 { sum / above as f64 } else { mean } as f32)
-}
-
 /// The view as counts: negative values, which rescaling can make, are zero.
 fn counts(view: &Image, name: &str, path: &Path) -> Result<Image> {
     let fail = |problem: &str, remedy: &str| Err(Error::file(path, format!("the {name} view {problem}"), remedy));
@@ -358,166 +159,6 @@ fn counts(view: &Image, name: &str, path: &Path) -> Result<Image> {
 fn flipped(mut image: Image) -> Image {
     image.pixels.chunks_exact_mut(image.columns).for_each(<[f32]>::reverse);
     image
-}
-
-/// The mean over the square of `2 * radius + 1` pixels around each pixel; outside the picture there is nothing.
-fn smoothed(image: &Image, radius: usize) -> Vec<f32> {
-    let (rows, columns) = (image.rows, image.columns);
-    let weight = 1.0 / (2 * radius + 1).pow(2) as f64;
-    let mut smooth = Vec::with_capacity(rows * columns);
-    // Sums over the window's rows, a row entering and a row leaving at a time; then the same along the row.
-    let mut line = vec![0f64; columns];
-    for row in 0..rows + radius {
-        if row < rows {
-            line.iter_mut().zip(image.row(row)).for_each(|(sum, count)| *sum += *count as f64);
-        }
-        if row > 2 * radius {
-            line.iter_mut().zip(image.row(row - 2 * radius - 1)).for_each(|(sum, count)| *sum -= *count as f64);
-        }
-        if row < radius {
-            continue;
-        }
-        let mut sum: f64 = line.iter().take(radius).sum();
-        for column in 0..columns {
-            sum += line.get(column + radius).unwrap_or(&0.0);
-            smooth.push((sum * weight) as f32);
-            sum -= column.checked_sub(radius).map_or(0.0, |leaving| line[leaving]);
-        }
-    }
-    smooth
-}
-
-/// Neighbouring body pixels of one row, `start..end`.
-struct Run {
-    row: usize,
-    start: usize,
-    end: usize,
-    /// A run of the same piece that stands before this one, or itself.
-    parent: usize,
-}
-
-/// The runs of pixels that reach `least`, row after row, without those of pieces (4-connected) below [`SMALL_PIECE`] of all;
-/// the largest piece always stays.
-fn body_runs(pixels: &[f32], columns: usize, least: f32) -> Vec<Run> {
-    fn root(runs: &[Run], mut run: usize) -> usize {
-        while runs[run].parent != run {
-            run = runs[run].parent;
-        }
-        run
-    }
-    let mut runs: Vec<Run> = Vec::new();
-    let mut above = 0..0;
-    for (row, line) in pixels.chunks_exact(columns).enumerate() {
-        let first = runs.len();
-        let mut end = 0;
-        while let Some(start) = line[end..].iter().position(|pixel| *pixel >= least).map(|at| end + at) {
-            end = line[start..].iter().position(|pixel| *pixel < least).map_or(columns, |at| start + at);
-            let this = runs.len();
-            runs.push(Run { row, start, end, parent: this });
-            for other in above.clone() {
-                if runs[other].start < end && start < runs[other].end {
-                    let (one, two) = (root(&runs, other), root(&runs, this));
-                    runs[one.max(two)].parent = one.min(two);
-                }
-            }
-        }
-        above = first..runs.len();
-    }
-    let mut sizes = vec![0; runs.len()]; // of the piece, at its root
-    for (at, run) in runs.iter().enumerate() {
-        sizes[root(&runs, at)] += run.end - run.start;
-    }
-    let total: usize = sizes.iter().sum();
-    let largest = sizes.iter().copied().max().unwrap_or(0);
-    let stays: Vec<bool> = (0..runs.len())
-        .map(|at| sizes[root(&runs, at)])
-        .map(|size| size == largest || size as f64 >= SMALL_PIECE * total as f64)
-        .collect();
-    runs.into_iter().zip(stays).filter_map(|(run, stays)| stays.then_some(run)).collect()
-}
-
-/// Where the values of one output line come from: value `i` is the sum over `k` of `weights[i * width + k]` times source
-/// value `first[i] + k`.
-struct Taps {
-    width: usize,
-    first: Vec<usize>,
-    weights: Vec<f32>,
-}
-
-impl Taps {
-    /// From each output value's sources and weights; sources outside `0..length` count nothing.
-    fn new(length: usize, sources: impl Iterator<Item = Vec<(i64, f32)>>) -> Self {
-        let inside = |(at, weight): &(i64, f32)| *at >= 0 && *at < length as i64 && *weight != 0.0;
-        let sources: Vec<Vec<(i64, f32)>> = sources.map(|list| list.into_iter().filter(inside).collect()).collect();
-        let width = sources.iter().map(Vec::len).max().unwrap_or(0);
-        let mut taps = Taps { width, first: vec![0; sources.len()], weights: vec![0.0; width * sources.len()] };
-        for (at, list) in sources.iter().enumerate() {
-            // All `width` sources must exist; the surplus ones weigh nothing.
-            let first = list.first().map_or(0, |(first, _)| *first as usize).min(length - width);
-            taps.first[at] = first;
-            list.iter().for_each(|(source, weight)| taps.weights[at * width + *source as usize - first] = *weight);
-        }
-        taps
-    }
-
-    /// Linear interpolation at the coordinates `at` (pixel centres at whole numbers); zero outside.
-    fn linear(length: usize, at: impl Iterator<Item = f64>) -> Self {
-        Taps::new(
-            length,
-            at.map(|at| {
-                let (below, fraction) = (at.floor(), (at - at.floor()) as f32);
-                vec![(below as i64, 1.0 - fraction), (below as i64 + 1, fraction)]
-            }),
-        )
-    }
-
-    /// A line of `from` values to one of `to`: area mean, or linear interpolation where it grows.
-    fn resizing(from: usize, to: usize) -> Self {
-        if to > from {
-            let centre = |at: usize| (at as f64 + 0.5) * from as f64 / to as f64 - 0.5;
-            return Taps::linear(from, (0..to).map(|at| centre(at).clamp(0.0, from as f64 - 1.0)));
-        }
-        // In units of 1/to of a source pixel everything is whole: an output pixel covers `start..end`.
-        Taps::new(
-            from,
-            (0..to).map(|at| {
-                let (start, end) = (at * from, (at + 1) * from);
-                let covered = |source: usize| end.min((source + 1) * to) - start.max(source * to);
-                (start / to..end.div_ceil(to)).map(|source| (source as i64, covered(source) as f32 / from as f32)).collect()
-            }),
-        )
-    }
-
-    /// Each output value is its own source value.
-    fn is_identity(&self, length: usize) -> bool {
-        let own = self.first.iter().enumerate().all(|(at, first)| at == *first);
-        own && self.width == 1 && self.first.len() == length && self.weights.iter().all(|weight| *weight == 1.0)
-    }
-}
-
-/// Weighted sums along columns and rows: a picture of `rows.first.len()` x `columns.first.len()`.
-fn sample(image: &Image, rows: &Taps, columns: &Taps) -> Image {
-    let mut output = Image::zeros(rows.first.len(), columns.first.len());
-    if output.pixels.is_empty() || rows.width == 0 || columns.width == 0 {
-        return output;
-    }
-    let copies = columns.is_identity(image.columns);
-    let mut line = vec![0f32; image.columns]; // the rows' sum
-    let lines = rows.first.iter().zip(rows.weights.chunks_exact(rows.width));
-    for ((first, weights), out) in lines.zip(output.pixels.chunks_exact_mut(columns.first.len())) {
-        let sum = if copies { &mut *out } else { &mut line[..] };
-        sum.fill(0.0);
-        for (row, weight) in weights.iter().enumerate() {
-            sum.iter_mut().zip(image.row(first + row)).for_each(|(sum, pixel)| *sum += weight * pixel);
-        }
-        if copies {
-            continue;
-        }
-        for ((first, weights), out) in columns.first.iter().zip(columns.weights.chunks_exact(columns.width)).zip(out) {
-            *out = weights.iter().zip(&line[*first..first + columns.width]).map(|(weight, pixel)| weight * pixel).sum();
-        }
-    }
-    output
 }
 
 #[cfg(test)]
@@ -727,17 +368,6 @@ mod tests {
             assert!(Preprocessing { threshold: wrong, ..Preprocessing::default() }.check().is_err());
             assert_eq!(Preprocessing { ceiling: wrong, ..Preprocessing::default() }.check().is_err(), wrong != 1.0);
         }
-    }
-
-    #[test]
-    fn the_figure_shows_both_views_and_their_lines() {
-        let view = body(1, [0.0; 2], [1.0; 2]);
-        let fused = fuse(&study(Some(view.clone()), Some(view.clone())), &Preprocessing::default()).unwrap();
-        let single = fuse(&study(Some(view), None), &Preprocessing::default()).unwrap();
-        let colored = |raster: &Raster| raster.rgb().chunks_exact(3).filter(|rgb| rgb[0].abs_diff(rgb[2]) > 100).count();
-        let (two, one) = (figure(&fused), figure(&single));
-        assert!(two.columns() > 2 * one.columns());
-        assert!(colored(&one) > 2000 && colored(&two).abs_diff(2 * colored(&one)) < 200, "{} {}", colored(&one), colored(&two));
     }
 
     proptest! {

@@ -19,12 +19,9 @@ pub use pages::{evaluation_page, prediction_page};
 
 use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Predictions, Scores};
-use crate::{Error, Result, files};
+use crate::{DISCLAIMER, Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// Stands on every page and picture.
-pub const DISCLAIMER: &str = "Research software, not a medical device.";
 
 /// What a reader must know of the network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

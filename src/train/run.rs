@@ -10,7 +10,7 @@ use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, EpochRow};
 use crate::tensor::Context;
-use crate::{Error, Result, files};
+use crate::{DISCLAIMER, Error, Result, files};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -438,7 +438,7 @@ impl<'a> Session<'a> {
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
         let rows: Vec<EpochRow> = epochs.iter().map(EpochRow::from).collect();
         // A score says what it was made with: phantoms are named beneath the curves.
-        let note = format!("Trained on {}. {}", model.metadata().trained_on, report::DISCLAIMER);
+        let note = format!("Trained on {}. {DISCLAIMER}", model.metadata().trained_on);
         files::write(folder.file(RunFolder::CURVES), &report::curves(&rows, &note).png())?;
         self.record()
     }
@@ -494,7 +494,7 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<[O
         ..LoaderOptions::evaluation(size, settings.batch)
     };
     let loader = |side: &[usize], options| {
-        let loader = || Loader::of_manifest(manifest, &manifest.classes, side.to_vec(), &settings.preprocessing, options);
+        let loader = || manifest.loader(&manifest.classes, side.to_vec(), &settings.preprocessing, options);
         (!side.is_empty()).then(loader).transpose()
     };
     let Split { train, validation, test } = split;
