@@ -5,7 +5,7 @@ use crate::intake::Study;
 use crate::models::{Metadata, Model};
 use crate::prepare::loader::Loader;
 use crate::prepare::views;
-use crate::prepare::{Draw, augment};
+use crate::prepare::{Transform, augment};
 use crate::report::{Case, ModelCard};
 use crate::{Result, files, metrics};
 use std::path::Path;
@@ -57,14 +57,14 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
 /// # Errors
 /// Views that cannot be fused.
 pub fn case(model: &Model, name: &str, study: &Study, explain: bool) -> Result<Case> {
-    drawn_case(model, name, study, &Draw::default(), explain)
+    drawn_case(model, name, study, &Transform::default(), explain)
 }
 
 /// [`case`] of an augmented copy: the fused picture is turned and moved by `draw`, as the loader does with a manifest's row.
 ///
 /// # Errors
 /// Views that cannot be fused.
-pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Draw, explain: bool) -> Result<Case> {
+pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, explain: bool) -> Result<Case> {
     let about = model.metadata();
     let mut fused = views::fuse(study, &about.preprocessing)?;
     fused.image = augment::apply(&fused.image, draw);

@@ -41,7 +41,7 @@ soft-tissue,region,Soft tissue
 /// What a code is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum CodeKind {
     /// A disease: a metastasis of some cancer.
     Disease,
     /// Uptake that is no metastasis: benign or normal.
@@ -56,7 +56,7 @@ pub struct Code {
     /// As labels have it: without `/`.
     pub code: String,
     /// What it is of.
-    pub kind: Kind,
+    pub kind: CodeKind,
     /// In words.
     pub name: String,
 }
@@ -67,7 +67,7 @@ pub struct Codes {
     /// Its file; `None`: Osteon's own.
     path: Option<PathBuf>,
     codes: Vec<Code>,
-    places: HashMap<String, usize>,
+    index: HashMap<String, usize>,
 }
 
 /// What a label says; one of the two is there.
@@ -132,7 +132,7 @@ impl Codes {
         if header != ["code", "kind", "name"].as_slice() {
             return Err(Error::file(path, "has another header than code,kind,name", REMEDY));
         }
-        let mut table = Codes { path: file, codes: Vec::new(), places: HashMap::new() };
+        let mut table = Codes { path: file, codes: Vec::new(), index: HashMap::new() };
         for record in reader.records() {
             let record = record.map_err(|error| Error::file(path, format!("is not CSV ({error})"), REMEDY))?;
             let line = record.position().map_or(0, csv::Position::line);
@@ -142,15 +142,15 @@ impl Codes {
                 return refuse("has a line break or another control character".to_owned(), "remove it");
             }
             let kind = match kind {
-                "disease" => Kind::Disease,
-                "benign" => Kind::Benign,
-                "region" => Kind::Region,
+                "disease" => CodeKind::Disease,
+                "benign" => CodeKind::Benign,
+                "region" => CodeKind::Region,
                 other => return refuse(format!("has the kind `{other}`"), "write disease, benign or region"),
             };
             if code.is_empty() || code.contains('/') {
                 return refuse(format!("has the code `{code}`"), "write a code without /, which parts the codes of a label");
             }
-            if table.places.insert(code.to_owned(), table.codes.len()).is_some() {
+            if table.index.insert(code.to_owned(), table.codes.len()).is_some() {
                 return refuse(format!("has the code `{code}` again"), "give each code one line");
             }
             table.codes.push(Code { code: code.to_owned(), kind, name: name.to_owned() });
@@ -166,14 +166,14 @@ impl Codes {
         &self.codes
     }
 
-    /// The place of a code in the table.
-    pub fn place(&self, code: &str) -> Option<usize> {
-        self.places.get(code).copied()
+    /// The index of a code in the table.
+    pub fn position(&self, code: &str) -> Option<usize> {
+        self.index.get(code).copied()
     }
 
     /// What a label says: `disease/region`, or one of the two. A disease may be a benign finding.
     pub fn finding(&self, label: &str) -> Result<Finding<'_>, Unknown> {
-        let code = |text: &str| self.place(text).map(|at| &self.codes[at]).ok_or_else(|| self.unknown(text));
+        let code = |text: &str| self.position(text).map(|at| &self.codes[at]).ok_or_else(|| self.unknown(text));
         let (first, second) = match label.split_once('/') {
             Some((first, second)) => (first.trim(), Some(second.trim())),
             None => (label.trim(), None),
@@ -181,9 +181,9 @@ impl Codes {
         let first = code(first)?;
         let second = second.map(code).transpose()?;
         match (first.kind, second) {
-            (Kind::Region, None) => Ok(Finding { disease: None, region: Some(first) }),
-            (Kind::Disease | Kind::Benign, None) => Ok(Finding { disease: Some(first), region: None }),
-            (Kind::Disease | Kind::Benign, Some(region)) if region.kind == Kind::Region => {
+            (CodeKind::Region, None) => Ok(Finding { disease: None, region: Some(first) }),
+            (CodeKind::Disease | CodeKind::Benign, None) => Ok(Finding { disease: Some(first), region: None }),
+            (CodeKind::Disease | CodeKind::Benign, Some(region)) if region.kind == CodeKind::Region => {
                 Ok(Finding { disease: Some(first), region: Some(region) })
             }
             _ => Err(Unknown {

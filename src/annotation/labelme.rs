@@ -16,7 +16,7 @@ const VERSION: &str = "5.5.0";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
-    shapes: Capped<Shape, MAX_OUTLINES>,
+    shapes: Capped<JsonShape, MAX_OUTLINES>,
     #[serde(default)]
     flags: Option<CappedFlags>,
     #[serde(default)]
@@ -30,7 +30,7 @@ struct File {
 }
 
 #[derive(Deserialize)]
-struct Shape {
+struct JsonShape {
     label: String,
     points: Capped<Point, MAX_CORNERS>,
     #[serde(default)]
@@ -106,7 +106,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Annotation> {
             Error::file(path, problem, format!("give both, from 1 to {}", Size::MAX_SIDE))
         })?),
     };
-    let outline = |(index, shape): (usize, Shape)| {
+    let outline = |(index, shape): (usize, JsonShape)| {
         let refuse = |problem: String| {
             let problem = format!("outline {} ({}) {problem}", index + 1, short(&shape.label));
             Error::file(path, problem, "draw it again, or remove it")
@@ -142,14 +142,14 @@ pub(super) fn write(annotation: &Annotation) -> Vec<u8> {
     struct File<'a> {
         version: &'a str,
         flags: &'a Flags,
-        shapes: Vec<Shape<'a>>,
+        shapes: Vec<JsonShape<'a>>,
         image_path: &'a str,
         image_data: (),
         image_height: Option<usize>,
         image_width: Option<usize>,
     }
     #[derive(Serialize)]
-    struct Shape<'a> {
+    struct JsonShape<'a> {
         label: &'a str,
         points: &'a [Point],
         group_id: Option<u32>,
@@ -157,7 +157,7 @@ pub(super) fn write(annotation: &Annotation) -> Vec<u8> {
         shape_type: &'a str,
         flags: &'a Flags,
     }
-    let shapes = annotation.outlines.iter().map(|Outline { label, form, group, description, flags }| Shape {
+    let shapes = annotation.outlines.iter().map(|Outline { label, form, group, description, flags }| JsonShape {
         label,
         points: form.points(),
         group_id: *group,

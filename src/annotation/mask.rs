@@ -1,8 +1,8 @@
 //! Outlines to pixels, pixels to outlines.
 //!
-//! The rule: a pixel belongs to an outline if its centre lies inside, by the even-odd rule where a polygon crosses itself. A centre
-//! on a left or upper edge is inside, on a right or lower edge outside, so that outlines with a common edge share no pixel. A spot
-//! covers the pixel that it lies in.
+//! The rule: a pixel belongs to an outline if its centre lies inside, by the even-odd rule where a polygon crosses itself. A
+//! centre on a left or upper edge is inside, on a right or lower edge outside, so that outlines with a common edge share no
+//! pixel. A spot covers the pixel that it lies in.
 
 use super::{Form, Point};
 use crate::image::Size;
@@ -116,14 +116,14 @@ impl Mask {
                 parents[a.max(b)] = a.min(b);
             }
         }
-        let mut places: HashMap<usize, usize> = HashMap::new();
+        let mut piece_of: HashMap<usize, usize> = HashMap::new();
         let mut pieces: Vec<Mask> = Vec::new();
         for at in 0..self.runs.len() {
-            let place = *places.entry(root(&mut parents, at)).or_insert(pieces.len());
-            if place == pieces.len() {
+            let piece = *piece_of.entry(root(&mut parents, at)).or_insert(pieces.len());
+            if piece == pieces.len() {
                 pieces.push(Mask::default());
             }
-            pieces[place].runs.push(self.runs[at]);
+            pieces[piece].runs.push(self.runs[at]);
         }
         pieces
     }
@@ -171,8 +171,8 @@ impl Mask {
         loops
     }
 
-    /// A polygon a piece that covers exactly its pixels, along their sides. A hole is joined to the rim by a cut of no width, which
-    /// the even-odd rule does not see.
+    /// A polygon a piece that covers exactly its pixels, along their sides. A hole is joined to the rim by a cut of no width,
+    /// which the even-odd rule does not see.
     pub fn polygons(&self) -> Vec<Vec<Point>> {
         let polygon = |piece: Mask| {
             let loops = piece.loops();
@@ -229,7 +229,7 @@ fn polygon(corners: &[Point], size: Size) -> Mask {
     let mut crossings: Vec<(usize, f64)> = Vec::new();
     for (at, &corner) in corners.iter().enumerate() {
         let next = corners[(at + 1) % corners.len()];
-        // From top to bottom, so that a side that is gone along twice is crossed twice at the same place.
+        // From top to bottom, so that a side that is gone along twice is crossed twice at the same point.
         let [[x0, y0], [x1, y1]] = if corner[1] <= next[1] { [corner, next] } else { [next, corner] };
         for row in span(y0, y1, size.rows) {
             crossings.push((row, x0 + (row as f64 + 0.5 - y0) * (x1 - x0) / (y1 - y0)));

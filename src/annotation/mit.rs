@@ -1,5 +1,6 @@
-//! The XML of the MIT LabelMe (the web tool's): `annotation/object/name` and `polygon/pt/x,y`. Deleted objects are left out; users'
-//! names and dates are not taken over. A group is kept as `group=NUMBER` among an object's `attributes`, which are free text.
+//! The XML of the MIT LabelMe (the web tool's): `annotation/object/name` and `polygon/pt/x,y`. Deleted objects are left out;
+//! users' names and dates are not taken over. A group is kept as `group=NUMBER` among an object's `attributes`, which are free
+//! text.
 
 use super::labelme::{whole, whole_size};
 use super::{Annotation, Flags, Form, MAX_CORNERS, MAX_OUTLINES, Outline, Point, short};

@@ -1,11 +1,11 @@
-//! What physicians drew on a scan: outlines with codes, in files of LabelMe (JSON) or of the MIT LabelMe (XML); and the text of the
-//! diagnostic report.
+//! What physicians drew on a scan: outlines with codes, in files of LabelMe (JSON) or of the MIT LabelMe (XML); and the text of
+//! the diagnostic report.
 //!
 //! One file describes one view and lies beside its scan: `scan.json` or `scan.xml`, or, with the view in the name,
 //! `scan.anterior.json`, which is what a file of two views needs. Files are taken as hostile: sizes and counts are bounded before
 //! anything is kept, and what is wrong is one sentence. Picture data and the names of annotators in them are not taken over.
 //!
-//! [`codes`] says what labels mean, [`mask`] which pixels an outline covers; what is measured there is [`crate::annotation::lesions`]'.
+//! [`codes`] says what labels mean, [`mask`] which pixels an outline covers; [`lesions`] measures what is there.
 
 pub mod codes;
 mod labelme;
@@ -13,7 +13,7 @@ pub mod lesions;
 pub mod mask;
 mod mit;
 
-pub use codes::{Code, Codes, Kind};
+pub use codes::{Code, CodeKind, Codes};
 pub use mask::Mask;
 
 use crate::archive::manifest::Row;
@@ -184,8 +184,8 @@ impl Annotation {
     /// Reads a file of LabelMe (`.json`) or of the MIT LabelMe (`.xml`).
     ///
     /// # Errors
-    /// One sentence: a file that cannot be read or is too large, another format, an outline of an unknown kind or with points that
-    /// make no such outline, too many of anything. Codes and the picture are [`Annotation::check`]'s.
+    /// One sentence: a file that cannot be read or is too large, another format, an outline of an unknown kind or with points
+    /// that make no such outline, too many of anything. Codes and the picture are [`Annotation::check`]'s.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let format = Format::of(path)?;
@@ -213,8 +213,8 @@ impl Annotation {
         Ok(annotation)
     }
 
-    /// The bytes of the file `path`, in the format that its name says. XML has no circle (it becomes a polygon of 64 corners) and no
-    /// flags.
+    /// The bytes of the file `path`, in the format that its name says. XML has no circle (it becomes a polygon of 64 corners) and
+    /// no flags.
     ///
     /// # Errors
     /// Another extension.
@@ -237,8 +237,8 @@ impl Annotation {
     /// size is `picture`, or, without it, what the file says; without either no pixels are known, and each mask is empty.
     ///
     /// # Errors
-    /// The first outline that fails, with what is wrong: a code that the table does not know, a point outside the picture, a box or
-    /// circle of zero size, a form that covers no pixel's centre.
+    /// The first outline that fails, with what is wrong: a code that the table does not know, a point outside the picture, a box
+    /// or circle of zero size, a form that covers no pixel's centre.
     pub fn check(&self, path: &Path, picture: Option<Size>, codes: &Codes) -> Result<Vec<Mask>> {
         if let (Some(said), Some(size)) = (self.size, picture)
             && said != size
@@ -321,8 +321,8 @@ impl Beside {
     }
 }
 
-/// The annotations beside a study's scans: for `a/scan.dcm` the files `a/scan.anterior.json` and `a/scan.posterior.json`, or, where
-/// the scan's file is of one view only, `a/scan.json`; `.xml` as well as `.json`.
+/// The annotations beside a study's scans: for `a/scan.dcm` the files `a/scan.anterior.json` and `a/scan.posterior.json`, or,
+/// where the scan's file is of one view only, `a/scan.json`; `.xml` as well as `.json`.
 ///
 /// # Errors
 /// Two for one view.
@@ -373,8 +373,8 @@ fn stem(scan: &Path) -> String {
     part.unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The text of the diagnostic report of each study, where there is one: the manifest's, `scan.report.txt` beside a scan `scan.dcm`, or
-/// `report.txt` in a folder that holds the scans of one patient only.
+/// The text of the diagnostic report of each study, where there is one: the manifest's, `scan.report.txt` beside a scan
+/// `scan.dcm`, or `report.txt` in a folder that holds the scans of one patient only.
 ///
 /// # Errors
 /// A report that cannot be read or has more than 1 MB, a `report.txt` in a folder with the scans of more than one patient.

@@ -7,19 +7,19 @@ use crate::prepare::{Preprocessing, augment, views};
 use crate::{Error, Result};
 
 /// The studies of a manifest: read, fused, turned and moved as their rows say, resized and normalised.
-struct Listing {
+struct ManifestSource {
     rows: Vec<Row>,
     labels: Vec<u32>,
     input_size: [usize; 2],
     preprocessing: Preprocessing,
 }
 
-impl Source for Listing {
+impl Source for ManifestSource {
     fn input(&self, study: usize) -> Result<Image> {
         let row = &self.rows[study];
         let fused = views::fuse(&row.read()?, &self.preprocessing)?;
         // At the scan's own size: the same as if the copy were a file.
-        let copy = augment::apply(&fused.image, &row.pending_draw());
+        let copy = augment::apply(&fused.image, &row.pending_transform());
         Ok(views::network_input(&copy, self.input_size, &self.preprocessing))
     }
 
@@ -46,7 +46,7 @@ impl Manifest {
             return Err(Error::file(&self.path, problem, "split it again"));
         }
         let (rows, labels) = (self.rows.clone(), self.labels(classes)?);
-        let source = Listing { rows, labels, input_size: options.input_size, preprocessing: preprocessing.clone() };
+        let source = ManifestSource { rows, labels, input_size: options.input_size, preprocessing: preprocessing.clone() };
         Loader::new(source, studies, options)
     }
 }

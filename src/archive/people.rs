@@ -123,8 +123,8 @@ impl Demographics {
     }
 }
 
-/// Counts a manifest's patients, each once, by what their DICOM files say: the first file with an age, the first with a sex, in the
-/// manifest's order.
+/// Counts a manifest's patients, each once, by what their DICOM files say: the first file with an age, the first with a sex, in
+/// the manifest's order.
 ///
 /// # Errors
 /// A DICOM file that cannot be read.

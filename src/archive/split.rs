@@ -64,8 +64,8 @@ fn divide(manifest: &Manifest, rows: &[usize], share: f64, purpose: Purpose, see
     Ok([first, others])
 }
 
-/// The patients of each class, by name, among those of `rows`. A patient with scans of several classes counts as the last of them in
-/// the order of classes.
+/// The patients of each class, by name, among those of `rows`. A patient with scans of several classes counts as the last of them
+/// in the order of classes.
 fn patients_by_class<'a>(manifest: &'a Manifest, rows: &[usize]) -> Result<Vec<Vec<&'a str>>> {
     let labels = manifest.labels(&manifest.classes)?;
     let mut class_of: BTreeMap<&str, u32> = BTreeMap::new();
@@ -79,7 +79,7 @@ fn patients_by_class<'a>(manifest: &'a Manifest, rows: &[usize]) -> Result<Vec<V
 }
 
 /// `k` splits for a cross-validation by patient: each patient is tested in exactly one. Stratified by class as [`split`] is; the
-/// numbers of patients that two folds test differ by at most one. The order of rows does not matter.
+/// counts of patients that two folds test differ by at most one. The order of rows does not matter.
 ///
 /// # Errors
 /// `k` below 2; a class with fewer than `k` patients; a manifest of one class, or a fold that would train or test without one
@@ -124,8 +124,8 @@ fn people(count: usize) -> String {
 const SIDES: [&str; 3] = ["train", "validation", "test"];
 
 impl Split {
-    /// Takes `share` of each class's training patients out of training, to the nearest patient, for validation. Test patients stay
-    /// what they are.
+    /// Takes `share` of each class's training patients out of training, to the nearest patient, for validation. Test patients
+    /// stay what they are.
     ///
     /// # Errors
     /// A share that is not between 0 and 1; training patients that cannot fill both sides.

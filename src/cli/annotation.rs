@@ -1,7 +1,7 @@
 //! `osteon annotation`: what physicians drew, converted and checked.
 
 use super::terminal::Terminal;
-use crate::annotation::{self, Annotation as Drawn, Codes, Kind};
+use crate::annotation::{self, Annotation as Drawn, CodeKind, Codes};
 use crate::archive::manifest::Manifest;
 use crate::image::Size;
 use crate::{Error, Result};
@@ -89,7 +89,7 @@ fn check_all(terminal: &Terminal, path: &Path, codes: &Codes) -> Result<()> {
             outlines += annotation.outlines.len();
             for outline in &annotation.outlines {
                 let kind = match codes.finding(&outline.label).ok().and_then(|finding| finding.disease).map(|code| code.kind) {
-                    Some(Kind::Disease) => "of metastases",
+                    Some(CodeKind::Disease) => "of metastases",
                     Some(_) => "of benign findings",
                     None => "of parts of the body",
                 };

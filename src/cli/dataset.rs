@@ -1,7 +1,7 @@
 //! `osteon dataset`: the paper's three datasets, their check, and public archives.
 
 use super::terminal::Terminal;
-use crate::archive::datasets::{self, Counts, Kind, Options};
+use crate::archive::datasets::{self, Counts, DatasetKind, DatasetOptions};
 use crate::archive::import::{self, Imported};
 use crate::archive::manifest::Manifest;
 use crate::archive::split::PAPER_TRAIN_SHARE;
@@ -112,9 +112,9 @@ pub struct Archive {
 impl Dataset {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
-            Dataset::D1(make) => make.run(terminal, Kind::D1),
-            Dataset::D2(make) => make.run(terminal, Kind::D2),
-            Dataset::D3(make) => make.run(terminal, Kind::D3),
+            Dataset::D1(make) => make.run(terminal, DatasetKind::D1),
+            Dataset::D2(make) => make.run(terminal, DatasetKind::D2),
+            Dataset::D3(make) => make.run(terminal, DatasetKind::D3),
             Dataset::Check(Check { folder }) => {
                 let found = datasets::check(folder)?;
                 print(terminal, &found.counts)?;
@@ -127,8 +127,8 @@ impl Dataset {
 }
 
 impl Make {
-    fn run(&self, terminal: &Terminal, kind: Kind) -> Result<()> {
-        let options = Options {
+    fn run(&self, terminal: &Terminal, kind: DatasetKind) -> Result<()> {
+        let options = DatasetOptions {
             seed: self.seed,
             train_share: self.train_share,
             augmentation: Augmentation { rotation_deg: self.rotation_deg, translation_px: self.translation_px },

@@ -156,7 +156,7 @@ impl Job {
         for patient in shown {
             let PatientRow { patient: name, truth, .. } = &patients[patient];
             let row = &manifest.rows[judged[patient].study];
-            let case = predict::drawn_case(model, name, &row.read()?, &row.pending_draw(), true)?;
+            let case = predict::drawn_case(model, name, &row.read()?, &row.pending_transform(), true)?;
             cases.push(Case { truth: Some(*truth), ..case });
             progress.set(cases.len(), "");
         }

@@ -222,7 +222,7 @@ impl Folder<'_> {
         let path = self.manifest(data);
         let folder = path.parent().unwrap_or(self.0);
         if let Some((kind, merge_metastatic)) = data.kind() {
-            let made = datasets::Options { seed: options.seed, merge_metastatic, ..datasets::Options::default() };
+            let made = datasets::DatasetOptions { seed: options.seed, merge_metastatic, ..datasets::DatasetOptions::default() };
             datasets::build(kind, source, &made)?.write(folder)?;
             return Ok(datasets::check(folder)?.counts);
         }

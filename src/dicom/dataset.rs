@@ -276,8 +276,8 @@ struct Level {
     delimited: bool,
 }
 
-/// The length of a value at the start of `bytes`, its delimiter included, once every header in it is known to promise no more than
-/// what is there. Each byte is looked at once, and no depth of nesting needs stack.
+/// The length of a value at the start of `bytes`, its delimiter included, once every header in it is known to promise no more
+/// than what is there. Each byte is looked at once, and no depth of nesting needs stack.
 fn walk(value: Level, bytes: &[u8], left: &mut usize) -> Result<usize> {
     let mut levels = vec![value];
     let mut at = 0;

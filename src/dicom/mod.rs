@@ -1,7 +1,7 @@
 //! DICOM files to frames of counts, and which view each frame is; and counts to NM files.
 //!
-//! Archives hold what cameras, converters and anonymisers left, so a file is believed only where its parts fit each other, and what
-//! is wrong becomes one sentence. No patient's data is kept or printed: what is not needed for pixels and views is not read.
+//! Archives hold what cameras, converters and anonymisers left, so a file is believed only where its parts fit each other, and
+//! what is wrong becomes one sentence. No patient's data is kept or printed: what is not needed for pixels and views is not read.
 
 mod dataset;
 mod person;
@@ -31,8 +31,8 @@ const MAX_SIDE: usize = 16384;
 /// More frames are a tomographic or dynamic series, no planar scan.
 const MAX_FRAMES: usize = 64;
 
-/// Of all frames together: two views of 4096x1024. They are 16 MB as words and 32 MB as `f32`, so that a file of [`MAX_FILE_BYTES`]
-/// with all the copies that inflating and the codecs make stays below 512 MB.
+/// Of all frames together: two views of 4096x1024. They are 16 MB as words and 32 MB as `f32`, so that a file of
+/// [`MAX_FILE_BYTES`] with all the copies that inflating and the codecs make stays below 512 MB.
 pub(super) const MAX_PIXELS: usize = 2 * 4096 * 1024;
 
 /// Deflated data may become this: four times what the largest scan needs.
@@ -63,8 +63,8 @@ pub struct Contents {
 
 /// The frames of a DICOM file.
 ///
-/// Reads signed and unsigned pixels of 8 and 16 bits, native, deflated, RLE and JPEG, and with the features `jpeg-ls` and `jpeg2000`
-/// those. Anything else, anything damaged and any frame without a single count is an error.
+/// Reads signed and unsigned pixels of 8 and 16 bits, native, deflated, RLE and JPEG, and with the features `jpeg-ls` and
+/// `jpeg2000` those. Anything else, anything damaged and any frame without a single count is an error.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Frame>> {
     Ok(read_contents(path)?.frames)
 }
@@ -253,7 +253,8 @@ impl<'a> Header<'a> {
     }
 
     /// What each frame shows (PS3.3 C.8.4.8 and C.8.4.11): Detector Vector gives a frame's number in the Detector Information
-    /// Sequence, and the View Code Sequence there gives the view. A file without detectors may have one View Code for its one frame.
+    /// Sequence, and the View Code Sequence there gives the view. A file without detectors may have one View Code for its one
+    /// frame.
     fn views(&self, frames: usize) -> Result<Vec<Option<View>>, Damage> {
         let detectors = self.detectors.map_or(Ok(Vec::new()), Element::items)?;
         if detectors.is_empty() {

@@ -29,7 +29,8 @@ pub struct Person {
 /// No patient is older.
 const OLDEST_YEARS: f64 = 130.0;
 
-/// Reads Patient's Age and Patient's Sex. Neither pixels nor any other element is looked at: what is damaged behind them is no error.
+/// Reads Patient's Age and Patient's Sex. Neither pixels nor any other element is looked at: what is damaged behind them is no
+/// error.
 ///
 /// # Errors
 /// A file that cannot be read, has more than [`super::MAX_FILE_BYTES`] or is no DICOM.
@@ -72,8 +73,8 @@ fn sex(text: &str) -> Option<Sex> {
     }
 }
 
-/// An age string (PS3.5 6.2: three digits and D, W, M or Y). Fewer digits and small letters are taken too; without its unit a number
-/// is no age.
+/// An age string (PS3.5 6.2: three digits and D, W, M or Y). Fewer digits and small letters are taken too; without its unit a
+/// number is no age.
 fn age_years(text: &str) -> Option<f64> {
     let mut characters = text.chars();
     let unit = characters.next_back()?;

@@ -1,6 +1,6 @@
 //! Pixel data to samples: native, RLE, and the JPEG family by the codecs of `dicom-pixeldata`.
 //!
-//! Whatever the encoding, the outcome is the same words of 8 or 16 bits, and one place turns words into counts.
+//! Whatever the encoding, the outcome is the same words of 8 or 16 bits, and one function turns words into counts.
 
 use super::dataset::{BIG_ENDIAN, Element};
 use super::{Refusal, counted};
@@ -174,7 +174,7 @@ fn native(pixel_data: Element, layout: &Layout) -> Result<Vec<Vec<u16>>> {
     }
     let words: Vec<u16> = match layout.bits_allocated {
         16 => pixel_data.shorts().collect(),
-        // Bytes in words (OW) swap places in big endian.
+        // The bytes of a word (OW) are swapped in big endian.
         _ if pixel_data.encoding.big_endian && pixel_data.vr == Some(*b"OW") => {
             pixel_data.value.chunks(2).flat_map(|pair| pair.iter().rev()).map(|&byte| byte.into()).collect()
         }
@@ -337,7 +337,8 @@ fn scans(stream: &[u8]) -> usize {
     stream.windows(2).filter(|pair| pair == &[0xff, 0xda]).count()
 }
 
-/// Of a JPEG 2000 code stream, whose SIZ segment stands at its very start. `None` also where it has more tiles than any encoder makes.
+/// Of a JPEG 2000 code stream, whose SIZ segment stands at its very start. `None` also where it has more tiles than any encoder
+/// makes.
 fn jpeg2000_extent(stream: &[u8]) -> Option<Extent> {
     let siz = stream.strip_prefix(&[0xff, 0x4f, 0xff, 0x51])?;
     let u32_at = |at: usize| Some(u32::from_be_bytes(*siz.get(at..)?.first_chunk::<4>()?) as usize);

@@ -175,8 +175,8 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
 
 /// Reads a row of a manifest, whose columns say the views. A file whose own view code contradicts its column is an error.
 ///
-/// A cell without a frame number means the file's only frame, or the frame that its view code gives to the column. A whole file of
-/// both views in the anterior column stands for both if there is no posterior cell; one in the posterior column stands for its
+/// A cell without a frame number means the file's only frame, or the frame that its view code gives to the column. A whole file
+/// of both views in the anterior column stands for both if there is no posterior cell; one in the posterior column stands for its
 /// posterior view.
 pub fn read_manifest_row(anterior: Option<&Cell>, posterior: Option<&Cell>) -> Result<Study> {
     let mut study = Study { anterior: None, posterior: None, sources: Vec::new() };
@@ -261,13 +261,13 @@ fn pick(found: &mut Vec<Found>, cell: &Cell, view: View) -> Result<Found> {
     }
 }
 
-/// Puts a frame in its place in the study.
+/// Makes a frame its view of the study.
 fn put(study: &mut Study, view: View, frame: Found) -> Result<()> {
-    let (place, other) = match view {
+    let (slot, other) = match view {
         View::Anterior => (&mut study.anterior, &study.posterior),
         View::Posterior => (&mut study.posterior, &study.anterior),
     };
-    if place.is_some() {
+    if slot.is_some() {
         return Err(frame.cell.refuse(format!("is the {view} view, and so is the image before it"), "give one of each view"));
     }
     let Image { rows, columns, .. } = frame.image;
@@ -277,7 +277,7 @@ fn put(study: &mut Study, view: View, frame: Found) -> Result<()> {
             "give two views of one examination",
         ));
     }
-    *place = Some(frame.image);
+    *slot = Some(frame.image);
     if !study.sources.contains(&frame.cell.path) {
         study.sources.push(frame.cell.path);
     }

@@ -1,8 +1,8 @@
 //! One patient: build, posture, metabolism, and the outline of the soft tissue.
 //!
 //! Anatomy is written down once, for a person of 172 cm lying on the back, in centimetres: `x` to the patient's left from the
-//! midline, `y` from the vertex to the feet, `z` to the front from the middle of the chest. [`Patient::place`] takes such a point to
-//! where this patient has it on the table.
+//! midline, `y` from the vertex to the feet, `z` to the front from the middle of the chest. [`Patient::place`] takes such a point
+//! to where this patient has it on the table.
 
 use super::random::Random;
 use std::f32::consts::PI;

@@ -4,7 +4,7 @@
 //! expected image is the line integral of activity times that attenuation, blurred by the collimator (the more, the farther
 //! away); the image is Poisson counts of it.
 
-use super::Trace;
+use super::LesionInView;
 use super::body::{Patient, Point, Stack};
 use super::random::Random;
 use super::skeleton::{Bead, Ellipsoid, Skeleton};
@@ -284,7 +284,7 @@ impl Exposure {
     }
 
     /// Adds foci as one lesion, as bright as it asks for in the view that shows it best, and says where it shows.
-    pub fn stamp(&mut self, foci: &Foci) -> [Trace; 2] {
+    pub fn stamp(&mut self, foci: &Foci) -> [LesionInView; 2] {
         let field = self.field;
         let mut box_rows = (field.rows, 0);
         let mut box_columns = (field.columns, 0);
@@ -325,7 +325,7 @@ impl Exposure {
         let excess = foci.excess * self.brightness * (1.0 + BACKGROUND_SHARE * (background / usual - 1.0));
         let scale = excess / best.max(f32::MIN_POSITIVE);
         [0, 1].map(|view| {
-            let mut trace = Trace::default();
+            let mut trace = LesionInView::default();
             let peak = peaks[view].0 * scale;
             let mut best = f32::NEG_INFINITY;
             for r in 0..size.0 {
@@ -393,7 +393,7 @@ impl Exposure {
     }
 
     /// Takes a trace of the posterior view from the anterior's orientation to the detector's.
-    pub fn mirror(&self, trace: &mut Trace) {
+    pub fn mirror(&self, trace: &mut LesionInView) {
         let columns = self.field.columns as u32;
         trace.column = columns - 1 - trace.column;
         for run in &mut trace.mask {

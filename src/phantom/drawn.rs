@@ -1,6 +1,6 @@
-//! The truth about phantoms as a physician would hand it over: outlines beside the scans, a table of codes, and a report.
+//! The truth about phantoms in the form of physicians' annotations: outlines beside the scans, a table of codes, and a report.
 
-use super::{Benign, Label, LesionTruth, PhantomOptions, Region, Shape, Trace, Truth, stem};
+use super::{Benign, Label, LesionInView, LesionTruth, PhantomOptions, Region, SimulatedShape, Truth, stem};
 use crate::annotation::{Annotation, Codes, Flags, Form, Mask, Outline, codes};
 use crate::image::{Size, View};
 use crate::{Error, Result, files};
@@ -38,11 +38,11 @@ impl Benign {
 }
 
 impl Truth {
-    /// The outlines of one view, along the sides of the pixels of the truth's masks: a polygon a piece, the pieces of one lesion in
-    /// one group, numbered from 1 over lesions and then benign findings, the same in both views. What the view hardly shows has
-    /// none. `image` is the scan's file name.
+    /// The outlines of one view, along the sides of the pixels of the truth's masks: a polygon a piece, the pieces of one lesion
+    /// in one group, numbered from 1 over lesions and then benign findings, the same in both views. What the view hardly shows
+    /// has none. `image` is the scan's file name.
     pub fn annotation(&self, view: View, image: &str) -> Annotation {
-        let of_view = |traces: [&Trace; 2]| traces[usize::from(view == View::Posterior)].mask.clone();
+        let of_view = |traces: [&LesionInView; 2]| traces[usize::from(view == View::Posterior)].mask.clone();
         let lesions = self.lesions.iter().map(|lesion| {
             let label = format!("{}/{}", self.label, lesion.region.code());
             (label, format!("{}, {}", lesion.shape.name(), lesion.bone), of_view([&lesion.anterior, &lesion.posterior]))
@@ -86,21 +86,21 @@ impl Truth {
     }
 }
 
-impl Shape {
+impl SimulatedShape {
     /// In a word.
     pub fn name(self) -> &'static str {
         match self {
-            Shape::Punctate => "punctate",
-            Shape::Patchy => "patchy",
-            Shape::Mottled => "mottled",
-            Shape::Linear => "linear",
-            Shape::Ring => "ring-shaped",
+            SimulatedShape::Punctate => "punctate",
+            SimulatedShape::Patchy => "patchy",
+            SimulatedShape::Mottled => "mottled",
+            SimulatedShape::Linear => "linear",
+            SimulatedShape::Ring => "ring-shaped",
         }
     }
 }
 
-/// Writes what physicians would add to phantoms that [`super::write`] has put into `folder` with the same options: beside each scan
-/// `0001.anterior.json` and `0001.posterior.json` (LabelMe) and `0001.report.txt`, and `codes.csv` beside the manifest.
+/// Writes what physicians would add to phantoms that [`super::write`] has put into `folder` with the same options: beside each
+/// scan `0001.anterior.json` and `0001.posterior.json` (LabelMe) and `0001.report.txt`, and `codes.csv` beside the manifest.
 ///
 /// # Errors
 /// A truth that cannot be read, or a file that cannot be written.

@@ -18,7 +18,7 @@ use std::f32::consts::PI;
 /// What a lesion looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Shape {
+pub enum SimulatedShape {
     /// One small round spot.
     Punctate,
     /// An area with a ragged edge.
@@ -35,7 +35,7 @@ pub enum Shape {
 pub(super) struct Lesion {
     pub region: Region,
     pub bone: String,
-    pub shape: Shape,
+    pub shape: SimulatedShape,
     /// Largest distance between its blobs' centres plus one blob's width.
     pub size_cm: f32,
     pub foci: Foci,
@@ -90,23 +90,23 @@ pub(super) fn draw(label: Label, skeleton: &Skeleton, field: Field, random: &mut
     let grow = (0.16 * size).exp();
     let ring = 0.06 * (0.7 * lysis).exp();
     let shapes = [
-        (Shape::Punctate, 0.30 * (-0.35 * size).exp()),
-        (Shape::Patchy, 0.28 * (0.3 * size).exp()),
-        (Shape::Mottled, 0.26 * (0.2 * size).exp()),
-        (Shape::Linear, 0.10),
-        (Shape::Ring, ring),
+        (SimulatedShape::Punctate, 0.30 * (-0.35 * size).exp()),
+        (SimulatedShape::Patchy, 0.28 * (0.3 * size).exp()),
+        (SimulatedShape::Mottled, 0.26 * (0.2 * size).exp()),
+        (SimulatedShape::Linear, 0.10),
+        (SimulatedShape::Ring, ring),
     ];
     let weights = shapes.map(|(_, weight)| weight);
     let mut lesions = Vec::with_capacity(count);
     for _ in 0..count {
         let (region, ..) = REGIONS[random.weighted(&regions)];
-        let mut shape = if early { Shape::Punctate } else { shapes[random.weighted(&weights)].0 };
-        if shape == Shape::Linear && !matches!(region, Region::Ribs | Region::LongBones) {
-            shape = Shape::Patchy;
+        let mut shape = if early { SimulatedShape::Punctate } else { shapes[random.weighted(&weights)].0 };
+        if shape == SimulatedShape::Linear && !matches!(region, Region::Ribs | Region::LongBones) {
+            shape = SimulatedShape::Patchy;
         }
         // A thin bone has no room for a rim.
-        if shape == Shape::Ring && matches!(region, Region::Ribs | Region::Girdle) {
-            shape = Shape::Punctate;
+        if shape == SimulatedShape::Ring && matches!(region, Region::Ribs | Region::Girdle) {
+            shape = SimulatedShape::Punctate;
         }
         let excess = EXCESS.0 * (EXCESS.2 * heat).exp() * random.factor(if early { 0.35 } else { 1.0 }, EXCESS.1);
         lesions.extend(place(region, shape, grow, excess, skeleton, field, random));
@@ -117,7 +117,7 @@ pub(super) fn draw(label: Label, skeleton: &Skeleton, field: Field, random: &mut
 /// A lesion on a random bone of the region; none where the field holds no bone of it.
 fn place(
     region: Region,
-    shape: Shape,
+    shape: SimulatedShape,
     grow: f32,
     excess: f32,
     skeleton: &Skeleton,
@@ -141,22 +141,22 @@ fn place(
     };
     let mut blobs = Vec::new();
     match shape {
-        Shape::Punctate => blobs.push(Blob { at: centre, sigma: grow * random.between(0.5, 0.8), weight: 1.0 }),
-        Shape::Patchy => {
+        SimulatedShape::Punctate => blobs.push(Blob { at: centre, sigma: grow * random.between(0.5, 0.8), weight: 1.0 }),
+        SimulatedShape::Patchy => {
             let sites = near(grow * random.between(1.6, 2.8));
             for _ in 0..4 + random.index(5) {
                 let at = jitter(sites[random.index(sites.len())], 0.5, random);
                 blobs.push(Blob { at, sigma: grow * random.between(0.6, 1.0), weight: random.between(0.5, 1.0) });
             }
         }
-        Shape::Mottled => {
+        SimulatedShape::Mottled => {
             let sites = near(grow * random.between(3.0, 5.0));
             for _ in 0..4 + random.index(5) {
                 let at = jitter(sites[random.index(sites.len())], 0.3, random);
                 blobs.push(Blob { at, sigma: grow * random.between(0.4, 0.65), weight: random.between(0.6, 1.2) });
             }
         }
-        Shape::Linear => {
+        SimulatedShape::Linear => {
             let beads = (grow * random.between(7.0, 16.0)) as usize;
             let first = index.saturating_sub(beads / 2);
             let end = (first + beads).min(bone.beads.len());
@@ -164,7 +164,7 @@ fn place(
                 blobs.push(Blob { at: bead.at, sigma: bead.sigma.max(0.4), weight: random.between(0.7, 1.0) });
             }
         }
-        Shape::Ring => {
+        SimulatedShape::Ring => {
             let radius = grow * random.between(1.2, 1.9);
             let gap = random.between(0.0, 2.0 * PI);
             for k in 0..10 {

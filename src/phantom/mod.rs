@@ -2,7 +2,8 @@
 //! the camera that looks at them.
 //!
 //! A study depends on the seed and its index alone, so studies can be made in any order, on any number of threads, and study 7 of
-//! 10 is study 7 of 1000. What the classes differ in is told in [`Shape`]'s module; nothing else in a study knows its label.
+//! 10 is study 7 of 1000. What the classes differ in is in the module of [`SimulatedShape`]; nothing else in a study depends on
+//! its label.
 
 mod body;
 mod camera;
@@ -13,7 +14,7 @@ mod random;
 mod skeleton;
 
 pub use drawn::annotate;
-pub use lesions::Shape;
+pub use lesions::SimulatedShape;
 pub use mimics::Benign;
 pub use skeleton::Region;
 
@@ -165,15 +166,15 @@ pub struct LesionTruth {
     /// The bone that its centre lies on.
     pub bone: String,
     /// Its shape.
-    pub shape: Shape,
+    pub shape: SimulatedShape,
     /// Largest extent.
     pub size_cm: f32,
     /// Expected counts at its brightest pixel against those without it, in the view that shows it better.
     pub uptake_ratio: f32,
     /// In the anterior view.
-    pub anterior: Trace,
+    pub anterior: LesionInView,
     /// In the posterior view.
-    pub posterior: Trace,
+    pub posterior: LesionInView,
 }
 
 /// One benign finding.
@@ -186,14 +187,14 @@ pub struct BenignTruth {
     /// Expected counts at its brightest pixel against those without it, in the view that shows it better.
     pub uptake_ratio: f32,
     /// In the anterior view.
-    pub anterior: Trace,
+    pub anterior: LesionInView,
     /// In the posterior view.
-    pub posterior: Trace,
+    pub posterior: LesionInView,
 }
 
 /// How one view shows a lesion.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trace {
+pub struct LesionInView {
     /// Row of the brightest pixel.
     pub row: u32,
     /// Column of the brightest pixel.
@@ -207,7 +208,7 @@ pub struct Trace {
     pub mask: Vec<[u32; 3]>,
 }
 
-impl Trace {
+impl LesionInView {
     /// Expected counts at the brightest pixel.
     pub fn peak(&self) -> f32 {
         self.background + self.excess
@@ -220,8 +221,8 @@ impl Trace {
 }
 
 /// The uptake ratio in the view that shows a lesion better, as a reader would look at it.
-fn uptake_ratio(traces: &[Trace; 2]) -> f32 {
-    let ratio = |trace: &Trace| trace.peak() / trace.background.max(f32::MIN_POSITIVE);
+fn uptake_ratio(traces: &[LesionInView; 2]) -> f32 {
+    let ratio = |trace: &LesionInView| trace.peak() / trace.background.max(f32::MIN_POSITIVE);
     if traces[0].excess >= traces[1].excess { ratio(&traces[0]) } else { ratio(&traces[1]) }
 }
 
@@ -282,12 +283,12 @@ fn stem(index: usize) -> String {
     format!("{:04}", index + 1)
 }
 
-/// Studies made at a time by all threads together; progress is told after each such group.
+/// Studies made at a time by all threads together; progress is reported after each such group.
 const GROUP: usize = 16;
 
 /// Makes all studies and writes them below `folder`, several at a time on the current thread pool: `studies/0001.dcm` with both
-/// views, `truth/0001.json`, and `manifest.csv`, last, so that a manifest stands for a complete archive. Tells `progress` how many
-/// studies are done. Returns the manifest's path.
+/// views, `truth/0001.json`, and `manifest.csv`, last, so that a manifest stands for a complete archive. `progress` is called
+/// with how many studies are done. Returns the manifest's path.
 ///
 /// # Errors
 /// An option that cannot be used, or a file that cannot be written.

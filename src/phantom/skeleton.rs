@@ -1,9 +1,9 @@
 //! The bones of one patient, and the organs that hold tracer.
 //!
-//! A bone is a string of beads: Gaussian blobs close enough together to look like one bone. A bead's projection through any camera
-//! is again a Gaussian, so bones need no ray tracing and no blurring afterwards. Only what is hollow or big (skull cap, kidneys,
-//! bladder) is an [`Ellipsoid`]. Coordinates are those of [`super::body`]; lengths are centimetres, activities are counts a
-//! reference pixel and centimetre of bone, which the camera later scales to the counts of the view.
+//! A bone is a string of beads: Gaussian blobs close enough together to look like one bone. A bead's projection through any
+//! camera is again a Gaussian, so bones need no ray tracing and no blurring afterwards. Only what is hollow or big (skull cap,
+//! kidneys, bladder) is an [`Ellipsoid`]. Coordinates are those of [`super::body`]; lengths are centimetres, activities are
+//! counts a reference pixel and centimetre of bone, which the camera later scales to the counts of the view.
 
 use super::body::{Injection, Leg, Patient, Point, SIDES, between, catmull_rom, shift};
 use super::random::Random;

@@ -141,7 +141,8 @@ fn lesions_follow_the_papers_figure() {
     let lesions: Vec<&LesionTruth> = phantoms.iter().flat_map(|phantom| &phantom.truth.lesions).collect();
     let share =
         |is: &dyn Fn(&LesionTruth) -> bool| lesions.iter().filter(|lesion| is(lesion)).count() as f64 / lesions.len() as f64;
-    let main = share(&|lesion| matches!(lesion.shape, Shape::Mottled | Shape::Patchy | Shape::Punctate));
+    let main =
+        share(&|lesion| matches!(lesion.shape, SimulatedShape::Mottled | SimulatedShape::Patchy | SimulatedShape::Punctate));
     assert!((0.75..0.97).contains(&main), "mottled, patchy and punctate: {main}");
     let chest = share(&|lesion| matches!(lesion.region, Region::Vertebrae | Region::Ribs));
     assert!((0.5..0.8).contains(&chest), "vertebrae and ribs: {chest}");
@@ -211,7 +212,7 @@ mod reader {
 
     pub fn features(truth: &Truth) -> Vec<f64> {
         // Region, excess, pixels: what a spot looks like, whatever its cause.
-        let spot = |region: Region, traces: [&Trace; 2]| {
+        let spot = |region: Region, traces: [&LesionInView; 2]| {
             let best = if traces[0].excess >= traces[1].excess { traces[0] } else { traces[1] };
             (
                 region,

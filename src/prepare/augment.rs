@@ -1,6 +1,7 @@
-//! Rotation and translation of a picture by a seeded draw (paper: Data augmentation).
+//! Rotation and translation of a picture by random amounts (paper: Data augmentation): the seed, the epoch and the study decide
+//! them.
 //!
-//! It acts on the fused picture, so both views of a study get the same draw.
+//! It acts on the fused picture, so both views of a study are moved alike.
 
 use crate::image::Image;
 use crate::random::{Purpose, stream, symmetric};
@@ -29,7 +30,7 @@ impl Default for Augmentation {
 }
 
 impl Augmentation {
-    /// Every draw is the identity.
+    /// Nothing is turned or moved.
     pub const NONE: Augmentation = Augmentation { rotation_deg: 0.0, translation_px: 0.0 };
     /// The largest limits that are of any use.
     pub const MOST: Augmentation = Augmentation { rotation_deg: 180.0, translation_px: 1024.0 };
@@ -53,7 +54,7 @@ impl Augmentation {
 
 /// One rotation and translation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Draw {
+pub struct Transform {
     /// Degrees about the centre of the picture, positive to the right (clockwise).
     pub angle_deg: f32,
     /// Downwards, in pixels of a 1024x256 picture.
@@ -62,15 +63,15 @@ pub struct Draw {
     pub shift_columns_px: f32,
 }
 
-impl Draw {
-    /// The draw for a study in an epoch: uniform within the limits, the same for any order of studies and number of threads.
+impl Transform {
+    /// The transform of a study in an epoch: uniform within the limits, the same for any order of studies and number of threads.
     pub fn new(augmentation: &Augmentation, seed: u64, epoch: u64, study: u64) -> Self {
-        Draw::from_stream(augmentation, &mut stream(Purpose::Augmentation, seed, epoch, study))
+        Transform::from_stream(augmentation, &mut stream(Purpose::Augmentation, seed, epoch, study))
     }
 
-    /// The next draw of a stream: uniform within the limits.
+    /// The next sample of a stream: uniform within the limits.
     pub(crate) fn from_stream(augmentation: &Augmentation, random: &mut ChaCha8Rng) -> Self {
-        Draw {
+        Transform {
             angle_deg: augmentation.rotation_deg * symmetric(random),
             shift_rows_px: augmentation.translation_px * symmetric(random),
             shift_columns_px: augmentation.translation_px * symmetric(random),
@@ -78,13 +79,13 @@ impl Draw {
     }
 }
 
-/// The picture rotated about its centre, then moved: bilinear, zero outside. A draw of zeros copies it.
+/// The picture rotated about its centre, then moved: bilinear, zero outside. The identity copies it.
 ///
-/// The picture may have any size; its pixels are taken to be those of a 1024x256 picture resized to it, so a draw means the
+/// The picture may have any size; its pixels are taken to be those of a 1024x256 picture resized to it, so a transform means the
 /// same at every size, and a rotation stays one where rows and columns were resized unequally.
-pub fn apply(image: &Image, draw: &Draw) -> Image {
+pub fn apply(image: &Image, transform: &Transform) -> Image {
     let (rows, columns) = (image.rows, image.columns);
-    if *draw == Draw::default() || image.pixels.is_empty() {
+    if *transform == Transform::default() || image.pixels.is_empty() {
         return image.clone();
     }
     // A frame of zeros, so that sampling needs no case for the border: one row and column before, two behind.
@@ -96,7 +97,7 @@ pub fn apply(image: &Image, draw: &Draw) -> Image {
 
     // The inverse map, from an output pixel to its source, in reference pixels about the centre with y down:
     //   x = (x' - shift_x) cos + (y' - shift_y) sin,   y = (y' - shift_y) cos - (x' - shift_x) sin
-    let (sin, cos) = (draw.angle_deg as f64).to_radians().sin_cos();
+    let (sin, cos) = (transform.angle_deg as f64).to_radians().sin_cos();
     let tall = REFERENCE_SIZE[0] as f64 / rows as f64; // reference pixels a row
     let wide = REFERENCE_SIZE[1] as f64 / columns as f64;
     let (middle_row, middle_column) = ((rows - 1) as f64 / 2.0, (columns - 1) as f64 / 2.0);
@@ -105,8 +106,8 @@ pub fn apply(image: &Image, draw: &Draw) -> Image {
     let mut output = Image::zeros(rows, columns);
     let (row_limit, column_limit) = ((rows + 1) as f32, (columns + 1) as f32);
     for (row, line) in output.pixels.chunks_exact_mut(columns).enumerate() {
-        let y = (row as f64 - middle_row) * tall - draw.shift_rows_px as f64;
-        let x = -middle_column * wide - draw.shift_columns_px as f64;
+        let y = (row as f64 - middle_row) * tall - transform.shift_rows_px as f64;
+        let x = -middle_column * wide - transform.shift_columns_px as f64;
         // In the framed picture, at column 0 of this line.
         let from_row = ((y * cos - x * sin) / tall + middle_row + 1.0) as f32;
         let from_column = ((x * cos + y * sin) / wide + middle_column + 1.0) as f32;
@@ -142,8 +143,8 @@ mod tests {
         image
     }
 
-    fn draw(angle_deg: f32, shift_rows_px: f32, shift_columns_px: f32) -> Draw {
-        Draw { angle_deg, shift_rows_px, shift_columns_px }
+    fn transform(angle_deg: f32, shift_rows_px: f32, shift_columns_px: f32) -> Transform {
+        Transform { angle_deg, shift_rows_px, shift_columns_px }
     }
 
     fn centre(image: &Image) -> [f64; 2] {
@@ -159,16 +160,16 @@ mod tests {
     #[test]
     fn nothing_drawn_nothing_changed() {
         let image = blobs(128, 32);
-        assert_eq!(apply(&image, &Draw::new(&Augmentation::NONE, 1, 2, 3)), image);
+        assert_eq!(apply(&image, &Transform::new(&Augmentation::NONE, 1, 2, 3)), image);
         // Not only by the shortcut: a shift too small to see goes through the sampling.
-        let near = apply(&image, &draw(0.0, 1e-30, 0.0));
+        let near = apply(&image, &transform(0.0, 1e-30, 0.0));
         assert_eq!(near, image);
     }
 
     #[test]
     fn whole_pixels_are_copied_and_zero_comes_in() {
         let image = Image { rows: 1024, columns: 256, pixels: (0..1024 * 256).map(|at| 1.0 + (at % 977) as f32).collect() };
-        let moved = apply(&image, &draw(0.0, 3.0, -2.0));
+        let moved = apply(&image, &transform(0.0, 3.0, -2.0));
         for (row, column) in [(3, 0), (500, 100), (1023, 253), (10, 17)] {
             assert_eq!(moved.row(row)[column], image.row(row - 3)[column + 2]);
         }
@@ -180,9 +181,9 @@ mod tests {
     fn positive_turns_right_and_moves_down_and_right() {
         let mut image = Image::zeros(1024, 256);
         image.pixels[412 * 256 + 128] = 100.0; // 100 above the centre
-        let [row, column] = centre(&apply(&image, &draw(5.0, 0.0, 0.0)));
+        let [row, column] = centre(&apply(&image, &transform(5.0, 0.0, 0.0)));
         assert!(column > 135.0 && row > 411.0, "{row} {column}"); // 100 sin 5 = 8.7
-        let [row, column] = centre(&apply(&image, &draw(0.0, 6.0, 4.0)));
+        let [row, column] = centre(&apply(&image, &transform(0.0, 6.0, 4.0)));
         assert!((row - 418.0).abs() < 1e-3 && (column - 132.0).abs() < 1e-3, "{row} {column}");
     }
 
@@ -199,7 +200,7 @@ mod tests {
                     image.pixels[(row - 1 + dy) * columns + columns / 2 - 1 + dx] = 1.0;
                 }
             }
-            let [row, column] = centre(&apply(&image, &draw(90.0, 0.0, 0.0)));
+            let [row, column] = centre(&apply(&image, &transform(90.0, 0.0, 0.0)));
             let (y, x) = ((row - (rows as f64 - 1.0) / 2.0) * tall, (column - (columns as f64 - 1.0) / 2.0) * wide);
             assert!((x - 64.0).abs() < 4.0 && y.abs() < 4.0, "{rows}x{columns}: {y} {x}");
         }
@@ -208,18 +209,27 @@ mod tests {
     #[test]
     fn draws_have_names_and_fill_their_limits() {
         let augmentation = Augmentation::default();
-        let one = Draw::new(&augmentation, 7, 3, 40);
-        assert_eq!(one, Draw::new(&augmentation, 7, 3, 40));
-        for other in [Draw::new(&augmentation, 8, 3, 40), Draw::new(&augmentation, 7, 4, 40), Draw::new(&augmentation, 7, 3, 41)]
-        {
+        let one = Transform::new(&augmentation, 7, 3, 40);
+        assert_eq!(one, Transform::new(&augmentation, 7, 3, 40));
+        for other in [
+            Transform::new(&augmentation, 8, 3, 40),
+            Transform::new(&augmentation, 7, 4, 40),
+            Transform::new(&augmentation, 7, 3, 41),
+        ] {
             assert_ne!(one, other);
         }
-        let draws: Vec<Draw> = (0..2000).map(|study| Draw::new(&augmentation, 7, 0, study)).collect();
-        let most = |value: fn(&Draw) -> f32| draws.iter().map(|draw| value(draw).abs()).fold(0.0, f32::max);
-        let [angle, rows, columns] =
-            [most(|draw| draw.angle_deg), most(|draw| draw.shift_rows_px), most(|draw| draw.shift_columns_px)];
+        let transforms: Vec<Transform> = (0..2000).map(|study| Transform::new(&augmentation, 7, 0, study)).collect();
+        let most = |value: fn(&Transform) -> f32| transforms.iter().map(|transform| value(transform).abs()).fold(0.0, f32::max);
+        let [angle, rows, columns] = [
+            most(|transform| transform.angle_deg),
+            most(|transform| transform.shift_rows_px),
+            most(|transform| transform.shift_columns_px),
+        ];
         assert!((4.9..=5.0).contains(&angle) && (5.9..=6.0).contains(&rows) && (5.9..=6.0).contains(&columns));
-        assert!(draws.iter().any(|draw| draw.angle_deg < -4.0) && draws.iter().any(|draw| draw.angle_deg > 4.0));
+        assert!(
+            transforms.iter().any(|transform| transform.angle_deg < -4.0)
+                && transforms.iter().any(|transform| transform.angle_deg > 4.0)
+        );
     }
 
     #[test]
@@ -238,9 +248,9 @@ mod tests {
         #[test]
         fn there_and_back(angle in -5f32..5.0, rows in -6f32..6.0, columns in -6f32..6.0) {
             let image = blobs(256, 64);
-            let turned = apply(&image, &draw(angle, 0.0, 0.0));
-            let moved = apply(&image, &draw(0.0, rows, columns));
-            for back in [apply(&turned, &draw(-angle, 0.0, 0.0)), apply(&moved, &draw(0.0, -rows, -columns))] {
+            let turned = apply(&image, &transform(angle, 0.0, 0.0));
+            let moved = apply(&image, &transform(0.0, rows, columns));
+            for back in [apply(&turned, &transform(-angle, 0.0, 0.0)), apply(&moved, &transform(0.0, -rows, -columns))] {
                 let worst = back.pixels.iter().zip(&image.pixels).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 prop_assert!(worst < 0.7, "{worst} of 10"); // twice interpolated
             }
@@ -249,7 +259,7 @@ mod tests {
         #[test]
         fn counts_stay_within_their_range_and_sum(angle in -5f32..5.0, rows in -6f32..6.0, columns in -6f32..6.0) {
             let image = blobs(256, 64);
-            let output = apply(&image, &draw(angle, rows, columns));
+            let output = apply(&image, &transform(angle, rows, columns));
             let sum = |image: &Image| image.pixels.iter().map(|pixel| *pixel as f64).sum::<f64>();
             prop_assert!((sum(&output) / sum(&image) - 1.0).abs() < 0.02);
             let most = image.pixels.iter().copied().fold(0.0, f32::max);
@@ -259,7 +269,7 @@ mod tests {
         #[test]
         fn any_size_and_draw(rows in 1usize..40, columns in 1usize..40, angle in -180f32..180.0, shift in -2000f32..2000.0) {
             let image = Image { rows, columns, pixels: vec![1.0; rows * columns] };
-            let output = apply(&image, &draw(angle, shift, -shift));
+            let output = apply(&image, &transform(angle, shift, -shift));
             prop_assert!(output.pixels.iter().all(|pixel| (-1e-6..=1.00001).contains(pixel)));
         }
     }

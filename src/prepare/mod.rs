@@ -7,6 +7,6 @@ pub mod resample;
 mod settings;
 pub mod views;
 
-pub use augment::{Augmentation, Draw};
+pub use augment::{Augmentation, Transform};
 pub use body::{Points, critical_points};
 pub use settings::{Alignment, Compression, Preprocessing};

@@ -137,7 +137,7 @@ pub fn write(
     files::write(path, &to_bytes(metadata, tensors))
 }
 
-/// The bytes that [`write`] writes.
+/// The bytes that [`write()`] writes.
 pub fn to_bytes(metadata: &BTreeMap<String, String>, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
     let mut header = Map::new();
     if !metadata.is_empty() {

@@ -8,10 +8,10 @@
 mod shape;
 mod tables;
 
-pub use shape::{MOTTLED_SOLIDITY, PUNCTATE_AREA_MM2, PUNCTATE_ELONGATION, SPOT_MM, Shape};
+pub use shape::{LesionShape, MOTTLED_SOLIDITY, PUNCTATE_AREA_MM2, PUNCTATE_ELONGATION, SPOT_MM};
 pub use tables::{Summary, UPTAKE_EDGES, figure, report, studies};
 
-use crate::annotation::{self, Annotation, Beside, Codes, Form, Kind, Mask};
+use crate::annotation::{self, Annotation, Beside, CodeKind, Codes, Form, Mask};
 use crate::archive::manifest::{Manifest, Row};
 use crate::dicom;
 use crate::image::{Image, Size, View};
@@ -25,7 +25,7 @@ use std::path::Path;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeasureOptions {
     /// Height and width of a pixel where a scan's file has none, as pictures have none; without it areas are in pixels alone and
-    /// shapes, whose rule is in millimetres, are not told.
+    /// shapes, whose rule is in millimetres, are not known.
     pub pixel_spacing_mm: Option<[f64; 2]>,
 }
 
@@ -49,12 +49,12 @@ pub struct Lesion {
     /// The code of its disease.
     pub disease: String,
     /// Whether that is a metastasis or a benign finding.
-    pub kind: Kind,
+    pub kind: CodeKind,
     /// The code of the part of the body: of its label, or else of the body part's outline that most of it lies in.
     pub region: Option<String>,
     /// Its shape; `None` where an outline is a box, circle or spot, which say where it is and not how it looks, or the size of a
     /// pixel is not known.
-    pub shape: Option<Shape>,
+    pub shape: Option<LesionShape>,
     /// Outlines that it is made of.
     pub outlines: usize,
     /// Centre of its pixels: row and column.
@@ -72,12 +72,13 @@ pub struct Lesion {
 }
 
 /// The lesions that are outlined beside the scans of a manifest, in its order: of a study the anterior view's before the
-/// posterior's, in the order of the outlines. Outlines of parts of the body are no lesions. Studies without an annotation are passed
-/// over, and a scan that several rows name counts once.
+/// posterior's, in the order of the outlines. Outlines of parts of the body are no lesions. Studies without an annotation are
+/// passed over, and a scan that several rows name counts once.
 ///
 /// # Errors
-/// The first problem: no annotation at all; a table of codes, an annotation or a scan that cannot be read; an annotation that does
-/// not fit its scan or the codes (see [`Annotation::check`]), is of a view that the scan lacks, or does not say of which view it is.
+/// The first problem: no annotation at all; a table of codes, an annotation or a scan that cannot be read; an annotation that
+/// does not fit its scan or the codes (see [`Annotation::check`]), is of a view that the scan lacks, or does not say of which
+/// view it is.
 pub fn measure(manifest: &Manifest, options: &MeasureOptions) -> Result<Vec<Lesion>> {
     let codes = Codes::beside(&manifest.path)?;
     let mut seen = HashSet::new();
@@ -173,7 +174,7 @@ impl Numbers {
 struct Found<'a> {
     number: usize,
     disease: &'a str,
-    kind: Kind,
+    kind: CodeKind,
     region: Option<&'a str>,
     /// Whether every outline was drawn around what is seen.
     drawn: bool,
@@ -188,7 +189,7 @@ impl<'a> Found<'a> {
         let masks = annotation.check(path, Some(Size { rows: image.rows, columns: image.columns }), codes)?;
         let mut lesions: Vec<Found> = Vec::new();
         let mut parts: Vec<(&str, &Mask)> = Vec::new();
-        let mut places: HashMap<usize, usize> = HashMap::new();
+        let mut index_of: HashMap<usize, usize> = HashMap::new();
         for (outline, mask) in annotation.outlines.iter().zip(&masks) {
             // The check has read every label.
             let Ok(finding) = codes.finding(&outline.label) else { continue };
@@ -199,14 +200,14 @@ impl<'a> Found<'a> {
             };
             let number = numbers.of(&outline.label, outline.group);
             let drawn = matches!(outline.form, Form::Polygon(_));
-            match places.get(&number).map(|&place| &mut lesions[place]) {
+            match index_of.get(&number).map(|&index| &mut lesions[index]) {
                 Some(lesion) => {
                     lesion.mask = Mask::union([&lesion.mask, mask]);
                     lesion.drawn &= drawn;
                     lesion.outlines += 1;
                 }
                 None => {
-                    places.insert(number, lesions.len());
+                    index_of.insert(number, lesions.len());
                     let (disease, kind) = (disease.code.as_str(), disease.kind);
                     lesions.push(Found { number, disease, kind, region, drawn, outlines: 1, mask: mask.clone() });
                 }
@@ -242,7 +243,7 @@ impl<'a> Found<'a> {
             disease: self.disease.to_owned(),
             kind: self.kind,
             region: self.region.map(str::to_owned),
-            shape: pixel_mm.filter(|_| self.drawn).and_then(|pixel_mm| Shape::of(&self.mask, pixel_mm)),
+            shape: pixel_mm.filter(|_| self.drawn).and_then(|pixel_mm| LesionShape::of(&self.mask, pixel_mm)),
             outlines: self.outlines,
             centre: centre.map(|sum| sum / pixels as f64),
             pixels,

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 /// 3. else **mottled** where they are no wider than [`SPOT_MM`]: a row of spots, as along a rib;
 /// 4. else **patchy**: one area, larger or longer than a spot.
 ///
-/// Length and width are four standard deviations of the pixels' places along the principal axes (of an ellipse: its axes). The
+/// Length and width are four standard deviations of the pixels' positions along the principal axes (of an ellipse: its axes). The
 /// limits were chosen on phantoms, and agree with the simulator in nine of ten lesions that it drew as one of these shapes; the
 /// camera's blur, which they contain, is a usual gamma camera's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Shape {
+pub enum LesionShape {
     /// One small round spot.
     Punctate,
     /// An area.
@@ -37,16 +37,16 @@ pub const PUNCTATE_ELONGATION: f64 = 1.15;
 /// Length and width of what the camera makes of a spot.
 pub const SPOT_MM: f64 = 22.0;
 
-impl Shape {
+impl LesionShape {
     /// In the order of tables and figures.
-    pub const ALL: [Shape; 3] = [Shape::Punctate, Shape::Patchy, Shape::Mottled];
+    pub const ALL: [LesionShape; 3] = [LesionShape::Punctate, LesionShape::Patchy, LesionShape::Mottled];
 
     /// In a word.
     pub fn name(self) -> &'static str {
         match self {
-            Shape::Punctate => "punctate",
-            Shape::Patchy => "patchy",
-            Shape::Mottled => "mottled",
+            LesionShape::Punctate => "punctate",
+            LesionShape::Patchy => "patchy",
+            LesionShape::Mottled => "mottled",
         }
     }
 
@@ -54,11 +54,13 @@ impl Shape {
     pub fn of(mask: &Mask, pixel_mm: [f64; 2]) -> Option<Self> {
         let form = Measures::of(mask, pixel_mm)?;
         Some(match form {
-            _ if form.area_mm2 < MOTTLED_SOLIDITY * form.hull_mm2 => Shape::Mottled,
-            _ if form.length_mm <= SPOT_MM => Shape::Punctate,
-            _ if form.area_mm2 < PUNCTATE_AREA_MM2 && form.length_mm < PUNCTATE_ELONGATION * form.width_mm => Shape::Punctate,
-            _ if form.width_mm <= SPOT_MM => Shape::Mottled,
-            _ => Shape::Patchy,
+            _ if form.area_mm2 < MOTTLED_SOLIDITY * form.hull_mm2 => LesionShape::Mottled,
+            _ if form.length_mm <= SPOT_MM => LesionShape::Punctate,
+            _ if form.area_mm2 < PUNCTATE_AREA_MM2 && form.length_mm < PUNCTATE_ELONGATION * form.width_mm => {
+                LesionShape::Punctate
+            }
+            _ if form.width_mm <= SPOT_MM => LesionShape::Mottled,
+            _ => LesionShape::Patchy,
         })
     }
 }
@@ -142,16 +144,16 @@ mod tests {
 
     #[test]
     fn the_rule_in_pictures() {
-        let shape = |mask: &Mask| Shape::of(mask, PIXEL).unwrap();
-        assert_eq!(shape(&disc(50.0, 50.0, 4.5)), Shape::Punctate);
-        assert_eq!(shape(&disc(50.0, 50.0, 8.0)), Shape::Patchy);
-        assert_eq!(shape(&Mask::union(&[disc(40.0, 50.0, 4.0), disc(52.0, 60.0, 4.0)])), Shape::Mottled);
-        assert_eq!(shape(&bar(20.0, 12.0)), Shape::Patchy);
-        assert_eq!(shape(&bar(20.0, 5.0)), Shape::Mottled, "a row of spots along a rib");
-        assert_eq!(Shape::of(&Mask::default(), PIXEL), None);
-        assert_eq!(shape(&bar(4.0, 2.0)), Shape::Punctate, "nothing is smaller than a spot");
+        let shape = |mask: &Mask| LesionShape::of(mask, PIXEL).unwrap();
+        assert_eq!(shape(&disc(50.0, 50.0, 4.5)), LesionShape::Punctate);
+        assert_eq!(shape(&disc(50.0, 50.0, 8.0)), LesionShape::Patchy);
+        assert_eq!(shape(&Mask::union(&[disc(40.0, 50.0, 4.0), disc(52.0, 60.0, 4.0)])), LesionShape::Mottled);
+        assert_eq!(shape(&bar(20.0, 12.0)), LesionShape::Patchy);
+        assert_eq!(shape(&bar(20.0, 5.0)), LesionShape::Mottled, "a row of spots along a rib");
+        assert_eq!(LesionShape::of(&Mask::default(), PIXEL), None);
+        assert_eq!(shape(&bar(4.0, 2.0)), LesionShape::Punctate, "nothing is smaller than a spot");
         // The same lesion on finer pixels.
-        assert_eq!(Shape::of(&disc(50.0, 50.0, 9.0), [1.13; 2]), Some(Shape::Punctate));
+        assert_eq!(LesionShape::of(&disc(50.0, 50.0, 9.0), [1.13; 2]), Some(LesionShape::Punctate));
     }
 
     #[test]

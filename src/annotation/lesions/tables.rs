@@ -1,7 +1,7 @@
 //! Lesions to tables and a figure.
 
-use super::{Lesion, Shape};
-use crate::annotation::{self, Kind};
+use super::{Lesion, LesionShape};
+use crate::annotation::{self, CodeKind};
 use crate::archive::manifest::{Manifest, PAPER_CLASSES};
 use crate::report::{self, Bars, Figure};
 use crate::{Result, files};
@@ -38,8 +38,8 @@ impl Summary {
     pub fn of(lesions: &[Lesion]) -> Self {
         let counted: Vec<&Lesion> = metastases(lesions).collect();
         let mut diseases: Vec<String> = counted.iter().map(|lesion| lesion.disease.clone()).collect();
-        let place = |disease: &String| PAPER_CLASSES.iter().position(|class| class == disease).unwrap_or(PAPER_CLASSES.len());
-        diseases.sort_by(|a, b| place(a).cmp(&place(b)).then(a.cmp(b)));
+        let rank = |disease: &String| PAPER_CLASSES.iter().position(|class| class == disease).unwrap_or(PAPER_CLASSES.len());
+        diseases.sort_by(|a, b| rank(a).cmp(&rank(b)).then(a.cmp(b)));
         diseases.dedup();
         let by = |names: &[String], name: &dyn Fn(&Lesion) -> String| -> Vec<(String, Vec<usize>)> {
             let mut table: Vec<(String, Vec<usize>)> = names.iter().map(|name| (name.clone(), vec![0; diseases.len()])).collect();
@@ -58,7 +58,7 @@ impl Summary {
             table
         };
         let unknown = || UNKNOWN.to_owned();
-        let shapes: Vec<String> = Shape::ALL.iter().map(|shape| shape.name().to_owned()).collect();
+        let shapes: Vec<String> = LesionShape::ALL.iter().map(|shape| shape.name().to_owned()).collect();
         let mut regions = by(&[], &|lesion| lesion.region.clone().unwrap_or_else(unknown));
         let total = |counts: &[usize]| counts.iter().sum::<usize>();
         regions.sort_by(|(a, m), (b, n)| total(n).cmp(&total(m)).then(a.cmp(b)));
@@ -91,7 +91,7 @@ impl Summary {
 
 /// The lesions that figure 12 is of.
 fn metastases(lesions: &[Lesion]) -> impl Iterator<Item = &Lesion> {
-    lesions.iter().filter(|lesion| lesion.counted && lesion.kind == Kind::Disease)
+    lesions.iter().filter(|lesion| lesion.counted && lesion.kind == CodeKind::Disease)
 }
 
 /// Which interval a value is in.
@@ -99,7 +99,7 @@ fn place_of(edges: &[f64], value: f64) -> usize {
     match edges.iter().position(|&edge| value <= edge) {
         // The first interval is without its upper end, which the second has.
         Some(0) if value == edges[0] => 1,
-        Some(place) => place,
+        Some(interval) => interval,
         None => edges.len(),
     }
 }
@@ -114,8 +114,8 @@ fn interval(edges: &[f64], at: usize) -> String {
 }
 
 /// Writes into `folder`, which is made where it is missing: `lesions.csv`, a row a lesion a view; of the metastases, each counted
-/// once, `shapes.csv`, `regions.csv`, `uptake.csv` and `areas.csv`; and [`figure`] as `lesions.png` and `lesions.svg`. Returns what
-/// the tables say.
+/// once, `shapes.csv`, `regions.csv`, `uptake.csv` and `areas.csv`; and [`figure`] as `lesions.png` and `lesions.svg`. Returns
+/// what the tables say.
 ///
 /// # Errors
 /// The operating system's.
@@ -136,7 +136,8 @@ pub fn report(lesions: &[Lesion], folder: impl AsRef<Path>) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Figure 12 of the paper: shares of lesions by shape, region and uptake; and by area. `phantoms`: it says that they are simulated.
+/// Figure 12 of the paper: shares of lesions by shape, region and uptake; and by area. `phantoms`: it says that they are
+/// simulated.
 pub fn figure(summary: &Summary, phantoms: bool) -> Figure {
     let panel =
         |title: &str, categories: &[(String, Vec<usize>)]| Bars { title: title.to_owned(), categories: categories.to_vec() };
@@ -169,7 +170,7 @@ pub fn studies(manifest: &Manifest, lesions: &[Lesion], folder: impl AsRef<Path>
     let mut counts = vec![[0; 2]; manifest.rows.len()];
     for lesion in lesions.iter().filter(|lesion| lesion.counted) {
         if let Some(counts) = counts.get_mut(lesion.study) {
-            counts[usize::from(lesion.kind != Kind::Disease)] += 1;
+            counts[usize::from(lesion.kind != CodeKind::Disease)] += 1;
         }
     }
     let reports = annotation::reports(&manifest.rows)?;
@@ -205,7 +206,7 @@ struct LesionRow<'a> {
     lesion: usize,
     counted: &'static str,
     disease: &'a str,
-    kind: Kind,
+    kind: CodeKind,
     region: &'a str,
     shape: &'static str,
     outlines: usize,
@@ -232,7 +233,7 @@ impl<'a> LesionRow<'a> {
             disease: &lesion.disease,
             kind: lesion.kind,
             region: lesion.region.as_deref().unwrap_or_default(),
-            shape: lesion.shape.map_or("", Shape::name),
+            shape: lesion.shape.map_or("", LesionShape::name),
             outlines: lesion.outlines,
             row: decimals(lesion.centre[0]),
             column: decimals(lesion.centre[1]),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::annotation::Outline;
-use crate::phantom::{self, LesionTruth, PhantomOptions, Trace, Truth};
+use crate::phantom::{self, LesionInView, LesionTruth, PhantomOptions, Truth};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -63,9 +63,13 @@ fn a_lesion_is_measured_in_each_view_and_counted_once() {
     let [ribs, pelvis, joint, back, other] = &lesions[..] else { panic!("{lesions:?}") };
     assert_eq!((ribs.outlines, ribs.pixels, ribs.area_mm2), (2, 100, Some(600.0)), "their common row counts once");
     assert_eq!((ribs.uptake, ribs.mean, ribs.max, ribs.centre), (100.0, 100.0, 100.0, [24.5, 12.5]));
-    assert_eq!((ribs.disease.as_str(), ribs.region.as_deref(), ribs.kind), ("ADMet", Some("ribs"), Kind::Disease));
+    assert_eq!((ribs.disease.as_str(), ribs.region.as_deref(), ribs.kind), ("ADMet", Some("ribs"), CodeKind::Disease));
     assert_eq!((pelvis.region.as_deref(), pelvis.uptake), (Some("pelvis"), 10.0), "from the outline of the body part");
-    assert_eq!((joint.shape, joint.kind, joint.region.as_deref()), (None, Kind::Benign, Some("distal")), "a circle has no shape");
+    assert_eq!(
+        (joint.shape, joint.kind, joint.region.as_deref()),
+        (None, CodeKind::Benign, Some("distal")),
+        "a circle has no shape"
+    );
     assert_eq!(lesions.iter().map(|lesion| lesion.number).collect::<Vec<_>>(), [1, 2, 3, 1, 4]);
     assert_eq!(lesions.iter().map(|lesion| lesion.counted).collect::<Vec<_>>(), [false, true, true, true, true]);
     assert_eq!((back.view, back.uptake, back.file.as_str(), back.class.as_str()), (View::Posterior, 200.0, "back.xml", "ADMet"));
@@ -120,11 +124,11 @@ fn what_does_not_fit_is_refused_in_a_sentence() {
 }
 
 /// How much of the simulator's truth must come back. Regions are codes in the labels, areas are counted on the very masks: all.
-/// Of shapes, as much as the rule can tell: the limits were chosen on other phantoms (seed 77), where 88 % of the lesions that the
-/// simulator drew as punctate, patchy or mottled came back; a lone spot of a mottled lesion that the others outshine, or two
-/// patches that the outline at 40 % of the peak parts, are what the picture shows and not what was drawn. Uptake is measured where
-/// no other finding's mask covers the lesion's, since the truth's peak is without what comes on top: nine in ten within a fifth,
-/// the rest next to a hotter neighbour whose blur lies under them.
+/// Of shapes, as much as the rule can tell: the limits were chosen on other phantoms (seed 77), where 88 % of the lesions that
+/// the simulator drew as punctate, patchy or mottled came back; a lone spot of a mottled lesion that the others outshine, or two
+/// patches that the outline at 40 % of the peak parts, are what the picture shows and not what was drawn. Uptake is measured
+/// where no other finding's mask covers the lesion's, since the truth's peak is without what comes on top: nine in ten within a
+/// fifth, the rest next to a hotter neighbour whose blur lies under them.
 const SHAPES_AGREE: f64 = 0.82;
 const UPTAKE_AGREES: f64 = 0.80;
 
@@ -147,12 +151,12 @@ fn measures_of_phantoms_are_the_simulators_truth() {
             serde_json::from_slice(&fs::read(folder.path().join(format!("truth/{:04}.json", study + 1))).unwrap()).unwrap();
         assert!(report.as_ref().unwrap().contains(&format!("{}-year-old", truth.age)));
         for view in [View::Anterior, View::Posterior] {
-            let trace = |anterior: &'_ Trace, posterior: &'_ Trace| {
+            let trace = |anterior: &'_ LesionInView, posterior: &'_ LesionInView| {
                 if view == View::Anterior { anterior.clone() } else { posterior.clone() }
             };
             let shown = |lesion: &LesionTruth| trace(&lesion.anterior, &lesion.posterior);
             let findings = truth.benign.iter().map(|finding| (None, trace(&finding.anterior, &finding.posterior)));
-            let all: Vec<(Option<&LesionTruth>, Trace)> =
+            let all: Vec<(Option<&LesionTruth>, LesionInView)> =
                 truth.lesions.iter().map(|lesion| (Some(lesion), shown(lesion))).chain(findings).collect();
             let seen: Vec<_> = all.iter().filter(|(_, trace)| trace.area() > 0).collect();
             let found = measured_views.remove(&(study, view)).unwrap_or_default();
@@ -163,7 +167,7 @@ fn measures_of_phantoms_are_the_simulators_truth() {
                 assert_eq!(found.pixels, trace.area());
                 assert!((found.area_mm2.unwrap() / area - 1.0).abs() < 1e-4);
                 let Some(lesion) = lesion else {
-                    assert_eq!(found.kind, Kind::Benign);
+                    assert_eq!(found.kind, CodeKind::Benign);
                     benign += 1;
                     continue;
                 };
@@ -184,7 +188,7 @@ fn measures_of_phantoms_are_the_simulators_truth() {
         let seen = seen.chain(truth.benign.iter().map(|finding| [&finding.anterior, &finding.posterior]));
         assert_eq!(numbers, seen.filter(|traces| traces.iter().any(|trace| trace.area() > 0)).count());
     }
-    let three = Shape::ALL.map(Shape::name);
+    let three = LesionShape::ALL.map(LesionShape::name);
     let of_three: usize = confusion.iter().filter(|((truth, _), _)| three.contains(truth)).map(|(_, count)| count).sum();
     let agree: usize = confusion.iter().filter(|((truth, found), _)| truth == found).map(|(_, count)| count).sum();
     ratios.sort_by(f64::total_cmp);

@@ -1,10 +1,10 @@
-//! Which rows a dataset has: subsampling, split, copies and their draws. Reads no file.
+//! Which rows a dataset has: subsampling, split, copies and their transforms. Reads no file.
 
-use super::{Dataset, Kind, Options};
+use super::{Dataset, DatasetKind, DatasetOptions};
 use crate::archive::manifest::{Manifest, PAPER_CLASSES, Row};
 use crate::archive::side::Side;
 use crate::archive::split::split;
-use crate::prepare::{Augmentation, Draw};
+use crate::prepare::{Augmentation, Transform};
 use crate::random::{Purpose, shuffle, stream};
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -28,13 +28,13 @@ impl Original {
     }
 }
 
-/// Makes a dataset of an archive. Reads no file: each cell stands for one image, so the frames of files with several must be named
-/// ([`Manifest::with_frames_named`]).
+/// Makes a dataset of an archive. Reads no file: each cell stands for one image, so the frames of files with several must be
+/// named ([`Manifest::with_frames_named`]).
 ///
 /// # Errors
 /// A manifest that is a dataset already; options out of range; a class that is asked for and not there, in a number that cannot
 /// be; a class with too few patients to split; copies without a rotation or translation.
-pub fn build(kind: Kind, source: &Manifest, options: &Options) -> Result<Dataset> {
+pub fn build(kind: DatasetKind, source: &Manifest, options: &DatasetOptions) -> Result<Dataset> {
     options.augmentation.check()?;
     if source.rows.iter().any(|row| row.side.is_some() || row.is_augmented()) {
         let problem = "is a dataset already: it has sides or draws";
@@ -59,7 +59,7 @@ pub fn build(kind: Kind, source: &Manifest, options: &Options) -> Result<Dataset
         };
         let sides = [(Side::Train, of_class(&split.train)), (Side::Test, of_class(&split.test))];
         let units = |studies: &[usize]| match kind {
-            Kind::D3 => studies.len(),
+            DatasetKind::D3 => studies.len(),
             _ => studies.iter().map(|&study| originals[study].views()).sum(),
         };
         let own = sides.each_ref().map(|(_, studies)| units(studies));
@@ -69,19 +69,19 @@ pub fn build(kind: Kind, source: &Manifest, options: &Options) -> Result<Dataset
         for ((side, studies), target) in sides.into_iter().zip([train, target - train]) {
             let mut order = studies.clone();
             shuffle(&mut stream(Purpose::CopyOrder, options.seed, index as u64, side as u64), &mut order);
-            let mut copies = Copies { options, path: &source.path, drawn: HashMap::new() };
-            let mut made = 0;
-            for place in 0.. {
-                if made == target {
+            let mut copies = Copies { options, path: &source.path, made: HashMap::new() };
+            let mut filled = 0;
+            for next in 0.. {
+                if filled == target {
                     break;
                 }
-                let copy = place / studies.len();
-                let study = if copy == 0 { studies[place] } else { order[place % studies.len()] };
+                let copy = next / studies.len();
+                let study = if copy == 0 { studies[next] } else { order[next % studies.len()] };
                 let Original { number, row } = &originals[study];
-                let row = Row { side: Some(side), draw: copies.draw(*number, copy)?, ..row.clone() };
-                let parts = if kind == Kind::D3 { vec![row] } else { single_views(row) };
-                let room = target - made;
-                made += parts.len().min(room);
+                let row = Row { side: Some(side), transform: copies.transform(*number, copy)?, ..row.clone() };
+                let parts = if kind == DatasetKind::D3 { vec![row] } else { single_views(row) };
+                let room = target - filled;
+                filled += parts.len().min(room);
                 rows.extend(parts.into_iter().take(room).map(|row| (*number, copy, row)));
             }
         }
@@ -92,38 +92,38 @@ pub fn build(kind: Kind, source: &Manifest, options: &Options) -> Result<Dataset
     Ok(Dataset { kind, manifest, options: options.clone(), studies: source.rows.len() })
 }
 
-/// The draws of copies, by study: copy 0 is the scan as it is, and no two are the same.
+/// The transforms of copies, by study: copy 0 is the scan as it is, and no two are the same.
 struct Copies<'a> {
-    options: &'a Options,
+    options: &'a DatasetOptions,
     path: &'a Path,
-    drawn: HashMap<usize, Vec<Draw>>,
+    made: HashMap<usize, Vec<Transform>>,
 }
 
 impl Copies<'_> {
-    fn draw(&mut self, study: usize, copy: usize) -> Result<Draw> {
-        let drawn = self.drawn.entry(study).or_insert_with(|| vec![Draw::default()]);
-        for next in drawn.len()..=copy {
+    fn transform(&mut self, study: usize, copy: usize) -> Result<Transform> {
+        let made = self.made.entry(study).or_insert_with(|| vec![Transform::default()]);
+        for next in made.len()..=copy {
             let mut random = stream(Purpose::Copies, self.options.seed, study as u64, next as u64);
             // In hundredths, so that a table of them can be read.
             let hundredths = |value: f32| (value * 100.0).round() / 100.0;
             let attempts = std::iter::repeat_with(|| {
-                let Draw { angle_deg, shift_rows_px, shift_columns_px } =
-                    Draw::from_stream(&self.options.augmentation, &mut random);
-                Draw {
+                let Transform { angle_deg, shift_rows_px, shift_columns_px } =
+                    Transform::from_stream(&self.options.augmentation, &mut random);
+                Transform {
                     angle_deg: hundredths(angle_deg),
                     shift_rows_px: hundredths(shift_rows_px),
                     shift_columns_px: hundredths(shift_columns_px),
                 }
             });
-            let Some(draw) = attempts.take(1000).find(|draw| !drawn.contains(draw)) else {
+            let Some(transform) = attempts.take(1000).find(|transform| !made.contains(transform)) else {
                 let Augmentation { rotation_deg, translation_px } = self.options.augmentation;
                 let limits = format!("a rotation of {rotation_deg} degrees and a translation of {translation_px} pixels at most");
                 let problem = format!("needs {copy} copies of a scan, and {limits} give no such number of different ones");
                 return Err(Error::file(self.path, problem, "allow more, or ask for fewer copies"));
             };
-            drawn.push(draw);
+            made.push(transform);
         }
-        Ok(drawn[copy])
+        Ok(made[copy])
     }
 }
 
@@ -136,7 +136,7 @@ fn single_views(row: Row) -> Vec<Row> {
 }
 
 /// The studies of D1: all but what is too many of a class.
-fn originals(kind: Kind, source: &Manifest, options: &Options) -> Result<Vec<Original>> {
+fn originals(kind: DatasetKind, source: &Manifest, options: &DatasetOptions) -> Result<Vec<Original>> {
     let images =
         |class: &str| -> usize { source.rows.iter().filter(|row| row.label == class).map(|row| row.cells().count()).sum() };
     let [no_metastasis, ..] = PAPER_CLASSES;
@@ -145,7 +145,7 @@ fn originals(kind: Kind, source: &Manifest, options: &Options) -> Result<Vec<Ori
     let mut originals = Vec::new();
     for (index, class) in source.classes.iter().enumerate() {
         let there = images(class);
-        let asked = options.counts.get(class).filter(|_| kind == Kind::D1);
+        let asked = options.counts.get(class).filter(|_| kind == DatasetKind::D1);
         if let Some(&asked) = asked.filter(|asked| !(1..=there).contains(*asked)) {
             let problem = format!("has {there} images of {class}, and {asked} are asked for");
             return Err(Error::file(&source.path, problem, format!("ask for 1 to {there}, or for copies in d2")));
@@ -183,11 +183,18 @@ fn originals(kind: Kind, source: &Manifest, options: &Options) -> Result<Vec<Ori
 }
 
 /// How many rows of a class a dataset has; D1 had `images` of all classes and has `own` of it.
-fn target(kind: Kind, class: &str, classes: &[String], images: usize, own: usize, options: &Options) -> Result<usize> {
+fn target(
+    kind: DatasetKind,
+    class: &str,
+    classes: &[String],
+    images: usize,
+    own: usize,
+    options: &DatasetOptions,
+) -> Result<usize> {
     let table = match kind {
-        Kind::D1 => return Ok(own),
-        Kind::D2 => D2_IMAGES,
-        Kind::D3 => D3_IMAGES,
+        DatasetKind::D1 => return Ok(own),
+        DatasetKind::D2 => D2_IMAGES,
+        DatasetKind::D3 => D3_IMAGES,
     };
     if let Some(&asked) = options.counts.get(class) {
         if asked < own {

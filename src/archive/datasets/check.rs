@@ -37,8 +37,8 @@ impl fmt::Display for Check {
     }
 }
 
-/// Reads a written dataset back and proves that nothing is on both sides: no patient, no file by whatever name, no bytes of a file,
-/// no copy of a scan; that both sides have every class; and that the counts are those of its record.
+/// Reads a written dataset back and proves that nothing is on both sides: no patient, no file by whatever name, no bytes of a
+/// file, no copy of a scan; that both sides have every class; and that the counts are those of its record.
 ///
 /// # Errors
 /// One sentence about the first leak or difference; a folder that is no dataset.
@@ -63,20 +63,20 @@ pub fn check(folder: impl AsRef<Path>) -> Result<Check> {
         }
         for cell in row.cells() {
             if let Entry::Vacant(entry) = known.entry(&*cell.path) {
-                let place = cell.path.canonicalize().map_err(|error| Error::io(&cell.path, "found", &error))?;
-                let hash = files::sha256(&files::read_at_most(&place, dicom::MAX_FILE_BYTES)?);
-                let (other, other_side) = contents.entry(hash).or_insert_with(|| (place.clone(), side));
+                let real = cell.path.canonicalize().map_err(|error| Error::io(&cell.path, "found", &error))?;
+                let hash = files::sha256(&files::read_at_most(&real, dicom::MAX_FILE_BYTES)?);
+                let (other, other_side) = contents.entry(hash).or_insert_with(|| (real.clone(), side));
                 if *other_side != side {
                     let names = [&cell.path, other].map(|path| path.display().to_string());
                     return Err(refuse(format!("has the same bytes on both sides, in {} and {}", names[0], names[1])));
                 }
-                entry.insert(place);
+                entry.insert(real);
             }
-            let place = &known[&*cell.path];
-            if *files.entry(place.clone()).or_insert(side) != side {
+            let real = &known[&*cell.path];
+            if *files.entry(real.clone()).or_insert(side) != side {
                 return Err(refuse(format!("has the file {} on both sides", cell.path.display())));
             }
-            if *scans.entry((place.clone(), cell.frame)).or_insert(side) != side {
+            if *scans.entry((real.clone(), cell.frame)).or_insert(side) != side {
                 return Err(refuse(format!("has copies of the scan {cell} on both sides")));
             }
         }

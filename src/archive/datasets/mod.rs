@@ -1,8 +1,9 @@
 //! The paper's three datasets from an archive's manifest: D1, single views; D2, D1 with augmented copies; D3, the views of D2
 //! aggregated (paper: Table 2).
 //!
-//! A dataset is a manifest again, with a side and a draw on each row ([`super::manifest`]): a copy is the name of its scan and three
-//! numbers, and the pixels are drawn when it is read. Everything is a function of the source manifest, the seed and the options.
+//! A dataset is a manifest again, with a side and a transform on each row ([`super::manifest`]): a copy is the path of its scan,
+//! a rotation and a translation, which are applied when it is read. Everything is a function of the source manifest, the seed and
+//! the options.
 //!
 //! In this order: NoMet is subsampled, patients are split, then scans are copied, so that no copy can be on the other side. Proof
 //! on what was written is [`check`]'s.
@@ -16,8 +17,8 @@
 //!   paper does not know counts as a third of the whole.
 //! * Both sides of a class are augmented by the same factor; the paper's 284 test images are 30 % of D3.
 //!
-//! D3 has the copies of D2 with both views under the same draw; where it is larger than D2's pairs (the paper's 318 of 624 images)
-//! it has a few further draws.
+//! D3 has the copies of D2 with both views under the same transform; where it is larger than D2's pairs (the paper's 318 of 624
+//! images) it has a few further copies.
 
 mod build;
 mod check;
@@ -25,7 +26,7 @@ mod write;
 
 pub use build::build;
 pub use check::{Check, check};
-pub use write::{Record, Source, read_record};
+pub use write::{DatasetRecord, SourceManifest, read_record};
 
 use super::manifest::Manifest;
 use super::side::Side;
@@ -38,12 +39,12 @@ use std::fmt;
 
 /// The manifest of a dataset's folder.
 pub const MANIFEST: &str = "manifest.csv";
-/// What it was made from: a [`Record`].
+/// What it was made from: a [`DatasetRecord`].
 pub const RECORD: &str = "dataset.toml";
 /// Which of the paper's datasets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum DatasetKind {
     /// Single views.
     D1,
     /// D1 with augmented copies.
@@ -52,20 +53,20 @@ pub enum Kind {
     D3,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for DatasetKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::D1 => "d1",
-            Kind::D2 => "d2",
-            Kind::D3 => "d3",
+            DatasetKind::D1 => "d1",
+            DatasetKind::D2 => "d2",
+            DatasetKind::D3 => "d3",
         })
     }
 }
 
 /// What a dataset depends on beside its source.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Of subsampling, split and draws.
+pub struct DatasetOptions {
+    /// Of subsampling, split and transforms.
     pub seed: u64,
     /// Share of each class's patients that train.
     pub train_share: f64,
@@ -77,9 +78,9 @@ pub struct Options {
     pub merge_metastatic: bool,
 }
 
-impl Default for Options {
+impl Default for DatasetOptions {
     fn default() -> Self {
-        Options {
+        DatasetOptions {
             seed: 1,
             train_share: PAPER_TRAIN_SHARE,
             augmentation: Augmentation::default(),
@@ -93,11 +94,11 @@ impl Default for Options {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     /// Which.
-    pub kind: Kind,
+    pub kind: DatasetKind,
     /// Its rows, each with a side, under the path of the source.
     pub manifest: Manifest,
     /// What it was made with.
-    pub options: Options,
+    pub options: DatasetOptions,
     studies: usize,
 }
 
@@ -127,7 +128,7 @@ pub fn counts(manifest: &Manifest) -> Vec<(String, Counts)> {
     manifest.classes.iter().map(of).collect()
 }
 
-/// Numbers by class as a flag writes them: `NoMet=614,ADMet=624`.
+/// Counts by class as a flag writes them: `NoMet=614,ADMet=624`.
 ///
 /// # Errors
 /// What is not of that form.

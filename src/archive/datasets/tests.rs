@@ -4,14 +4,14 @@ use crate::files;
 use crate::intake::study::Cell;
 use crate::phantom::{self, PhantomOptions};
 use crate::prepare::loader::{Batch, LoaderOptions};
-use crate::prepare::{Draw, Preprocessing};
+use crate::prepare::{Preprocessing, Transform};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The paper's archive: 506 patients with a study each, 1011 images, of which 614 are NoMet, 237 ADMet and 160 nADMet. One patient
-/// of ADMet has one view.
+/// The paper's archive: 506 patients with a study each, 1011 images, of which 614 are NoMet, 237 ADMet and 160 nADMet. One
+/// patient of ADMet has one view.
 fn paper() -> String {
     let mut table = String::from("patient,anterior,posterior,label\n");
     for patient in 0..506 {
@@ -54,8 +54,10 @@ fn the_papers_archive_gives_table_2() {
     let archive = manifest(&paper());
     assert_eq!(archive.rows.iter().map(|row| row.cells().count()).sum::<usize>(), 1011);
     for seed in [1, 2, 3] {
-        let options = Options { seed, ..Options::default() };
-        for (kind, expected) in [(Kind::D1, [226, 237, 160]), (Kind::D2, [614, 624, 640]), (Kind::D3, [307, 318, 320])] {
+        let options = DatasetOptions { seed, ..DatasetOptions::default() };
+        for (kind, expected) in
+            [(DatasetKind::D1, [226, 237, 160]), (DatasetKind::D2, [614, 624, 640]), (DatasetKind::D3, [307, 318, 320])]
+        {
             let dataset = build(kind, &archive, &options).unwrap();
             assert_eq!(dataset.manifest.classes, PAPER_CLASSES);
             assert_eq!(totals(&dataset), expected, "{kind}");
@@ -67,19 +69,24 @@ fn the_papers_archive_gives_table_2() {
             assert_eq!(dataset, build(kind, &archive, &options).unwrap());
         }
         // Table 8.
-        let options = Options { merge_metastatic: true, ..options };
-        let two = build(Kind::D3, &archive, &options).unwrap();
+        let options = DatasetOptions { merge_metastatic: true, ..options };
+        let two = build(DatasetKind::D3, &archive, &options).unwrap();
         assert_eq!((&two.manifest.classes[..], totals(&two)), (&["NoMet".to_owned(), "Met".to_owned()][..], vec![307, 638]));
     }
-    let test: usize =
-        build(Kind::D3, &archive, &Options::default()).unwrap().counts().iter().map(|(_, counts)| counts.test).sum();
+    let test: usize = build(DatasetKind::D3, &archive, &DatasetOptions::default())
+        .unwrap()
+        .counts()
+        .iter()
+        .map(|(_, counts)| counts.test)
+        .sum();
     assert!(test.abs_diff(284) <= 4, "{test} test images, the paper's are 284");
 }
 
 #[test]
 fn the_three_have_the_same_sides_scans_and_draws() {
     let archive = manifest(&paper());
-    let [d1, d2, d3] = [Kind::D1, Kind::D2, Kind::D3].map(|kind| build(kind, &archive, &Options::default()).unwrap().manifest);
+    let [d1, d2, d3] = [DatasetKind::D1, DatasetKind::D2, DatasetKind::D3]
+        .map(|kind| build(kind, &archive, &DatasetOptions::default()).unwrap().manifest);
     let sides = |manifest: &Manifest| -> BTreeMap<String, Side> {
         manifest.rows.iter().map(|row| (row.patient.clone(), row.side.unwrap())).collect()
     };
@@ -91,17 +98,17 @@ fn the_three_have_the_same_sides_scans_and_draws() {
     let plain: Vec<&Row> = d2.rows.iter().filter(|row| !row.is_augmented()).collect();
     assert_eq!(plain, d1.rows.iter().collect::<Vec<_>>());
     // A copy in D3 is two views of D2 with one draw, but for the few in which the paper's numbers differ.
-    let key = |cell: &Cell, row: &Row| format!("{cell} {:?}", row.draw);
+    let key = |cell: &Cell, row: &Row| format!("{cell} {:?}", row.transform);
     let of_d2: BTreeSet<String> = d2.rows.iter().flat_map(|row| row.cells().map(|cell| key(cell, row))).collect();
     let strangers = d3.rows.iter().filter(|row| row.cells().any(|cell| !of_d2.contains(&key(cell, row)))).count();
     assert!(strangers <= 14, "{strangers} of {}", d3.rows.len());
     assert!(d3.rows.iter().all(|row| row.cells().count() == 2 || row.patient == "p400"));
     // Copies are within their limits, and readable.
-    for Draw { angle_deg, shift_rows_px, shift_columns_px } in d2.rows.iter().map(|row| row.draw) {
+    for Transform { angle_deg, shift_rows_px, shift_columns_px } in d2.rows.iter().map(|row| row.transform) {
         assert!(angle_deg.abs() <= 5.0 && shift_rows_px.abs() <= 6.0 && shift_columns_px.abs() <= 6.0);
         assert!(angle_deg.to_string().len() <= 5, "{angle_deg}");
     }
-    let other = build(Kind::D2, &archive, &Options { seed: 2, ..Options::default() }).unwrap().manifest;
+    let other = build(DatasetKind::D2, &archive, &DatasetOptions { seed: 2, ..DatasetOptions::default() }).unwrap().manifest;
     assert_ne!(sides(&d2), sides(&other));
 }
 
@@ -118,38 +125,40 @@ fn archive(counts: [usize; 3]) -> String {
 
 #[test]
 fn other_archives_follow_the_rules() {
-    let totals = |counts, kind| totals(&build(kind, &manifest(&archive(counts)), &Options::default()).unwrap());
+    let totals = |counts, kind| totals(&build(kind, &manifest(&archive(counts)), &DatasetOptions::default()).unwrap());
     // Balanced: nothing is left out, and all grow alike.
-    assert_eq!(totals([20, 20, 20], Kind::D1), [40, 40, 40]);
-    assert_eq!(totals([20, 20, 20], Kind::D2), [118, 120, 123]);
-    assert_eq!(totals([20, 20, 20], Kind::D3), [59, 61, 62]);
+    assert_eq!(totals([20, 20, 20], DatasetKind::D1), [40, 40, 40]);
+    assert_eq!(totals([20, 20, 20], DatasetKind::D2), [118, 120, 123]);
+    assert_eq!(totals([20, 20, 20], DatasetKind::D3), [59, 61, 62]);
     // NoMet prevails: as in the paper.
-    assert_eq!(totals([300, 20, 20], Kind::D1), [46, 40, 40]);
+    assert_eq!(totals([300, 20, 20], DatasetKind::D1), [46, 40, 40]);
     // ADMet prevails: the others grow to its size.
-    assert_eq!(totals([10, 100, 10], Kind::D2), [237, 240, 247]);
-    assert_eq!(totals([4, 200, 4], Kind::D3), [205, 212, 214]);
-    assert_eq!(totals([2, 2, 2], Kind::D1), [4, 4, 4]);
+    assert_eq!(totals([10, 100, 10], DatasetKind::D2), [237, 240, 247]);
+    assert_eq!(totals([4, 200, 4], DatasetKind::D3), [205, 212, 214]);
+    assert_eq!(totals([2, 2, 2], DatasetKind::D1), [4, 4, 4]);
     let two = manifest(&archive([30, 10, 0]));
-    assert_eq!(self::totals(&build(Kind::D1, &two, &Options::default()).unwrap()), [23, 20]);
+    assert_eq!(self::totals(&build(DatasetKind::D1, &two, &DatasetOptions::default()).unwrap()), [23, 20]);
     // With one view each, a class that has more than its share keeps what it has.
     let mut single = manifest(&archive([9, 90, 9]));
     single.rows.iter_mut().for_each(|row| row.posterior = None);
-    assert_eq!(self::totals(&build(Kind::D3, &single, &Options::default()).unwrap()), [53, 90, 55]);
+    assert_eq!(self::totals(&build(DatasetKind::D3, &single, &DatasetOptions::default()).unwrap()), [53, 90, 55]);
 }
 
 #[test]
 fn counts_can_be_asked_for() {
     let source = manifest(&archive([20, 20, 20]));
-    let with = |kind, text: &str| build(kind, &source, &Options { counts: parse_counts(text).unwrap(), ..Options::default() });
-    assert_eq!(totals(&with(Kind::D1, "NoMet=15,nADMet=4").unwrap()), [15, 40, 4]);
-    assert_eq!(totals(&with(Kind::D2, "NoMet=41, ADMet = 400").unwrap()), [41, 400, 123]);
-    assert_eq!(totals(&with(Kind::D3, "NoMet=20").unwrap())[0], 20);
+    let with = |kind, text: &str| {
+        build(kind, &source, &DatasetOptions { counts: parse_counts(text).unwrap(), ..DatasetOptions::default() })
+    };
+    assert_eq!(totals(&with(DatasetKind::D1, "NoMet=15,nADMet=4").unwrap()), [15, 40, 4]);
+    assert_eq!(totals(&with(DatasetKind::D2, "NoMet=41, ADMet = 400").unwrap()), [41, 400, 123]);
+    assert_eq!(totals(&with(DatasetKind::D3, "NoMet=20").unwrap())[0], 20);
     for (kind, text, problem) in [
-        (Kind::D1, "NoMet=41", "has 40 images of NoMet, and 41 are asked for"),
-        (Kind::D2, "NoMet=39", "NoMet=39 is fewer than the 40 without copies"),
-        (Kind::D3, "NoMet=9999", "NoMet=9999 is more than 100 times the 20"),
-        (Kind::D3, "Met=9", "has no class Met"),
-        (Kind::D1, "NoMet=1", "leaves no study of NoMet to"),
+        (DatasetKind::D1, "NoMet=41", "has 40 images of NoMet, and 41 are asked for"),
+        (DatasetKind::D2, "NoMet=39", "NoMet=39 is fewer than the 40 without copies"),
+        (DatasetKind::D3, "NoMet=9999", "NoMet=9999 is more than 100 times the 20"),
+        (DatasetKind::D3, "Met=9", "has no class Met"),
+        (DatasetKind::D1, "NoMet=1", "leaves no study of NoMet to"),
     ] {
         let message = with(kind, text).unwrap_err().to_string();
         assert!(message.contains(problem) && !message.contains('\n'), "{message}");
@@ -161,19 +170,22 @@ fn counts_can_be_asked_for() {
 
 #[test]
 fn what_cannot_be_made_is_one_sentence() {
-    let options = Options::default();
-    let message = |table: &str, options: &Options| build(Kind::D2, &manifest(table), options).unwrap_err().to_string();
+    let options = DatasetOptions::default();
+    let message =
+        |table: &str, options: &DatasetOptions| build(DatasetKind::D2, &manifest(table), options).unwrap_err().to_string();
     assert!(message(&archive([9, 9, 1]), &options).contains("leaves no study of nADMet to t"));
     assert!(message(&archive([9, 0, 0]), &options).contains("has the one class NoMet"));
-    assert!(message(&archive([9, 9, 9]), &Options { train_share: 1.0, ..options.clone() }).contains("share for training is 1"));
-    let still = Options { augmentation: Augmentation::NONE, ..options.clone() };
+    assert!(
+        message(&archive([9, 9, 9]), &DatasetOptions { train_share: 1.0, ..options.clone() }).contains("share for training is 1")
+    );
+    let still = DatasetOptions { augmentation: Augmentation::NONE, ..options.clone() };
     assert!(message(&archive([9, 9, 9]), &still).contains("give no such number of different ones; allow more"));
-    let wild = Options { augmentation: Augmentation { rotation_deg: f32::NAN, translation_px: 1.0 }, ..options.clone() };
+    let wild = DatasetOptions { augmentation: Augmentation { rotation_deg: f32::NAN, translation_px: 1.0 }, ..options.clone() };
     assert!(message(&archive([9, 9, 9]), &wild).contains("rotation_deg is NaN"));
-    let made = build(Kind::D1, &manifest(&archive([9, 9, 9])), &options).unwrap().manifest;
-    let again = build(Kind::D2, &made, &options).unwrap_err().to_string();
+    let made = build(DatasetKind::D1, &manifest(&archive([9, 9, 9])), &options).unwrap().manifest;
+    let again = build(DatasetKind::D2, &made, &options).unwrap_err().to_string();
     assert!(again.contains("is a dataset already"), "{again}");
-    let merged = Options { merge_metastatic: true, ..options };
+    let merged = DatasetOptions { merge_metastatic: true, ..options };
     let other = message(&archive([0, 9, 9]), &merged);
     assert!(other.contains("do not merge into NoMet and Met"), "{other}");
 }
@@ -196,8 +208,8 @@ fn nothing_is_on_both_sides_of_what_is_written() {
     let (folder, path) = phantoms();
     let source = Manifest::read(&path).unwrap().with_frames_named().unwrap();
     assert_eq!(source.rows.iter().map(|row| row.cells().count()).sum::<usize>(), 34);
-    for kind in [Kind::D1, Kind::D2, Kind::D3] {
-        let dataset = build(kind, &source, &Options::default()).unwrap();
+    for kind in [DatasetKind::D1, DatasetKind::D2, DatasetKind::D3] {
+        let dataset = build(kind, &source, &DatasetOptions::default()).unwrap();
         let target = folder.path().join("sets").join(kind.to_string());
         let written = dataset.write(&target).unwrap();
         let manifest = Manifest::read(&written).unwrap();
@@ -206,18 +218,18 @@ fn nothing_is_on_both_sides_of_what_is_written() {
         assert_eq!(found.counts, dataset.counts());
         assert_eq!(found.patients[0] + found.patients[1], 18);
         assert_eq!(found.scans.iter().chain(&found.copies).sum::<usize>(), manifest.rows.len());
-        assert_eq!(found.copies[0] > 0, kind != Kind::D1);
+        assert_eq!(found.copies[0] > 0, kind != DatasetKind::D1);
         let text = fs::read_to_string(&written).unwrap();
         assert!(text.contains("../../phantoms/studies/0001.dcm#1") && !text.contains(folder.path().to_str().unwrap()));
         let record = read_record(&target).unwrap();
         assert_eq!((record.dataset, record.source.studies, record.seed), (kind, 18, 1));
         assert_eq!(record.source.manifest, Path::new("../../phantoms/manifest.csv"));
         assert_eq!(record.source.sha256, files::sha256(&fs::read(&path).unwrap()));
-        let moved: Vec<_> = manifest.rows.iter().map(|row| (&row.patient, row.side, row.draw, &row.label)).collect();
-        let built: Vec<_> = dataset.manifest.rows.iter().map(|row| (&row.patient, row.side, row.draw, &row.label)).collect();
+        let moved: Vec<_> = manifest.rows.iter().map(|row| (&row.patient, row.side, row.transform, &row.label)).collect();
+        let built: Vec<_> = dataset.manifest.rows.iter().map(|row| (&row.patient, row.side, row.transform, &row.label)).collect();
         assert_eq!(moved, built);
     }
-    let over = build(Kind::D1, &source, &Options::default()).unwrap().write(folder.path().join("phantoms"));
+    let over = build(DatasetKind::D1, &source, &DatasetOptions::default()).unwrap().write(folder.path().join("phantoms"));
     assert!(over.unwrap_err().to_string().contains("is what the dataset is made from"));
 }
 
@@ -226,7 +238,7 @@ fn a_leak_is_found() {
     let (folder, path) = phantoms();
     let source = Manifest::read(&path).unwrap().with_frames_named().unwrap();
     let target = folder.path().join("d2");
-    let written = build(Kind::D2, &source, &Options::default()).unwrap().write(&target).unwrap();
+    let written = build(DatasetKind::D2, &source, &DatasetOptions::default()).unwrap().write(&target).unwrap();
     let text = fs::read_to_string(&written).unwrap();
     let message = |text: &str| {
         fs::write(&written, text).unwrap();
@@ -272,8 +284,8 @@ fn inputs(manifest: &Manifest) -> Vec<Vec<f32>> {
 fn materialised_pictures_are_what_is_drawn_on_the_fly() {
     let (folder, path) = phantoms();
     let source = Manifest::read(&path).unwrap().with_frames_named().unwrap();
-    for kind in [Kind::D1, Kind::D2, Kind::D3] {
-        let dataset = build(kind, &source, &Options::default()).unwrap();
+    for kind in [DatasetKind::D1, DatasetKind::D2, DatasetKind::D3] {
+        let dataset = build(kind, &source, &DatasetOptions::default()).unwrap();
         let [fly, files] = ["fly", "files"].map(|name| folder.path().join(format!("{kind}-{name}")));
         let drawn = Manifest::read(dataset.write(&fly).unwrap()).unwrap();
         let written = Manifest::read(dataset.materialise(&files, &|_| ()).unwrap()).unwrap();
@@ -309,8 +321,8 @@ proptest! {
             table += &format!("p{patient},{},{}\n", cells[*views], PAPER_CLASSES[*class]);
         }
         let source = manifest(&table);
-        let options = Options { seed, train_share: share, ..Options::default() };
-        for kind in [Kind::D1, Kind::D2, Kind::D3] {
+        let options = DatasetOptions { seed, train_share: share, ..DatasetOptions::default() };
+        for kind in [DatasetKind::D1, DatasetKind::D2, DatasetKind::D3] {
             match build(kind, &source, &options) {
                 Err(error) => prop_assert!(error.to_string().contains("; "), "{error}"),
                 Ok(dataset) => {

@@ -1,6 +1,6 @@
 //! A dataset in its folder: the manifest, the record of what it was made from, and perhaps its pixels.
 
-use super::{Counts, Dataset, Kind, MANIFEST, RECORD};
+use super::{Counts, Dataset, DatasetKind, MANIFEST, RECORD};
 use crate::archive::manifest::{Manifest, Row, seen_from};
 use crate::image::Image;
 use crate::intake::picture;
@@ -18,7 +18,7 @@ const PICTURES: &str = "pictures";
 /// `dataset.toml`: what was made from what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
+pub struct DatasetRecord {
     /// Of this file.
     pub format_version: u32,
     /// Of the program.
@@ -26,8 +26,8 @@ pub struct Record {
     /// That the program was built from.
     pub commit: String,
     /// Which of the paper's datasets.
-    pub dataset: Kind,
-    /// Of subsampling, split and draws.
+    pub dataset: DatasetKind,
+    /// Of subsampling, split and transforms.
     pub seed: u64,
     /// Share of each class's patients that train.
     pub train_share: f64,
@@ -38,7 +38,7 @@ pub struct Record {
     /// How far copies are turned and moved.
     pub augmentation: Augmentation,
     /// The archive.
-    pub source: Source,
+    pub source: SourceManifest,
     /// Counts that were asked for instead of the paper's.
     pub asked: BTreeMap<String, usize>,
     /// Rows by class.
@@ -48,7 +48,7 @@ pub struct Record {
 /// The manifest that a dataset was made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct SourceManifest {
     /// Its path, seen from the dataset's folder.
     pub manifest: PathBuf,
     /// Its SHA-256.
@@ -70,10 +70,11 @@ impl Dataset {
         self.put(folder, &self.manifest.moved_to(folder.join(MANIFEST))?, false)
     }
 
-    /// As [`write`](Self::write), with the pixels of every row as a grey PNG of 16 bits below `pictures`. Its picture is what the loader
-    /// makes of the row before it is resized, in whole counts: fused with the default preprocessing (the sum as the anterior view),
-    /// turned and moved. A single posterior view stays unflipped, in its column. Counts beyond 16 bits make a picture be scaled down.
-    /// The rows keep their draws and say that the files have them. Several are made at a time; `progress` hears how many are done.
+    /// As [`write`](Self::write), with the pixels of every row as a grey PNG of 16 bits below `pictures`. Its picture is what the
+    /// loader makes of the row before it is resized, in whole counts: fused with the default preprocessing (the sum as the
+    /// anterior view), turned and moved. A single posterior view stays unflipped, in its column. Counts beyond 16 bits make a
+    /// picture be scaled down. The rows keep their transforms and say that the files have them. Several are made at a time;
+    /// `progress` is called with how many are done.
     ///
     /// # Errors
     /// As [`write`](Self::write); scans that cannot be read or fused.
@@ -112,7 +113,7 @@ impl Dataset {
     /// The manifest last: it stands for a whole dataset.
     fn put(&self, folder: &Path, manifest: &Manifest, materialised: bool) -> Result<PathBuf> {
         let source = &self.manifest.path;
-        let record = Record {
+        let record = DatasetRecord {
             format_version: FORMAT_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: env!("OSTEON_COMMIT").to_owned(),
@@ -122,7 +123,7 @@ impl Dataset {
             merge_metastatic: self.options.merge_metastatic,
             materialised,
             augmentation: self.options.augmentation,
-            source: Source {
+            source: SourceManifest {
                 manifest: seen_from(source, folder)?,
                 sha256: files::sha256(&files::read(source)?),
                 studies: self.studies,
@@ -142,7 +143,7 @@ impl Dataset {
 /// Makes the picture of a row and returns the row that names it.
 fn write_picture(row: &Row, path: PathBuf) -> Result<Row> {
     let fused = views::fuse(&row.read()?, &Preprocessing::default())?;
-    let mut image = augment::apply(&fused.image, &row.pending_draw());
+    let mut image = augment::apply(&fused.image, &row.pending_transform());
     let posterior = row.anterior.is_none();
     if posterior {
         image.pixels.chunks_exact_mut(image.columns).for_each(<[f32]>::reverse);
@@ -161,7 +162,7 @@ fn write_picture(row: &Row, path: PathBuf) -> Result<Row> {
 ///
 /// # Errors
 /// There is none, or it is not one that this program reads.
-pub fn read_record(folder: &Path) -> Result<Record> {
+pub fn read_record(folder: &Path) -> Result<DatasetRecord> {
     let path = folder.join(RECORD);
     if !path.is_file() {
         let problem = format!("is not the folder of a dataset (it has no {RECORD})");
@@ -169,7 +170,7 @@ pub fn read_record(folder: &Path) -> Result<Record> {
     }
     let refused = |problem: String| Error::file(&path, problem, "make the dataset anew");
     let text = String::from_utf8(files::read_at_most(&path, 1 << 20)?).map_err(|_| refused("is not text".to_owned()))?;
-    let record: Record =
+    let record: DatasetRecord =
         toml::from_str(&text).map_err(|error| refused(format!("is no record of a dataset ({})", error.message())))?;
     if record.format_version != FORMAT_VERSION {
         let problem = format!("has version {}, and this program reads {FORMAT_VERSION}", record.format_version);

@@ -1,10 +1,10 @@
 //! BS-80K (Huang and others, Computers in Biology and Medicine 2022, 151:106221).
 //!
-//! Known: about 3247 patients; `wholeBodyANT/17.jpg` and `wholeBodyPOST/17.jpg` are one patient's views; `wholeBodyANT/wholeBodyANT.txt`
-//! has a line a picture, `17.jpg` and 0 (normal) or 1 (abnormal), and so for the posterior views; `wholeBodyANT/ant/17.xml` and
-//! `wholeBodyPOST/post/17.xml` hold boxes in Pascal VOC's form, named Normal or Abnormal. The folders of body parts beside them are
-//! not read. Some scans are there under two patients. Assumed: that abnormal means metastasis, and that a study is metastatic where
-//! either view is labelled so.
+//! Known: about 3247 patients; `wholeBodyANT/17.jpg` and `wholeBodyPOST/17.jpg` are one patient's views;
+//! `wholeBodyANT/wholeBodyANT.txt` has a line a picture, `17.jpg` and 0 (normal) or 1 (abnormal), and so for the posterior views;
+//! `wholeBodyANT/ant/17.xml` and `wholeBodyPOST/post/17.xml` hold boxes in Pascal VOC's form, named Normal or Abnormal. The
+//! folders of body parts beside them are not read. Some scans are there under two patients. Assumed: that abnormal means
+//! metastasis, and that a study is metastatic where either view is labelled so.
 
 use super::{Hotspot, Imported, MAX_DEPTH, MAX_TEXT, Skipped, Studies, entries};
 use crate::archive::manifest::Row;

@@ -1,7 +1,7 @@
 //! Public archives of whole-body bone scans to ordinary manifests. Both have two classes, NoMet and Met, and a study a patient.
 //!
-//! Only names, label files and the first bytes of pictures are read here; what is in the pictures is [`crate::intake::picture`]'s. Whatever
-//! cannot be used is left out and told with its reason, and no name makes a panic.
+//! Only names, label files and the first bytes of pictures are read here; what is in the pictures is
+//! [`crate::intake::picture`]'s. Whatever cannot be used is left out and reported with its reason; no file name makes it panic.
 
 mod bs80k;
 mod zenodo;
@@ -96,7 +96,7 @@ struct Found {
 }
 
 impl Studies {
-    /// Puts a picture in its place, if a manifest can name it.
+    /// Adds a picture as a view of its patient, if a manifest can name it.
     fn put(&mut self, patient: String, view: View, path: PathBuf, metastatic: bool) {
         let writable = |text: &str| !text.is_empty() && text == text.trim() && !text.contains(char::is_control);
         let named = path.to_str().is_some_and(writable) && writable(&patient);
@@ -106,10 +106,10 @@ impl Studies {
         if !picture::is_picture(&path) {
             return self.skipped.add("are no PNG or JPEG pictures", path.display());
         }
-        let place = &mut self.of.entry(patient).or_default().views[usize::from(view == View::Posterior)];
-        match place {
+        let slot = &mut self.of.entry(patient).or_default().views[usize::from(view == View::Posterior)];
+        match slot {
             Some(_) => self.skipped.add("are a second picture of a view", path.display()),
-            None => *place = Some((path, metastatic)),
+            None => *slot = Some((path, metastatic)),
         }
     }
 

@@ -1,11 +1,12 @@
 //! The Zenodo set (doi 10.5281/zenodo.13900966).
 //!
 //! Known: 291 patients, 60 with metastases, two views each, 16-bit grey PNG; folders by class and view,
-//! `images/CLASS/Anterior/A12.png` and `images/CLASS/Posterior/P12.png`, the number joining the views within a class. Assumed: the
-//! words in the names of the class folders (any that says metastasis, with or without a no), and that the number counts within a
-//! class, which the totals confirm: 582 images are twice 291, so that nobody is in both classes. Other depths of folders, and views
-//! in file names (`12_ant.png`), are read too. Where no folder names a class, a CSV file in the archive may: a column
-//! of files or patients (`file`, `filename`, `image`, `path`, `patient`, `id`) and one of classes (`label`, `class`, `diagnosis`, `metastasis`).
+//! `images/CLASS/Anterior/A12.png` and `images/CLASS/Posterior/P12.png`, the number joining the views within a class. Assumed:
+//! the words in the names of the class folders (any that says metastasis, with or without a no), and that the number counts
+//! within a class, which the totals confirm: 582 images are twice 291, so that nobody is in both classes. Other depths of
+//! folders, and views in file names (`12_ant.png`), are read too. Where no folder names a class, a CSV file in the archive may: a
+//! column of files or patients (`file`, `filename`, `image`, `path`, `patient`, `id`) and one of classes (`label`, `class`,
+//! `diagnosis`, `metastasis`).
 
 use super::{Imported, MAX_DEPTH, MAX_TEXT, NO_METASTASIS, Studies, entries};
 use crate::archive::manifest::METASTATIC;
@@ -15,7 +16,8 @@ use crate::{Error, Result, files};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Reads the Zenodo set below `folder`; the manifest is for the path `output`, in a folder that exists. Hidden files do not count.
+/// Reads the Zenodo set below `folder`; the manifest is for the path `output`, in a folder that exists. Hidden files do not
+/// count.
 ///
 /// # Errors
 /// A folder that cannot be read; no study in it.

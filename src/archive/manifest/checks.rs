@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A scan that is listed twice would be trained on and tested with, or count double, or contradict itself; copies of it that
 /// were drawn differently are of the same patient and class.
-pub(super) fn refuse_repeated_scans(path: &Path, rows: &[Row], place: impl Fn(usize) -> String) -> Result<()> {
+pub(super) fn refuse_repeated_scans(path: &Path, rows: &[Row], row_name: impl Fn(usize) -> String) -> Result<()> {
     let mut seen: HashMap<PathBuf, Vec<(Option<usize>, usize)>> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
         for cell in row.cells() {
@@ -18,13 +18,15 @@ pub(super) fn refuse_repeated_scans(path: &Path, rows: &[Row], place: impl Fn(us
                 let other = &rows[before];
                 // A whole file is all of its frames.
                 let overlaps = frame.is_none() || cell.frame.is_none() || frame == cell.frame;
-                let copy = before != at && (&other.patient, &other.label) == (&row.patient, &row.label) && other.draw != row.draw;
+                let copy = before != at
+                    && (&other.patient, &other.label) == (&row.patient, &row.label)
+                    && other.transform != row.transform;
                 overlaps && !copy
             };
             if let Some(&(_, before)) = others.iter().find(clash) {
                 let other = &rows[before];
                 if before == at {
-                    let problem = format!("{} has {cell} as both views", place(at));
+                    let problem = format!("{} has {cell} as both views", row_name(at));
                     return Err(Error::file(path, problem, "name two files or frames, or leave posterior empty"));
                 }
                 let under = match (row.patient == other.patient, row.label == other.label) {
@@ -32,7 +34,7 @@ pub(super) fn refuse_repeated_scans(path: &Path, rows: &[Row], place: impl Fn(us
                     (true, false) => format!(" under two labels, {} and {}", other.label, row.label),
                     (true, true) => String::new(),
                 };
-                let problem = format!("{} and {} list the scan {cell}{under}", place(before), place(at));
+                let problem = format!("{} and {} list the scan {cell}{under}", row_name(before), row_name(at));
                 return Err(Error::file(path, problem, "list each scan once"));
             }
             others.push((cell.frame, at));
@@ -42,18 +44,19 @@ pub(super) fn refuse_repeated_scans(path: &Path, rows: &[Row], place: impl Fn(us
 }
 
 /// A patient on both sides would be trained on and tested with; a row without a side would be on neither.
-pub(super) fn refuse_two_sides(path: &Path, rows: &[Row], place: impl Fn(usize) -> String) -> Result<()> {
+pub(super) fn refuse_two_sides(path: &Path, rows: &[Row], row_name: impl Fn(usize) -> String) -> Result<()> {
     let mut sides: HashMap<&str, usize> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
         if row.side.is_some() != rows[0].side.is_some() {
             let (with, without) = if row.side.is_some() { (at, 0) } else { (0, at) };
-            let problem = format!("{} has a side and {} has none", place(with), place(without));
+            let problem = format!("{} has a side and {} has none", row_name(with), row_name(without));
             return Err(Error::file(path, problem, "give every row a side, or none"));
         }
         let first = *sides.entry(&row.patient).or_insert(at);
         if rows[first].side != row.side {
             let [one, two] = [first, at].map(|at| rows[at].side.map_or("", Side::name));
-            let problem = format!("patient {} is on the side {one} in {} and {two} in {}", row.patient, place(first), place(at));
+            let problem =
+                format!("patient {} is on the side {one} in {} and {two} in {}", row.patient, row_name(first), row_name(at));
             return Err(Error::file(path, problem, "put all scans of a patient on one side"));
         }
     }
@@ -61,15 +64,19 @@ pub(super) fn refuse_two_sides(path: &Path, rows: &[Row], place: impl Fn(usize) 
 }
 
 /// A patient's cancer is an adenocarcinoma or another, not both.
-pub(super) fn refuse_two_kinds(path: &Path, rows: &[Row], place: impl Fn(usize) -> String) -> Result<()> {
+pub(super) fn refuse_two_kinds(path: &Path, rows: &[Row], row_name: impl Fn(usize) -> String) -> Result<()> {
     let metastatic = &PAPER_CLASSES[1..];
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for (at, row) in rows.iter().enumerate().filter(|(_, row)| metastatic.contains(&row.label.as_str())) {
         let first = *kinds.entry(&row.patient).or_insert(at);
         if rows[first].label != row.label {
             let (one, two) = (&rows[first].label, &row.label);
-            let problem =
-                format!("patient {} is {one} in {} and {two} in {}, which cannot both be", row.patient, place(first), place(at));
+            let problem = format!(
+                "patient {} is {one} in {} and {two} in {}, which cannot both be",
+                row.patient,
+                row_name(first),
+                row_name(at)
+            );
             return Err(Error::file(path, problem, "correct the patient or the label"));
         }
     }

@@ -7,9 +7,9 @@
 //! [`crate::intake::study`]'s.
 //!
 //! Datasets ([`super::datasets`]) have more columns, each of which may be missing: `side` (`train` or `test`) says which rows
-//! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Draw`] that the fused picture gets whenever it is read
-//! (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels have it already.
-//! `report` is the text of the diagnostic report, in one line.
+//! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Transform`] of the fused picture, applied whenever it is
+//! read (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels are
+//! transformed already. `report` is the text of the diagnostic report, in one line.
 
 mod checks;
 mod moved;
@@ -21,7 +21,7 @@ use super::side::Side;
 use crate::dicom;
 use crate::intake::Study;
 use crate::intake::study::{self, Cell};
-use crate::prepare::Draw;
+use crate::prepare::Transform;
 use crate::{Error, Result, files};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 /// The classes of the paper, in its order; a manifest's other labels follow in alphabetical order.
 pub const PAPER_CLASSES: [&str; 3] = ["NoMet", "ADMet", "nADMet"];
 
-/// The class of a metastatic study where it is not told of which kind.
+/// The class of a metastatic study where its kind is not known.
 pub const METASTATIC: &str = "Met";
 
 /// One study, or an augmented copy of one.
@@ -47,8 +47,8 @@ pub struct Row {
     /// The side that the manifest puts it on: all of its rows have one, or none.
     pub side: Option<Side>,
     /// How the fused picture is turned and moved; the identity leaves it as it is.
-    pub draw: Draw,
-    /// The files' pixels have the draw already.
+    pub transform: Transform,
+    /// The files' pixels are turned and moved already.
     pub drawn: bool,
     /// The diagnostic report, where the manifest holds it.
     pub report: Option<String>,
@@ -58,10 +58,10 @@ impl Row {
     /// A study on no side, as it is.
     pub fn new(patient: &str, anterior: Option<Cell>, posterior: Option<Cell>, label: &str) -> Self {
         let (patient, label) = (patient.to_owned(), label.to_owned());
-        Row { patient, anterior, posterior, label, side: None, draw: Draw::default(), drawn: false, report: None }
+        Row { patient, anterior, posterior, label, side: None, transform: Transform::default(), drawn: false, report: None }
     }
 
-    /// Reads its scans, without the draw.
+    /// Reads its scans as they are in the files.
     ///
     /// # Errors
     /// As [`study::read_manifest_row`].
@@ -69,14 +69,14 @@ impl Row {
         study::read_manifest_row(self.anterior.as_ref(), self.posterior.as_ref())
     }
 
-    /// The draw that its fused picture is still to get.
-    pub fn pending_draw(&self) -> Draw {
-        if self.drawn { Draw::default() } else { self.draw }
+    /// How its fused picture is still to be turned and moved.
+    pub fn pending_transform(&self) -> Transform {
+        if self.drawn { Transform::default() } else { self.transform }
     }
 
     /// Whether it is a copy that was turned or moved.
     pub fn is_augmented(&self) -> bool {
-        self.draw != Draw::default()
+        self.transform != Transform::default()
     }
 
     /// The files of its scans, anterior first.
@@ -120,7 +120,7 @@ impl Manifest {
         Manifest::checked(path.as_ref(), rows, |row| format!("row {}", row + 1))
     }
 
-    fn checked(path: &Path, rows: Vec<Row>, place: impl Fn(usize) -> String) -> Result<Self> {
+    fn checked(path: &Path, rows: Vec<Row>, row_name: impl Fn(usize) -> String) -> Result<Self> {
         if rows.is_empty() {
             return Err(Error::file(
                 path,
@@ -128,9 +128,9 @@ impl Manifest {
                 format!("write one study a line below the header {}", table::HEADER),
             ));
         }
-        checks::refuse_repeated_scans(path, &rows, &place)?;
-        checks::refuse_two_kinds(path, &rows, &place)?;
-        checks::refuse_two_sides(path, &rows, &place)?;
+        checks::refuse_repeated_scans(path, &rows, &row_name)?;
+        checks::refuse_two_kinds(path, &rows, &row_name)?;
+        checks::refuse_two_sides(path, &rows, &row_name)?;
         let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
         labels.sort_unstable();
         labels.dedup();

@@ -16,16 +16,16 @@ impl Manifest {
     pub fn moved_to(&self, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut places: BTreeMap<&Path, PathBuf> = BTreeMap::new();
+        let mut seen: BTreeMap<&Path, PathBuf> = BTreeMap::new();
         for file in self.rows.iter().flat_map(Row::files) {
             let parent = file.parent().unwrap_or(Path::new(""));
-            if let Entry::Vacant(place) = places.entry(parent) {
-                place.insert(seen_from(parent, folder)?);
+            if let Entry::Vacant(entry) = seen.entry(parent) {
+                entry.insert(seen_from(parent, folder)?);
             }
         }
         let change = |cell: &Cell| {
-            let place = &places[cell.path.parent().unwrap_or(Path::new(""))];
-            let name = cell.path.file_name().map_or_else(|| place.clone(), |name| place.join(name));
+            let parent = &seen[cell.path.parent().unwrap_or(Path::new(""))];
+            let name = cell.path.file_name().map_or_else(|| parent.clone(), |name| parent.join(name));
             Cell { path: folder.join(name), frame: cell.frame }
         };
         let rows = self.rows.iter().map(|row| row.with_cells(change)).collect();
@@ -33,7 +33,7 @@ impl Manifest {
     }
 }
 
-/// The way from a folder that exists to a file or folder, from the root where there is none.
+/// The path of a file or folder relative to a folder that exists; absolute where there is no such path.
 pub(in crate::archive) fn seen_from(path: &Path, folder: &Path) -> Result<PathBuf> {
     let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
     let (path, folder) = (here(path), here(folder));
@@ -43,7 +43,7 @@ pub(in crate::archive) fn seen_from(path: &Path, folder: &Path) -> Result<PathBu
     Ok(relative(&to, &from).unwrap_or(to))
 }
 
-/// The way from the folder `from` to `path`, both from the root; `None` where there is none (another drive).
+/// `path` relative to the folder `from`, both absolute; `None` where there is no such path (another drive).
 fn relative(path: &Path, from: &Path) -> Option<PathBuf> {
     let common = path.components().zip(from.components()).take_while(|(one, other)| one == other).count();
     if common == 0 {

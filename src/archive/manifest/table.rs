@@ -3,7 +3,7 @@
 use super::{Manifest, Row};
 use crate::archive::side::Side;
 use crate::intake::study::Cell;
-use crate::prepare::{Augmentation, Draw};
+use crate::prepare::{Augmentation, Transform};
 use crate::{Error, Result, files};
 use std::path::Path;
 
@@ -22,8 +22,8 @@ impl Manifest {
     /// # Errors
     /// One sentence naming file and line: not UTF-8 or CSV; a column unknown, missing or there twice; a row of another length;
     /// an empty patient or label, or no scan; a missing file; a scan that is listed twice under two patients or labels, or with
-    /// one draw; a side or draw that is none; a patient on both sides, or under two kinds of metastasis (see [`Manifest::new`]);
-    /// no row.
+    /// one transform; a side or transform that is none; a patient on both sides, or under two kinds of metastasis (see
+    /// [`Manifest::new`]); no row.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Manifest::parse(path, &files::read_at_most(path, MAX_BYTES)?, Path::exists)
@@ -126,8 +126,8 @@ impl Manifest {
         for row in &self.rows {
             let [anterior, posterior] = [&row.anterior, &row.posterior].map(|view| view.as_ref().map(cell).unwrap_or_default());
             // The shortest digits that read back to the same value; no -0.
-            let [angle, down, right] =
-                [row.draw.angle_deg, row.draw.shift_rows_px, row.draw.shift_columns_px].map(|value| (value + 0.0).to_string());
+            let [angle, down, right] = [row.transform.angle_deg, row.transform.shift_rows_px, row.transform.shift_columns_px]
+                .map(|value| (value + 0.0).to_string());
             let (side, drawn) = (row.side.map_or("", Side::name), if row.drawn { "yes" } else { "no" });
             let optional = [side, &angle, &down, &right, drawn, row.report.as_deref().unwrap_or_default()];
             write([&row.patient, &anterior, &posterior, &row.label], optional);
@@ -185,7 +185,7 @@ fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIO
             refuse(format!("has the {name} `{text}`"), &format!("write a number from -{most} to {most}, or nothing for 0"))
         }),
     };
-    let draw = Draw {
+    let transform = Transform {
         angle_deg: value(OPTIONAL[1], angle, limits.rotation_deg)?,
         shift_rows_px: value(OPTIONAL[2], down, limits.translation_px)?,
         shift_columns_px: value(OPTIONAL[3], right, limits.translation_px)?,
@@ -196,5 +196,5 @@ fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIO
         other => return Err(refuse(format!("says `{other}` under drawn"), "write yes or no")),
     };
     let report = report.filter(|report| !report.is_empty()).map(str::to_owned);
-    Ok(Row { side, draw, drawn, report, ..row })
+    Ok(Row { side, transform, drawn, report, ..row })
 }

@@ -103,8 +103,11 @@ fn sides_and_draws_are_read() {
     let manifest = Manifest::read(&path).unwrap();
     let [scan, copy, drawn] = &manifest.rows[..] else { panic!("{manifest:?}") };
     assert_eq!((scan.side, scan.is_augmented(), copy.is_augmented()), (Some(Side::Train), false, true));
-    assert_eq!(copy.pending_draw(), Draw { angle_deg: -1.5, shift_rows_px: 0.0, shift_columns_px: 2.0 });
-    assert_eq!((drawn.side, drawn.draw.shift_rows_px, drawn.pending_draw()), (Some(Side::Test), 3.25, Draw::default()));
+    assert_eq!(copy.pending_transform(), Transform { angle_deg: -1.5, shift_rows_px: 0.0, shift_columns_px: 2.0 });
+    assert_eq!(
+        (drawn.side, drawn.transform.shift_rows_px, drawn.pending_transform()),
+        (Some(Side::Test), 3.25, Transform::default())
+    );
     assert!(drawn.anterior.is_none() && drawn.posterior.is_some());
     manifest.write().unwrap();
     assert_eq!(Manifest::read(&path).unwrap(), manifest);

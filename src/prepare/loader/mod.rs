@@ -1,9 +1,10 @@
-//! Prepares studies ahead of the training step, on its own threads and in bounded memory, in an order set by the seed alone.
+//! Prepares studies ahead of the training step, on its own threads and in bounded memory (a prefetching data loader), in an order
+//! set by the seed alone.
 //!
-//! A study's input (decoded, fused, resized) is made once and kept while the cache has room; its augmentation is drawn anew in
+//! A study's input (decoded, fused, resized) is made once and kept while the cache has room; its augmentation is sampled anew in
 //! each epoch. Which thread prepares what, how many there are, and what the cache holds changes no bit of any batch.
 
-use super::augment::{self, Augmentation, Draw};
+use super::augment::{self, Augmentation, Transform};
 use crate::image::Image;
 use crate::random::{Purpose, shuffle, stream};
 use crate::{Error, Result};
@@ -15,10 +16,10 @@ use std::thread::JoinHandle;
 
 /// Where inputs come from. Called from several threads at once; the same study must always give the same.
 pub trait Source: Send + Sync {
-    /// The network's input for a study, without augmentation: `rows` x `columns` as the loader was told.
+    /// The network's input for a study, without augmentation: `rows` x `columns` as [`LoaderOptions::input_size`].
     ///
     /// # Errors
-    /// Whatever is wrong with its files; it comes out of the loader in place of the study's batch.
+    /// Whatever is wrong with its files; the loader returns it instead of the study's batch.
     fn input(&self, study: usize) -> Result<Image>;
 
     /// The study's class.
@@ -32,7 +33,7 @@ pub struct LoaderOptions {
     pub input_size: [usize; 2],
     /// The most studies in a batch.
     pub batch: usize,
-    /// What the order and the draws depend on, beside the epoch.
+    /// What the order and the augmentation depend on, beside the epoch.
     pub seed: u64,
     /// Whether each epoch has its own order, as in training; else studies come as they were given.
     pub shuffled: bool,
@@ -40,7 +41,7 @@ pub struct LoaderOptions {
     pub augmentation: Augmentation,
     /// Threads that prepare studies, at least 1.
     pub threads: usize,
-    /// Batches prepared ahead of the one in use, at least 1.
+    /// Batches prefetched ahead of the one in use, at least 1.
     pub ahead: usize,
     /// Bytes of inputs kept for the next epochs; what does not fit is prepared again.
     pub cache_bytes: usize,
@@ -67,7 +68,7 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// The class of each.
     pub labels: Vec<u32>,
-    /// Which each is: the numbers that the [`Source`] knows them by.
+    /// Which each is: its index in the [`Source`].
     pub studies: Vec<usize>,
 }
 
@@ -87,15 +88,15 @@ struct Shared {
 /// A study in the loader's list.
 struct Listed {
     study: usize,
-    /// How often the list had it before: each time has its own draw.
+    /// How often the list had it before: each time has its own transform.
     repeat: usize,
-    /// Its place in the cache, the same each time.
+    /// Its index in the cache, the same each time.
     slot: usize,
 }
 
 impl Loader {
-    /// A loader of `studies`, numbers that `source` knows; one that is there several times comes as often in each epoch, with a
-    /// draw of its own each time. Nothing is read yet.
+    /// A loader of `studies`, indices in `source`; one that is there several times comes as often in each epoch, with a
+    /// transform of its own each time. Nothing is read yet.
     ///
     /// # Errors
     /// No studies; an option of zero where at least one is needed; an augmentation out of range.
@@ -176,9 +177,9 @@ impl Shared {
     fn input(&self, position: usize, epoch: u64) -> Result<Image> {
         let Listed { study, repeat, slot } = self.studies[position];
         let name = study as u64 ^ (repeat as u64) << 40;
-        let draw = Draw::new(&self.options.augmentation, self.options.seed, epoch, name);
+        let transform = Transform::new(&self.options.augmentation, self.options.seed, epoch, name);
         if let Some(cached) = self.cache[slot].get() {
-            return Ok(augment::apply(cached, &draw));
+            return Ok(augment::apply(cached, &transform));
         }
         let input = self.source.input(study)?;
         let [rows, columns] = self.options.input_size;
@@ -187,7 +188,7 @@ impl Shared {
             return Err(Error::shape("input", problem));
         }
         let bytes = size_of_val(&input.pixels[..]);
-        let augmented = augment::apply(&input, &draw);
+        let augmented = augment::apply(&input, &transform);
         let room = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.options.cache_bytes);
         if self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
             // Another thread may have been as fast with a repeated study; it holds the same values.
@@ -230,11 +231,11 @@ struct Work {
 
 #[derive(Default)]
 struct Queue {
-    /// The next place in the order to prepare.
+    /// The next position in the order to prepare.
     next: usize,
     /// Batches that the iterator has taken.
     taken: usize,
-    /// Prepared studies of batches not yet taken, by batch and place in it.
+    /// Prepared studies of batches not yet taken, by batch and position in it.
     batches: BTreeMap<usize, Pending>,
     /// No more is wanted.
     stopped: bool,
@@ -255,7 +256,7 @@ impl Work {
     }
 }
 
-/// One thread's life: takes the next study within reach, prepares it, puts it in its batch.
+/// What each thread runs: takes the next study within reach, prepares it, puts it in its batch.
 fn prepare(shared: &Shared, work: &Work) {
     /// Tells the iterator that this thread died, or it would wait for ever.
     struct Alarm<'a>(&'a Work);
@@ -271,7 +272,7 @@ fn prepare(shared: &Shared, work: &Work) {
     let plan = &work.plan;
     loop {
         let mut queue = work.lock();
-        let (place, batch) = loop {
+        let (position, batch) = loop {
             if queue.stopped || queue.next == plan.order.len() {
                 return;
             }
@@ -285,12 +286,12 @@ fn prepare(shared: &Shared, work: &Work) {
         queue.next += 1;
         drop(queue);
 
-        let input = shared.input(plan.order[place], plan.epoch);
+        let input = shared.input(plan.order[position], plan.epoch);
         let range = plan.range(batch);
         let mut queue = work.lock();
         let pending = queue.batches.entry(batch).or_default();
         pending.inputs.resize_with(range.len(), || None);
-        pending.inputs[place - range.start] = Some(input);
+        pending.inputs[position - range.start] = Some(input);
         pending.prepared += 1;
         if pending.prepared == range.len() {
             work.prepared.notify_all();
@@ -358,7 +359,7 @@ impl Iterator for Epoch {
 }
 
 impl Epoch {
-    /// Lets the threads finish the study in their hands, and waits for that.
+    /// Lets each thread finish the study that it is preparing, and waits for them.
     fn stop(&mut self) {
         self.work.lock().stopped = true;
         self.work.wanted.notify_all();
