@@ -1,8 +1,9 @@
 //! The whole network gives the same bits for any number of threads, forward and backward.
 
 use osteon::autograd::{Context, Drops};
-use osteon::data::views::Preprocessing;
 use osteon::models::Model;
+use osteon::prepare::Preprocessing;
+
 use osteon_kernels::par::Pool;
 use osteon_kernels::simd::Isa;
 

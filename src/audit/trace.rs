@@ -7,13 +7,14 @@ use super::log::{Equation, FORMAT, Folder, Header, OtherEquation, Part, Record, 
 use super::page;
 use crate::autograd::ops::{Add, Description, MAX_GRADIENTS, Read, SavedOrigin, SavedValues};
 use crate::autograd::{Context, Drops, Op, ParameterId, Recorder, Saved, TapeEvent};
-use crate::data::{Study, views};
+use crate::intake::Study;
 use crate::models::{Inference, Model};
 use crate::optim::{Adam, Moments};
-use crate::report::DISCLAIMER;
+use crate::prepare::views;
 use crate::tensor::Shape;
-use crate::{Error, Result, files, metrics};
 use osteon_kernels::conv::{Algorithm, Pass};
+
+use crate::{DISCLAIMER, Error, Result, files, metrics};
 use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
 use std::collections::hash_map::Entry;
@@ -528,9 +529,10 @@ pub(super) mod tests {
     use super::*;
     use crate::autograd::ops::{CrossEntropy, Softmax};
     use crate::autograd::{Mode, NormLayer, ParameterKind, Parameters, Tape};
-    use crate::data::phantom;
-    use crate::data::views::Preprocessing;
+
     use crate::models::Metadata;
+    use crate::phantom;
+    use crate::prepare::Preprocessing;
     use crate::tensor::Tensor;
     use osteon_kernels::par::Pool;
 

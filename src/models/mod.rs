@@ -18,11 +18,12 @@ pub use trainer::{Step, Trainer};
 pub use vgg::{Pooling, Vgg};
 
 use crate::autograd::{Context, Gradients, Mode, Node, Op, Origin, ParameterId, Parameters, Tape, Var, not_finite};
-use crate::data::Image;
-use crate::data::views::Preprocessing;
+use crate::image::Image;
 use crate::nn::Builder;
-use crate::tensor::archive::{self, Archive};
+use crate::prepare::Preprocessing;
+use crate::tensor::file::{self, TensorFile};
 use crate::tensor::{Buffer, Shape};
+
 use crate::{Error, Result, files};
 use osteon_kernels::conv::ConvShape;
 use serde::Serialize;
@@ -251,12 +252,12 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
-        let archive = &Archive::from_bytes(path, bytes)?;
+        let archive = &TensorFile::from_bytes(path, bytes)?;
         let metadata = Metadata::from_text(archive.metadata()).map_err(|problem| {
             Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
         })?;
         let hashed = metadata.format_version >= HASHED_SINCE;
-        let model = Model::from_archive(archive, metadata)?;
+        let model = Model::from_tensor_file(archive, metadata)?;
         let refuse = |problem: &str| Err(Error::file(archive.path(), problem, "copy it again from where it came from"));
         match archive.metadata().get(WEIGHTS_HASH) {
             Some(hash) if *hash != model.weights_hash() => {
@@ -286,10 +287,10 @@ impl Model {
     /// # Errors
     /// As [`import`](Self::import).
     pub fn import_as(weights: impl AsRef<Path>, metadata: Metadata) -> Result<Self> {
-        Model::from_archive(&Archive::read(weights)?, metadata)
+        Model::from_tensor_file(&TensorFile::read(weights)?, metadata)
     }
 
-    fn from_archive(archive: &Archive, metadata: Metadata) -> Result<Self> {
+    fn from_tensor_file(archive: &TensorFile, metadata: Metadata) -> Result<Self> {
         let named = |error| match error {
             Error::Setting { problem, remedy } => Error::file(archive.path(), problem, remedy),
             other => other,
@@ -318,7 +319,7 @@ impl Model {
             let values = parameter.to_file(parameter.value.values());
             (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
         });
-        archive::write(path, &self.text(), &tensors.collect::<BTreeMap<_, _>>())
+        file::write(path, &self.text(), &tensors.collect::<BTreeMap<_, _>>())
     }
 
     /// What its file says beside the weights.

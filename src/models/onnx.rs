@@ -6,11 +6,11 @@
 //! The tape's (batch, rows, columns, channels) become ONNX's (batch, channels, rows, columns). Batch, rows and columns stay open.
 
 use super::{Model, Pooling};
-use crate::Result;
 use crate::autograd::ops::{OnnxAttribute, OnnxNode, OnnxNodes};
 use crate::autograd::{Node, Origin, ParameterId};
-use crate::report::DISCLAIMER;
 use std::collections::HashSet;
+
+use crate::{DISCLAIMER, Result};
 
 /// ONNX's version of the operators, and of the file format that came with it.
 const OPSET: i64 = 17;
@@ -236,8 +236,8 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::views::Preprocessing;
     use crate::models::{Metadata, architectures};
+    use crate::prepare::Preprocessing;
     use std::collections::{BTreeMap, BTreeSet};
 
     /// Fields of a message by number; numbers as eight bytes.

@@ -2,8 +2,8 @@
 //!
 //! Arithmetic is in the kernels, differentiation in [`autograd`](crate::autograd); a tensor here is only a shape and its values.
 
-pub mod archive;
 mod arena;
+pub mod file;
 
 pub(crate) use arena::Arena;
 pub use arena::Buffer;
