@@ -1,7 +1,8 @@
 //! A trace to look at: one page with every operation, to search, and feature maps as pictures.
 
 use super::log::{Folder, Header, Record};
-use crate::data::{Size, picture};
+use crate::image::Size;
+use crate::intake::picture;
 use crate::report::html::{data_uri, escape, page};
 use crate::report::{caveat, pages::header};
 use serde_json::{Map, Value, json};

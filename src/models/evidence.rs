@@ -2,7 +2,7 @@
 
 use super::Model;
 use crate::autograd::{Mode, Tape};
-use crate::data::Image;
+use crate::image::Image;
 use crate::{Error, Result};
 
 impl Model {
@@ -25,7 +25,7 @@ impl Model {
             // Only the head is differentiated.
             let mut tape = Tape::new(Mode::Frozen, &self.parameters, context);
             let features = tape.input(shape, &maps, true)?;
-            let again = tape.share(&features);
+            let again = tape.retain(&features);
             let logits = self.network.head(&mut tape, again)?;
             let seed: Vec<f32> = (0..classes).map(|other| f32::from(other == class)).collect();
             tape.backward(logits, &seed)?;

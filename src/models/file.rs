@@ -3,9 +3,9 @@
 use super::metadata::{HASHED_SINCE, WEIGHTS_HASH};
 use super::{Metadata, Model, signature};
 use crate::autograd::Parameter;
-use crate::data::views::Preprocessing;
 use crate::nn::Builder;
-use crate::tensor::archive::{self, Archive};
+use crate::prepare::Preprocessing;
+use crate::tensor::file::{self, TensorFile};
 use crate::{Error, Result, files};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,12 +48,12 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
-        let archive = &Archive::from_bytes(path, bytes)?;
+        let archive = &TensorFile::from_bytes(path, bytes)?;
         let metadata = Metadata::from_text(archive.metadata()).map_err(|problem| {
             Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
         })?;
         let hashed = metadata.format_version >= HASHED_SINCE;
-        let model = Model::from_archive(archive, metadata)?;
+        let model = Model::from_tensor_file(archive, metadata)?;
         let refuse = |problem: &str| Err(Error::file(archive.path(), problem, "copy it again from where it came from"));
         match archive.metadata().get(WEIGHTS_HASH) {
             Some(hash) if *hash != model.weights_hash() => {
@@ -83,10 +83,10 @@ impl Model {
     /// # Errors
     /// As [`import`](Self::import).
     pub fn import_as(weights: impl AsRef<Path>, metadata: Metadata) -> Result<Self> {
-        Model::from_archive(&Archive::read(weights)?, metadata)
+        Model::from_tensor_file(&TensorFile::read(weights)?, metadata)
     }
 
-    fn from_archive(archive: &Archive, metadata: Metadata) -> Result<Self> {
+    fn from_tensor_file(archive: &TensorFile, metadata: Metadata) -> Result<Self> {
         let named = |error| match error {
             Error::Setting { problem, remedy } => Error::file(archive.path(), problem, remedy),
             other => other,
@@ -115,7 +115,7 @@ impl Model {
             let values = parameter.to_file(parameter.value.values());
             (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
         });
-        archive::write(path, &self.text(), &tensors.collect::<BTreeMap<_, _>>())
+        file::write(path, &self.text(), &tensors.collect::<BTreeMap<_, _>>())
     }
 
     /// What its file says beside the weights.
@@ -146,7 +146,7 @@ impl Model {
     ///
     /// # Errors
     /// A tensor that is missing or of another shape.
-    pub fn restore(&mut self, archive: &Archive, prefix: &str) -> Result<()> {
+    pub fn restore(&mut self, archive: &TensorFile, prefix: &str) -> Result<()> {
         self.parameters_mut().change_each(|parameter| {
             parameter.set_from_file(named_values(archive, prefix, parameter)?);
             Ok(())
@@ -158,7 +158,7 @@ impl Model {
 ///
 /// # Errors
 /// A tensor that is missing or of another shape.
-pub(crate) fn named_values<'a>(archive: &'a Archive, prefix: &str, parameter: &Parameter) -> Result<&'a [[u8; 4]]> {
+pub(crate) fn named_values<'a>(archive: &'a TensorFile, prefix: &str, parameter: &Parameter) -> Result<&'a [[u8; 4]]> {
     let name = format!("{prefix}{}", parameter.name);
     let (shape, values) = archive.float_bytes(&name)?;
     let expected = parameter.file_shape();
@@ -185,7 +185,7 @@ mod tests {
         model.parameters_mut().values_mut(id).fill(0.0);
         model.parameters_mut().values_mut(id)[5 * 1024 + pixel * 512 + channel] = 1.0;
         model.save(&path).unwrap();
-        let (shape, values) = own(Archive::read(&path).unwrap().floats(name).unwrap());
+        let (shape, values) = own(TensorFile::read(&path).unwrap().floats(name).unwrap());
         assert_eq!(shape, [4096, 1024]);
         let places: Vec<usize> = (0..values.len()).filter(|&i| values[i] != 0.0).collect();
         assert_eq!(places, [5 * 1024 + channel * 2 + pixel]);
@@ -203,11 +203,11 @@ mod tests {
         let image: Vec<f32> = (0..64 * 32).map(|i| (i % 17) as f32 / 17.0).collect();
         assert_eq!(loaded.logits(&image, 1).unwrap(), model(4).logits(&image, 1).unwrap());
         // Without metadata, as PyTorch writes it, and with its counters of batches.
-        let tensors = Archive::read(&path).unwrap();
+        let tensors = TensorFile::read(&path).unwrap();
         let mut tensors: BTreeMap<_, _> =
             tensors.names().map(|name| (name.to_owned(), own(tensors.floats(name).unwrap()))).collect();
         tensors.insert("bn1.num_batches_tracked".into(), (vec![], vec![5.0]));
-        archive::write(&again, &BTreeMap::new(), &tensors).unwrap();
+        file::write(&again, &BTreeMap::new(), &tensors).unwrap();
         assert!(Model::load(&again).unwrap_err().to_string().contains("not a model of osteon"));
         let imported = Model::import_as(&again, loaded.metadata().clone()).unwrap();
         assert_eq!(imported.logits(&image, 1).unwrap(), loaded.logits(&image, 1).unwrap());
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn damaged_weights_are_refused() {
         let (folder, path) = saved();
-        let archive = Archive::read(&path).unwrap();
+        let archive = TensorFile::read(&path).unwrap();
         let damaged = folder.path().join("damaged");
         type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
         type Damage<'a> = (&'a str, &'a dyn Fn(&mut Tensors));
@@ -236,7 +236,7 @@ mod tests {
             let mut tensors: Tensors =
                 archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
             damage(&mut tensors);
-            archive::write(&damaged, archive.metadata(), &tensors).unwrap();
+            file::write(&damaged, archive.metadata(), &tensors).unwrap();
             let error = Model::load(&damaged).unwrap_err().to_string();
             assert!(error.contains("damaged: ") && error.contains(expected), "{error}");
         }
@@ -306,19 +306,19 @@ mod tests {
             assert!(error.contains("damaged: holds other weights than were written"), "{error}");
         }
         // A file of before there was a hash is read.
-        let archive = Archive::read(&path).unwrap();
+        let archive = TensorFile::read(&path).unwrap();
         let tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
         let mut text = archive.metadata().clone();
         text.remove("weights_sha256");
         text.insert("format_version".into(), "1".into());
-        archive::write(&damaged, &text, &tensors).unwrap();
+        file::write(&damaged, &text, &tensors).unwrap();
         assert_eq!(Model::load(&damaged).unwrap().weights_hash(), Model::load(&path).unwrap().weights_hash());
     }
 
     #[test]
     fn the_hash_of_the_weights_can_be_had_from_the_file_alone() {
         let (_folder, path) = saved();
-        let archive = Archive::read(&path).unwrap();
+        let archive = TensorFile::read(&path).unwrap();
         let line = |name: &str| {
             let (shape, values) = archive.float_bytes(name).unwrap();
             let shape: Vec<String> = shape.iter().map(usize::to_string).collect();

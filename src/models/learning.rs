@@ -2,8 +2,8 @@
 
 use super::Model;
 use crate::Result;
-use crate::autograd::{Gradients, Mode, ParameterId, Tape, Var, not_finite};
-use crate::tensor::{Buffer, Context};
+use crate::autograd::{Context, Gradients, Mode, ParameterId, Tape, Var, not_finite};
+use crate::tensor::Buffer;
 
 /// What one forward and backward pass in training mode gives.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Model {
     fn loss(&self, tape: &mut Tape, images: Var, labels: &[u32], class_weights: Option<&[f32]>) -> Result<(Var, Var)> {
         let mut outputs = self.network.outputs(tape, images)?.into_iter();
         let (logits, _) = outputs.next().expect("a network has logits");
-        let shared = tape.share(&logits);
+        let shared = tape.retain(&logits);
         let mut loss = cross_entropy(tape, shared, labels, class_weights)?;
         for (auxiliary, share) in outputs {
             let term = cross_entropy(tape, auxiliary, labels, class_weights)?;

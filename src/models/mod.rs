@@ -20,16 +20,16 @@ mod vgg;
 
 pub(crate) use file::named_values;
 pub use inception::Inception;
+pub use inference::Inference;
 pub use learning::Differentiated;
 pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Process, Provenance, StudyCounts};
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};
 pub use vgg::{Pooling, Vgg};
 
-use crate::autograd::{Mode, ParameterId, Parameters, Tape, Var};
-use crate::data::views::Preprocessing;
+use crate::autograd::{Context, Mode, ParameterId, Parameters, Tape, Var};
 use crate::nn::Builder;
-use crate::tensor::Context;
+use crate::prepare::Preprocessing;
 use crate::{Error, Result};
 use std::fmt;
 use std::sync::Mutex;
@@ -194,8 +194,7 @@ impl Model {
         &mut self.parameters
     }
 
-    /// A tape over the model's parameters with images (batch, rows, columns) as its input. [`Mode::Plan`] computes nothing and takes no
-    /// values.
+    /// A tape over the model's parameters with images (batch, rows, columns) as its input.
     ///
     /// # Errors
     /// A number of values that is not the shape's.
@@ -206,10 +205,8 @@ impl Model {
         images: &[f32],
         [batch, rows, columns]: [usize; 3],
     ) -> Result<(Tape<'a>, Var)> {
+        check_images(images, [batch, rows, columns])?;
         let mut tape = Tape::new(mode, &self.parameters, context);
-        if mode != Mode::Plan {
-            check_images(images, [batch, rows, columns])?;
-        }
         let input = tape.input([batch, rows, columns, 1], images, false)?;
         Ok((tape, input))
     }

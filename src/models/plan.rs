@@ -2,8 +2,8 @@
 
 use super::Model;
 use crate::Result;
-use crate::autograd::{Mode, Node, Op};
-use crate::tensor::{Context, Shape};
+use crate::autograd::{Context, Mode, Node, Op, Origin, Tape};
+use crate::tensor::Shape;
 use osteon_kernels::conv::ConvShape;
 use serde::Serialize;
 
@@ -16,6 +16,8 @@ pub struct Layer {
     pub op: Op,
     /// The shape of its result.
     pub output: Shape,
+    /// Floating-point operations of its products with weights, one image.
+    pub flops: u64,
     /// Trained parameters that it uses.
     pub parameters: usize,
 }
@@ -32,15 +34,17 @@ pub struct Memory {
 }
 
 impl Model {
-    /// The recorded operations of a forward pass on images (batch, rows, columns), without computing it.
+    /// The operations that inference runs on images (batch, rows, columns), without computing them.
     ///
     /// # Errors
     /// Images that are too small.
-    pub fn plan(&self, shape: [usize; 3]) -> Result<Vec<Node>> {
+    pub fn plan(&self, [batch, rows, columns]: [usize; 3]) -> Result<Vec<Node>> {
         let mut context = Context::default();
-        let (mut tape, x) = self.tape(Mode::Plan, &mut context, &[], shape)?;
-        let logits = self.forward(&mut tape, x)?;
+        let mut tape = Tape::plan(Mode::Inference, &self.parameters, &mut context);
+        let x = tape.input([batch, rows, columns, 1], &[], false)?;
+        let [logits, probabilities] = self.classify(&mut tape, x)?;
         tape.release(logits);
+        tape.release(probabilities);
         Ok(tape.nodes().to_vec())
     }
 
@@ -50,18 +54,21 @@ impl Model {
     /// A size that is too small.
     pub fn layers(&self, [rows, columns]: [usize; 2]) -> Result<Vec<Layer>> {
         let nodes = self.plan([1, rows, columns])?;
-        let trained = |node: &Node| match node.op {
-            Op::Parameter(id) if self.parameters.get(id).is_trained() => node.shape.len(),
+        let trained = |node: &Node| match node.origin {
+            Origin::Parameter(id) if self.parameters.get(id).is_trained() => node.shape.len(),
             _ => 0,
         };
-        let operations = nodes.iter().filter(|node| !matches!(node.op, Op::Input | Op::Parameter(_)));
-        let layers = operations.map(|node| Layer {
-            name: node.layer.to_string(),
-            op: node.op,
-            output: node.shape,
-            parameters: node.inputs().iter().map(|&input| trained(&nodes[input])).sum(),
-        });
-        Ok(layers.collect())
+        let layer = |node: &Node| {
+            let (op, description) = node.operation()?;
+            Some(Layer {
+                name: node.layer.to_string(),
+                op: *op,
+                output: node.shape,
+                flops: description.flops.products,
+                parameters: node.inputs().iter().map(|&input| trained(&nodes[input])).sum(),
+            })
+        };
+        Ok(nodes.iter().filter_map(layer).collect())
     }
 
     /// The convolutions of a forward pass on `batch` images of the model's input size: layer and shape.
@@ -71,10 +78,7 @@ impl Model {
     pub fn convolutions(&self, batch: usize) -> Result<Vec<(String, ConvShape)>> {
         let [rows, columns] = self.metadata.input_size;
         let nodes = self.plan([batch, rows, columns])?;
-        let convolution = |node: &Node| match node.op {
-            Op::Conv(shape) | Op::ConvBias { shape, .. } => Some((node.layer.to_string(), shape)),
-            _ => None,
-        };
+        let convolution = |node: &Node| Some((node.layer.to_string(), node.operation()?.1.convolution?));
         Ok(nodes.iter().filter_map(convolution).collect())
     }
 

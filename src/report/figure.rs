@@ -2,7 +2,7 @@
 //! PNG through [`Raster`].
 
 use super::html::escape;
-use crate::data::raster::{Anchor, Color, Raster};
+use crate::draw::{Anchor, Color, Raster};
 use std::fmt::Write;
 
 /// A colour by its role, so that a page can give it another value in the dark.

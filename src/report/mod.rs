@@ -17,14 +17,11 @@ pub use figures::{MOST_RUNS, compared_curves, confidence, confusion, curves, dem
 pub use heat::overlay;
 pub use pages::{evaluation_page, prediction_page};
 
-use crate::data::Image;
+use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Predictions, Scores};
-use crate::{Error, Result, files};
+use crate::{DISCLAIMER, Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// Stands on every page and picture.
-pub const DISCLAIMER: &str = "Research software, not a medical device.";
 
 /// What a reader must know of the network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -4,7 +4,7 @@ use super::figures;
 use super::heat;
 use super::html::{data_uri, escape, page};
 use super::{Case, Evaluation, ModelCard, Prediction, is_phantom};
-use crate::data::raster::{Raster, Tone};
+use crate::draw::{Raster, Tone};
 use crate::metrics::{self, CalibrationError, Each, Intervals, OperatingPoint, Panel, Scores, Statistics};
 use std::fmt::Write;
 
@@ -710,7 +710,7 @@ mod tests {
         let mut other = example(3);
         other.model.classes[0] = "benign".to_owned();
         let mut blank = example(3);
-        blank.cases[0].fused = crate::data::Image::zeros(0, 0);
+        blank.cases[0].fused = crate::image::Image::zeros(0, 0);
         for evaluation in [none, one, perfect, other, blank] {
             let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
             assert_self_contained(&html);

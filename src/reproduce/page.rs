@@ -5,9 +5,9 @@
 
 use super::paper::{self, TABLES};
 use super::{Data, Options, Table};
-use crate::data::datasets::Counts;
-use crate::data::demographics::Demographics;
-use crate::lesions;
+use crate::annotation::lesions;
+use crate::archive::datasets::Counts;
+use crate::archive::people::Demographics;
 use crate::metrics::{self, Bootstrap, Comparison, Each, OperatingPoint, Panel, Predictions, Scores, Summary};
 use crate::report::{self, Evaluation, Figure, html, pages};
 use crate::{Result, files};
@@ -391,7 +391,7 @@ impl Study {
         let mut table = Table::new("table2", ["dataset", "class", "paper", "here", "train", "test"]);
         for (data, counts) in &self.counts {
             for (class, Counts { train, test }) in counts {
-                let place = crate::data::manifest::PAPER_CLASSES.iter().position(|known| known == class);
+                let place = crate::archive::manifest::PAPER_CLASSES.iter().position(|known| known == class);
                 let of = [Data::D1, Data::D2, Data::D3].iter().position(|known| known == data);
                 let paper = of.zip(place).map_or(String::new(), |(of, place)| paper::IMAGES[of][place].to_string());
                 let [all, train, test] = [train + test, *train, *test].map(|count| count.to_string());

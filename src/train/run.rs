@@ -2,14 +2,14 @@
 
 use super::checkpoint::{self, Progress, State};
 use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
-use crate::data::loader::{Batch, Loader, LoaderOptions};
-use crate::data::manifest::Manifest;
-use crate::data::split::{Split, split};
+use crate::archive::manifest::Manifest;
+use crate::archive::split::{Split, split};
 use crate::metrics::Scores;
 use crate::models::{Metadata, Model, Process, Provenance, StudyCounts};
 use crate::predict::{self, Judged};
+use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, EpochRow};
-use crate::{Error, Result, files};
+use crate::{DISCLAIMER, Error, Result, files};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -462,7 +462,7 @@ impl<'a> Session<'a> {
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
         let rows: Vec<EpochRow> = epochs.iter().map(EpochRow::from).collect();
         // A score says what it was made with: phantoms are named beneath the curves.
-        let note = format!("Trained on {}. {}", model.metadata().trained_on, report::DISCLAIMER);
+        let note = format!("Trained on {}. {DISCLAIMER}", model.metadata().trained_on);
         files::write(folder.file(RunFolder::CURVES), &report::curves(&rows, &note).png())?;
         self.record()
     }
@@ -524,7 +524,7 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<[O
         ..LoaderOptions::evaluation(size, settings.batch)
     };
     let loader = |side: &[usize], options| {
-        let loader = || Loader::of_manifest(manifest, &manifest.classes, side.to_vec(), &settings.preprocessing, options);
+        let loader = || manifest.loader(&manifest.classes, side.to_vec(), &settings.preprocessing, options);
         (!side.is_empty()).then(loader).transpose()
     };
     let Split { train, validation, test } = split;

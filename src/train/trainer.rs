@@ -1,10 +1,10 @@
 //! One training step: forward, loss, backward, Adam, running statistics.
 
-use crate::autograd::{Gradients, ParameterId, not_finite};
+use crate::autograd::{Context, Drops, Gradients, ParameterId, not_finite};
 use crate::models::{Differentiated, Model, named_values};
 use crate::optim::{Adam, Moments};
-use crate::tensor::archive::Archive;
-use crate::tensor::{Buffer, Context, Drops};
+use crate::tensor::Buffer;
+use crate::tensor::file::TensorFile;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -154,7 +154,7 @@ impl Trainer {
     ///
     /// # Errors
     /// A tensor that is missing or of another shape.
-    pub fn restore(&mut self, archive: &Archive, steps: u64) -> Result<()> {
+    pub fn restore(&mut self, archive: &TensorFile, steps: u64) -> Result<()> {
         let mut moments = Vec::new();
         for (_, parameter) in self.model.parameters().iter() {
             let mut both = [Vec::new(), Vec::new()];
@@ -184,9 +184,9 @@ impl Trainer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::views::Preprocessing;
     use crate::models::tests::{model, model_of};
-    use crate::tensor::archive;
+    use crate::prepare::Preprocessing;
+    use crate::tensor::file;
 
     #[test]
     fn training_learns_and_settles() {
@@ -235,9 +235,9 @@ mod tests {
         let expected = losses(&mut whole, 4);
         let mut first = start(7);
         assert_eq!(losses(&mut first, 2), expected[..2]);
-        archive::write(&path, &BTreeMap::new(), &first.tensors()).unwrap();
+        file::write(&path, &BTreeMap::new(), &first.tensors()).unwrap();
         let mut second = start(7);
-        second.restore(&Archive::read(&path).unwrap(), first.steps()).unwrap();
+        second.restore(&TensorFile::read(&path).unwrap(), first.steps()).unwrap();
         assert_eq!(losses(&mut second, 2), expected[2..]);
         assert_ne!(losses(&mut start(8), 1), expected[..1], "another seed drops others");
         // Nobody who does not ask for it has anything dropped.
