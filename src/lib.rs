@@ -23,12 +23,12 @@ pub mod cli;
 pub mod data;
 pub mod error;
 pub mod files;
+mod huge_pages;
 pub mod lesions;
 pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod optim;
-mod pages;
 pub mod predict;
 pub mod report;
 pub mod reproduce;
@@ -36,7 +36,7 @@ pub mod tensor;
 pub mod train;
 
 pub use error::{Error, Result};
-pub use pages::HugePages;
+pub use huge_pages::HugePages;
 
 /// The README's Rust compiles.
 #[cfg(doctest)]

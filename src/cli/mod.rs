@@ -12,6 +12,7 @@ mod evaluate;
 mod fuse;
 mod interrupt;
 mod lesions;
+mod manual;
 mod model;
 mod phantom;
 mod predict;
@@ -30,9 +31,20 @@ use terminal::Terminal;
 
 /// Reads whole-body bone scans and says whether they show metastasis of lung cancer, and of which kind.
 ///
-/// Research software, not a medical device.
+/// Research software, not a medical device. Models that were trained on phantoms (simulated patients) say so wherever they are shown.
 #[derive(Parser)]
-#[command(name = "osteon", version, propagate_version = true, args_override_self = true)]
+#[command(
+    name = "osteon",
+    version,
+    propagate_version = true,
+    args_override_self = true,
+    after_help = "To begin:
+  osteon demo            show everything in a few minutes
+  osteon tasks           the commands by task, the files they read, and what they leave behind
+  osteon COMMAND --help  one command, with an example
+
+Results go to standard output, progress to standard error. The exit code is 0, 1 (failed, or stopped by Ctrl-C) or 2 (usage)."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -72,6 +84,9 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Bench(bench::Bench),
+    Tasks(manual::Tasks),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 impl Command {
@@ -92,6 +107,9 @@ impl Command {
             Command::Model(command) => command.run(terminal),
             Command::Audit(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),
+            Command::Tasks(command) => command.run(terminal),
+            Command::Completions(command) => command.run(terminal),
+            Command::Man(command) => command.run(terminal),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::data::{annotation, demographics};
 use crate::metrics::Scores;
 use crate::reproduce::{
     self,
-    page::{self, Outcome, Study},
+    page::{self, Outcome, Reproduction},
 };
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
 use crate::train::{self, Event, Recipe, RunFolder, Settings};
@@ -104,7 +104,7 @@ impl Reproduce {
         }
 
         terminal.note("The page");
-        let page = self.study(&source, &plan, &options, counts)?.write(&self.output)?;
+        let page = self.reproduction(&source, &plan, &options, counts)?.write(&self.output)?;
         terminal.line(page.display())
     }
 
@@ -146,13 +146,13 @@ impl Reproduce {
     }
 
     /// What the page is made of.
-    fn study(
+    fn reproduction(
         &self,
         source: &Manifest,
         plan: &Plan,
         options: &Options,
         counts: Vec<(Data, Vec<(String, Counts)>)>,
-    ) -> Result<Study> {
+    ) -> Result<Reproduction> {
         let folder = Folder(&self.output);
         let outcome = |training: &Training| -> Result<(String, Outcome)> {
             let run = folder.run(training);
@@ -181,7 +181,7 @@ impl Reproduce {
         if options.data.is_some() {
             command += " --data MANIFEST";
         }
-        Ok(Study {
+        Ok(Reproduction {
             options: options.clone(),
             command,
             counts: counts.into_iter().filter(|(data, _)| data.kind().is_some()).collect(),

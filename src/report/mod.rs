@@ -5,26 +5,25 @@
 //! (patient names, paths, settings) is escaped; where phantoms were learnt from or judged, the page says so beside the scores.
 
 mod bars;
+pub(crate) mod caption;
 mod figure;
 mod figures;
 mod heat;
-pub(crate) mod html;
-pub(crate) mod pages;
+pub(crate) mod page;
 
 pub use bars::{Bars, bars};
+pub use caption::DISCLAIMER;
+pub(crate) use caption::caveat;
 pub use figure::Figure;
 pub use figures::{MOST_RUNS, compared_curves, confidence, confusion, curves, demographics, distribution, reliability, roc};
 pub use heat::overlay;
-pub use pages::{evaluation_page, prediction_page};
+pub use page::{evaluation_page, prediction_page};
 
 use crate::data::Image;
 use crate::metrics::{self, Bootstrap, Predictions, Scores};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// Stands on every page and picture.
-pub const DISCLAIMER: &str = "Research software, not a medical device.";
 
 /// What a reader must know of the network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -167,23 +166,6 @@ impl Prediction {
     pub fn caveat(&self) -> String {
         caveat(&[("trained", &self.model.trained_on)])
     }
-}
-
-/// "Trained and evaluated on phantoms (simulated patients). Research software, not a medical device."
-pub(crate) fn caveat(uses: &[(&str, &str)]) -> String {
-    let simulated: Vec<&str> = uses.iter().filter(|(_, on)| is_phantom(on)).map(|(verb, _)| *verb).collect();
-    match simulated.as_slice() {
-        [] => DISCLAIMER.to_owned(),
-        verbs => {
-            let verbs = verbs.join(" and ");
-            let verbs = verbs[..1].to_uppercase() + &verbs[1..];
-            format!("{verbs} on phantoms (simulated patients). {DISCLAIMER}")
-        }
-    }
-}
-
-fn is_phantom(on: &str) -> bool {
-    on.to_ascii_lowercase().contains("phantom")
 }
 
 /// Which of the patients to show, at most `limit`: the wrong ones first, the surest first; then of each class in turn the rightly
@@ -520,12 +502,5 @@ mod tests {
         assert_eq!(pick_cases(&[], 5), [0usize; 0]);
         let all_wrong: Vec<PatientRow> = (0..9).map(|_| sure(0, 1, 0.9)).collect();
         assert_eq!(pick_cases(&all_wrong, 6).len(), 6);
-    }
-
-    #[test]
-    fn the_caveat_names_what_was_simulated() {
-        assert_eq!(caveat(&[("trained", "clinic"), ("evaluated", "clinic")]), DISCLAIMER);
-        assert!(caveat(&[("trained", "200 Phantoms"), ("evaluated", "clinic")]).starts_with("Trained on phantoms (simulated"));
-        assert!(caveat(&[("trained", "clinic"), ("evaluated", "phantom set")]).starts_with("Evaluated on phantoms"));
     }
 }

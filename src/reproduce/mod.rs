@@ -8,7 +8,7 @@ pub mod page;
 pub mod paper;
 mod table;
 
-pub use table::Table;
+pub use table::TextTable;
 
 use crate::data::augment::Augmentation;
 use crate::data::datasets::Kind;

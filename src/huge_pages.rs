@@ -1,4 +1,4 @@
-//! Memory in pages of 2 MiB.
+//! Memory in huge pages, of 2 MiB.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
