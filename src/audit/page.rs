@@ -174,7 +174,7 @@ fn row(record: &Record) -> Markup {
         format!("{} / {}", summary.nan, summary.infinite),
     ];
     html! {
-        tr.wrong[summary.nan + summary.infinite > 0] {
+        tr class=[(summary.nan + summary.infinite > 0).then_some("wrong")] {
             td.n { button { (record.number) } }
             th scope="row" { (record.name) }
             td { (record.layer) }

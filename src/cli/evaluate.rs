@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Studies that a page shows with pictures.
 const SHOWN: usize = 12;
 
-/// Evaluate a run on its test patients: scores, a row a study, pictures, and a page.
+/// Evaluate a run on its test patients: scores, a table of all studies, pictures, and a page.
 ///
 /// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network.
 #[derive(clap::Args)]

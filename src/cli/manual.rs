@@ -1,4 +1,4 @@
-//! `osteon tasks`, `osteon completions` and `osteon man`: what a reader, a shell and `man` are told of the commands.
+//! `osteon tasks`, `osteon completions` and `osteon man`: the commands explained to a reader, a shell and `man`.
 
 use super::Arguments;
 use super::terminal::Terminal;

@@ -52,7 +52,7 @@ struct Arguments {
     machine: Machine,
 }
 
-/// What every command may be told about the machine.
+/// The options of every command about the machine.
 #[derive(clap::Args)]
 struct Machine {
     /// Worker threads; 0 takes every core. The results are the same bits for any number.
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // The help or the usage error; a standard output that is gone cannot be told so.
+            // The help or the usage error. If the output is closed, there is nowhere to report it.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -171,5 +171,29 @@ mod tests {
         let command = Arguments::command();
         command.clone().debug_assert();
         walk(&command, "osteon");
+    }
+
+    #[test]
+    fn the_text_by_task_has_every_command_and_no_other() {
+        fn leaves(command: &clap::Command, path: &str) -> Vec<String> {
+            let inner: Vec<_> = command.get_subcommands().filter(|inner| inner.get_name() != "help").collect();
+            match inner.is_empty() {
+                true => vec![path.to_owned()],
+                false => inner.iter().flat_map(|inner| leaves(inner, &format!("{path} {}", inner.get_name()))).collect(),
+            }
+        }
+        let text = include_str!("COMMANDS.md");
+        for path in leaves(&Arguments::command(), "osteon") {
+            assert!(text.contains(&format!("`{path}")), "`{path}` is missing in COMMANDS.md");
+        }
+        // Code is every second piece between backticks. Some of it names a command without all that the command needs.
+        use clap::error::ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingRequiredArgument};
+        for code in text.split('`').skip(1).step_by(2).filter(|code| code.starts_with("osteon ") && !code.contains(" ... ")) {
+            match Arguments::try_parse_from(code.split_whitespace().take_while(|word| *word != "|")).map_err(|error| error.kind())
+            {
+                Ok(_) | Err(DisplayHelpOnMissingArgumentOrSubcommand | MissingRequiredArgument) => {}
+                Err(kind) => panic!("COMMANDS.md has `{code}`: {kind}"),
+            }
+        }
     }
 }

@@ -24,7 +24,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Repeat the paper's whole study and write one page with its tables and figures beside the paper's numbers.
+/// Repeat the paper's whole study and write one page with its tables and figures beside the paper's.
 ///
 /// Every network is trained and tested as `osteon train` and `osteon evaluate` do, in a folder of its own under OUTPUT/runs. A study
 /// that was interrupted goes on where it stopped when the same command is given again; more seeds or folds add trainings to it.
@@ -46,7 +46,7 @@ pub struct Reproduce {
     /// Seed of phantoms, datasets and networks.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How often the networks of Tables 4, 6 and 10 are trained.
+    /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seeds: usize,
     /// Folds of a cross-validation by patient; 0: none.
@@ -82,7 +82,7 @@ impl Reproduce {
         for training in &plan.trainings {
             folder.refuse_other(training, &options)?;
         }
-        options.record(&self.output)?;
+        options.write(&self.output)?;
 
         let open: Vec<&Training> = plan.trainings.iter().filter(|training| !folder.is_done(training)).collect();
         terminal.note(format_args!(
@@ -137,7 +137,7 @@ impl Reproduce {
         let folder = self.output.join("phantoms");
         let manifest = folder.join("manifest.csv");
         // A study without a record was not begun, and its phantoms may be of other options, or not all there.
-        if !self.output.join(reproduce::RECORD).exists() {
+        if !self.output.join(reproduce::OPTIONS_FILE).exists() {
             let phantoms = options.scale.phantoms(options.seed);
             phantom::write(terminal, &phantoms, &folder, true)?;
             simulator::annotate(&phantoms, &folder)?;

@@ -395,11 +395,11 @@ pub fn compared_curves(runs: &[(String, Vec<EpochRow>)], note: &str) -> Figure {
         Some(value) => format!("{value:.3}"),
         None => "none".to_owned(),
     };
-    let told = runs.iter().map(|(name, rows)| {
+    let each = runs.iter().map(|(name, rows)| {
         let (loss, auc) = (last(|row| row.test_loss, rows), last(|row| row.test_auc, rows));
         format!("{name}: {} epochs, last held-out loss {loss}, AUC {auc}.", rows.len())
     });
-    let spoken = format!("Training curves of {} runs. {}", runs.len(), told.collect::<Vec<_>>().join(" "));
+    let spoken = format!("Training curves of {} runs. {}", runs.len(), each.collect::<Vec<_>>().join(" "));
     let mut figure = Figure::new(936.0, 352.0, spoken).framed("Training", note);
     let rows = || runs.iter().flat_map(|(_, rows)| rows);
     let (epochs, epoch_ticks) = epoch_axis(rows().map(|row| row.epoch), 5);
@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn curves_stand_anything() {
+    fn curves_of_anything_are_drawn() {
         curves(&[], "").png();
         let one = EpochRow { epoch: 1, train_loss: f64::NAN, ..EpochRow::default() };
         curves(&[one], "note").png();

@@ -177,7 +177,7 @@ pub fn pick_cases(patients: &[PatientRow], limit: usize) -> Vec<usize> {
     let (mut correct, mut picked): (Vec<usize>, Vec<usize>) = (0..patients.len()).partition(right);
     picked.sort_by(surest_first);
     correct.sort_by(surest_first);
-    // At least a third of the places show what goes right, where there are so many.
+    // At least a third of the cases were classified rightly, where there are so many.
     picked.truncate(limit - (limit / 3).min(correct.len()));
     let classes = correct.iter().map(|&index| patients[index].truth + 1).max().unwrap_or(0);
     let mut queues: Vec<_> =

@@ -1,4 +1,4 @@
-//! The paper's numbers, as its tables print them, so that a page can show them beside ours.
+//! The paper's results, as its tables print them, so that a page can show them beside ours.
 
 /// Accuracy, macro precision, macro recall and macro F1 of one row of a table.
 #[derive(Clone, Copy, Debug, PartialEq)]

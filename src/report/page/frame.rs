@@ -67,7 +67,7 @@ pub(crate) fn header(title: &str, caveat: &str, tag: &str, facts: &[(&str, Strin
     }
 }
 
-/// A part of the page. `tag` stands beside its heading wherever scores follow that do not speak of patients.
+/// A part of the page. `tag` stands beside its heading wherever scores follow that are not of patients.
 pub(crate) fn section(id: &str, heading: &str, tag: &str, inner: &Markup) -> Markup {
     html! {
         section aria-labelledby={ "h-" (id) } {

@@ -76,7 +76,7 @@ fn patients(evaluation: &Evaluation) -> Markup {
                 thead {
                     tr {
                         @for (name, is_numeric) in columns {
-                            th.n[is_numeric] scope="col" aria-sort="none" { button type="button" { (name) } }
+                            th class=[is_numeric.then_some("n")] scope="col" aria-sort="none" { button type="button" { (name) } }
                         }
                     }
                 }
@@ -84,7 +84,7 @@ fn patients(evaluation: &Evaluation) -> Markup {
                     @for row in &evaluation.patients {
                         @let predicted = metrics::predicted(&row.probabilities);
                         @let is_wrong = row.truth != predicted;
-                        tr.wrong[is_wrong] {
+                        tr class=[is_wrong.then_some("wrong")] {
                             th scope="row" { bdi { (row.patient) } }
                             td { (scans::class_name(model, row.truth)) }
                             td { (scans::class_name(model, predicted)) }
@@ -118,7 +118,7 @@ fn about_model(model: &ModelCard, configuration: &str) -> Markup {
         div.panel {
             dl {
                 @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-                    dt { (name) } dd.hash[*name == "SHA-256"] { bdi { (value) } }
+                    dt { (name) } dd class=[(*name == "SHA-256").then_some("hash")] { bdi { (value) } }
                 }
             }
         }

@@ -32,7 +32,7 @@ pub struct Outcome {
 /// The repeated study: everything that its page is made of.
 #[derive(Clone, Debug)]
 pub struct Reproduction {
-    /// What it was told.
+    /// The options that it was run with.
     pub options: Options,
     /// The command that repeats it.
     pub command: String,

@@ -31,12 +31,12 @@ impl Reproduction {
     pub(super) fn datasets(&self) -> Part {
         let mut table = TextTable::new("table2", ["dataset", "class", "paper", "here", "train", "test"]);
         for (data, counts) in &self.counts {
-            for (class, Counts { train, test }) in counts {
-                let place = crate::data::manifest::PAPER_CLASSES.iter().position(|known| known == class);
+            for (name, Counts { train, test }) in counts {
+                let class = crate::data::manifest::PAPER_CLASSES.iter().position(|known| known == name);
                 let of = [Data::D1, Data::D2, Data::D3].iter().position(|known| known == data);
-                let paper = of.zip(place).map_or(String::new(), |(of, place)| paper::IMAGES[of][place].to_string());
+                let paper = of.zip(class).map_or(String::new(), |(of, class)| paper::IMAGES[of][class].to_string());
                 let [all, train, test] = [train + test, *train, *test].map(|count| count.to_string());
-                table.row([data.name(), class.clone(), paper, all, train, test]);
+                table.row([data.name(), name.clone(), paper, all, train, test]);
             }
         }
         let text = "Each dataset was written, read back and checked: no patient, no file, no bytes of a file and no copy of a scan is \

@@ -103,7 +103,7 @@ impl Reproduction {
             for (at_other, (worse, worse_name, low)) in of.rows.iter().enumerate() {
                 let is_above = match (high, low) {
                     (Some(high), Some(low)) => high.accuracy > low.accuracy,
-                    // Figure 9 prints no numbers; its text has inRAC above both others.
+                    // Figure 9 prints no values; its text has inRAC above both others.
                     (Some(_), None) => true,
                     _ => false,
                 };
