@@ -2,7 +2,7 @@
 
 use super::log::{Folder, Header, Record};
 use crate::data::{Size, picture};
-use crate::report::caveat;
+use crate::report::caption::{self, caveat};
 use crate::report::page::{data_uri, header, page};
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Map, Value, json};
@@ -99,7 +99,7 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
         ("Work", format!("{:.3} GFLOP in {:.1} ms", total(&|r| r.flops as f64) / 1e9, total(&|r| r.microseconds) / 1e3)),
         ("Whole run", format!("{:.1} ms, recorded {:.1} ms", about.milliseconds, about.recorded_milliseconds)),
     ];
-    let tag = if caveat == about.caveat { "" } else { "simulated" };
+    let tag = caption::of_network(&about.trained_on);
     let details: Vec<Value> = records
         .iter()
         .zip(thumbnails)

@@ -4,11 +4,11 @@ use super::{interrupt, terminal::Terminal};
 use crate::data::loader::{Loader, LoaderOptions};
 use crate::data::manifest::Manifest;
 use crate::data::split::Split;
-use crate::metrics::{Bootstrap, Each, Merged, Panel, Scores};
+use crate::metrics::{Bootstrap, Each, Epoch, Merged, Panel, Scores};
 use crate::models::Model;
 use crate::predict;
 use crate::report::{self, Case, Evaluation, PatientRow};
-use crate::train::{Epoch, RunFolder, Settings};
+use crate::train::{RunFolder, Settings};
 use crate::{Error, Result, files};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -162,14 +162,13 @@ impl Job {
         }
         progress.finish(format_args!("{} made", cases.len()));
 
-        let history = Epoch::read_all(&folder.file(RunFolder::METRICS))?;
         Ok(Evaluation {
             title: format!("Evaluation of {}", super::scan::name(folder.path())),
             model: predict::card(model, &folder.file(RunFolder::MODEL))?,
             evaluated_on: format!("{} {what}", predict::describe(manifest, rows.len())),
             patients,
             cases,
-            history: history.iter().map(Into::into).collect(),
+            history: Epoch::read_all(&folder.file(RunFolder::METRICS))?,
             configuration: text(&folder.file(RunFolder::CONFIG))?,
             scan: None,
             bootstrap: Bootstrap::default(),

@@ -39,6 +39,11 @@ pub(crate) fn of_answer(trained_on: &str) -> Option<&'static str> {
     is_phantom(trained_on).then_some(WARNING)
 }
 
+/// What stands beneath the curves of a run.
+pub(crate) fn of_curves(trained_on: &str) -> String {
+    format!("Trained on {trained_on}. {DISCLAIMER}")
+}
+
 fn is_phantom(on: &str) -> bool {
     on.to_ascii_lowercase().contains("phantom")
 }

@@ -20,9 +20,9 @@ pub use heat::overlay;
 pub use page::{evaluation_page, prediction_page};
 
 use crate::data::Image;
-use crate::metrics::{self, Bootstrap, Predictions, Scores};
+use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
 use crate::{Error, Result, files};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// What a reader must know of the network.
@@ -74,29 +74,6 @@ pub struct Case {
     pub facts: Vec<(String, String)>,
 }
 
-/// One epoch of training, as `metrics.csv` has it. `None` where it was not measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EpochRow {
-    /// From 1.
-    pub epoch: usize,
-    /// Its last learning rate.
-    pub learning_rate: f64,
-    /// Mean cross-entropy of the training batches.
-    pub train_loss: f64,
-    /// Accuracy on the training batches, as they were seen.
-    pub train_accuracy: Option<f64>,
-    /// Mean cross-entropy of the held-out studies.
-    pub test_loss: Option<f64>,
-    /// Their accuracy.
-    pub test_accuracy: Option<f64>,
-    /// Their macro F1.
-    pub test_f1: Option<f64>,
-    /// Their macro AUC, one against rest.
-    pub test_auc: Option<f64>,
-    /// Mean cross-entropy of the validation studies, where there are any.
-    pub validation_loss: Option<f64>,
-}
-
 /// What `evaluate` found; `demo` adds `history` and `scan`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
@@ -111,7 +88,7 @@ pub struct Evaluation {
     /// Those to show (see [`pick_cases`]); shown misclassified first.
     pub cases: Vec<Case>,
     /// Training's epochs; may be empty.
-    pub history: Vec<EpochRow>,
+    pub history: Vec<Epoch>,
     /// The resolved configuration as text; may be empty.
     pub configuration: String,
     /// One more scan that was classified, shown on top.
@@ -365,16 +342,17 @@ mod tests {
         let history = (1..=30)
             .map(|epoch| {
                 let t = epoch as f64;
-                EpochRow {
+                Epoch {
                     epoch,
                     learning_rate: 0.01,
                     train_loss: 1.1 * (-t / 12.0).exp() + 0.1,
-                    train_accuracy: Some(0.9 - 0.5 * (-t / 9.0).exp()),
+                    train_accuracy: 0.9 - 0.5 * (-t / 9.0).exp(),
                     test_loss: Some(1.1 * (-t / 14.0).exp() + 0.25 + 0.05 * (t * 1.7).sin()),
                     test_accuracy: Some(0.82 - 0.45 * (-t / 8.0).exp() + 0.02 * (t * 2.3).sin()),
                     test_f1: None,
                     test_auc: Some(0.91 - 0.4 * (-t / 6.0).exp()),
                     validation_loss: Some(1.1 * (-t / 13.0).exp() + 0.2),
+                    ..Epoch::default()
                 }
             })
             .collect();

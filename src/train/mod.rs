@@ -11,10 +11,11 @@ mod record;
 mod run;
 mod settings;
 
+pub use crate::metrics::Epoch;
 pub use checkpoint::check_checkpoint;
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use recipe::{ClassWeights, Recipe};
-pub use record::{Epoch, RunRecord};
+pub use record::RunRecord;
 pub use run::{Event, run};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};

@@ -8,7 +8,7 @@ use crate::data::split::{Split, split};
 use crate::metrics::Scores;
 use crate::models::{Metadata, Model, Provenance, Trainer};
 use crate::predict::{self, Judged};
-use crate::report::{self, EpochRow};
+use crate::report::{self, caption};
 use crate::tensor::Context;
 use crate::{Error, Result, files};
 use std::cell::Cell;
@@ -436,10 +436,8 @@ impl<'a> Session<'a> {
         let (folder, epochs) = (self.folder, &self.state.epochs);
         model.save(folder.file(RunFolder::MODEL))?;
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
-        let rows: Vec<EpochRow> = epochs.iter().map(EpochRow::from).collect();
-        // A score says what it was made with: phantoms are named beneath the curves.
-        let note = format!("Trained on {}. {}", model.metadata().trained_on, report::DISCLAIMER);
-        files::write(folder.file(RunFolder::CURVES), &report::curves(&rows, &note).png())?;
+        let note = caption::of_curves(&model.metadata().trained_on);
+        files::write(folder.file(RunFolder::CURVES), &report::curves(epochs, &note).png())?;
         self.record()
     }
 }
