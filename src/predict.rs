@@ -12,7 +12,7 @@ use std::path::Path;
 /// What a network said of one labelled study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
-    /// Its number, as the loader's source knows it.
+    /// Its index in the loader's source.
     pub study: usize,
     /// Its class.
     pub label: u32,
@@ -22,8 +22,8 @@ pub struct Judged {
     pub loss: f64,
 }
 
-/// Runs the network over one epoch of a loader, in the loader's order. `progress` hears how many studies are done, and ends the
-/// work with an error.
+/// Runs the network over one epoch of a loader, in the loader's order. `progress` is called with how many studies are done, and
+/// stops the work by an error.
 ///
 /// # Errors
 /// Studies that cannot be read; whatever `progress` returns.

@@ -53,7 +53,7 @@ impl Demo {
             learning_rate: 1e-3,
             schedule: ScheduleName::Cosine,
             warm_up_epochs: 1.0,
-            // A batch of 8 tells little about the mean of all.
+            // The mean of a batch of 8 is far from that of all studies.
             precise_norm: true,
             test_every: 7,
             seed: self.seed,

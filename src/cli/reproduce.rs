@@ -13,7 +13,7 @@ use crate::phantom as simulator;
 use crate::prepare::{Preprocessing, views};
 use crate::reproduce::{
     self,
-    page::{self, Outcome, Study},
+    page::{self, Outcome, Reproduction},
 };
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
 use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
@@ -25,7 +25,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Repeat the paper's whole study and write one page with its tables and figures beside the paper's numbers.
+/// Repeat the paper's whole study and write one page with its tables and figures beside the paper's.
 ///
 /// Every network is trained and tested as `osteon train` and `osteon evaluate` do, in a folder of its own under OUTPUT/runs. A study
 /// that was interrupted goes on where it stopped when the same command is given again; more seeds or folds add trainings to it.
@@ -47,7 +47,7 @@ pub struct Reproduce {
     /// Seed of phantoms, datasets and networks.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How often the networks of Tables 4, 6 and 10 are trained.
+    /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seeds: usize,
     /// Folds of a cross-validation by patient; 0: none.
@@ -86,7 +86,7 @@ impl Reproduce {
         for training in &plan.trainings {
             folder.refuse_other(training, &options)?;
         }
-        options.record(&self.output)?;
+        options.write(&self.output)?;
 
         let open: Vec<&Training> = plan.trainings.iter().filter(|training| !folder.is_done(training)).collect();
         terminal.note(format_args!(
@@ -109,7 +109,7 @@ impl Reproduce {
         }
 
         terminal.note("The page");
-        let page = self.study(&source, &plan, &options, counts)?.write(&self.output)?;
+        let page = self.reproduction(&source, &plan, &options, counts)?.write(&self.output)?;
         terminal.line(page.display())
     }
 
@@ -142,7 +142,7 @@ impl Reproduce {
         let folder = self.output.join("phantoms");
         let manifest = folder.join("manifest.csv");
         // A study without a record was not begun, and its phantoms may be of other options, or not all there.
-        if !self.output.join(reproduce::RECORD).exists() {
+        if !self.output.join(reproduce::OPTIONS_FILE).exists() {
             let phantoms = options.scale.phantoms(options.seed);
             phantom::write(terminal, &phantoms, &folder, true)?;
             simulator::annotate(&phantoms, &folder)?;
@@ -151,13 +151,13 @@ impl Reproduce {
     }
 
     /// What the page is made of.
-    fn study(
+    fn reproduction(
         &self,
         source: &Manifest,
         plan: &Plan,
         options: &Options,
         counts: Vec<(Data, Vec<(String, Counts)>)>,
-    ) -> Result<Study> {
+    ) -> Result<Reproduction> {
         let folder = Folder(&self.output);
         let outcome = |training: &Training| -> Result<(String, Outcome)> {
             let run = folder.run(training);
@@ -186,7 +186,7 @@ impl Reproduce {
         if options.data.is_some() {
             command += " --data MANIFEST";
         }
-        Ok(Study {
+        Ok(Reproduction {
             options: options.clone(),
             command,
             counts: counts.into_iter().filter(|(data, _)| data.kind().is_some()).collect(),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Train a network on the studies of a manifest.
 ///
 /// Patients are split into training and test patients, the same for the same seed, or as the manifest's column side says. The run
-/// folder gets the model, the resolved configuration, the split, and a row of metrics and new curves an epoch. The model is the last
+/// folder gets the model, the resolved configuration, the split and, after each epoch, a row of metrics and new curves. The model is the last
 /// whole epoch's or, with --validation-share, that of the epoch which did best on patients taken out of training; test patients never
 /// choose. Ctrl-C stops after the current step and leaves the model whole and a checkpoint, from which --resume goes on.
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ pub struct Train {
     /// Replace a run that is in the output folder.
     #[arg(long)]
     force: bool,
-    /// Go on with the interrupted run in the output folder, with its settings; others than the run's are an error.
+    /// Go on with the interrupted run in the output folder, with its settings; settings that differ from the run's are an error.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     /// Resume also where the run was begun with another instruction set or another build of osteon: its weights are then those of no

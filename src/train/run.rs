@@ -8,8 +8,8 @@ use crate::metrics::Scores;
 use crate::models::{Metadata, Model, Process, Provenance, StudyCounts};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
-use crate::report::{self, EpochRow};
-use crate::{DISCLAIMER, Error, Result, files};
+use crate::report::{self, caption};
+use crate::{Error, Result, files};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -460,10 +460,8 @@ impl<'a> Session<'a> {
         let (folder, epochs) = (self.folder, &self.state.epochs);
         model.save(folder.file(RunFolder::MODEL))?;
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
-        let rows: Vec<EpochRow> = epochs.iter().map(EpochRow::from).collect();
-        // A score says what it was made with: phantoms are named beneath the curves.
-        let note = format!("Trained on {}. {DISCLAIMER}", model.metadata().trained_on);
-        files::write(folder.file(RunFolder::CURVES), &report::curves(&rows, &note).png())?;
+        let note = caption::of_curves(&model.metadata().trained_on);
+        files::write(folder.file(RunFolder::CURVES), &report::curves(epochs, &note).png())?;
         self.record()
     }
 }
