@@ -663,7 +663,7 @@ fn archives_are_imported() {
             pictures += 1; // each another one
             let body = |at: u16| if (64..960).contains(&at) { 40 + at * pictures % 97 } else { 0 };
             let pixels: Vec<u16> = (0..64 * 16).map(body).collect();
-            osteon::data::picture::write_gray16(&path, 64, 16, &pixels).unwrap();
+            osteon::intake::picture::write_gray16(&path, 64, 16, &pixels).unwrap();
         }
     }
     fs::write(at("archive/notes.txt"), "x").unwrap();

@@ -1,9 +1,9 @@
 //! Runs that are interrupted, damaged, refused a place to write, or driven to NaN: what is lost, what is said, and the same bits at
 //! the end. `tests/kills.sh` does the rest: it kills real processes at random moments.
 
+use osteon::archive::manifest::Manifest;
 use osteon::audit;
-use osteon::data::Size;
-use osteon::data::manifest::Manifest;
+use osteon::image::Size;
 use osteon::models::Model;
 use osteon::train::{self, ClassWeights, Epoch, Event, OnNan, RunFolder, RunRecord, ScheduleName, Settings};
 use osteon::{Error, Result, files};

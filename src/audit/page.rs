@@ -1,7 +1,8 @@
 //! A trace to look at: one page with every operation, to search, and feature maps as pictures.
 
 use super::log::{Folder, Header, Record};
-use crate::data::{Size, picture};
+use crate::image::Size;
+use crate::intake::picture;
 use crate::report::caption::{self, caveat};
 use crate::report::page::{data_uri, header, page};
 use maud::{Markup, PreEscaped, html};

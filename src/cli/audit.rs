@@ -4,7 +4,7 @@ use super::predict::model_path;
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
 use crate::audit::{self, Bound, Comparison, GradcheckOptions, Slope, TraceOptions, TrainOptions, Verdict};
-use crate::data::Size;
+use crate::image::Size;
 use crate::models::Model;
 use crate::{Error, Result};
 use clap::Subcommand;

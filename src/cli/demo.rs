@@ -3,9 +3,9 @@
 use super::evaluate::{self, Job};
 use super::terminal::Terminal;
 use super::{phantom, predict as lines, train};
-use crate::data::Size;
-use crate::data::manifest::Manifest;
-use crate::data::phantom::PhantomOptions;
+use crate::archive::manifest::Manifest;
+use crate::image::Size;
+use crate::phantom::PhantomOptions;
 use crate::report::{self, Case};
 use crate::train::{RunFolder, ScheduleName, Settings};
 use crate::{Result, predict};

@@ -1,12 +1,12 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
 use super::{interrupt, terminal::Terminal};
-use crate::data::loader::{Loader, LoaderOptions};
-use crate::data::manifest::Manifest;
-use crate::data::split::Split;
+use crate::archive::manifest::Manifest;
+use crate::archive::split::Split;
 use crate::metrics::{Bootstrap, Each, Epoch, Merged, Panel, Scores};
 use crate::models::Model;
 use crate::predict;
+use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
 use crate::train::{RunFolder, Settings};
 use crate::{Error, Result, files};
@@ -134,7 +134,7 @@ impl Job {
         let about = model.metadata();
         let options =
             LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };
-        let loader = Loader::of_manifest(manifest, &about.classes, rows.clone(), &about.preprocessing, options)?;
+        let loader = manifest.loader(&about.classes, rows.clone(), &about.preprocessing, options)?;
         let progress = terminal.progress("studies", rows.len());
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");
@@ -156,7 +156,7 @@ impl Job {
         for patient in shown {
             let PatientRow { patient: name, truth, .. } = &patients[patient];
             let row = &manifest.rows[judged[patient].study];
-            let case = predict::drawn_case(model, name, &row.read()?, &row.pending_draw(), true)?;
+            let case = predict::drawn_case(model, name, &row.read()?, &row.pending_transform(), true)?;
             cases.push(Case { truth: Some(*truth), ..case });
             progress.set(cases.len(), "");
         }

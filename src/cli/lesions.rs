@@ -2,8 +2,8 @@
 
 use super::terminal::Terminal;
 use crate::Result;
-use crate::data::manifest::Manifest;
-use crate::lesions::{self, MeasureOptions};
+use crate::annotation::lesions::{self, MeasureOptions};
+use crate::archive::manifest::Manifest;
 use std::path::PathBuf;
 
 /// Measure the lesions that are outlined beside the scans: shape, body region, area, uptake (the paper's figure 12).

@@ -3,7 +3,7 @@
 use super::predict::model_path;
 use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
-use crate::data::Size;
+use crate::image::Size;
 use crate::models::{Memory, Metadata, Model as Network, Pooling, signature};
 use crate::{Result, files, predict};
 use clap::Subcommand;
@@ -207,7 +207,7 @@ impl About {
             .into_iter()
             .map(|layer| LayerRow {
                 operation: layer.op.name(),
-                mflop: mega(layer.op.flops()),
+                mflop: mega(layer.flops),
                 output: layer.output.to_vec(),
                 parameters: layer.parameters,
                 layer: layer.name,

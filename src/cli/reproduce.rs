@@ -3,20 +3,21 @@
 use super::evaluate::{Job, Side};
 use super::terminal::{Progress, Terminal};
 use super::{interrupt, phantom};
-use crate::data::datasets::{self, Counts};
-use crate::data::manifest::Manifest;
-use crate::data::phantom as simulator;
-use crate::data::split::{self, Split};
-use crate::data::views::{self, Preprocessing};
-use crate::data::{annotation, demographics};
+use crate::annotation::{self, lesions};
+use crate::archive::datasets::{self, Counts};
+use crate::archive::manifest::Manifest;
+use crate::archive::people;
+use crate::archive::split::{self, Split};
 use crate::metrics::Scores;
+use crate::phantom as simulator;
+use crate::prepare::{Preprocessing, views};
 use crate::reproduce::{
     self,
     page::{self, Outcome, Reproduction},
 };
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
 use crate::train::{self, Event, Recipe, RunFolder, Settings};
-use crate::{Error, Result, files, lesions, report};
+use crate::{Error, Result, files, report};
 use osteon_kernels::par;
 use std::collections::BTreeMap;
 use std::fs;
@@ -185,7 +186,7 @@ impl Reproduce {
             options: options.clone(),
             command,
             counts: counts.into_iter().filter(|(data, _)| data.kind().is_some()).collect(),
-            demographics: demographics::demographics(source)?,
+            demographics: people::demographics(source)?,
             lesions,
             outcomes: plan.trainings.iter().map(outcome).collect::<Result<_>>()?,
             main: evaluation(page::MAIN)?,
@@ -221,14 +222,14 @@ impl Folder<'_> {
         let path = self.manifest(data);
         let folder = path.parent().unwrap_or(self.0);
         if let Some((kind, merge_metastatic)) = data.kind() {
-            let made = datasets::Options { seed: options.seed, merge_metastatic, ..datasets::Options::default() };
+            let made = datasets::DatasetOptions { seed: options.seed, merge_metastatic, ..datasets::DatasetOptions::default() };
             datasets::build(kind, source, &made)?.write(folder)?;
             return Ok(datasets::check(folder)?.counts);
         }
         let Data::Fold(fold) = data else { return Ok(Vec::new()) };
         let folds = split::folds(source, options.folds, options.seed)?;
         files::create_folder(folder)?;
-        let manifest = source.with_sides(&folds[fold])?.moved_to(&path)?;
+        let manifest = folds[fold].with_sides(source)?.moved_to(&path)?;
         manifest.write()?;
         let written = Manifest::read(&path)?;
         Split::of_sides(&written).unwrap_or_default().check(&written)?;

@@ -1,7 +1,9 @@
 //! How a scan is named on the command line, for every command that reads scans.
 
-use crate::data::study::{self, StudyOptions};
-use crate::data::{Study, View, dicom};
+use crate::dicom;
+use crate::image::View;
+use crate::intake::Study;
+use crate::intake::study::{self, StudyOptions};
 use crate::{Error, Result};
 use clap::{Args, value_parser};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Every setting of a training run as a flag.
 
-use crate::data::Size;
-use crate::data::views::Preprocessing;
+use crate::image::Size;
+use crate::prepare::Preprocessing;
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;

@@ -4,7 +4,7 @@ use super::interrupt;
 use super::settings::SettingFlags;
 use super::terminal::{Progress, Terminal};
 use crate::Result;
-use crate::data::manifest::Manifest;
+use crate::archive::manifest::Manifest;
 use crate::train::{self, Epoch, Event, RunFolder, Settings};
 use std::ops::ControlFlow;
 use std::path::PathBuf;

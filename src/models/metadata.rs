@@ -1,8 +1,8 @@
 //! What a model file says beside its weights.
 
 use super::{MIN_SIDE, Pooling};
-use crate::data::views::Preprocessing;
 use crate::nn::{AttentionSettings, NormSettings};
+use crate::prepare::Preprocessing;
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! The network's parameters and size against the paper and the promised names; the model file, whole and damaged.
 
 use super::*;
-use crate::autograd::Kind;
+use crate::autograd::ParameterKind;
 use std::path::PathBuf;
 
 fn model(seed: u64) -> Model {
@@ -62,11 +62,11 @@ fn size_and_work_are_the_papers() {
     let model = model(1);
     assert!((15_000_000..15_200_000).contains(&model.parameter_count()), "{}", model.parameter_count());
     let layers = model.layers([1024, 256]).unwrap();
-    let gflop = layers.iter().map(|layer| layer.op.flops()).sum::<u64>() as f64 / 1e9;
+    let gflop = layers.iter().map(|layer| layer.flops).sum::<u64>() as f64 / 1e9;
     assert!((27.5..28.0).contains(&gflop), "{gflop}"); // 13.8 GMAC, and 1 % more for multiplications with padding
-    // PAPER.md: the output of every stage.
+    // PAPER.md: the output of every stage; the stem's convolution runs together with its pool.
     for (name, output) in [
-        ("conv1", [1, 512, 128, 64]),
+        ("conv1", [1, 256, 64, 64]),
         ("layer1.1", [1, 256, 64, 64]),
         ("layer2.2", [1, 128, 32, 128]),
         ("layer3.4", [1, 64, 16, 256]),
@@ -75,7 +75,7 @@ fn size_and_work_are_the_papers() {
         let last = layers.iter().rfind(|layer| layer.name == name).unwrap();
         assert_eq!(last.output, output.into(), "{name}");
     }
-    assert_eq!(layers.iter().map(|layer| layer.parameters).sum::<usize>(), model.parameter_count() + shared_mlps());
+    assert_eq!(layers.iter().map(|layer| layer.parameters).sum::<usize>(), model.parameter_count());
     assert_eq!(model.convolutions(8).unwrap().len(), 25 + 3 + 12);
 }
 
@@ -132,7 +132,7 @@ fn weights_of_flattened_maps_are_in_pytorchs_order() {
     model.parameters_mut().values_mut(id).fill(0.0);
     model.parameters_mut().values_mut(id)[5 * 1024 + pixel * 512 + channel] = 1.0;
     model.save(&path).unwrap();
-    let (shape, values) = own(Archive::read(&path).unwrap().floats(name).unwrap());
+    let (shape, values) = own(TensorFile::read(&path).unwrap().floats(name).unwrap());
     assert_eq!(shape, [4096, 1024]);
     let places: Vec<usize> = (0..values.len()).filter(|&i| values[i] != 0.0).collect();
     assert_eq!(places, [5 * 1024 + channel * 2 + pixel]);
@@ -146,11 +146,6 @@ fn former_names_are_known() {
     }
 }
 
-/// The attention's shared MLP runs twice, so a list of operations counts it twice.
-fn shared_mlps() -> usize {
-    [(2, 64), (3, 128), (5, 256), (2, 512)].iter().map(|&(blocks, c)| blocks * (2 * c * c / 16 + c / 16 + c)).sum()
-}
-
 #[test]
 fn initial_weights_have_the_promised_spread() {
     let model = model(3);
@@ -161,9 +156,9 @@ fn initial_weights_have_the_promised_spread() {
         let deviation = (values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();
         let shape = parameter.file_shape();
         let expected = match parameter.kind {
-            Kind::Convolution => (2.0 / (shape[0] * shape[2] * shape[3]) as f64).sqrt(),
+            ParameterKind::Convolution => (2.0 / (shape[0] * shape[2] * shape[3]) as f64).sqrt(),
             // Uniform within 1 / sqrt(fan in) has this deviation.
-            Kind::Plain if shape.iter().len() == 2 => (1.0 / (3 * shape[1]) as f64).sqrt(),
+            ParameterKind::Plain if shape.iter().len() == 2 => (1.0 / (3 * shape[1]) as f64).sqrt(),
             _ => continue,
         };
         // Sampling error of a deviation is about 1 / sqrt(2n).
@@ -206,10 +201,10 @@ fn a_loaded_model_is_the_saved_one() {
     let image: Vec<f32> = (0..64 * 32).map(|i| (i % 17) as f32 / 17.0).collect();
     assert_eq!(loaded.logits(&image, 1).unwrap(), model(4).logits(&image, 1).unwrap());
     // Without metadata, as PyTorch writes it, and with its counters of batches.
-    let tensors = Archive::read(&path).unwrap();
+    let tensors = TensorFile::read(&path).unwrap();
     let mut tensors: BTreeMap<_, _> = tensors.names().map(|name| (name.to_owned(), own(tensors.floats(name).unwrap()))).collect();
     tensors.insert("bn1.num_batches_tracked".into(), (vec![], vec![5.0]));
-    archive::write(&again, &BTreeMap::new(), &tensors).unwrap();
+    file::write(&again, &BTreeMap::new(), &tensors).unwrap();
     assert!(Model::load(&again).unwrap_err().to_string().contains("not a model of osteon"));
     let imported = Model::import_as(&again, loaded.metadata().clone()).unwrap();
     assert_eq!(imported.logits(&image, 1).unwrap(), loaded.logits(&image, 1).unwrap());
@@ -222,7 +217,7 @@ fn own((shape, values): (&[usize], Vec<f32>)) -> (Vec<usize>, Vec<f32>) {
 #[test]
 fn damaged_weights_are_refused() {
     let (folder, path) = saved();
-    let archive = Archive::read(&path).unwrap();
+    let archive = TensorFile::read(&path).unwrap();
     let damaged = folder.path().join("damaged");
     type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
     type Damage<'a> = (&'a str, &'a dyn Fn(&mut Tensors));
@@ -237,7 +232,7 @@ fn damaged_weights_are_refused() {
     for (expected, damage) in damages {
         let mut tensors: Tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
         damage(&mut tensors);
-        archive::write(&damaged, archive.metadata(), &tensors).unwrap();
+        file::write(&damaged, archive.metadata(), &tensors).unwrap();
         let error = Model::load(&damaged).unwrap_err().to_string();
         assert!(error.contains("damaged: ") && error.contains(expected), "{error}");
     }
@@ -304,19 +299,19 @@ fn other_weights_than_were_written_are_refused() {
         assert!(error.contains("damaged: holds other weights than were written"), "{error}");
     }
     // A file of before there was a hash is read.
-    let archive = Archive::read(&path).unwrap();
+    let archive = TensorFile::read(&path).unwrap();
     let tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
     let mut text = archive.metadata().clone();
     text.remove("weights_sha256");
     text.insert("format_version".into(), "1".into());
-    archive::write(&damaged, &text, &tensors).unwrap();
+    file::write(&damaged, &text, &tensors).unwrap();
     assert_eq!(Model::load(&damaged).unwrap().weights_hash(), Model::load(&path).unwrap().weights_hash());
 }
 
 #[test]
 fn the_hash_of_the_weights_can_be_had_from_the_file_alone() {
     let (_folder, path) = saved();
-    let archive = Archive::read(&path).unwrap();
+    let archive = TensorFile::read(&path).unwrap();
     let line = |name: &str| {
         let (shape, values) = archive.float_bytes(name).unwrap();
         let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
@@ -456,9 +451,9 @@ fn a_restored_training_drops_what_it_would_have_dropped() {
     let expected = losses(&mut whole, 4);
     let mut first = start(7);
     assert_eq!(losses(&mut first, 2), expected[..2]);
-    archive::write(&path, &BTreeMap::new(), &first.tensors()).unwrap();
+    file::write(&path, &BTreeMap::new(), &first.tensors()).unwrap();
     let mut second = start(7);
-    second.restore(&Archive::read(&path).unwrap(), first.steps()).unwrap();
+    second.restore(&TensorFile::read(&path).unwrap(), first.steps()).unwrap();
     assert_eq!(losses(&mut second, 2), expected[2..]);
     assert_ne!(losses(&mut start(8), 1), expected[..1], "another seed drops others");
     // Nobody who does not ask for it has anything dropped.

@@ -1,10 +1,12 @@
 //! One training step: forward, loss, backward, Adam, running statistics.
 
 use super::{Differentiated, Model};
+use crate::autograd::{Context, Drops};
 use crate::autograd::{Gradients, Parameter, ParameterId, not_finite};
 use crate::optim::{Adam, Moments};
-use crate::tensor::archive::Archive;
-use crate::tensor::{Buffer, Context, Drops};
+use crate::tensor::Buffer;
+use crate::tensor::file::TensorFile;
+
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -154,7 +156,7 @@ impl Trainer {
     ///
     /// # Errors
     /// A tensor that is missing or of another shape.
-    pub fn restore(&mut self, archive: &Archive, steps: u64) -> Result<()> {
+    pub fn restore(&mut self, archive: &TensorFile, steps: u64) -> Result<()> {
         let mut moments = Vec::new();
         for (_, parameter) in self.model.parameters().iter() {
             let mut both = [Vec::new(), Vec::new()];
@@ -182,7 +184,7 @@ impl Trainer {
 }
 
 /// The values of a parameter in a checkpoint, under its name with `prefix`.
-fn stored<'a>(archive: &'a Archive, prefix: &str, parameter: &Parameter) -> Result<&'a [[u8; 4]]> {
+fn stored<'a>(archive: &'a TensorFile, prefix: &str, parameter: &Parameter) -> Result<&'a [[u8; 4]]> {
     let name = format!("{prefix}{}", parameter.name);
     let (shape, values) = archive.float_bytes(&name)?;
     let expected = parameter.file_shape();
@@ -204,7 +206,7 @@ impl Model {
     ///
     /// # Errors
     /// A tensor that is missing or of another shape.
-    pub fn restore(&mut self, archive: &Archive, prefix: &str) -> Result<()> {
+    pub fn restore(&mut self, archive: &TensorFile, prefix: &str) -> Result<()> {
         self.parameters_mut().change_each(|parameter| {
             parameter.set_from_file(stored(archive, prefix, parameter)?);
             Ok(())

@@ -2,7 +2,7 @@
 
 use super::figure::{Figure, Ink};
 use super::figures::{short, ticks};
-use crate::data::raster::Anchor;
+use crate::draw::Anchor;
 
 /// One panel.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,8 +1,7 @@
 //! What is said of simulated patients and of the program wherever a score, an answer or a curve stands. Pages, figures, traces and
 //! the command line all ask here.
 
-/// Stands on every page and picture.
-pub const DISCLAIMER: &str = "Research software, not a medical device.";
+use crate::DISCLAIMER;
 
 /// What stands beside the heading of scores.
 pub(crate) const OF_PHANTOMS: &str = "phantoms, not patients";

@@ -3,7 +3,7 @@
 //! colours that follow a page's style sheet.
 
 use super::page::printable;
-use crate::data::raster::{Anchor, Color, Raster};
+use crate::draw::{Anchor, Color, Raster};
 use maud::{Markup, html};
 use std::fmt::Write;
 

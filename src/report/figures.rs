@@ -2,8 +2,8 @@
 
 use super::Evaluation;
 use super::figure::{Figure, Ink};
-use crate::data::demographics::{BySex, Demographics};
-use crate::data::raster::Anchor;
+use crate::archive::people::{BySex, Demographics};
+use crate::draw::Anchor;
 use crate::metrics::{self, BINS, CalibrationError, Epoch, RocPoint, Scores};
 
 /// The plotting area of a chart with linear axes.
@@ -475,7 +475,7 @@ fn line(figure: &mut Figure, axes: &Axes, rows: &[Epoch], measure: fn(&Epoch) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dicom::{Person, Sex};
+    use crate::dicom::{Person, Sex};
     use crate::report::tests::example;
 
     fn size(figure: &Figure) -> (u32, u32) {

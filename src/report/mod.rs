@@ -12,14 +12,13 @@ mod heat;
 pub(crate) mod page;
 
 pub use bars::{Bars, bars};
-pub use caption::DISCLAIMER;
 pub(crate) use caption::caveat;
 pub use figure::Figure;
 pub use figures::{MOST_RUNS, compared_curves, confidence, confusion, curves, demographics, distribution, reliability, roc};
 pub use heat::overlay;
 pub use page::{evaluation_page, prediction_page};
 
-use crate::data::Image;
+use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
 use crate::{Error, Result, files};
 use serde::Serialize;

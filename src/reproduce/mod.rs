@@ -10,12 +10,12 @@ mod table;
 
 pub use table::TextTable;
 
-use crate::data::augment::Augmentation;
-use crate::data::datasets::Kind;
-use crate::data::manifest::PAPER_CLASSES;
-use crate::data::phantom::PhantomOptions;
-use crate::data::views::Preprocessing;
+use crate::archive::datasets::DatasetKind;
+use crate::archive::manifest::PAPER_CLASSES;
 use crate::models::{Model, Trainer};
+use crate::phantom::PhantomOptions;
+use crate::prepare::Augmentation;
+use crate::prepare::Preprocessing;
 use crate::train::{Recipe, Settings};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
@@ -195,12 +195,12 @@ impl Data {
     }
 
     /// Which of the paper's datasets it is, and whether two classes are merged; none for a fold.
-    pub fn kind(self) -> Option<(Kind, bool)> {
+    pub fn kind(self) -> Option<(DatasetKind, bool)> {
         match self {
-            Data::D1 => Some((Kind::D1, false)),
-            Data::D2 => Some((Kind::D2, false)),
-            Data::D3 => Some((Kind::D3, false)),
-            Data::D3TwoClasses => Some((Kind::D3, true)),
+            Data::D1 => Some((DatasetKind::D1, false)),
+            Data::D2 => Some((DatasetKind::D2, false)),
+            Data::D3 => Some((DatasetKind::D3, false)),
+            Data::D3TwoClasses => Some((DatasetKind::D3, true)),
             Data::Fold(_) => None,
         }
     }

@@ -5,12 +5,12 @@
 //! (`best.NAME`), with [`State`] as JSON in its metadata.
 //!
 //! Random numbers have no state of their own: the order of an epoch and the augmentation of a study are streams that begin anew as a
-//! function of seed, epoch and study (`data::random`). So the generators' state is the epoch and the step, which are kept.
+//! function of seed, epoch and study (`crate::random`). So the generators' state is the epoch and the step, which are kept.
 
 use super::{Epoch, RunFolder, Settings};
 use crate::autograd::not_finite;
 use crate::models::{Model, Trainer};
-use crate::tensor::archive::{self, Archive};
+use crate::tensor::file::{self, TensorFile};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -131,7 +131,7 @@ pub(super) fn write(folder: &RunFolder, trainer: &Trainer, best: Option<&Model>,
         let remedy = "the last checkpoint is as it was: start anew with a lower --learning-rate, --warm-up-epochs or --clip-norm";
         return Err(Error::failed(problem, remedy));
     }
-    let body = archive::to_bytes(&metadata, &tensors);
+    let body = file::to_bytes(&metadata, &tensors);
     let [path, previous] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].map(|name| folder.file(name));
     files::write_keeping(path, previous, &[MAGIC, &Sha256::digest(&body), &body])
 }
@@ -140,7 +140,7 @@ pub(super) fn write(folder: &RunFolder, trainer: &Trainer, best: Option<&Model>,
 ///
 /// # Errors
 /// None is there, none is whole, or one that may be whole cannot be read.
-pub(super) fn read(folder: &RunFolder) -> Result<(Archive, State, Option<Error>)> {
+pub(super) fn read(folder: &RunFolder) -> Result<(TensorFile, State, Option<Error>)> {
     let [newest, older] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].map(|name| folder.file(name));
     let problem = if newest.exists() || !older.exists() {
         match parse(&newest, &files::read(&newest)?) {
@@ -179,14 +179,14 @@ pub fn check_checkpoint(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// What a checkpoint of these bytes holds, or what is wrong with it.
-fn parse(path: &Path, bytes: &[u8]) -> Result<(Archive, State), String> {
+fn parse(path: &Path, bytes: &[u8]) -> Result<(TensorFile, State), String> {
     let Some((head, body)) = bytes.split_at_checked(MAGIC.len() + DIGEST).filter(|(head, _)| head.starts_with(MAGIC)) else {
         return Err("is not a checkpoint, or is cut off".to_owned());
     };
     if head[MAGIC.len()..] != Sha256::digest(body)[..] {
         return Err("is damaged or cut off: its checksum is not that of its contents".to_owned());
     }
-    let archive = Archive::from_bytes(path, body.to_vec()).map_err(|error| error.to_string())?;
+    let archive = TensorFile::from_bytes(path, body.to_vec()).map_err(|error| error.to_string())?;
     let text = archive.metadata().get("state").ok_or("has no state")?;
     let state: State = serde_json::from_str(text).map_err(|error| format!("has a state that cannot be used ({error})"))?;
     if state.format_version != FORMAT_VERSION {

@@ -2,14 +2,15 @@
 
 use super::checkpoint::{self, Progress, State};
 use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings};
-use crate::data::loader::{Batch, Loader, LoaderOptions};
-use crate::data::manifest::Manifest;
-use crate::data::split::{Split, split};
+use crate::archive::manifest::Manifest;
+use crate::archive::split::{Split, split};
+use crate::autograd::Context;
+
 use crate::metrics::Scores;
 use crate::models::{Metadata, Model, Provenance, Trainer};
 use crate::predict::{self, Judged};
+use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
-use crate::tensor::Context;
 use crate::{Error, Result, files};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -492,7 +493,7 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<[O
         ..LoaderOptions::evaluation(size, settings.batch)
     };
     let loader = |side: &[usize], options| {
-        let loader = || Loader::of_manifest(manifest, &manifest.classes, side.to_vec(), &settings.preprocessing, options);
+        let loader = || manifest.loader(&manifest.classes, side.to_vec(), &settings.preprocessing, options);
         (!side.is_empty()).then(loader).transpose()
     };
     let Split { train, validation, test } = split;

@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(tags(&html, "model trained on phantoms"), parts(&html) - 1);
         evaluation.model.trained_on = "another archive".to_owned();
         let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
-        assert!(!html.contains("<span class=\"tag\">") && !html.contains("phantom") && html.contains(caption::DISCLAIMER));
+        assert!(!html.contains("<span class=\"tag\">") && !html.contains("phantom") && html.contains(crate::DISCLAIMER));
         assert!(prediction_page(&prediction()).contains("Trained on phantoms (simulated patients)."));
     }
 
@@ -275,7 +275,7 @@ mod tests {
         let mut other = example(3);
         other.model.classes[0] = "benign".to_owned();
         let mut blank = example(3);
-        blank.cases[0].fused = crate::data::Image::zeros(0, 0);
+        blank.cases[0].fused = crate::image::Image::zeros(0, 0);
         for evaluation in [none, one, perfect, other, blank] {
             let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
             assert_self_contained(&html);

@@ -2,7 +2,7 @@
 
 use super::super::{Case, Evaluation, ModelCard, caption, heat};
 use super::frame::data_uri;
-use crate::data::raster::{Raster, Tone};
+use crate::draw::{Raster, Tone};
 use crate::metrics;
 use maud::{Markup, html};
 

@@ -8,9 +8,9 @@ mod tables;
 
 use super::paper::{self, TABLES};
 use super::{Data, Options, TextTable};
-use crate::data::datasets::Counts;
-use crate::data::demographics::Demographics;
-use crate::lesions;
+use crate::annotation::lesions;
+use crate::archive::datasets::Counts;
+use crate::archive::people::Demographics;
 use crate::metrics::{Predictions, Scores};
 use crate::report::{self, Evaluation, Figure, caption, page};
 use crate::{Result, files};

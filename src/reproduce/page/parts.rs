@@ -1,8 +1,8 @@
 //! What the page shows beside the paper's tables of scores: the archive, figures, misclassified cases, differences, calibration.
 
 use super::{Block, Part, Reproduction, decimal, interval};
-use crate::data::datasets::Counts;
-use crate::lesions;
+use crate::annotation::lesions;
+use crate::archive::datasets::Counts;
 use crate::metrics::{self, Comparison, Each, OperatingPoint, Panel, Scores, Summary};
 use crate::report::{self, page};
 use crate::reproduce::{Data, TextTable, paper};
@@ -32,7 +32,7 @@ impl Reproduction {
         let mut table = TextTable::new("table2", ["dataset", "class", "paper", "here", "train", "test"]);
         for (data, counts) in &self.counts {
             for (name, Counts { train, test }) in counts {
-                let class = crate::data::manifest::PAPER_CLASSES.iter().position(|known| known == name);
+                let class = crate::archive::manifest::PAPER_CLASSES.iter().position(|known| known == name);
                 let of = [Data::D1, Data::D2, Data::D3].iter().position(|known| known == data);
                 let paper = of.zip(class).map_or(String::new(), |(of, class)| paper::IMAGES[of][class].to_string());
                 let [all, train, test] = [train + test, *train, *test].map(|count| count.to_string());
