@@ -32,13 +32,13 @@ pub fn judge(model: &Model, loader: &Loader, progress: &mut dyn FnMut(usize) -> 
     let mut judged = Vec::with_capacity(loader.studies());
     for batch in loader.epoch(0) {
         let batch = batch?;
-        let logits = model.logits(&batch.images, batch.labels.len())?;
-        let classes = model.metadata().classes.len();
-        let probabilities = model.softmax(&logits);
-        let studies = batch.studies.iter().zip(&batch.labels).zip(logits.chunks_exact(classes)).zip(probabilities);
-        judged.extend(studies.map(|(((&study, &label), logits), probabilities)| {
+        let ([rows, columns], classes) = (model.metadata().input_size, model.metadata().classes.len());
+        let inference = model.predict(&batch.images, [batch.labels.len(), rows, columns])?;
+        let rows = inference.logits.chunks_exact(classes).zip(inference.probabilities.chunks_exact(classes));
+        let studies = batch.studies.iter().zip(&batch.labels).zip(rows);
+        judged.extend(studies.map(|((&study, &label), (logits, probabilities))| {
             let loss = cross_entropy(logits, label as usize);
-            Judged { study, label, probabilities, loss }
+            Judged { study, label, probabilities: probabilities.to_vec(), loss }
         }));
         progress(judged.len())?;
     }

@@ -7,7 +7,7 @@ mod gradcheck;
 mod log;
 mod page;
 mod trace;
-mod verify;
+pub(crate) mod verify;
 
 pub use compare::{Comparison, compare};
 pub use gradcheck::{GradcheckOptions, Slope, gradcheck};
@@ -15,8 +15,8 @@ pub use log::Header;
 pub use trace::{TraceOptions, TrainOptions, trace};
 pub use verify::{Bound, Verdict, verify};
 
-use crate::models::Model;
-use crate::tensor::Context;
+use crate::autograd::Context;
+use crate::models::{Inference, Model};
 use crate::tensor::file::{self, TensorFile};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -30,8 +30,7 @@ pub fn forward(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl As
     let model = Model::load(model)?;
     let archive = TensorFile::read(input)?;
     let (shape, images) = images(&archive)?;
-    let logits = model.logits_of(&images, shape).map_err(|error| of_file(&archive, error))?;
-    let probabilities = model.softmax(&logits).concat();
+    let Inference { logits, probabilities } = model.predict(&images, shape).map_err(|error| of_file(&archive, error))?;
     let size = vec![shape[0], model.metadata().classes.len()];
     let tensors = [("logits", logits), ("probabilities", probabilities)];
     let tensors = tensors.into_iter().map(|(name, values)| (name.to_owned(), (size.clone(), values)));

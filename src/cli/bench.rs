@@ -2,11 +2,11 @@
 
 use super::model::pooling;
 use super::terminal::Terminal;
+use crate::autograd::Context;
 use crate::image::Size;
 use crate::models::{Metadata, Model, Pooling, Trainer, architectures};
 use crate::optim::Adam;
 use crate::prepare::Preprocessing;
-use crate::tensor::Context;
 use crate::{Error, Result};
 use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
 use osteon_kernels::simd::Isa;
@@ -182,7 +182,7 @@ impl Bench {
         let labels: Vec<u32> = (0..batch as u32).map(|i| i % classes as u32).collect();
         let layers = model.layers(self.size.array())?;
         let (architecture, pooling) = (model.metadata().architecture.clone(), model.metadata().pooling);
-        let (weights, flops) = (model.parameter_count(), layers.iter().map(|layer| layer.op.flops()).sum::<u64>());
+        let (weights, flops) = (model.parameter_count(), layers.iter().map(|layer| layer.flops).sum::<u64>());
         let mut failed = None;
         let mut note = |result: Result<()>| failed = failed.take().or(result.err());
         let forward = self

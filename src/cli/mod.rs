@@ -21,7 +21,7 @@ mod settings;
 mod terminal;
 mod train;
 
-use crate::tensor::use_isa;
+use crate::autograd::use_isa;
 use crate::{Error, Result};
 use clap::{Parser, Subcommand};
 use osteon_kernels::{par::Pool, simd::Isa};

@@ -206,7 +206,7 @@ impl About {
             .into_iter()
             .map(|layer| LayerRow {
                 operation: layer.op.name(),
-                mflop: mega(layer.op.flops()),
+                mflop: mega(layer.flops),
                 output: layer.output.to_vec(),
                 parameters: layer.parameters,
                 layer: layer.name,

@@ -17,15 +17,14 @@ pub use residual::{Residual, VARIANTS, Variant};
 pub use trainer::{Step, Trainer};
 pub use vgg::{Pooling, Vgg};
 
-use crate::autograd::{Gradients, Mode, Node, Op, ParameterId, Parameters, Tape, Var, not_finite};
+use crate::autograd::{Context, Gradients, Mode, Node, Op, Origin, ParameterId, Parameters, Tape, Var, not_finite};
 use crate::image::Image;
 use crate::nn::Builder;
 use crate::prepare::Preprocessing;
 use crate::tensor::file::{self, TensorFile};
-use crate::tensor::{Buffer, Context, Shape};
+use crate::tensor::{Buffer, Shape};
 use crate::{Error, Result, files};
 use osteon_kernels::conv::ConvShape;
-use osteon_kernels::softmax;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,6 +94,15 @@ pub struct Model {
     contexts: Mutex<Vec<Context>>,
 }
 
+/// What a network says of a batch of images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inference {
+    /// (batch, classes)
+    pub logits: Vec<f32>,
+    /// (batch, classes): softmax of the logits.
+    pub probabilities: Vec<f32>,
+}
+
 /// What one forward and backward pass in training mode gives.
 #[derive(Debug)]
 pub struct Differentiated {
@@ -117,6 +125,8 @@ pub struct Layer {
     pub op: Op,
     /// The shape of its result.
     pub output: Shape,
+    /// Floating-point operations of its products with weights, one image.
+    pub flops: u64,
     /// Trained parameters that it uses.
     pub parameters: usize,
 }
@@ -384,32 +394,12 @@ impl Model {
         self.logits_of(images, [batch, rows, columns])
     }
 
-    /// Logits (batch, classes) of images (batch, rows, columns) of any size from 32x32; where the network [flattens](Pooling::Flatten) its
-    /// maps, of the model's own.
+    /// Logits (batch, classes) of images (batch, rows, columns) of any size that [`predict`](Self::predict) takes.
     ///
     /// # Errors
-    /// A number of values that is not the shape's, or images that the network cannot take.
-    pub fn logits_of(&self, images: &[f32], [batch, rows, columns]: [usize; 3]) -> Result<Vec<f32>> {
-        let pixels = check_images(images, [batch, rows, columns])?;
-        let mut logits = Vec::with_capacity(batch * self.metadata.classes.len());
-        for images in images.chunks((PIXELS_A_PASS / pixels).max(1) * pixels) {
-            let shape = [images.len() / pixels, rows, columns];
-            logits.extend(self.with_context(|context| self.infer(context, images, shape))?);
-        }
-        Ok(logits)
-    }
-
-    /// As [`logits_of`](Self::logits_of), in one pass, with these buffers.
-    ///
-    /// # Errors
-    /// As [`logits_of`](Self::logits_of).
-    pub fn infer(&self, context: &mut Context, images: &[f32], shape: [usize; 3]) -> Result<Vec<f32>> {
-        check_images(images, shape)?;
-        let [batch, rows, columns] = shape;
-        let mut tape = Tape::new(Mode::Inference, &self.parameters, context);
-        let x = tape.input([batch, rows, columns, 1], images, false)?;
-        let output = self.forward(&mut tape, x)?;
-        Ok(tape.value(&output).to_vec())
+    /// As [`predict`](Self::predict).
+    pub fn logits_of(&self, images: &[f32], shape: [usize; 3]) -> Result<Vec<f32>> {
+        Ok(self.predict(images, shape)?.logits)
     }
 
     /// Probabilities of the classes for each image of the model's input size, (batch, rows, columns).
@@ -417,15 +407,47 @@ impl Model {
     /// # Errors
     /// A number of values that is not `batch` images.
     pub fn probabilities(&self, images: &[f32], batch: usize) -> Result<Vec<Vec<f32>>> {
-        Ok(self.softmax(&self.logits(images, batch)?))
+        let [rows, columns] = self.metadata.input_size;
+        let inference = self.predict(images, [batch, rows, columns])?;
+        Ok(inference.probabilities.chunks(self.metadata.classes.len()).map(<[f32]>::to_vec).collect())
     }
 
-    /// The probabilities that logits (batch, classes) mean.
-    pub fn softmax(&self, logits: &[f32]) -> Vec<Vec<f32>> {
-        let classes = self.metadata.classes.len();
-        let mut probabilities = vec![0.0; logits.len()];
-        self.with_context(|context| softmax::softmax(context.isa, logits.len() / classes, classes, logits, &mut probabilities));
-        probabilities.chunks(classes).map(<[f32]>::to_vec).collect()
+    /// What the network says of images (batch, rows, columns) of any size from 32x32; where it [flattens](Pooling::Flatten) its maps, of
+    /// the model's own.
+    ///
+    /// # Errors
+    /// A number of values that is not the shape's, or images that the network cannot take.
+    pub fn predict(&self, images: &[f32], [batch, rows, columns]: [usize; 3]) -> Result<Inference> {
+        let pixels = check_images(images, [batch, rows, columns])?;
+        let mut all = Inference::default();
+        for images in images.chunks((PIXELS_A_PASS / pixels).max(1) * pixels) {
+            let shape = [images.len() / pixels, rows, columns];
+            let Inference { logits, probabilities } = self.with_context(|context| self.infer(context, images, shape))?;
+            all.logits.extend(logits);
+            all.probabilities.extend(probabilities);
+        }
+        Ok(all)
+    }
+
+    /// As [`predict`](Self::predict), in one pass, with these buffers.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn infer(&self, context: &mut Context, images: &[f32], shape: [usize; 3]) -> Result<Inference> {
+        check_images(images, shape)?;
+        let [batch, rows, columns] = shape;
+        let mut tape = Tape::new(Mode::Inference, &self.parameters, context);
+        let x = tape.input([batch, rows, columns, 1], images, false)?;
+        let [logits, probabilities] = self.classify(&mut tape, x)?;
+        Ok(Inference { logits: tape.value(&logits).to_vec(), probabilities: tape.value(&probabilities).to_vec() })
+    }
+
+    /// Images (batch, rows, columns, 1) to logits and probabilities (batch, classes).
+    fn classify(&self, tape: &mut Tape, images: Var) -> Result<[Var; 2]> {
+        let logits = self.forward(tape, images)?;
+        tape.enter(&"probabilities".into());
+        let again = tape.retain(&logits);
+        Ok([logits, tape.softmax(again)?])
     }
 
     /// Where the network looked for evidence of `class` in one image of the model's input size: Grad-CAM (Selvaraju et al.
@@ -449,7 +471,7 @@ impl Model {
             // Only the head is differentiated.
             let mut tape = Tape::new(Mode::Frozen, &self.parameters, context);
             let features = tape.input(shape, &maps, true)?;
-            let again = tape.share(&features);
+            let again = tape.retain(&features);
             let logits = self.network.head(&mut tape, again)?;
             let seed: Vec<f32> = (0..classes).map(|other| f32::from(other == class)).collect();
             tape.backward(logits, &seed)?;
@@ -472,7 +494,7 @@ impl Model {
     fn loss(&self, tape: &mut Tape, images: Var, labels: &[u32], class_weights: Option<&[f32]>) -> Result<(Var, Var)> {
         let mut outputs = self.network.outputs(tape, images)?.into_iter();
         let (logits, _) = outputs.next().expect("a network has logits");
-        let shared = tape.share(&logits);
+        let shared = tape.retain(&logits);
         let mut loss = cross_entropy(tape, shared, labels, class_weights)?;
         for (auxiliary, share) in outputs {
             let term = cross_entropy(tape, auxiliary, labels, class_weights)?;
@@ -574,16 +596,17 @@ impl Model {
         Ok(tape.first_not_finite().map(str::to_owned))
     }
 
-    /// The recorded operations of a forward pass on images (batch, rows, columns), without computing it.
+    /// The operations that inference runs on images (batch, rows, columns), without computing them.
     ///
     /// # Errors
     /// Images that are too small.
     pub fn plan(&self, [batch, rows, columns]: [usize; 3]) -> Result<Vec<Node>> {
         let mut context = Context::default();
-        let mut tape = Tape::new(Mode::Plan, &self.parameters, &mut context);
+        let mut tape = Tape::plan(Mode::Inference, &self.parameters, &mut context);
         let x = tape.input([batch, rows, columns, 1], &[], false)?;
-        let logits = self.forward(&mut tape, x)?;
+        let [logits, probabilities] = self.classify(&mut tape, x)?;
         tape.release(logits);
+        tape.release(probabilities);
         Ok(tape.nodes().to_vec())
     }
 
@@ -593,18 +616,21 @@ impl Model {
     /// A size that is too small.
     pub fn layers(&self, [rows, columns]: [usize; 2]) -> Result<Vec<Layer>> {
         let nodes = self.plan([1, rows, columns])?;
-        let trained = |node: &Node| match node.op {
-            Op::Parameter(id) if self.parameters.get(id).is_trained() => node.shape.len(),
+        let trained = |node: &Node| match node.origin {
+            Origin::Parameter(id) if self.parameters.get(id).is_trained() => node.shape.len(),
             _ => 0,
         };
-        let operations = nodes.iter().filter(|node| !matches!(node.op, Op::Input | Op::Parameter(_)));
-        let layers = operations.map(|node| Layer {
-            name: node.layer.to_string(),
-            op: node.op,
-            output: node.shape,
-            parameters: node.inputs().iter().map(|&input| trained(&nodes[input])).sum(),
-        });
-        Ok(layers.collect())
+        let layer = |node: &Node| {
+            let (op, description) = node.operation()?;
+            Some(Layer {
+                name: node.layer.to_string(),
+                op: *op,
+                output: node.shape,
+                flops: description.flops.products,
+                parameters: node.inputs().iter().map(|&input| trained(&nodes[input])).sum(),
+            })
+        };
+        Ok(nodes.iter().filter_map(layer).collect())
     }
 
     /// The convolutions of a forward pass on `batch` images of the model's input size: layer and shape.
@@ -614,10 +640,7 @@ impl Model {
     pub fn convolutions(&self, batch: usize) -> Result<Vec<(String, ConvShape)>> {
         let [rows, columns] = self.metadata.input_size;
         let nodes = self.plan([batch, rows, columns])?;
-        let convolution = |node: &Node| match node.op {
-            Op::Conv(shape) | Op::ConvBias { shape, .. } => Some((node.layer.to_string(), shape)),
-            _ => None,
-        };
+        let convolution = |node: &Node| Some((node.layer.to_string(), node.operation()?.1.convolution?));
         Ok(nodes.iter().filter_map(convolution).collect())
     }
 

@@ -1,10 +1,11 @@
 //! One training step: forward, loss, backward, Adam, running statistics.
 
 use super::{Differentiated, Model};
+use crate::autograd::{Context, Drops};
 use crate::autograd::{Gradients, Parameter, ParameterId, not_finite};
 use crate::optim::{Adam, Moments};
+use crate::tensor::Buffer;
 use crate::tensor::file::TensorFile;
-use crate::tensor::{Buffer, Context, Drops};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 

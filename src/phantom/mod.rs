@@ -8,7 +8,6 @@
 mod annotations;
 mod body;
 mod camera;
-
 mod lesions;
 mod mimics;
 mod random;

@@ -2,8 +2,8 @@
 
 use super::settings::flatten;
 use super::{ChooseBy, RunFolder, Settings};
+use crate::autograd::Context;
 use crate::report::EpochRow;
-use crate::tensor::Context;
 use crate::{Error, Result, files};
 use osteon_kernels::par;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! Where arithmetic happens: an instruction set, and the buffers that one step hands to the next.
+//! Where arithmetic happens: an instruction set, and the buffers that one step leaves to the next.
 
-use super::arena::{Arena, Buffer};
-use crate::autograd::Recorder;
+use super::Recorder;
+use crate::tensor::{Arena, Buffer};
 use osteon_kernels::simd::Isa;
 use std::collections::HashMap;
 use std::sync::OnceLock;
