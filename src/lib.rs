@@ -25,13 +25,13 @@ pub mod dicom;
 pub mod draw;
 pub mod error;
 pub mod files;
+mod huge_pages;
 pub mod image;
 pub mod intake;
 pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod optim;
-mod pages;
 pub mod phantom;
 pub mod predict;
 pub mod prepare;
@@ -42,7 +42,7 @@ pub mod tensor;
 pub mod train;
 
 pub use error::{Error, Result};
-pub use pages::HugePages;
+pub use huge_pages::HugePages;
 
 /// Stands on every page, picture and model that leaves the program.
 pub const DISCLAIMER: &str = "Research software, not a medical device.";

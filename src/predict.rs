@@ -1,6 +1,5 @@
 //! Trained networks on studies: one study with all that a page shows of it, or many through the loader.
 
-use crate::archive::manifest::Manifest;
 use crate::intake::Study;
 use crate::models::{Metadata, Model};
 use crate::prepare::loader::Loader;
@@ -13,7 +12,7 @@ use std::path::Path;
 /// What a network said of one labelled study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
-    /// Its number, as the loader's source knows it.
+    /// Its index in the loader's source.
     pub study: usize,
     /// Its class.
     pub label: u32,
@@ -23,8 +22,8 @@ pub struct Judged {
     pub loss: f64,
 }
 
-/// Runs the network over one epoch of a loader, in the loader's order. `progress` hears how many studies are done, and ends the
-/// work with an error.
+/// Runs the network over one epoch of a loader, in the loader's order. `progress` is called with how many studies are done, and
+/// stops the work by an error.
 ///
 /// # Errors
 /// Studies that cannot be read; whatever `progress` returns.
@@ -105,12 +104,6 @@ pub fn preprocessing(about: &Metadata) -> String {
     // `{"alignment":"translate","threshold":0.15}` reads well enough without its braces and quotes.
     let json = serde_json::to_string(&about.preprocessing).unwrap_or_default();
     json.replace(['{', '}', '"'], "").replace(':', " ").replace(',', ", ")
-}
-
-/// What a network was trained or evaluated on: so many studies, and whether they are simulated.
-pub fn describe(manifest: &Manifest, studies: usize) -> String {
-    let simulated = manifest.rows.iter().all(|row| row.patient.starts_with("phantom-"));
-    format!("{studies} {}studies", if simulated { "phantom " } else { "" })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use osteon::autograd::{Context, Drops};
 use osteon::models::Model;
 use osteon::prepare::Preprocessing;
+
 use osteon_kernels::par::Pool;
 use osteon_kernels::simd::Isa;
 

@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("error", "what is wrong and what to do about it, in one sentence"),
     ("files", "files that appear whole or not at all, hashes, reading within a bound"),
     ("random", "random streams by name: no draw depends on those before it"),
-    ("pages", "huge pages of memory for buffers"),
+    ("huge_pages", "huge pages of memory for buffers"),
     // Tensors and learning:
     ("tensor", "shape, dense f32 buffer, arena of buffers, tensors in files"),
     ("autograd", "the tape: records operations and walks back"),

@@ -18,6 +18,7 @@ pub use verify::{Bound, Verdict, verify};
 use crate::autograd::Context;
 use crate::models::{Inference, Model};
 use crate::tensor::file::{self, TensorFile};
+
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -12,8 +12,9 @@ use crate::models::{Inference, Model};
 use crate::optim::{Adam, Moments};
 use crate::prepare::views;
 use crate::tensor::Shape;
-use crate::{DISCLAIMER, Error, Result, files, metrics};
 use osteon_kernels::conv::{Algorithm, Pass};
+
+use crate::{DISCLAIMER, Error, Result, files, metrics};
 use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
 use std::collections::hash_map::Entry;
@@ -528,6 +529,7 @@ pub(super) mod tests {
     use super::*;
     use crate::autograd::ops::{CrossEntropy, Softmax};
     use crate::autograd::{Mode, NormLayer, ParameterKind, Parameters, Tape};
+
     use crate::models::Metadata;
     use crate::phantom;
     use crate::prepare::Preprocessing;

@@ -34,7 +34,7 @@ pub enum Annotation {
         #[arg(long, value_name = "FILE")]
         codes: Option<PathBuf>,
     },
-    /// Print Osteon's own table of codes, to write another from.
+    /// Print Osteon's own table of codes, as a start for your own.
     #[command(after_help = "Example:\n  osteon annotation codes > codes.csv")]
     Codes,
 }
@@ -70,7 +70,7 @@ impl Annotation {
     }
 }
 
-/// Checks every annotation beside the scans of a manifest; each that fails is told, and the rest goes on.
+/// Checks every annotation beside the scans of a manifest; each that fails is reported, and the others are still checked.
 fn check_all(terminal: &Terminal, path: &Path, codes: &Codes) -> Result<()> {
     let manifest = Manifest::read(path)?;
     let (mut files, mut failed, mut outlines) = (0, 0, 0);

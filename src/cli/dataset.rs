@@ -58,7 +58,7 @@ pub struct Make {
     /// Share of each class's patients that train.
     #[arg(long, value_name = "SHARE", default_value_t = PAPER_TRAIN_SHARE)]
     train_share: f64,
-    /// Rows of some classes, where they are not to follow the paper.
+    /// How many rows some classes get, in place of what the paper would give.
     #[arg(long, value_name = "CLASS=N,...")]
     counts: Option<String>,
     /// Copies are rotated by up to this angle, either way.

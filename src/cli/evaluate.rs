@@ -3,12 +3,12 @@
 use super::{interrupt, terminal::Terminal};
 use crate::archive::manifest::Manifest;
 use crate::archive::split::Split;
-use crate::metrics::{Bootstrap, Each, Merged, Panel, Scores};
+use crate::metrics::{Bootstrap, Each, Epoch, Merged, Panel, Scores};
 use crate::models::Model;
 use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
-use crate::train::{Epoch, RunFolder, Settings};
+use crate::train::{self, RunFolder, Settings};
 use crate::{Error, Result, files};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Studies that a page shows with pictures.
 const SHOWN: usize = 12;
 
-/// Evaluate a run on its test patients: scores, a row a study, pictures, and a page.
+/// Evaluate a run on its test patients: scores, a table of all studies, pictures, and a page.
 ///
 /// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network.
 #[derive(clap::Args)]
@@ -162,14 +162,13 @@ impl Job {
         }
         progress.finish(format_args!("{} made", cases.len()));
 
-        let history = Epoch::read_all(&folder.file(RunFolder::METRICS))?;
         Ok(Evaluation {
             title: format!("Evaluation of {}", super::scan::name(folder.path())),
             model: predict::card(model, &folder.file(RunFolder::MODEL))?,
-            evaluated_on: format!("{} {what}", predict::describe(manifest, rows.len())),
+            evaluated_on: format!("{} {what}", train::count_studies(manifest, rows)),
             patients,
             cases,
-            history: history.iter().map(Into::into).collect(),
+            history: Epoch::read_all(&folder.file(RunFolder::METRICS))?,
             configuration: text(&folder.file(RunFolder::CONFIG))?,
             scan: None,
             bootstrap: Bootstrap::default(),

@@ -18,7 +18,7 @@ pub struct ScanOptions {
     /// Accept a scan of one view.
     #[arg(long)]
     single_view: bool,
-    /// Refuse a file of more megabytes (of 1024 * 1024 bytes) before it is read.
+    /// Refuse a file that is larger than this, in megabytes of 1024 * 1024 bytes, before it is read.
     #[arg(long, value_name = "MB", default_value_t = dicom::MAX_FILE_BYTES >> 20, value_parser = value_parser!(u64).range(1..=MAX_MB))]
     max_file_size: u64,
 }

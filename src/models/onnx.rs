@@ -8,8 +8,9 @@
 use super::{Model, Pooling};
 use crate::autograd::ops::{OnnxAttribute, OnnxNode, OnnxNodes};
 use crate::autograd::{Node, Origin, ParameterId};
-use crate::{DISCLAIMER, Result};
 use std::collections::HashSet;
+
+use crate::{DISCLAIMER, Result};
 
 /// ONNX's version of the operators, and of the file format that came with it.
 const OPSET: i64 = 17;

@@ -1,10 +1,10 @@
-//! Memory in pages of 2 MiB.
+//! Memory in huge pages, of 2 MiB.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
 /// The system's allocator, which asks for huge pages for what is large: files, weights, feature maps. Where the system leaves the
-/// choice to programs (Linux by default), a model of 60 MB then takes 30 page faults in place of 15,000, and kernels do not wait
-/// for the addresses of pages. Only a hint: without it everything works, slower.
+/// choice to programs (Linux by default), a model of 60 MB then takes 30 page faults in place of 15,000, and kernels wait
+/// less for addresses to be translated. Only a hint: without it everything works, slower.
 ///
 /// ```no_run
 /// #[global_allocator]
@@ -13,7 +13,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 #[derive(Debug)]
 pub struct HugePages;
 
-/// A huge page of the usual processors, and the least that it is asked for.
+/// A huge page of x86-64, and the smallest allocation that asks for one.
 const HUGE_PAGE: usize = 2 << 20;
 
 /// What is larger by far than a huge page is rounded up to whole ones: only such maps begin where a huge page does (Linux 6.13 on).
@@ -54,7 +54,7 @@ unsafe impl GlobalAlloc for HugePages {
     }
 }
 
-/// Gives the `bytes` at `memory` back, advised.
+/// Advises the system to back an allocation with huge pages, where it is large; returns `memory`.
 fn prefer_huge_pages(memory: *mut u8, bytes: usize) -> *mut u8 {
     #[cfg(target_os = "linux")]
     if !memory.is_null() && bytes >= HUGE_PAGE {
