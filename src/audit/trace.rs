@@ -97,6 +97,7 @@ fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder)
         model_sha256: String::new(),
         architecture: about.architecture.clone(),
         trained_on: about.trained_on.clone(),
+        training_studies: about.training_studies,
         scan,
         input_size: size,
         isa: context.isa.name().into(),

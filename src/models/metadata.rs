@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::iter::Sum;
 
 /// The version of the model file that this program writes. It reads this one and those before it.
 pub const FORMAT_VERSION: u32 = 2;
@@ -102,6 +103,15 @@ impl StudyCounts {
     pub fn sentence(&self) -> String {
         let verb = if self.simulated_studies == 1 { "is" } else { "are" };
         format!("{} of {} studies {verb} simulated", self.simulated_studies, self.studies)
+    }
+}
+
+impl Sum for StudyCounts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(StudyCounts::default(), |sum, counts| StudyCounts {
+            studies: sum.studies + counts.studies,
+            simulated_studies: sum.simulated_studies + counts.simulated_studies,
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
 use crate::archive::manifest::Manifest;
 use crate::archive::split::{Split, split};
 use crate::metrics::Scores;
-use crate::models::{Metadata, Model, Process, Provenance, StudyCounts};
+use crate::models::{Metadata, Model, Process, Provenance};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
@@ -180,7 +180,7 @@ impl<'a> Session<'a> {
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
         let mut model =
             Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
-        model.set_training_studies(count_studies(manifest, &split.train));
+        model.set_training_studies(manifest.study_counts(split.train.iter().copied()));
         if settings.zero_init_last_norm {
             model.zero_last_norms();
         }
@@ -464,12 +464,6 @@ impl<'a> Session<'a> {
         files::write(folder.file(RunFolder::CURVES), &report::curves(epochs, &note).png())?;
         self.record()
     }
-}
-
-/// How many of these rows of a manifest there are, and how many are simulated.
-pub fn count_studies(manifest: &Manifest, rows: &[usize]) -> StudyCounts {
-    let simulated_studies = rows.iter().filter(|&&row| manifest.rows[row].simulated).count();
-    StudyCounts { studies: rows.len(), simulated_studies }
 }
 
 /// The sides that the manifest tells, or else the settings'. Training and test have studies of every class.
