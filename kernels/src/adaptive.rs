@@ -43,6 +43,23 @@ fn part(k: usize, n: usize, m: usize) -> Range<usize> {
     k * m / n..((k + 1) * m).div_ceil(n)
 }
 
+/// The most roundings that one product of [`forward`] goes through, for bounds of its error: its share's own, then one with each product
+/// of the largest window, in order.
+pub fn forward_roundings(shape: AdaptiveShape) -> usize {
+    1 + largest_part(shape.windows, shape.size)
+}
+
+/// The same of [`backward`], with the most windows over a pixel.
+pub fn backward_roundings(shape: AdaptiveShape) -> usize {
+    1 + largest_part(shape.size, shape.windows)
+}
+
+/// Pixels of the largest of `parts` of `size`, along both axes.
+fn largest_part(parts: [usize; 2], size: [usize; 2]) -> usize {
+    let largest = |axis: usize| (0..parts[axis]).map(|k| part(k, parts[axis], size[axis]).len()).max().unwrap_or(0);
+    largest(0) * largest(1)
+}
+
 /// Mean of each window.
 pub fn forward(
     isa: Isa,

@@ -1,7 +1,7 @@
 //! What hybrid attention (CBAM, Woo et al. 2018) does with pixels besides convolutions: mean and maximum over the channels of
 //! each pixel, and products with a factor for each channel or for each pixel.
 
-use crate::elementwise::{MapChunk, PIXELS, PixelMap, PixelSums, VECTORS, add_pixels, blocks, chunk_pixels, map_pixels};
+use crate::elementwise::{self, MapChunk, PIXELS, PixelMap, PixelSums, VECTORS, add_pixels, blocks, chunk_pixels, map_pixels};
 use crate::par;
 use crate::reduce::ReduceShape;
 use crate::simd::{Body, Isa, LANES, Simd};
@@ -9,6 +9,34 @@ use std::ops::Range;
 
 /// Channels must be exact in f32, which carries their indices.
 const MAX_CHANNELS: usize = 1 << 24;
+
+/// The most roundings that one product of a sum over the channels of a pixel goes through, for bounds of the errors of
+/// [`scale_pixels_backward`] and [`scale_add_relu_backward`]: its own and those of the sum of its lane, `ceil(channels / 8)`, and 3 of
+/// the eight lanes in pairs.
+pub fn channel_sum_roundings(channels: usize) -> usize {
+    channels.div_ceil(LANES) + LANES.ilog2() as usize
+}
+
+/// The same of the mean in [`channel_stats`], whose terms are no products, so that the first addition, to 0, is exact; and 2 of the
+/// share and the product with it. `ceil(channels / 8) - 1 + 3 + 2`.
+pub fn channel_mean_roundings(channels: usize) -> usize {
+    channel_sum_roundings(channels) + 1
+}
+
+/// The most roundings that one product of a sum over the pixels of an image goes through, for bounds of the errors of
+/// [`scaled_channel_stats_backward`] and [`scale_add_relu_backward`]: its own and those of its group of 16 pixels, and of
+/// the groups. `min(pixels, 16) + ceil(pixels / 16) - 1`.
+pub fn pixel_sum_roundings(pixels: usize) -> usize {
+    elementwise::pixel_sum_roundings(pixels)
+}
+
+/// The same of [`scale_channels_backward`], which sums segments of `s = ceil(2048 / channels)` pixels, each in groups of 16 or fewer:
+/// `min(pixels, s, 16)`, and the groups of all segments but one.
+pub fn scale_channels_sum_roundings(pixels: usize, channels: usize) -> usize {
+    let segment = segment_pixels(channels);
+    let groups = pixels / segment * segment.div_ceil(PIXELS) + (pixels % segment).div_ceil(PIXELS);
+    (PIXELS.min(segment).min(pixels) + groups).saturating_sub(1)
+}
 
 /// Mean and maximum over the channels of each pixel. `argmax` is the channel of the maximum: the first of equal ones; NaN wins
 /// over all.
@@ -354,6 +382,11 @@ pub fn scale_channels_backward(
 /// for the second pass.
 const SEGMENT: usize = 1 << 11;
 
+/// Pixels of a segment.
+fn segment_pixels(channels: usize) -> usize {
+    SEGMENT.div_ceil(channels.max(1))
+}
+
 /// One image.
 struct ScaleChannelsBackward<'a> {
     channels: usize,
@@ -370,7 +403,7 @@ impl Body for ScaleChannelsBackward<'_> {
     fn run<S: Simd>(self, simd: S) {
         let ScaleChannelsBackward { channels, input, factor, grad_output, grad_input, grad_factor } = self;
         grad_factor.fill(0.0);
-        let segment = SEGMENT.div_ceil(channels) * channels;
+        let segment = segment_pixels(channels) * channels;
         let arrays = input.chunks(segment).zip(grad_output.chunks(segment));
         for (to, (input, grad)) in grad_input.chunks_mut(segment).zip(arrays) {
             add_pixels(simd, Products, channels, [input, grad], [], [&mut *grad_factor]);

@@ -1,13 +1,19 @@
 //! The gradient of a bias: a sum over all pixels for each channel. Adding the bias itself is an
 //! [`Epilogue`](crate::conv::Epilogue) of the convolution.
 
-use crate::elementwise::{PixelSums, add_pixels, chunk_pixels};
+use crate::elementwise::{PixelSums, add_pixels, chunk_pixels, pixel_sum_roundings};
 use crate::par;
 use crate::simd::{Body, Isa, Simd};
 
 /// Length of the scratch of [`backward`].
 pub fn scratch_len(pixels: usize, channels: usize) -> usize {
     pixels.div_ceil(chunk_pixels(channels)) * channels
+}
+
+/// The most roundings that one term of [`backward`]'s sum goes through, for bounds of its error: those of the f32 sum of a chunk
+/// of `n` pixels, in groups of 16, and the total's from f64. `(min(n, 16) + ceil(n / 16) - 1) + 1`.
+pub fn backward_roundings(pixels: usize, channels: usize) -> usize {
+    pixel_sum_roundings(pixels.min(chunk_pixels(channels))) + 1
 }
 
 /// `grad_bias[c] = sum over p of grad_output[p][c]`, in fixed chunks of pixels whose sums are added in f64.

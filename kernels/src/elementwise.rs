@@ -201,6 +201,13 @@ pub(crate) trait PixelSums<const N: usize, const M: usize, const K: usize>: Copy
 /// in the order of memory, enough that the sums' own traffic hardly counts.
 pub(crate) const PIXELS: usize = 16;
 
+/// The most roundings that a term of [`add_pixels`] goes through: its product, or its sum with 0, which is exact, and then
+/// 15 additions in its group of [`PIXELS`]; the first group's sum is added to 0, then `ceil(pixels / 16) - 1` others to it.
+/// `16 + ceil(pixels / 16) - 1`.
+pub(crate) fn pixel_sum_roundings(pixels: usize) -> usize {
+    (PIXELS.min(pixels) + pixels.div_ceil(PIXELS)).saturating_sub(1)
+}
+
 /// `sums[..][c] += sum over p of the terms of (inputs[..][p][c], vectors[..][c])`.
 #[inline(always)]
 pub(crate) fn add_pixels<S: Simd, F: PixelSums<N, M, K>, const N: usize, const M: usize, const K: usize>(

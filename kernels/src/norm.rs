@@ -4,7 +4,7 @@
 //! Statistics are sums over fixed chunks of pixels, combined in f64 in the chunks' order. Within a chunk values are taken
 //! relative to a pilot, the mean of the chunk's first pixels: a large mean with a small variance does not cancel.
 
-use crate::elementwise::{PixelMap, PixelSums, add_pixels, chunk_pixels, map_pixels, update_pixels};
+use crate::elementwise::{PixelMap, PixelSums, add_pixels, chunk_pixels, map_pixels, pixel_sum_roundings, update_pixels};
 use crate::par;
 use crate::simd::{Body, Isa, Simd};
 
@@ -40,10 +40,21 @@ impl NormShape {
     }
 }
 
-/// Pixels whose mean is a chunk's pilot. With `n` pixels in the chunk the variance's relative error is at most `1 + n / 32`
-/// times that of sums around the true mean, whatever the data: were the pilot farther off, these 32 pixels alone would make
-/// the variance larger.
+/// Pixels whose mean is a chunk's pilot: [`pilot_growth`].
 const PILOT_PIXELS: usize = 32;
+
+/// The most roundings that one term of a sum over pixels goes through, in [`forward_training`] and in [`backward`], for bounds of
+/// their errors: those of the f32 sum of a chunk of `n` pixels, in groups of 16. `min(n, 16) + ceil(n / 16) - 1`, its product
+/// included; chunks are combined in f64.
+pub fn sum_roundings(shape: NormShape) -> usize {
+    pixel_sum_roundings(shape.pixels.min(shape.chunk_pixels()))
+}
+
+/// How many times what it is around the mean the sum of squares of a chunk can be around its pilot, at most: `1 + n / 32` with the
+/// mean of the first 32 of `n` pixels as pilot. Were it farther off, those 32 alone would make the variance larger.
+pub fn pilot_growth(shape: NormShape) -> f64 {
+    1.0 + shape.pixels.min(shape.chunk_pixels()) as f64 / PILOT_PIXELS as f64
+}
 
 /// Channels that one task combines: 16 * 4 = one cache line.
 const COMBINE_CHANNELS: usize = 16;
@@ -91,8 +102,8 @@ pub fn forward_training(
     normalise(isa, shape, input, mean, &scale[..channels], beta, output);
 }
 
-/// The output of [`forward_training`] again, from what it left.
-pub fn forward_again(
+/// Recomputes the output of [`forward_training`] from its input and what it returned: the same bits.
+pub fn recompute(
     isa: Isa,
     shape: NormShape,
     input: &[f32],      // (pixels, channels)

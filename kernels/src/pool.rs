@@ -329,6 +329,18 @@ impl Body for MaxRowBackward<'_> {
     }
 }
 
+/// The most roundings that one term of [`average_pool`] and of its backward goes through, for bounds of their errors: the additions of a
+/// window (the first, to 0, is exact), the share's own and the product with it. `rows * columns - 1 + 2`.
+pub fn average_roundings(kernel: [usize; 2]) -> usize {
+    kernel[0] * kernel[1] + 1
+}
+
+/// The most roundings that one gradient of [`max_pool_backward`] goes through, for bounds of its error: a pixel is in
+/// `ceil(kernel / stride)` windows along each axis, whose sum begins with 0.
+pub fn max_backward_roundings(kernel: [usize; 2], stride: [usize; 2]) -> usize {
+    kernel[0].div_ceil(stride[0]) * kernel[1].div_ceil(stride[1]) - 1
+}
+
 /// Mean of each window; positions outside the image count as zeros.
 pub fn average_pool(
     isa: Isa,

@@ -43,6 +43,13 @@ impl ReduceShape {
 /// Pixels that are summed before they join the total, so that the total adds few terms.
 const SEGMENT: usize = 128;
 
+/// The most roundings that one term of [`global_average`] goes through, for bounds of its error: 127 additions in a segment of 128
+/// pixels (the first, to 0, is exact), `ceil(pixels / 128) - 1` of segments, the share's own and the product with it.
+/// `min(pixels, 128) - 1 + ceil(pixels / 128) - 1 + 2`.
+pub fn average_roundings(pixels: usize) -> usize {
+    SEGMENT.min(pixels) + pixels.div_ceil(SEGMENT)
+}
+
 /// Mean over the pixels.
 pub fn global_average(
     isa: Isa,

@@ -2,6 +2,12 @@
 
 use crate::simd::{self, Body, Isa, LANES, Simd};
 
+/// The most roundings that one exponential of [`softmax`]'s sum goes through, for bounds of its error: `ceil(classes / 8) - 1` in its
+/// lane and 3 of the eight lanes in pairs, or one for each other class where those are fewer.
+pub fn sum_roundings(classes: usize) -> usize {
+    (classes.div_ceil(LANES) + LANES.ilog2() as usize).min(classes).saturating_sub(1)
+}
+
 /// `probabilities = e^(logits - largest) / sum`, row by row.
 pub fn softmax(
     isa: Isa,

@@ -106,7 +106,7 @@ impl Norm {
         norm::backward(isa, shape, input, gamma, beta, &mean, &inv_std, grad_input, grad_gamma, grad_beta, &mut scratch);
         let mut again = dirty(input.len());
         scratch.fill(f32::NAN);
-        norm::forward_again(isa, shape, input, gamma, beta, &mean, &inv_std, &mut again, &mut scratch);
+        norm::recompute(isa, shape, input, gamma, beta, &mean, &inv_std, &mut again, &mut scratch);
         assert_eq!(output, again, "{isa:?}");
         Norm { output, mean, inv_std, variance, inference, grads }
     }

@@ -398,7 +398,7 @@ impl Op {
             Op::BatchNorm(s, _) => {
                 let (mean, rest) = saved.floats.split_at(s.channels);
                 let [x, gamma, beta] = [inputs[0], inputs[1], inputs[2]];
-                norm::forward_again(isa, s, x, gamma, beta, mean, &rest[..s.channels], output, scratch);
+                norm::recompute(isa, s, x, gamma, beta, mean, &rest[..s.channels], output, scratch);
             }
             Op::ScaleChannels(s) => attention::scale_channels(isa, s, inputs[0], inputs[1], output),
             _ => unreachable!("{} is not computed twice", self.name()),
