@@ -2,8 +2,7 @@
 //! which kind. Research software, not a medical device.
 //!
 //! ```
-//! use osteon::data::{Study, phantom, views::Preprocessing};
-//! use osteon::{models::Model, predict};
+//! use osteon::{intake::Study, models::Model, phantom, predict, prepare::Preprocessing};
 //!
 //! # fn main() -> osteon::Result<()> {
 //! let patient = phantom::simulate(&phantom::PhantomOptions::default(), 0);
@@ -17,26 +16,36 @@
 //! # }
 //! ```
 
+pub mod annotation;
+pub mod archive;
 pub mod audit;
 pub mod autograd;
 pub mod cli;
-pub mod data;
+pub mod dicom;
+pub mod draw;
 pub mod error;
 pub mod files;
-pub mod lesions;
+mod huge_pages;
+pub mod image;
+pub mod intake;
 pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod optim;
-mod pages;
+pub mod phantom;
 pub mod predict;
+pub mod prepare;
+mod random;
 pub mod report;
 pub mod reproduce;
 pub mod tensor;
 pub mod train;
 
 pub use error::{Error, Result};
-pub use pages::HugePages;
+pub use huge_pages::HugePages;
+
+/// Stands on every page, picture and model that leaves the program.
+pub const DISCLAIMER: &str = "Research software, not a medical device.";
 
 /// The README's Rust compiles.
 #[cfg(doctest)]

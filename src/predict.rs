@@ -1,10 +1,10 @@
 //! Trained networks on studies: one study with all that a page shows of it, or many through the loader.
 
-use crate::data::augment::{self, Draw};
-use crate::data::loader::Loader;
-use crate::data::manifest::Manifest;
-use crate::data::{Study, views};
+use crate::intake::Study;
 use crate::models::{Metadata, Model};
+use crate::prepare::loader::Loader;
+use crate::prepare::views;
+use crate::prepare::{Transform, augment};
 use crate::report::{Case, ModelCard};
 use crate::{Result, files, metrics};
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::path::Path;
 /// What a network said of one labelled study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
-    /// Its number, as the loader's source knows it.
+    /// Its index in the loader's source.
     pub study: usize,
     /// Its class.
     pub label: u32,
@@ -22,8 +22,8 @@ pub struct Judged {
     pub loss: f64,
 }
 
-/// Runs the network over one epoch of a loader, in the loader's order. `progress` hears how many studies are done, and ends the
-/// work with an error.
+/// Runs the network over one epoch of a loader, in the loader's order. `progress` is called with how many studies are done, and
+/// stops the work by an error.
 ///
 /// # Errors
 /// Studies that cannot be read; whatever `progress` returns.
@@ -31,13 +31,13 @@ pub fn judge(model: &Model, loader: &Loader, progress: &mut dyn FnMut(usize) -> 
     let mut judged = Vec::with_capacity(loader.studies());
     for batch in loader.epoch(0) {
         let batch = batch?;
-        let logits = model.logits(&batch.images, batch.labels.len())?;
-        let classes = model.metadata().classes.len();
-        let probabilities = model.softmax(&logits);
-        let studies = batch.studies.iter().zip(&batch.labels).zip(logits.chunks_exact(classes)).zip(probabilities);
-        judged.extend(studies.map(|(((&study, &label), logits), probabilities)| {
+        let ([rows, columns], classes) = (model.metadata().input_size, model.metadata().classes.len());
+        let inference = model.predict(&batch.images, [batch.labels.len(), rows, columns])?;
+        let rows = inference.logits.chunks_exact(classes).zip(inference.probabilities.chunks_exact(classes));
+        let studies = batch.studies.iter().zip(&batch.labels).zip(rows);
+        judged.extend(studies.map(|((&study, &label), (logits, probabilities))| {
             let loss = cross_entropy(logits, label as usize);
-            Judged { study, label, probabilities, loss }
+            Judged { study, label, probabilities: probabilities.to_vec(), loss }
         }));
         progress(judged.len())?;
     }
@@ -56,14 +56,14 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
 /// # Errors
 /// Views that cannot be fused.
 pub fn case(model: &Model, name: &str, study: &Study, explain: bool) -> Result<Case> {
-    drawn_case(model, name, study, &Draw::default(), explain)
+    drawn_case(model, name, study, &Transform::default(), explain)
 }
 
 /// [`case`] of an augmented copy: the fused picture is turned and moved by `draw`, as the loader does with a manifest's row.
 ///
 /// # Errors
 /// Views that cannot be fused.
-pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Draw, explain: bool) -> Result<Case> {
+pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, explain: bool) -> Result<Case> {
     let about = model.metadata();
     let mut fused = views::fuse(study, &about.preprocessing)?;
     fused.image = augment::apply(&fused.image, draw);
@@ -104,12 +104,6 @@ pub fn preprocessing(about: &Metadata) -> String {
     // `{"alignment":"translate","threshold":0.15}` reads well enough without its braces and quotes.
     let json = serde_json::to_string(&about.preprocessing).unwrap_or_default();
     json.replace(['{', '}', '"'], "").replace(':', " ").replace(',', ", ")
-}
-
-/// What a network was trained or evaluated on: so many studies, and whether they are simulated.
-pub fn describe(manifest: &Manifest, studies: usize) -> String {
-    let simulated = manifest.rows.iter().all(|row| row.patient.starts_with("phantom-"));
-    format!("{studies} {}studies", if simulated { "phantom " } else { "" })
 }
 
 #[cfg(test)]

@@ -172,11 +172,44 @@ fn help_and_version_succeed() {
         "audit gradients",
         "audit compare",
         "bench",
+        "tasks",
+        "completions",
+        "man",
     ] {
         let help = succeeds(run(&format!("{command} --help")));
         assert!(help.contains("--threads"), "{command}");
     }
     assert!(succeeds(run("--version")).starts_with("osteon "));
+}
+
+#[test]
+fn shells_and_man_know_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = succeeds(run(&format!("completions {shell}")));
+        assert!(script.contains("gradcheck") && script.contains("max-file-size"), "{shell}: {script}");
+    }
+    fails(run("completions tcsh"), 2, &["tcsh", "bash, elvish, fish, powershell, zsh"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let printed = succeeds(osteon().args(["man", "--output"]).arg(folder.path().join("man1")).output().unwrap());
+    let pages = names(&folder.path().join("man1"));
+    assert!(printed.starts_with(&format!("{} manual pages in ", pages.len())), "{printed}");
+    for name in ["osteon.1", "osteon-train.1", "osteon-dataset-import-zenodo.1", "osteon-man.1"] {
+        assert!(pages.iter().any(|page| page == name), "{name}: {pages:?}");
+    }
+    let read = |name: &str| fs::read_to_string(folder.path().join("man1").join(name)).unwrap();
+    assert!(read("osteon-train.1").contains(r"\-\-warm\-up\-epochs"), "{}", read("osteon-train.1"));
+    assert_eq!(succeeds(run("man train")).trim_end(), read("osteon-train.1").trim_end());
+    assert_eq!(succeeds(run("man dataset import zenodo")).trim_end(), read("osteon-dataset-import-zenodo.1").trim_end());
+    fails(run("man dataset export"), 2, &["`osteon dataset` has no command `export`", "osteon --help"]);
+}
+
+#[test]
+fn the_commands_by_task_are_printed() {
+    let text = include_str!("../src/cli/COMMANDS.md");
+    assert_eq!(succeeds(run("tasks")).trim_end(), text.trim_end());
+    let help = succeeds(run("help tasks"));
+    assert!(help.contains("osteon dataset check d3") && help.contains("# Runs that are interrupted"), "{help}");
 }
 
 // ---- the commands end to end -------------------------------------------------------------------------------------------
@@ -630,7 +663,7 @@ fn archives_are_imported() {
             pictures += 1; // each another one
             let body = |at: u16| if (64..960).contains(&at) { 40 + at * pictures % 97 } else { 0 };
             let pixels: Vec<u16> = (0..64 * 16).map(body).collect();
-            osteon::data::picture::write_gray16(&path, 64, 16, &pixels).unwrap();
+            osteon::intake::picture::write_gray16(&path, 64, 16, &pixels).unwrap();
         }
     }
     fs::write(at("archive/notes.txt"), "x").unwrap();

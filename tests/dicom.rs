@@ -6,8 +6,8 @@ use dicom_core::value::PixelFragmentSequence;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
-use osteon::data::dicom::{self, Frame, NmHeader};
-use osteon::data::{Image, View};
+use osteon::dicom::{self, Frame, NmHeader};
+use osteon::image::{Image, View};
 use scan::*;
 use std::path::{Path, PathBuf};
 

@@ -5,10 +5,12 @@
 
 mod scan;
 
-use osteon::data::annotation::{Annotation, Codes};
-use osteon::data::{Size, dicom, manifest::Manifest};
+use osteon::annotation::{Annotation, Codes};
+use osteon::archive::manifest::Manifest;
+use osteon::dicom;
+use osteon::image::Size;
 use osteon::models::Model;
-use osteon::tensor::archive;
+use osteon::tensor::file;
 use osteon::train::{Settings, check_checkpoint};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -92,7 +94,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     });
     let tensors =
         BTreeMap::from([("model.a".to_owned(), (vec![2, 1], vec![1.0, 2.0])), ("adam.first.a".to_owned(), (vec![0], vec![]))]);
-    let body = archive::to_bytes(&BTreeMap::from([("state".to_owned(), state.to_string())]), &tensors);
+    let body = file::to_bytes(&BTreeMap::from([("state".to_owned(), state.to_string())]), &tensors);
     seeds.push(("checkpoint", "whole", sealed(&body)));
     let shape = |label: &str, shape_type: &str, points: serde_json::Value| json!({ "label": label, "points": points, "group_id": 1, "shape_type": shape_type, "description": "", "flags": {} });
     let labelme = json!({

@@ -7,9 +7,10 @@ use dicom_core::value::PixelFragmentSequence;
 use dicom_core::{DataElement, VR};
 use dicom_dictionary_std::{tags, uids};
 use flate2::{Compress, Compression, FlushCompress};
-use osteon::data::dicom::{self, Contents, MAX_FILE_BYTES};
-use osteon::data::study::{self, Cell, StudyOptions};
-use osteon::data::{Image, picture};
+use osteon::dicom::{self, Contents, MAX_FILE_BYTES};
+use osteon::image::Image;
+use osteon::intake::picture;
+use osteon::intake::study::{self, Cell, StudyOptions};
 use scan::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::{self, File};
@@ -497,12 +498,12 @@ fn what_is_too_large_is_refused_unread() {
     // A manifest's scans are hashed as well.
     let table = folder.path().join("manifest.csv");
     fs::write(&table, "patient,anterior,posterior,label\n1,300.dcm,,NoMet\n").unwrap();
-    let manifest = osteon::data::manifest::Manifest::read(&table).unwrap();
+    let manifest = osteon::archive::manifest::Manifest::read(&table).unwrap();
     let said = worst.attempt(|| manifest.hashes()).unwrap_err();
     assert!(said.contains("300.dcm: has more than 256 MB"), "{said}");
     fs::remove_file(&table).unwrap();
     File::create(&table).unwrap().set_len(65 << 20).unwrap();
-    let said = worst.attempt(|| osteon::data::manifest::Manifest::read(&table)).unwrap_err();
+    let said = worst.attempt(|| osteon::archive::manifest::Manifest::read(&table)).unwrap_err();
     assert!(said.ends_with("manifest.csv: has more than 64 MB; give a smaller one"), "{said}");
     assert!(worst.memory < 1 << 20, "{} bytes", worst.memory);
 }

@@ -1,8 +1,9 @@
 //! From files and folders to a study: what belongs together, and which view is which.
 
-use osteon::data::dicom::{NmHeader, encode_nm, write_nm};
-use osteon::data::study::{self, Cell, StudyOptions, parse_views};
-use osteon::data::{Image, Study, View, picture};
+use osteon::dicom::{NmHeader, encode_nm, write_nm};
+use osteon::image::{Image, View};
+use osteon::intake::study::{self, Cell, StudyOptions, parse_views};
+use osteon::intake::{Study, picture};
 use std::path::{Path, PathBuf};
 
 /// The tag of Detector Vector in explicit VR little endian, with its VR and length.

@@ -1,7 +1,7 @@
 //! Whether two runs are the same, and where they first differ: from what they were told to what came of it.
 
 use crate::models::PROVENANCE;
-use crate::tensor::archive::Archive;
+use crate::tensor::file::TensorFile;
 use crate::train::{RunFolder, RunRecord, Settings};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,12 +61,7 @@ pub fn compare(run_a: impl AsRef<Path>, run_b: impl AsRef<Path>) -> Result<Compa
 
     // A program or processor is to blame only if something came out differently.
     let program = if same_weights { &mut without_effect } else { &mut differences };
-    for (what, a, b) in [
-        ("the version", &a.version, &b.version),
-        ("the commit", &a.commit, &b.commit),
-        ("the target", &a.target, &b.target),
-        ("the instruction set", &a.isa, &b.isa),
-    ] {
+    for ((what, a), (_, b)) in a.machines().iter().zip(&b.machines()) {
         if a != b {
             program.push(told(what, [a, b].map(|text| Some(text.as_str()).filter(|text| !text.is_empty()))));
         }
@@ -87,7 +82,7 @@ pub fn compare(run_a: impl AsRef<Path>, run_b: impl AsRef<Path>) -> Result<Compa
     let models = paths.map(|path| path.join(RunFolder::MODEL));
     let there = models.each_ref().map(|model| model.is_file());
     match there {
-        [true, true] => differences.extend(between_models(&Archive::read(&models[0])?, &Archive::read(&models[1])?)?),
+        [true, true] => differences.extend(between_models(&TensorFile::read(&models[0])?, &TensorFile::read(&models[1])?)?),
         [false, false] => {}
         [only_a, _] => differences.push(format!("only {} has a {}", names[usize::from(!only_a)], RunFolder::MODEL)),
     }
@@ -104,7 +99,7 @@ fn unequal<'a>(a: &'a BTreeMap<String, String>, b: &'a BTreeMap<String, String>)
 }
 
 /// The first tensor by name that two models do not share bit for bit, and how much of it; else what they say about themselves.
-fn between_models(a: &Archive, b: &Archive) -> Result<Option<String>> {
+fn between_models(a: &TensorFile, b: &TensorFile) -> Result<Option<String>> {
     let names: BTreeSet<&str> = a.names().chain(b.names()).collect();
     let (mut tensors, mut first) = (0, None);
     for name in names {

@@ -10,20 +10,14 @@
 //! reported. How far it
 //! may be off follows from the kernels' claims.
 
-use super::trace::input_name;
-use super::verify::U;
+use super::verify::{AuditedOp, Wide};
 use crate::Result;
-use crate::autograd::{Event, Mode, Op, ParameterId, Recorder, Tape};
+use crate::autograd::ops::Description;
+use crate::autograd::{Context, Drops, Mode, Op, ParameterId, Recorder, Tape, TapeEvent};
 use crate::models::Model;
-use crate::tensor::{Context, Drops};
-use osteon_kernels::adaptive;
-use osteon_kernels::concat::ConcatShape;
-use osteon_kernels::conv::{self, Algorithm, Pass};
-use osteon_kernels::dropout::Dropout;
-use osteon_kernels::pool;
-use osteon_kernels::reduce;
-use osteon_kernels::{par, simd};
-use osteon_reference as reference;
+use crate::tensor::Shape;
+use osteon_kernels::conv::{Algorithm, Pass};
+use osteon_kernels::par;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -186,12 +180,30 @@ struct Run {
 
 #[derive(Debug)]
 struct Value {
-    op: Op,
+    origin: Origin,
     layer: String,
-    inputs: Vec<usize>,
+    shape: Shape,
     values: Vec<f64>,
-    /// Of cross-entropy.
+}
+
+/// Where a value of a run comes from.
+#[derive(Debug)]
+enum Origin {
+    Input,
+    Parameter(ParameterId),
+    Operation(Box<Computed>),
+}
+
+/// An operation of a run.
+#[derive(Debug)]
+struct Computed {
+    op: Op,
+    about: Description,
+    inputs: Vec<usize>,
+    /// Of a loss.
     labels: Vec<u32>,
+    /// Whether its result holds maxima.
+    has_maxima: bool,
 }
 
 /// One gradient as its operation gave it.
@@ -211,21 +223,24 @@ struct Gradient {
 struct Handle(Arc<Mutex<Run>>);
 
 impl Recorder for Handle {
-    fn record(&mut self, event: Event) {
+    fn record(&mut self, event: TapeEvent) {
         let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Forward { op, layer, inputs, output, value, saved, .. } => {
-                let labels = match op {
-                    Op::CrossEntropy { .. } | Op::WeightedCrossEntropy { .. } => saved.indices.clone(),
-                    _ => Vec::new(),
-                };
-                let value = Value { op: *op, layer: layer.to_owned(), inputs: inputs.to_vec(), values: wide(value), labels };
-                run.values.insert(output, value);
+            TapeEvent::Leaf { parameter, layer, slot, shape, value } => {
+                let origin = parameter.map_or(Origin::Input, Origin::Parameter);
+                let value = Value { origin, layer: layer.to_owned(), shape, values: wide(value) };
+                run.values.insert(slot, value);
             }
-            Event::Seed { slot, gradient } | Event::Sum { slot, gradient, .. } => {
+            TapeEvent::Forward { op, description, layer, inputs, output, shape, value, saved, .. } => {
+                let (labels, has_maxima) = (saved.labels().to_vec(), saved.is_argmax());
+                let computed = Computed { op: *op, about: *description, inputs: inputs.to_vec(), labels, has_maxima };
+                let origin = Origin::Operation(Box::new(computed));
+                run.values.insert(output, Value { origin, layer: layer.to_owned(), shape, values: wide(value) });
+            }
+            TapeEvent::Seed { slot, gradient } | TapeEvent::Sum { slot, gradient, .. } => {
                 run.newest.insert(slot, Arc::new(wide(gradient)));
             }
-            Event::Backward { of, gradients, .. } => {
+            TapeEvent::Backward { of, gradients, .. } => {
                 let from = run.newest[&of].clone();
                 for (input, (slot, values)) in gradients.into_iter().enumerate().filter(|(_, (_, values))| !values.is_empty()) {
                     // A second one is followed by their sum.
@@ -233,7 +248,7 @@ impl Recorder for Handle {
                     run.gradients.push(Gradient { of, input, values: wide(values), from: from.clone() });
                 }
             }
-            Event::Statistics { .. } | Event::Parameter { .. } => {}
+            TapeEvent::Statistics { .. } | TapeEvent::Parameter { .. } => {}
         }
     }
 }
@@ -253,11 +268,11 @@ impl Run {
     /// The slope along a direction in which one input of one operation moves.
     fn slope(&self, mode: &str, gradient: &Gradient, signs: &mut ChaCha8Rng) -> Slope {
         let value = &self.values[&gradient.of];
-        let inputs: Vec<&[f64]> = value.inputs.iter().map(|input| &self.values[input].values[..]).collect();
-        let x = inputs[gradient.input];
+        let Origin::Operation(computed) = &value.origin else { unreachable!("a leaf gives no gradient") };
+        let about = &computed.about;
+        let x = &self.values[&computed.inputs[gradient.input]].values;
         let mut direction = random_signs(signs, x.len());
-        let is_maximum = matches!(value.op, Op::MaxPool(_) | Op::GlobalMax(_) | Op::ChannelStats(_) | Op::ScaledStats(_));
-        if is_maximum && gradient.input == 0 {
+        if computed.has_maxima && gradient.input == 0 {
             // Of equal maxima the first has the gradient, and any share of it would be right. A ReLU leaves many zeros, and what is
             // computed of zeros alone is the same everywhere.
             let mut seen: HashMap<u64, usize> = HashMap::new();
@@ -266,29 +281,25 @@ impl Run {
         }
         let along = |t: f64| {
             let moved: Vec<f64> = x.iter().zip(&direction).map(|(x, v)| x + t * v).collect();
-            let mut inputs = inputs.clone();
-            inputs[gradient.input] = &moved;
-            dot(&gradient.from, &forward(&value.op, &inputs, &value.labels))
+            dot(&gradient.from, &self.again(computed, |k, values| if k == gradient.input { &moved } else { values }))
         };
-        let (pass, claim) = (if gradient.input == 0 { Pass::BackwardData } else { Pass::BackwardWeights }, claim(&value.op));
-        let algorithm = match value.op {
-            Op::Conv(shape) | Op::ConvBias { shape, .. } if gradient.input < 2 => Some(Algorithm::choose(pass, shape)),
-            _ => None,
-        };
+        let pass = if gradient.input == 0 { Pass::BackwardData } else { Pass::BackwardWeights };
+        let algorithm = about.convolution.filter(|_| gradient.input < 2).map(|shape| Algorithm::choose(pass, shape));
         let ours = dot(&gradient.values, &direction);
-        let size = match value.op {
+        let size = match computed.op {
             // dx = g y (1 - y), and of a y near 1 the difference is as exact as 1 is.
-            Op::Sigmoid => gradient.from.iter().zip(&value.values).map(|(g, y)| (g * y).powi(2)).sum::<f64>().sqrt(),
+            Op::Sigmoid(_) => gradient.from.iter().zip(&value.values).map(|(g, y)| (g * y).powi(2)).sum::<f64>().sqrt(),
             _ => norm(&gradient.values),
         };
+        let claim = AuditedOp(&computed.op).gradient_claim();
         let allowed = DEVIATIONS * algorithm.map_or(claim, Algorithm::max_error);
         // A result of terms that cancel is as exact as they are.
         let noise = norm(&gradient.from) * norm(&value.values) * f64::EPSILON;
-        let difference = slope_at_0(along, size_of(x), noise, allowed * size, is_linear(&value.op));
+        let difference = slope_at_0(along, size_of(x), noise, allowed * size, about.linear);
         Slope {
             layer: value.layer.clone(),
-            operation: format!("{}, {mode}", value.op.name()),
-            input: input_name(&value.op, gradient.input),
+            operation: format!("{}, {mode}", computed.op.name()),
+            input: about.inputs[gradient.input].name,
             algorithm: algorithm.map(Algorithm::name),
             gradient: ours,
             difference,
@@ -297,10 +308,20 @@ impl Run {
         }
     }
 
+    /// An operation's result by plain loops, from its inputs in this run or what `input` gives in their place.
+    fn again<'a>(&'a self, computed: &Computed, input: impl Fn(usize, &'a [f64]) -> &'a [f64]) -> Vec<f64> {
+        let wide = |(k, slot): (usize, &usize)| {
+            let value = &self.values[slot];
+            Wide { shape: value.shape, values: input(k, &value.values) }
+        };
+        let inputs: Vec<Wide> = computed.inputs.iter().enumerate().map(wide).collect();
+        AuditedOp(&computed.op).reference(&inputs, &computed.labels)
+    }
+
     /// The slope of the loss along a direction in which all parameters move, each by its own size.
     fn network_slope(&self, gradients: &HashMap<ParameterId, Vec<f64>>, signs: &mut ChaCha8Rng) -> Slope {
-        let parameters = self.values.values().filter_map(|value| match value.op {
-            Op::Parameter(id) => gradients.contains_key(&id).then_some((id, &value.values)),
+        let parameters = self.values.values().filter_map(|value| match value.origin {
+            Origin::Parameter(id) => gradients.contains_key(&id).then_some((id, &value.values)),
             _ => None,
         });
         let mut directions: BTreeMap<usize, (ParameterId, Vec<f64>)> = BTreeMap::new();
@@ -319,16 +340,16 @@ impl Run {
             let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
             let mut loss = 0.0;
             for (&slot, value) in &self.values {
-                let moved = match value.op {
-                    Op::Parameter(id) => directions.get(&id.index()),
-                    _ => None,
-                };
-                let computed = match (moved, value.op) {
-                    (Some((_, direction)), _) => value.values.iter().zip(direction).map(|(x, v)| x + t * v).collect(),
-                    (None, Op::Input | Op::Parameter(_)) => value.values.clone(),
-                    (None, op) => {
-                        let inputs: Vec<&[f64]> = value.inputs.iter().map(|input| &values[input][..]).collect();
-                        forward(&op, &inputs, &value.labels)
+                let computed = match &value.origin {
+                    Origin::Input => value.values.clone(),
+                    Origin::Parameter(id) => match directions.get(&id.index()) {
+                        Some((_, direction)) => value.values.iter().zip(direction).map(|(x, v)| x + t * v).collect(),
+                        None => value.values.clone(),
+                    },
+                    Origin::Operation(computed) => {
+                        let wide = |slot| Wide { shape: self.values[slot].shape, values: &values[slot][..] };
+                        let inputs: Vec<Wide> = computed.inputs.iter().map(wide).collect();
+                        AuditedOp(&computed.op).reference(&inputs, &computed.labels)
                     }
                 };
                 loss = computed[0];
@@ -372,108 +393,6 @@ fn slope_at_0(along: impl Fn(f64) -> f64, scale: f64, noise: f64, tolerance: f64
         }
     }
     slope
-}
-
-/// Whether the result is linear in each of the inputs.
-fn is_linear(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Conv(_)
-            | Op::ConvBias { relu: false, .. }
-            | Op::Add
-            | Op::AddScaled(_)
-            | Op::Concat(_)
-            | Op::Flatten
-            | Op::Dropout(_)
-            | Op::AveragePool(_)
-            | Op::AdaptiveAverage(_)
-            | Op::GlobalAverage(_)
-            | Op::ScaleChannels(_)
-            | Op::ScalePixels(_)
-            | Op::Linear(_)
-    )
-}
-
-/// The error that an operation's gradient may have, relative to its l2 norm.
-fn claim(op: &Op) -> f64 {
-    match op {
-        // A mean and a slope are taken off the gradient, which may leave little of it.
-        Op::BatchNorm(..) => 2e-6,
-        // Its exponential, and as many roundings as it takes to sum the classes.
-        Op::CrossEntropy { .. } | Op::WeightedCrossEntropy { .. } | Op::Sigmoid => simd::MAX_EXP_ERROR + 8.0 * U,
-        // Sums in groups, of terms with signs: their roundings add up as the root of their number.
-        _ => 16.0 * U,
-    }
-}
-
-/// An operation's result, by plain loops.
-fn forward(op: &Op, inputs: &[&[f64]], labels: &[u32]) -> Vec<f64> {
-    let relu = |values: Vec<f64>, relu: bool| if relu { reference::elementwise::relu(&values) } else { values };
-    match *op {
-        Op::Conv(shape) => reference::conv::forward(conv(shape), inputs[0], inputs[1]),
-        Op::ConvBias { shape, relu: with } => {
-            let sum = reference::bias::forward(&reference::conv::forward(conv(shape), inputs[0], inputs[1]), inputs[2]);
-            relu(sum, with)
-        }
-        Op::BatchNorm(shape, epsilon) => {
-            let normalised = reference::norm::forward_training(epsilon.into(), inputs[0], inputs[1], inputs[2]);
-            relu(normalised.output, shape.relu)
-        }
-        Op::FrozenNorm(shape, epsilon) => {
-            let [x, gamma, beta, mean, variance] = [0, 1, 2, 3, 4].map(|k| inputs[k]);
-            relu(reference::norm::forward_inference(epsilon.into(), x, gamma, beta, mean, variance), shape.relu)
-        }
-        Op::Relu => reference::elementwise::relu(inputs[0]),
-        Op::Sigmoid => reference::elementwise::sigmoid(inputs[0]),
-        Op::Add => reference::elementwise::add(inputs[0], inputs[1]),
-        Op::AddRelu => reference::elementwise::relu(&reference::elementwise::add(inputs[0], inputs[1])),
-        Op::AddScaled(weight) => reference::elementwise::add_scaled(weight.into(), inputs[0], inputs[1]),
-        Op::Concat(ConcatShape { channels, .. }) => {
-            reference::concat::forward(&inputs.iter().copied().zip(channels).collect::<Vec<_>>())
-        }
-        Op::Flatten => inputs[0].to_vec(),
-        Op::Dropout(Dropout { rate, seed, step, place }) => {
-            let dropout = reference::dropout::Dropout { rate: rate.into(), seed, step, place };
-            reference::dropout::apply(&reference::dropout::mask(dropout, inputs[0].len()), inputs[0])
-        }
-        Op::MaxPool(shape) => reference::pool::max_pool(windows(shape), inputs[0]).0,
-        Op::AveragePool(shape) => reference::pool::average_pool(windows(shape), inputs[0]),
-        Op::AdaptiveAverage(adaptive::AdaptiveShape { batch, size, channels, windows }) => {
-            reference::adaptive::forward(reference::adaptive::AdaptiveShape { batch, size, channels, windows }, inputs[0])
-        }
-        Op::GlobalAverage(shape) => reference::reduce::global_average(pixels(shape), inputs[0]),
-        Op::GlobalMax(shape) => reference::reduce::global_max(pixels(shape), inputs[0]).0,
-        Op::ChannelStats(shape) => reference::attention::channel_stats(pixels(shape), inputs[0]).0,
-        Op::ScaleChannels(shape) => reference::attention::scale_channels(pixels(shape), inputs[0], inputs[1]),
-        Op::ScalePixels(shape) => reference::attention::scale_pixels(pixels(shape), inputs[0], inputs[1]),
-        Op::ScaledStats(shape) => reference::attention::scaled_channel_stats(pixels(shape), inputs[0], inputs[1]).0,
-        Op::ScaleAddRelu(shape) => {
-            reference::attention::scale_add_relu(pixels(shape), inputs[0], inputs[1], inputs[2], inputs[3])
-        }
-        Op::Linear(shape) => reference::linear::forward(shape.in_features, inputs[0], inputs[1], inputs[2]),
-        Op::CrossEntropy { classes, .. } => vec![reference::softmax::cross_entropy(classes, inputs[0], labels)],
-        Op::WeightedCrossEntropy { classes, .. } => {
-            vec![reference::softmax::weighted_cross_entropy(classes, inputs[0], labels, inputs[1])]
-        }
-        Op::Input | Op::Parameter(_) => unreachable!("leaves have no equation"),
-        Op::ConvNorm { .. } | Op::ConvNormPool { .. } => unreachable!("in inference only, which has no gradient"),
-        Op::GlobalStats(_) | Op::AddHalves => unreachable!("in inference only, which has no gradient"),
-    }
-}
-
-fn conv(shape: conv::ConvShape) -> reference::conv::ConvShape {
-    let conv::ConvShape { batch, rows, columns, in_channels, out_channels, kernel, stride, padding } = shape;
-    reference::conv::ConvShape { batch, rows, columns, in_channels, out_channels, kernel, stride, padding }
-}
-
-fn windows(shape: pool::PoolShape) -> reference::pool::PoolShape {
-    let pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding, ceil_mode } = shape;
-    reference::pool::PoolShape { batch, rows, columns, channels, kernel, stride, padding, ceil_mode }
-}
-
-fn pixels(shape: reduce::ReduceShape) -> reference::reduce::ReduceShape {
-    let reduce::ReduceShape { batch, pixels, channels } = shape;
-    reference::reduce::ReduceShape { batch, pixels, channels }
 }
 
 fn wide(values: &[f32]) -> Vec<f64> {
@@ -553,7 +472,8 @@ mod tests {
         for (i, run) in [&mut runs.training, &mut runs.frozen].into_iter().enumerate() {
             for k in 0..run.gradients.len() {
                 let (of, input) = (run.gradients[k].of, run.gradients[k].input);
-                if !seen.insert((run.values[&of].op.name(), input)) {
+                let Origin::Operation(computed) = &run.values[&of].origin else { panic!("a leaf gives no gradient") };
+                if !seen.insert((computed.op.name(), input)) {
                     continue;
                 }
                 let mut slope = |change: &dyn Fn(&mut Vec<f64>)| {

@@ -1,8 +1,9 @@
 //! The files of a trace: `trace.json` says what was run, `trace.jsonl` has a line an operation, `tensors.safetensors` every value.
 //!
 //! The tensors are written as they come, and read one at a time: a trace may be larger than memory. Everything that is read is
-//! checked first, so that what follows can trust lengths and numbers.
+//! checked first, so that what follows can trust lengths and values.
 
+use crate::autograd::Op;
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -58,92 +59,48 @@ pub struct Header {
     pub operations_sha256: String,
 }
 
-/// What an operation computes; its inputs and their order are in the comment. Sizes follow from the shapes of inputs and result.
+/// How a line's values are computed; sizes follow from the shapes of inputs and result.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Equation {
+    /// By an operation of the tape, or its gradient: its kind and its attributes.
+    Operation(Op),
+    /// By something else.
+    Other(OtherEquation),
+}
+
+/// What a run does beside operations of the tape; its inputs and their order are in the comment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 #[allow(missing_docs)] // the fields are the field's terms
-pub enum Equation {
+pub enum OtherEquation {
     /// Nothing: input, parameter, label, seed of the gradients.
     Given,
-    /// x, weight
-    Conv { stride: [usize; 2], padding: [usize; 2] },
-    /// x, weight, bias
-    ConvBias { stride: [usize; 2], padding: [usize; 2], relu: bool },
-    /// x, weight, gamma, beta, running mean, running variance
-    ConvNorm { stride: [usize; 2], padding: [usize; 2], epsilon: f32, relu: bool },
-    /// The same inputs
-    ConvNormPool {
-        stride: [usize; 2],
-        padding: [usize; 2],
-        epsilon: f32,
-        pool: [usize; 2],
-        pool_stride: [usize; 2],
-        pool_padding: [usize; 2],
-    },
-    /// x, gamma, beta, statistics (mean, 1/std, variance). Statistics: x
-    BatchNorm { epsilon: f32, relu: bool },
-    /// x, gamma, beta, running mean, running variance
-    FrozenNorm { epsilon: f32, relu: bool },
     /// statistics of the batch, running mean
     RunningMean { momentum: f32 },
     /// statistics of the batch, running variance
     RunningVariance { momentum: f32, pixels: usize },
-    /// x
-    Relu,
-    /// x
-    Sigmoid,
-    /// a, b
-    Add,
-    /// a, b
-    AddRelu,
-    /// a, b
-    AddScaled { weight: f32 },
-    /// each part
-    Concat,
-    /// x
-    Flatten,
-    /// x, what each value is multiplied by. The latter: x, for its size
-    Dropout { rate: f32, seed: u64, step: u64, place: u32 },
-    /// x
-    MaxPool {
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        padding: [usize; 2],
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        ceil_mode: bool,
-    },
-    /// x
-    AveragePool { kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2] },
-    /// x
-    AdaptiveAverage,
-    /// x
-    GlobalAverage,
-    /// x
-    GlobalMax,
-    /// x
-    GlobalStats,
-    /// x
-    AddHalves,
-    /// x
-    ChannelStats,
-    /// x, factor
-    ScaleChannels,
-    /// x, factor
-    ScalePixels,
-    /// x, factor
-    ScaledStats,
-    /// x, channel factor, pixel factor, shortcut
-    ScaleAddRelu,
-    /// x, weight, bias
-    Linear,
-    /// logits
-    Softmax,
-    /// logits, labels
-    CrossEntropy,
-    /// logits, weight of each class, labels
-    WeightedCrossEntropy,
     /// gradient, parameter; the first step, so that the moments before it are 0.
     Adam { learning_rate: f32, beta1: f32, beta2: f32, epsilon: f32, weight_decay: f32 },
+}
+
+impl Equation {
+    /// Of what was not computed.
+    pub const GIVEN: Equation = Equation::Other(OtherEquation::Given);
+
+    /// The operation, if it is one.
+    pub fn op(&self) -> Option<&Op> {
+        match self {
+            Equation::Operation(op) => Some(op),
+            Equation::Other(_) => None,
+        }
+    }
+}
+
+impl<T: Into<Op>> From<T> for Equation {
+    fn from(op: T) -> Self {
+        Equation::Operation(op.into())
+    }
 }
 
 /// Which of an operation's results a line is about.
@@ -152,7 +109,7 @@ pub enum Equation {
 pub enum Part {
     /// The value itself.
     Output,
-    /// What the forward pass keeps for the backward pass: statistics, places of maxima.
+    /// What the forward pass keeps for the backward pass: statistics, where maxima were.
     Saved,
     /// The gradient of an input, counted from 0.
     Gradient(usize),
@@ -161,9 +118,9 @@ pub enum Part {
 /// Type of a tensor's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Type {
-    /// Numbers.
+    /// Values.
     F32,
-    /// Labels, and places of maxima.
+    /// Labels, and where maxima were.
     U32,
 }
 

@@ -7,7 +7,7 @@ mod gradcheck;
 mod log;
 mod page;
 mod trace;
-mod verify;
+pub(crate) mod verify;
 
 pub use compare::{Comparison, compare};
 pub use gradcheck::{GradcheckOptions, Slope, gradcheck};
@@ -15,9 +15,10 @@ pub use log::Header;
 pub use trace::{TraceOptions, TrainOptions, trace};
 pub use verify::{Bound, Verdict, verify};
 
-use crate::models::Model;
-use crate::tensor::Context;
-use crate::tensor::archive::{self, Archive};
+use crate::autograd::Context;
+use crate::models::{Inference, Model};
+use crate::tensor::file::{self, TensorFile};
+
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,14 +29,13 @@ use std::path::Path;
 /// Files that cannot be read or written, a tensor that is missing or has another shape or type, images below 32x32.
 pub fn forward(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl AsRef<Path>) -> Result<()> {
     let model = Model::load(model)?;
-    let archive = Archive::read(input)?;
+    let archive = TensorFile::read(input)?;
     let (shape, images) = images(&archive)?;
-    let logits = model.logits_of(&images, shape).map_err(|error| of_file(&archive, error))?;
-    let probabilities = model.softmax(&logits).concat();
+    let Inference { logits, probabilities } = model.predict(&images, shape).map_err(|error| of_file(&archive, error))?;
     let size = vec![shape[0], model.metadata().classes.len()];
     let tensors = [("logits", logits), ("probabilities", probabilities)];
     let tensors = tensors.into_iter().map(|(name, values)| (name.to_owned(), (size.clone(), values)));
-    archive::write(output, &BTreeMap::new(), &tensors.collect())
+    file::write(output, &BTreeMap::new(), &tensors.collect())
 }
 
 /// Training mode: the tensors `input` (N, 1, H, W), float32, and `labels` (N), int64, of `input`, forward and backward. Writes
@@ -45,7 +45,7 @@ pub fn forward(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl As
 /// As [`forward`]; labels that are no classes of the model; a batch too small to train with.
 pub fn gradients(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl AsRef<Path>) -> Result<()> {
     let model = Model::load(model)?;
-    let archive = Archive::read(input)?;
+    let archive = TensorFile::read(input)?;
     let (shape, images) = images(&archive)?;
     let labels = labels(&archive, shape[0], model.metadata().classes.len())?;
     let pass = model.differentiate(&mut Context::default(), &images, shape, &labels).map_err(|error| of_file(&archive, error))?;
@@ -59,11 +59,11 @@ pub fn gradients(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl 
     for (id, values) in pass.statistics {
         tensors.insert(model.parameters().get(id).name.clone(), (vec![values.len()], values.to_vec()));
     }
-    archive::write(output, &BTreeMap::new(), &tensors)
+    file::write(output, &BTreeMap::new(), &tensors)
 }
 
 /// Shape (batch, rows, columns) and values of `input`. One channel: (N, 1, H, W) has the order of (N, H, W, 1).
-fn images(archive: &Archive) -> Result<([usize; 3], Vec<f32>)> {
+fn images(archive: &TensorFile) -> Result<([usize; 3], Vec<f32>)> {
     match archive.floats("input")? {
         (&[batch, 1, rows, columns], images) if batch > 0 => Ok(([batch, rows, columns], images)),
         (shape, _) => {
@@ -73,7 +73,7 @@ fn images(archive: &Archive) -> Result<([usize; 3], Vec<f32>)> {
     }
 }
 
-fn labels(archive: &Archive, batch: usize, classes: usize) -> Result<Vec<u32>> {
+fn labels(archive: &TensorFile, batch: usize, classes: usize) -> Result<Vec<u32>> {
     let (shape, labels) = archive.integers("labels")?;
     if shape != [batch] {
         let problem = format!("`labels` has shape {shape:?} for {batch} images");
@@ -88,14 +88,14 @@ fn labels(archive: &Archive, batch: usize, classes: usize) -> Result<Vec<u32>> {
 }
 
 /// Names the file whose tensors did not fit.
-fn of_file(archive: &Archive, error: Error) -> Error {
+fn of_file(archive: &TensorFile, error: Error) -> Error {
     Error::file(archive.path(), error.to_string(), "give images that the model can take")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::views::Preprocessing;
+    use crate::prepare::Preprocessing;
     use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
     fn write(path: &Path, shape: [usize; 4], labels: &[i64]) -> Vec<f32> {
@@ -118,13 +118,13 @@ mod tests {
         let images = write(&file("input"), [2, 1, 48, 33], &[2, 0]);
 
         forward(file("model"), file("input"), file("forward")).unwrap();
-        let written = Archive::read(file("forward")).unwrap();
+        let written = TensorFile::read(file("forward")).unwrap();
         assert_eq!(written.floats("logits").unwrap(), (&[2, 3][..], model.logits_of(&images, [2, 48, 33]).unwrap()));
         let (_, probabilities) = written.floats("probabilities").unwrap();
         assert!((probabilities[..3].iter().sum::<f32>() - 1.0).abs() < 1e-6);
 
         gradients(file("model"), file("input"), file("gradients")).unwrap();
-        let written = Archive::read(file("gradients")).unwrap();
+        let written = TensorFile::read(file("gradients")).unwrap();
         assert_eq!(written.floats("loss").unwrap().0, &[] as &[usize]);
         assert_eq!(written.floats("grad.conv1.weight").unwrap().0, [64, 1, 7, 7]);
         let trained = model.parameters().trained().len();

@@ -1,11 +1,12 @@
 //! A trace to look at: one page with every operation, to search, and feature maps as pictures.
 
 use super::log::{Folder, Header, Record};
-use crate::data::{Size, picture};
-use crate::report::html::{data_uri, escape, page};
-use crate::report::{caveat, pages::header};
+use crate::image::Size;
+use crate::intake::picture;
+use crate::report::caption::{self, caveat};
+use crate::report::page::{data_uri, header, page};
+use maud::{Markup, PreEscaped, html};
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
 
 /// Feature maps in a picture of the page.
 const SHOWN_MAPS: usize = 16;
@@ -99,12 +100,7 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
         ("Work", format!("{:.3} GFLOP in {:.1} ms", total(&|r| r.flops as f64) / 1e9, total(&|r| r.microseconds) / 1e3)),
         ("Whole run", format!("{:.1} ms, recorded {:.1} ms", about.milliseconds, about.recorded_milliseconds)),
     ];
-    let tag = if caveat == about.caveat { "" } else { "simulated" };
-    let mut body = header(&format!("Trace of one {}", about.run), &caveat, tag, &facts);
-    body.push_str(include_str!("page.html"));
-    for record in records {
-        row(&mut body, record);
-    }
+    let tag = caption::of_network(&about.trained_on);
     let details: Vec<Value> = records
         .iter()
         .zip(thumbnails)
@@ -126,22 +122,42 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
         .collect();
     // In a script element nothing is escaped, and only `<` can end it.
     let details = Value::from(details).to_string().replace('<', "\\u003c");
-    let _ = write!(
-        body,
-        "</tbody></table></div>\n<script type=\"application/json\" id=\"details\">{details}</script>\n<script>\n{}</script>\n\
-         <dl class=\"small\"><dt>Model file</dt><dd class=\"hash\">{}</dd>",
-        include_str!("page.js"),
-        escape(&about.model_sha256)
-    );
-    for (name, hash) in &about.scan {
-        let _ = write!(body, "<dt>{}</dt><dd class=\"hash\">{}</dd>", escape(name), escape(hash));
-    }
-    let _ = write!(body, "<dt>{}</dt><dd class=\"hash\">{}</dd></dl>", Folder::RECORDS, escape(&about.operations_sha256));
+    let scan = about.scan.iter().map(|(name, hash)| (name.as_str(), hash));
+    let hashes =
+        [("Model file", &about.model_sha256)].into_iter().chain(scan).chain([(Folder::RECORDS, &about.operations_sha256)]);
+    let body = html! {
+        (header(&format!("Trace of one {}", about.run), &caveat, tag, &facts))
+        style { (PreEscaped(include_str!("page.css"))) }
+        p {
+            "Every operation in the order in which it ran. A number opens the operation: its inputs, where its equation is \
+             written, its hash and its feature maps. The values are in " code { "tensors.safetensors" } " under these numbers, the same \
+             lines for programs in " code { "trace.jsonl" } "; " code { "osteon audit verify" } " computes each again in float64."
+        }
+        p.controls {
+            label { "Search " input id="search" type="search" placeholder="layer1.0 conv"; } " "
+            span id="found" role="status" {}
+        }
+        div.scroll.tall {
+            table id="operations" {
+                thead {
+                    tr {
+                        th.n { "#" } th { "Operation" } th { "Layer" } th.n { "Shape" } th { "How" }
+                        @for name in ["µs", "MFLOP", "kB", "Min", "Max", "Mean", "NaN / inf"] { th.n { (name) } }
+                    }
+                }
+                tbody { @for record in records { (row(record)) } }
+            }
+        }
+        script type="application/json" id="details" { (PreEscaped(details)) }
+        script { (PreEscaped(include_str!("page.js"))) }
+        dl.small { @for (name, hash) in hashes { dt { (name) } dd.hash { (hash) } } }
+    };
     page(&format!("Trace: {}", about.scan.keys().next().map_or("scan", String::as_str)), &caveat, &body)
 }
 
-fn row(body: &mut String, record: &Record) {
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3e}"));
+/// The row of an operation; one with NaN or infinity in it is marked.
+fn row(record: &Record) -> Markup {
+    let value = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3e}"));
     let shape = record.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
     let how = record.algorithm.iter().chain(&record.isa).map(String::as_str).collect::<Vec<_>>().join(", ");
     let time = match record.computed_with {
@@ -149,23 +165,25 @@ fn row(body: &mut String, record: &Record) {
         None => format!("{:.1}", record.microseconds),
     };
     let summary = &record.summary;
-    let odd = if summary.nan + summary.infinite > 0 { " class=\"wrong\"" } else { "" };
-    let _ = writeln!(
-        body,
-        "<tr{odd}><td class=\"n\"><button>{}</button></td><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{shape}</td>\
-         <td>{how}</td><td class=\"n\">{time}</td><td class=\"n\">{:.3}</td><td class=\"n\">{:.1}</td><td class=\"n\">{}</td>\
-         <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{} / {}</td></tr>",
-        record.number,
-        escape(&record.name),
-        escape(&record.layer),
-        record.flops as f64 / 1e6,
-        record.bytes as f64 / 1e3,
-        number(summary.min),
-        number(summary.max),
-        number(summary.mean),
-        summary.nan,
-        summary.infinite,
-    );
+    let numbers = [
+        time,
+        format!("{:.3}", record.flops as f64 / 1e6),
+        format!("{:.1}", record.bytes as f64 / 1e3),
+        value(summary.min),
+        value(summary.max),
+        value(summary.mean),
+        format!("{} / {}", summary.nan, summary.infinite),
+    ];
+    html! {
+        tr class=[(summary.nan + summary.infinite > 0).then_some("wrong")] {
+            td.n { button { (record.number) } }
+            th scope="row" { (record.name) }
+            td { (record.layer) }
+            td.n { (shape) }
+            td { (how) }
+            @for number in numbers { td.n { (number) } }
+        }
+    }
 }
 
 #[cfg(test)]

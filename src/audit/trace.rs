@@ -3,17 +3,18 @@
 //!
 //! It is the network's own run: the tape tells a [`Recorder`] of each operation as it is done.
 
-use super::log::{Equation, FORMAT, Folder, Header, Part, Record, Summary, TensorWriter, Type};
+use super::log::{Equation, FORMAT, Folder, Header, OtherEquation, Part, Record, Summary, TensorWriter, Type};
 use super::page;
-use crate::autograd::{Event, MAX_GRADIENTS, Op, ParameterId, Recorder, Saved};
-use crate::data::{Study, views};
-use crate::models::Model;
+use crate::autograd::ops::{Add, Description, MAX_GRADIENTS, Read, SavedOrigin, SavedValues};
+use crate::autograd::{Context, Drops, Op, ParameterId, Recorder, Saved, TapeEvent};
+use crate::intake::Study;
+use crate::models::{Inference, Model};
 use crate::optim::{Adam, Moments};
-use crate::report::DISCLAIMER;
-use crate::tensor::{Context, Drops, Shape};
-use crate::{Error, Result, files, metrics};
-use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
-use osteon_kernels::dropout::Dropout;
+use crate::prepare::views;
+use crate::tensor::Shape;
+use osteon_kernels::conv::{Algorithm, Pass};
+
+use crate::{DISCLAIMER, Error, Result, files, metrics};
 use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
 use std::collections::hash_map::Entry;
@@ -112,15 +113,12 @@ fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder)
     model.infer(&mut context, &input.pixels, shape)?;
     let log = Arc::new(Mutex::new(Log::create(folder, context.isa, options.pictures)?));
     let recorder = || Some(Box::new(Handle(log.clone())) as Box<dyn Recorder>);
-    let (logits, plain) = timed(|| model.infer(&mut context, &input.pixels, shape))?;
-    let probabilities = model.softmax(&logits).remove(0);
+    let (Inference { logits, probabilities }, plain) = timed(|| model.infer(&mut context, &input.pixels, shape))?;
     let (plain, recorded) = match &options.train {
         None => {
             context.recorder = recorder();
             let (again, recorded) = timed(|| model.infer(&mut context, &input.pixels, shape))?;
-            same_bits([(&logits[..], &again[..])])?;
-            let (probabilities, time) = timed(|| Ok(model.softmax(&again).remove(0)))?;
-            lock(&log).softmax(&probabilities, time);
+            same_bits([(&logits[..], &again.logits[..]), (&probabilities[..], &again.probabilities[..])])?;
             (plain, recorded)
         }
         Some(train) => {
@@ -196,7 +194,9 @@ struct Log {
     failed: Option<Error>,
     /// By slot of the tape, and by parameter: numbers of records.
     values: HashMap<usize, usize>,
-    saved: HashMap<usize, usize>,
+    /// Of the operation that gave a slot: the inputs' records, and those of what it saved.
+    read: HashMap<usize, Vec<usize>>,
+    saved: HashMap<usize, Vec<usize>>,
     gradients: HashMap<usize, usize>,
     /// Gradients of a slot that will be added to the one it has.
     waiting: HashMap<usize, Vec<usize>>,
@@ -221,33 +221,36 @@ struct Made<'a> {
 
 impl<'a> Made<'a> {
     /// A result of a forward operation.
-    fn by(op: &'a Op, layer: &'a str, part: Part, inputs: &'a [usize], shape: &'a [usize]) -> Self {
-        let algorithm = convolution(op).map(|shape| Algorithm::choose(Pass::Forward, shape));
-        Made { part, inputs, algorithm, equation: equation(op), ..Made::given(op.name(), layer, op.source(), shape) }
+    fn by(op: &'a Op, about: &Description, layer: &'a str, part: Part, inputs: &'a [usize], shape: &'a [usize]) -> Self {
+        let algorithm = about.convolution.map(|shape| Algorithm::choose(Pass::Forward, shape));
+        Made { part, inputs, algorithm, equation: (*op).into(), ..Made::given(op.name(), layer, about.source, shape) }
     }
 
     /// Something from outside.
     fn given(name: &'a str, layer: &'a str, source: &'a str, shape: &'a [usize]) -> Self {
-        let (part, equation) = (Part::Output, Equation::Given);
+        let (part, equation) = (Part::Output, Equation::GIVEN);
         let (inputs, algorithm, computed_with) = (&[][..], None, None);
         Made { name, layer, part, source, inputs, shape, algorithm, flops: 0, time: Duration::ZERO, computed_with, equation }
     }
 }
 
 impl Recorder for Handle {
-    fn record(&mut self, event: Event) {
+    fn record(&mut self, event: TapeEvent) {
         let mut log = lock(&self.0);
         match event {
-            Event::Forward { op, layer, inputs, output, shape, value, saved, time } => {
-                log.forward(op, layer, inputs, output, shape, value, saved, time);
+            TapeEvent::Leaf { parameter, layer, slot, shape, value } => log.leaf(parameter, layer, slot, shape, value),
+            TapeEvent::Forward { op, description, layer, inputs, output, shape, value, saved, time } => {
+                log.forward((op, description), layer, inputs, output, shape, value, saved, time);
             }
-            Event::Statistics { of, momentum, pixels, running, moved } => {
-                let equations = [Equation::RunningMean { momentum }, Equation::RunningVariance { momentum, pixels }];
+            TapeEvent::Statistics { of, momentum, pixels, running, moved } => {
+                let (mean, variance) =
+                    (OtherEquation::RunningMean { momentum }, OtherEquation::RunningVariance { momentum, pixels });
+                let equations = [mean, variance].map(Equation::Other);
                 let names = ["running mean", "running variance"];
                 for (((id, moved), equation), name) in running.into_iter().zip(moved).zip(equations).zip(names) {
                     let (before, shape) = (log.parameters[&id], [moved.len()]);
                     let layer = log.records[before].layer.clone();
-                    let inputs = [log.saved[&of], before];
+                    let inputs = [log.saved[&of][0], before];
                     let source = "Ioffe and Szegedy 2015, section 3.1, as PyTorch has it";
                     let made = Made {
                         inputs: &inputs,
@@ -258,19 +261,21 @@ impl Recorder for Handle {
                     log.add(made, moved);
                 }
             }
-            Event::Seed { slot, gradient } => {
+            TapeEvent::Seed { slot, gradient } => {
                 let shape = log.records[log.values[&slot]].shape.clone();
                 let made = Made::given("gradient of the loss by itself", "loss", "d loss / d loss = 1", &shape);
                 let number = log.add(made, gradient);
                 log.gradients.insert(slot, number);
             }
-            Event::Backward { op, layer, of, gradients, time } => log.backward(op, layer, of, gradients, time),
-            Event::Sum { slot, gradient, time } => {
+            TapeEvent::Backward { op, description, layer, of, gradients, time } => {
+                log.backward((op, description), layer, of, gradients, time);
+            }
+            TapeEvent::Sum { slot, gradient, time } => {
                 let (before, second) = (log.gradients[&slot], log.waiting.get_mut(&slot).map(|waiting| waiting.remove(0)));
                 let number = log.sum(before, second.expect("its operation told of it"), gradient, time);
                 log.gradients.insert(slot, number);
             }
-            Event::Parameter { slot, id, gradient, time } => {
+            TapeEvent::Parameter { slot, id, gradient, time } => {
                 let newest = log.gradients[&slot];
                 let number = match log.parameter_gradients.get(&id) {
                     None => newest,
@@ -298,6 +303,7 @@ impl Log {
             thumbnails: Vec::new(),
             failed: None,
             values: HashMap::new(),
+            read: HashMap::new(),
             saved: HashMap::new(),
             gradients: HashMap::new(),
             waiting: HashMap::new(),
@@ -316,13 +322,13 @@ impl Log {
         }
     }
 
-    /// A record of numbers, and their picture.
+    /// A record of values, and their picture.
     fn add(&mut self, made: Made, values: &[f32]) -> usize {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let summary = Summary::of(values.iter().map(|&value| f64::from(value)));
-        let is_parameter =
-            matches!(made.equation, Equation::Adam { .. }) || (made.layer != "input" && made.equation == Equation::Given);
-        let weights = matches!((made.part, made.equation), (Part::Gradient(1), Equation::Conv { .. }));
+        let is_adam = matches!(made.equation, Equation::Other(OtherEquation::Adam { .. }));
+        let is_parameter = is_adam || (made.layer != "input" && made.equation == Equation::GIVEN);
+        let weights = matches!((made.part, made.equation.op()), (Part::Gradient(1), Some(Op::Conv(_))));
         let maps = if is_parameter || weights { None } else { page::Maps::new(made.shape, values) };
         let number = self.push(made, Type::F32, bytes, summary);
         self.thumbnails.push(maps.as_ref().map(page::Maps::thumbnail));
@@ -333,7 +339,7 @@ impl Log {
         number
     }
 
-    /// A record of labels or places.
+    /// A record of labels, or of where maxima were.
     fn add_indices(&mut self, made: Made, values: &[u32]) -> usize {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let number = self.push(made, Type::U32, bytes, Summary::of(values.iter().map(|&value| f64::from(value))));
@@ -359,7 +365,7 @@ impl Log {
             shape: made.shape.to_vec(),
             dtype,
             algorithm: made.algorithm.map(|algorithm| algorithm.name().into()),
-            isa: (made.equation != Equation::Given).then(|| self.isa.name().into()),
+            isa: (made.equation != Equation::GIVEN).then(|| self.isa.name().into()),
             flops: made.flops,
             bytes: (4 * read + bytes.len()) as u64,
             microseconds: made.time.as_nanos() as f64 / 1000.0,
@@ -371,9 +377,22 @@ impl Log {
         number
     }
 
+    /// A tensor from outside, or a parameter: one that two operations read is recorded once.
+    fn leaf(&mut self, parameter: Option<ParameterId>, layer: &str, slot: usize, shape: Shape, value: &[f32]) {
+        self.read.remove(&slot);
+        self.saved.remove(&slot);
+        let known = parameter.and_then(|id| self.parameters.get(&id).copied());
+        let number = known.unwrap_or_else(|| {
+            let (name, source) = if parameter.is_some() { ("parameter", "the model file") } else { ("input", "from outside") };
+            self.add(Made::given(name, layer, source, &shape), value)
+        });
+        self.values.insert(slot, number);
+        self.parameters.extend(parameter.map(|id| (id, number)));
+    }
+
     fn forward(
         &mut self,
-        op: &Op,
+        (op, about): (&Op, &Description),
         layer: &str,
         inputs: &[usize],
         output: usize,
@@ -382,128 +401,79 @@ impl Log {
         saved: &Saved,
         time: Duration,
     ) {
-        // A parameter that two operations read is recorded once.
-        if let Op::Parameter(id) = op
-            && let Some(&number) = self.parameters.get(id)
-        {
-            self.values.insert(output, number);
-            return;
-        }
-        let mut inputs: Vec<usize> = inputs.iter().map(|input| self.values[input]).collect();
-        let read = inputs.first().map_or(0, |&input| self.records[input].shape.iter().product());
-        let (results, channels) = (shape.len(), shape.last().copied().unwrap_or(1));
-        self.saved.remove(&output);
-        match *op {
-            Op::BatchNorm(..) => {
-                let (computed_with, statistics) = (Some(self.records.len() + 1), [3, channels]);
-                let made =
-                    Made { computed_with, flops: 4 * read as u64, ..Made::by(op, layer, Part::Saved, &inputs[..1], &statistics) };
-                let number = self.add(Made { name: "batch norm: mean, 1/std, variance", ..made }, &saved.floats);
-                self.saved.insert(output, number);
-                inputs.truncate(3); // the running statistics are not read
-                inputs.push(number);
-            }
-            // Inference asks for no places of what it scales and reduces in one pass.
-            Op::MaxPool(_) | Op::GlobalMax(_) | Op::ChannelStats(_) | Op::ScaledStats(_) if !saved.indices.is_empty() => {
-                let map = [shape[0], shape.get(1).copied().unwrap_or(1), shape.get(2).copied().unwrap_or(1)];
-                let places = if matches!(op, Op::ChannelStats(_) | Op::ScaledStats(_)) { &map[..] } else { &shape[..] };
-                let made =
-                    Made { computed_with: Some(self.records.len() + 1), ..Made::by(op, layer, Part::Saved, &inputs, places) };
-                let number = self.add_indices(Made { name: "where the maximum is", ..made }, &saved.indices);
-                self.saved.insert(output, number);
-            }
-            Op::Dropout(_) => {
-                let made =
-                    Made { computed_with: Some(self.records.len() + 1), ..Made::by(op, layer, Part::Saved, &inputs, &shape) };
-                let number = self.add(Made { name: "what dropout keeps", ..made }, &saved.floats);
-                self.saved.insert(output, number);
-                inputs.push(number);
-            }
-            Op::CrossEntropy { batch, classes } | Op::WeightedCrossEntropy { batch, classes } => {
-                let probabilities = [batch, classes];
-                let labels = self.add_indices(Made::given("labels", layer, "from outside", &[batch]), &saved.indices);
-                let made = Made {
-                    name: "softmax",
-                    computed_with: Some(self.records.len() + 1),
-                    flops: 4 * (batch * classes) as u64,
-                    equation: Equation::Softmax,
-                    ..Made::by(op, layer, Part::Output, &inputs[..1], &probabilities)
-                };
-                let number = self.add(made, &saved.floats[..batch * classes]);
-                self.saved.insert(output, number);
-                inputs.push(labels);
-            }
-            _ => {}
-        }
-        let flops = op.flops() + flops(op, results, read);
-        let number = self.add(Made { flops, time, ..Made::by(op, layer, Part::Output, &inputs, &shape) }, value);
+        let inputs: Vec<usize> = inputs.iter().map(|input| self.values[input]).collect();
+        let saved = self.save(op, about, layer, &inputs, saved);
+        let read = reads(about.reads, &inputs, &saved);
+        let flops = about.flops.products + about.flops.rest;
+        let number = self.add(Made { flops, time, ..Made::by(op, about, layer, Part::Output, &read, &shape) }, value);
         self.values.insert(output, number);
-        if let Op::Parameter(id) = op {
-            self.parameters.insert(*id, number);
-        }
+        self.read.insert(output, inputs);
+        self.saved.insert(output, saved);
     }
 
-    fn backward(&mut self, op: &Op, layer: &str, of: usize, gradients: [(usize, &[f32]); MAX_GRADIENTS], time: Duration) {
+    /// Records what an operation saved; gives their numbers. One pass computed it together with the result, which comes last and has
+    /// the time.
+    fn save(&mut self, op: &Op, about: &Description, layer: &str, inputs: &[usize], saved: &Saved) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        for value in saved.values() {
+            let computed_with = Some(self.records.len() + 1);
+            let read: Vec<usize>;
+            let made = match value.origin {
+                SavedOrigin::Given => Made::given(value.name, layer, "from outside", &value.shape),
+                SavedOrigin::Operation { reads: wanted, flops } => {
+                    read = reads(wanted, inputs, &numbers);
+                    let flops = flops(self.records[inputs[0]].shape.iter().product());
+                    let made = Made::by(op, about, layer, Part::Saved, &read, &value.shape);
+                    Made { name: value.name, computed_with, flops, ..made }
+                }
+                SavedOrigin::Other { op, flops } => {
+                    read = vec![inputs[0]];
+                    let source = op.describe(&[value.shape]).source;
+                    let made = Made::given(value.name, layer, source, &value.shape);
+                    Made { inputs: &read, computed_with, flops, equation: op.into(), ..made }
+                }
+            };
+            numbers.push(match value.values {
+                SavedValues::Floats(values) => self.add(made, values),
+                SavedValues::Indices(values) => self.add_indices(made, values),
+            });
+        }
+        numbers
+    }
+
+    fn backward(
+        &mut self,
+        (op, about): (&Op, &Description),
+        layer: &str,
+        of: usize,
+        gradients: [(usize, &[f32]); MAX_GRADIENTS],
+        time: Duration,
+    ) {
         let (g, y) = (self.gradients[&of], self.values[&of]);
-        let x = self.records[y].inputs.clone();
-        let saved = self.saved.get(&of).copied();
+        let (x, saved) = (self.read[&of].clone(), self.saved[&of].clone());
         let wanted = gradients.iter().enumerate().filter(|(_, (_, gradient))| !gradient.is_empty());
         let first = self.records.len();
         for (k, &(slot, gradient)) in wanted {
+            let input = &about.inputs[k];
             let mut inputs = vec![g];
-            match (op, k) {
-                (Op::Conv(_) | Op::ScaleChannels(_) | Op::ScalePixels(_), k) => inputs.push(x[1 - k]),
-                (Op::Linear(_) | Op::ConvBias { .. }, 0 | 1) => inputs.push(x[1 - k]),
-                (Op::ScaledStats(_), _) => inputs.extend([x[1 - k]].into_iter().chain(saved)),
-                // The other two of x and its factors; the shortcut's is that of the sum.
-                (Op::ScaleAddRelu(_), 0..3) => inputs.extend((0..3).filter(|&other| other != k).map(|other| x[other])),
-                (Op::Concat(_), _) => inputs.extend(&x), // for their channels
-                (Op::BatchNorm(..), _) => inputs.extend([x[0], x[1], x[3]]),
-                (Op::FrozenNorm(..), _) => inputs.extend([x[1], x[4]]),
-                (Op::CrossEntropy { .. }, _) => inputs.extend(saved.into_iter().chain([x[1]])),
-                (Op::WeightedCrossEntropy { .. }, _) => inputs.extend(saved.into_iter().chain([x[2], x[1]])),
-                _ => inputs.extend(saved),
-            }
-            let relu = match op {
-                Op::BatchNorm(s, _) | Op::FrozenNorm(s, _) => s.relu,
-                Op::ConvBias { relu, .. } => *relu,
-                Op::Relu | Op::AddRelu | Op::ScaleAddRelu(_) | Op::Sigmoid => true,
-                _ => false,
-            };
-            inputs.extend(relu.then_some(y));
+            inputs.extend(reads(input.gradient_reads.unwrap_or_default(), &x, &saved));
+            inputs.extend(about.gradients_read_output.then_some(y));
             let shape = self.records[self.values[&slot]].shape.clone();
-            let (len, from) = (gradient.len() as u64, self.records[g].shape.iter().product::<usize>() as u64);
-            let flops = match (op, k) {
-                (Op::Conv(_) | Op::ConvBias { .. } | Op::Linear(_), 0 | 1) => op.flops(),
-                (Op::BatchNorm(..), 0) => 6 * len,
-                (Op::BatchNorm(..), 1) => 3 * from,
-                (Op::Sigmoid | Op::CrossEntropy { .. } | Op::WeightedCrossEntropy { .. }, _) => 3 * len,
-                (Op::ScaleChannels(_) | Op::ScalePixels(_), 1) => 2 * from,
-                (Op::ScaledStats(_), 0) => 3 * len,
-                (Op::ScaledStats(_), 1) => 2 * self.records[x[0]].shape.iter().product::<usize>() as u64,
-                (Op::ScaleAddRelu(_), 0) => 2 * len,
-                (Op::ScaleAddRelu(_), 1 | 2) => 3 * from,
-                (Op::FrozenNorm(..) | Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::GlobalAverage(_), _) => len,
-                (Op::AddScaled(_), 1) | (Op::Dropout(_), _) => len,
-                (Op::Relu | Op::Add | Op::AddRelu | Op::ScaleAddRelu(_) | Op::AddScaled(_), _) => 0,
-                (Op::GlobalMax(_) | Op::Concat(_) | Op::Flatten, _) => 0,
-                _ => from,
-            };
             let pass = if k == 0 { Pass::BackwardData } else { Pass::BackwardWeights };
             let is_first = self.records.len() == first;
             let number = self.add(
                 Made {
-                    name: &format!("{} backward: gradient of {}", op.name(), input_name(op, k)),
+                    name: &format!("{} backward: gradient of {}", op.name(), input.name),
                     layer,
                     part: Part::Gradient(k),
-                    source: op.gradient_source(),
+                    source: about.gradient_source,
                     inputs: &inputs,
                     shape: &shape,
-                    algorithm: convolution(op).filter(|_| k < 2).map(|shape| Algorithm::choose(pass, shape)),
-                    flops,
+                    algorithm: about.convolution.filter(|_| k < 2).map(|shape| Algorithm::choose(pass, shape)),
+                    flops: about.flops.gradients[k],
                     time: if is_first { time } else { Duration::ZERO },
                     computed_with: (!is_first).then_some(first),
-                    equation: equation(op),
+                    equation: (*op).into(),
                 },
                 gradient,
             );
@@ -517,23 +487,15 @@ impl Log {
     /// Two gradients of one value, added.
     fn sum(&mut self, before: usize, second: usize, gradient: &[f32], time: Duration) -> usize {
         let (shape, layer) = (self.records[before].shape.clone(), self.records[before].layer.clone());
-        let (inputs, equation, flops) = ([before, second], Equation::Add, gradient.len() as u64);
+        let (inputs, equation, flops) = ([before, second], Add {}.into(), gradient.len() as u64);
         let made = Made::given("add gradients", &layer, "Goodfellow et al. 2016, eq. 6.47 (the chain rule's sum)", &shape);
         self.add(Made { inputs: &inputs, equation, flops, time, ..made }, gradient)
-    }
-
-    /// The probabilities that follow from the last record, which holds the logits.
-    fn softmax(&mut self, probabilities: &[f32], time: Duration) {
-        let logits = self.records.len() - 1;
-        let (shape, flops) = (self.records[logits].shape.clone(), 4 * probabilities.len() as u64);
-        let made = Made::given("softmax", "probabilities", "Goodfellow et al. 2016, eq. 6.29", &shape);
-        self.add(Made { inputs: &[logits], equation: Equation::Softmax, flops, time, ..made }, probabilities);
     }
 
     /// Every parameter after Adam's first step, which was one step of all of them.
     fn adam(&mut self, model: &Model, adam: &Adam, learning_rate: f32, time: Duration) {
         let Adam { beta1, beta2, epsilon, weight_decay, decoupled: _ } = *adam; // the default: none of either kind
-        let equation = Equation::Adam { learning_rate, beta1, beta2, epsilon, weight_decay };
+        let equation = Equation::Other(OtherEquation::Adam { learning_rate, beta1, beta2, epsilon, weight_decay });
         let first = self.records.len();
         for id in model.parameters().trained() {
             let Some((&before, &gradient)) = self.parameters.get(&id).zip(self.parameter_gradients.get(&id)) else { continue };
@@ -553,105 +515,24 @@ impl Log {
     }
 }
 
-/// The convolution that an operation is or holds.
-fn convolution(op: &Op) -> Option<ConvShape> {
-    match *op {
-        Op::Conv(shape) | Op::ConvBias { shape, .. } => Some(shape),
-        Op::ConvNorm { shape, .. } | Op::ConvNormPool { shape, .. } => Some(shape),
-        _ => None,
-    }
-}
-
-/// What a file says of an operation.
-fn equation(op: &Op) -> Equation {
-    match *op {
-        Op::Input | Op::Parameter(_) => Equation::Given,
-        Op::Conv(ConvShape { stride, padding, .. }) => Equation::Conv { stride, padding },
-        Op::ConvBias { shape: ConvShape { stride, padding, .. }, relu } => Equation::ConvBias { stride, padding, relu },
-        Op::ConvNorm { shape: ConvShape { stride, padding, .. }, epsilon, relu } => {
-            Equation::ConvNorm { stride, padding, epsilon, relu }
-        }
-        Op::ConvNormPool { shape: ConvShape { stride, padding, .. }, epsilon, pool } => {
-            let [pool, pool_stride, pool_padding] = [pool.kernel, pool.stride, pool.padding];
-            Equation::ConvNormPool { stride, padding, epsilon, pool, pool_stride, pool_padding }
-        }
-        Op::BatchNorm(s, epsilon) => Equation::BatchNorm { epsilon, relu: s.relu },
-        Op::FrozenNorm(s, epsilon) => Equation::FrozenNorm { epsilon, relu: s.relu },
-        Op::Relu => Equation::Relu,
-        Op::Sigmoid => Equation::Sigmoid,
-        Op::Add => Equation::Add,
-        Op::AddRelu => Equation::AddRelu,
-        Op::AddScaled(weight) => Equation::AddScaled { weight },
-        Op::Concat(_) => Equation::Concat,
-        Op::Flatten => Equation::Flatten,
-        Op::Dropout(Dropout { rate, seed, step, place }) => Equation::Dropout { rate, seed, step, place },
-        Op::MaxPool(s) => Equation::MaxPool { kernel: s.kernel, stride: s.stride, padding: s.padding, ceil_mode: s.ceil_mode },
-        Op::AveragePool(s) => Equation::AveragePool { kernel: s.kernel, stride: s.stride, padding: s.padding },
-        Op::AdaptiveAverage(_) => Equation::AdaptiveAverage,
-        Op::GlobalAverage(_) => Equation::GlobalAverage,
-        Op::GlobalMax(_) => Equation::GlobalMax,
-        Op::GlobalStats(_) => Equation::GlobalStats,
-        Op::AddHalves => Equation::AddHalves,
-        Op::ChannelStats(_) => Equation::ChannelStats,
-        Op::ScaleChannels(_) => Equation::ScaleChannels,
-        Op::ScalePixels(_) => Equation::ScalePixels,
-        Op::ScaledStats(_) => Equation::ScaledStats,
-        Op::ScaleAddRelu(_) => Equation::ScaleAddRelu,
-        Op::Linear(_) => Equation::Linear,
-        Op::CrossEntropy { .. } => Equation::CrossEntropy,
-        Op::WeightedCrossEntropy { .. } => Equation::WeightedCrossEntropy,
-    }
-}
-
-/// What an operation calls its input `k`.
-pub(super) fn input_name(op: &Op, k: usize) -> &'static str {
-    match (op, k) {
-        (Op::CrossEntropy { .. } | Op::WeightedCrossEntropy { .. }, _) => "logits",
-        (Op::Conv(_) | Op::ConvBias { .. } | Op::Linear(_), 1) => "weight",
-        (Op::ConvBias { .. } | Op::Linear(_), 2) => "bias",
-        (Op::BatchNorm(..), 1) => "gamma",
-        (Op::BatchNorm(..), 2) => "beta",
-        (Op::ScaleChannels(_) | Op::ScalePixels(_) | Op::ScaledStats(_), 1) => "factor",
-        (Op::ScaleAddRelu(_), 1) => "channel factor",
-        (Op::ScaleAddRelu(_), 2) => "pixel factor",
-        (Op::ScaleAddRelu(_), 3) => "shortcut",
-        (Op::Add | Op::AddRelu | Op::AddScaled(_), 0) => "a",
-        (Op::Add | Op::AddRelu | Op::AddScaled(_), _) => "b",
-        (Op::Concat(_), k) => ["part 1", "part 2", "part 3", "part 4"][k],
-        _ => "x",
-    }
-}
-
-/// Multiplications, additions, divisions, roots and exponentials of a forward pass beside products with weights; comparisons are
-/// free. `results` values come of a first input of `read` values.
-fn flops(op: &Op, results: usize, read: usize) -> u64 {
-    let flops = match op {
-        Op::ConvBias { .. } | Op::Dropout(_) => results,
-        Op::AddScaled(_) => 2 * results,
-        Op::AdaptiveAverage(_) => read.max(results),
-        Op::ConvNorm { .. }
-        | Op::Linear(_)
-        | Op::Add
-        | Op::AddHalves
-        | Op::AddRelu
-        | Op::ScaleChannels(_)
-        | Op::ScalePixels(_) => results,
-        Op::BatchNorm(..) | Op::FrozenNorm(..) | Op::Sigmoid | Op::ScaleAddRelu(_) => 3 * results,
-        Op::AveragePool(s) => s.kernel[0] * s.kernel[1] * results,
-        Op::GlobalAverage(_) | Op::GlobalStats(_) | Op::ChannelStats(_) => read,
-        Op::ScaledStats(_) => 2 * read,
-        _ => 0,
+/// The records that an equation reads, of an operation's inputs and what it saved.
+fn reads(wanted: &[Read], inputs: &[usize], saved: &[usize]) -> Vec<usize> {
+    let record = |read: &Read| match *read {
+        Read::Input(k) => inputs.get(k),
+        Read::Saved(k) => saved.get(k),
     };
-    flops as u64
+    wanted.iter().filter_map(record).copied().collect()
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::autograd::{Kind, Mode, Parameters, Tape};
-    use crate::data::phantom;
-    use crate::data::views::Preprocessing;
+    use crate::autograd::ops::{CrossEntropy, Softmax};
+    use crate::autograd::{Mode, NormLayer, ParameterKind, Parameters, Tape};
+
     use crate::models::Metadata;
+    use crate::phantom;
+    use crate::prepare::Preprocessing;
     use crate::tensor::Tensor;
     use osteon_kernels::par::Pool;
 
@@ -699,11 +580,12 @@ pub(super) mod tests {
                 if record {
                     context.recorder = Some(Box::new(Handle(log.clone())));
                 }
-                let logits = model.infer(&mut context, &images, [2, 65, 40]).unwrap();
+                let inferred = model.infer(&mut context, &images, [2, 65, 40]).unwrap();
                 let pass = model.differentiate(&mut context, &images, [2, 65, 40], &[1, 2]).unwrap();
                 let gradients = model.parameters().trained().into_iter().map(|id| pass.gradients.get(id).unwrap().to_vec());
                 let statistics = pass.statistics.iter().map(|(_, values)| values.to_vec());
-                let all = [logits, vec![pass.loss]].into_iter().chain(gradients).chain(statistics);
+                let all =
+                    [inferred.logits, inferred.probabilities, vec![pass.loss]].into_iter().chain(gradients).chain(statistics);
                 let bits: Vec<u32> = all.flatten().map(f32::to_bits).collect();
                 let hashes: Vec<_> =
                     lock(&log).records.iter().map(|record| (record.name.clone(), record.sha256.clone())).collect();
@@ -730,33 +612,37 @@ pub(super) mod tests {
         let (read, records) = Folder(output.clone()).read().unwrap();
         assert_eq!(read, header);
         let model = Model::load(&path).unwrap();
-        let planned = model.layers([64, 40]).unwrap();
-        // A plan is of a network as it predicts.
-        let name = |op: &Op| op.name().replace(", running statistics", "");
-        let forward: Vec<(String, String)> = planned.iter().map(|layer| (layer.name.clone(), name(&layer.op))).collect();
-        let is_step = |record: &&Record| {
-            record.part == Part::Output
-                && !matches!(record.equation, Equation::Given | Equation::RunningMean { .. } | Equation::RunningVariance { .. })
-        };
-        let loss = records.iter().position(|record| record.equation == Equation::CrossEntropy).unwrap();
-        let recorded = records[..loss - 1].iter().filter(is_step).map(|record| (record.layer.clone(), record.name.clone()));
+        let mut context = Context::default();
+        let mut tape = Tape::plan(Mode::Training, model.parameters(), &mut context);
+        let input = tape.input([1, 64, 40, 1], &[], false).unwrap();
+        let logits = model.forward(&mut tape, input).unwrap();
+        tape.release(logits);
+        let name = |(layer, op): (String, Op)| (layer, op.name().to_owned());
+        let planned = tape.nodes().iter().filter_map(|node| Some((node.layer.to_string(), *node.operation()?.0)));
+        let forward: Vec<(String, String)> = planned.map(name).collect();
+        let loss = records.iter().position(|record| record.equation == CrossEntropy {}.into()).unwrap();
+        let is_step = |record: &&Record| record.part == Part::Output && record.equation != Softmax {}.into();
+        let recorded = records[..loss].iter().filter(is_step);
+        let recorded = recorded.filter_map(|record| Some((record.layer.clone(), *record.equation.op()?))).map(name);
         let recorded: Vec<(String, String)> = recorded.collect();
         assert!(recorded == forward, "{:?}", recorded.iter().zip(&forward).find(|(recorded, planned)| recorded != planned));
         // Every trained parameter has a gradient and a step, every running statistic a move.
         let count = |wanted: &dyn Fn(&Equation) -> bool| records.iter().filter(|record| wanted(&record.equation)).count();
         let trained = model.parameters().trained().len();
-        assert_eq!(count(&|equation| matches!(equation, Equation::Adam { .. })), trained);
-        let moved = count(&|equation| matches!(equation, Equation::RunningMean { .. } | Equation::RunningVariance { .. }));
+        assert_eq!(count(&|equation| matches!(equation, Equation::Other(OtherEquation::Adam { .. }))), trained);
+        let moved = count(&|equation| {
+            matches!(equation, Equation::Other(OtherEquation::RunningMean { .. } | OtherEquation::RunningVariance { .. }))
+        });
         assert_eq!(moved, model.parameters().iter().len() - trained);
         assert_eq!(records.iter().filter(|record| record.name == "parameter").count(), model.parameters().iter().len());
         // What nothing reads is what a step is for.
         let mut read = vec![false; records.len()];
         records.iter().flat_map(|record| &record.inputs).for_each(|&input| read[input] = true);
         for record in records.iter().filter(|record| !read[record.number]) {
-            let last = matches!(
-                record.equation,
-                Equation::Adam { .. } | Equation::RunningMean { .. } | Equation::RunningVariance { .. } | Equation::CrossEntropy
-            );
+            let last = match record.equation {
+                Equation::Other(other) => other != OtherEquation::Given,
+                Equation::Operation(op) => op == CrossEntropy {}.into(),
+            };
             assert!(last, "nothing reads {} ({} of {})", record.number, record.name, record.layer);
         }
         assert!(header.loss.is_some_and(|loss| loss > 0.0) && header.label.is_some());
@@ -811,7 +697,7 @@ pub(super) mod tests {
         let mut parameters = Parameters::new();
         let vector = |parameters: &mut Parameters, name: &str, first: f32| {
             let values = (0..6).map(|i| first + 0.3 * i as f32).collect();
-            parameters.add(name, Kind::Plain, Tensor::new([6], values))
+            parameters.add(name, ParameterKind::Plain, Tensor::new([6], values))
         };
         let ids = ["gamma", "beta", "mean", "variance"]
             .map(|name| vector(&mut parameters, name, if name == "beta" { -0.7 } else { 0.2 }));
@@ -819,9 +705,11 @@ pub(super) mod tests {
             let mut tape = Tape::new(Mode::Frozen, &parameters, context);
             let values: Vec<f32> = (0..2 * 9 * 7 * 6).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
             let x = tape.input([2, 9, 7, 6], &values, true).unwrap();
-            let twice = tape.share(&x);
+            let twice = tape.retain(&x);
             let sum = tape.add(x, twice).unwrap();
-            let normal = tape.batch_norm(sum, [ids[0], ids[1]], [ids[2], ids[3]], 1e-5, 0.1, true).unwrap();
+            let (affine, running) = ([ids[0], ids[1]], [ids[2], ids[3]]);
+            let layer = NormLayer { name: "bn".into(), affine, running, epsilon: 1e-5, momentum: 0.1 };
+            let normal = tape.batch_norm(sum, &layer, true).unwrap();
             let pooled = tape.average_pool(normal, [3, 3], [2, 2], [1, 1]).unwrap();
             let len = tape.shape(&pooled).len();
             let seed: Vec<f32> = (0..len).map(|i| (i * 13 % 17) as f32 / 8.0 - 1.0).collect();

@@ -1,12 +1,12 @@
 //! What a network has learnt: named tensors, trained by gradients or followed by running averages.
 
+use super::packed::{PackedCache, PackedConv};
 use crate::tensor::{Shape, Tensor};
 use crate::{Result, files};
-use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
+use osteon_kernels::conv::ConvShape;
 use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Index of a parameter in its [`Parameters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ impl ParameterId {
 
 /// What a parameter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ParameterKind {
     /// Weights of a convolution: trained; (kernel rows, kernel columns, in channels, out channels) in memory, PyTorch's
     /// (out, in, rows, columns) in files.
     Convolution,
@@ -34,12 +34,12 @@ pub enum Kind {
     Statistic,
 }
 
-impl Kind {
+impl ParameterKind {
     /// The shape in a model file of what has this one in memory.
     pub fn file_shape(self, shape: Shape) -> Shape {
         match self {
-            Kind::Convolution => [shape[3], shape[2], shape[0], shape[1]].into(),
-            Kind::Plain | Kind::OfMaps(_) | Kind::Statistic => shape,
+            ParameterKind::Convolution => [shape[3], shape[2], shape[0], shape[1]].into(),
+            ParameterKind::Plain | ParameterKind::OfMaps(_) | ParameterKind::Statistic => shape,
         }
     }
 }
@@ -50,7 +50,7 @@ pub struct Parameter {
     /// Its name in a model file, such as `layer1.0.conv1.weight`.
     pub name: String,
     /// What it is for.
-    pub kind: Kind,
+    pub kind: ParameterKind,
     /// Its values, as the kernels want them.
     pub value: Tensor,
 }
@@ -58,7 +58,7 @@ pub struct Parameter {
 impl Parameter {
     /// Whether gradients change it.
     pub fn is_trained(&self) -> bool {
-        self.kind != Kind::Statistic
+        self.kind != ParameterKind::Statistic
     }
 
     /// Its shape in a model file: PyTorch's.
@@ -111,11 +111,11 @@ impl Parameter {
 const BLOCK: usize = 64;
 
 /// Calls `visit(position in memory, position in a file)` for every value of a parameter of this kind and shape.
-fn for_each_position(kind: Kind, shape: Shape, mut visit: impl FnMut(usize, usize)) {
+fn for_each_position(kind: ParameterKind, shape: Shape, mut visit: impl FnMut(usize, usize)) {
     let (pixels, inputs, outputs) = match kind {
-        Kind::Convolution => (shape[0] * shape[1], shape[2], shape[3]),
+        ParameterKind::Convolution => (shape[0] * shape[1], shape[2], shape[3]),
         // A convolution whose kernel is a map, but for where the outputs stand.
-        Kind::OfMaps(pixels) => {
+        ParameterKind::OfMaps(pixels) => {
             let inputs = shape[1] / pixels;
             for output in 0..shape[0] {
                 for input in 0..inputs {
@@ -126,7 +126,9 @@ fn for_each_position(kind: Kind, shape: Shape, mut visit: impl FnMut(usize, usiz
             }
             return;
         }
-        Kind::Plain | Kind::Statistic => return (0..shape.len()).for_each(|position| visit(position, position)),
+        ParameterKind::Plain | ParameterKind::Statistic => {
+            return (0..shape.len()).for_each(|position| visit(position, position));
+        }
     };
     for first in (0..outputs).step_by(BLOCK) {
         for input in 0..inputs {
@@ -143,17 +145,7 @@ fn for_each_position(kind: Kind, shape: Shape, mut visit: impl FnMut(usize, usiz
 #[derive(Debug, Default)]
 pub struct Parameters {
     all: Vec<Parameter>,
-    packed: Mutex<Packed>,
-}
-
-/// By weight, algorithm and, where one is folded in, the batch normalisation's gamma.
-type Packed = HashMap<(ParameterId, Algorithm, Option<ParameterId>), Arc<PackedConv>>;
-
-/// The weights of a convolution as [`Algorithm::forward`] reads them; with batch normalisation in them, and then also its bias.
-#[derive(Debug)]
-pub(crate) struct PackedConv {
-    pub weights: Vec<f32>,
-    pub bias: Vec<f32>,
+    packed: PackedCache,
 }
 
 impl Parameters {
@@ -163,7 +155,7 @@ impl Parameters {
     }
 
     /// Adds one.
-    pub fn add(&mut self, name: impl Into<String>, kind: Kind, value: Tensor) -> ParameterId {
+    pub fn add(&mut self, name: impl Into<String>, kind: ParameterKind, value: Tensor) -> ParameterId {
         self.all.push(Parameter { name: name.into(), kind, value });
         ParameterId(self.all.len() - 1)
     }
@@ -175,7 +167,7 @@ impl Parameters {
 
     /// The values of `id`, to change.
     pub fn values_mut(&mut self, id: ParameterId) -> &mut [f32] {
-        self.packed.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.packed.clear();
         self.all[id.0].value.values_mut()
     }
 
@@ -184,7 +176,7 @@ impl Parameters {
     /// # Errors
     /// That of the first parameter, in their order, for which there was one.
     pub fn change_each(&mut self, change: impl Fn(&mut Parameter) -> Result<()> + Sync + Send) -> Result<()> {
-        self.packed.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.packed.clear();
         let mut results: Vec<Result<()>> = self.all.iter().map(|_| Ok(())).collect();
         par::chunks_mut2((&mut self.all, 1), (&mut results, 1), |_, parameter, result| result[0] = change(&mut parameter[0]));
         results.into_iter().collect()
@@ -209,44 +201,18 @@ impl Parameters {
 
     /// Bytes of all weights that were packed for the kernels.
     pub fn packed_bytes(&self) -> usize {
-        let packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        packed.values().map(|conv| size_of_val(&conv.weights[..]) + size_of_val(&conv.bias[..])).sum()
+        self.packed.bytes()
     }
 
-    /// The weights of a convolution as [`Algorithm::forward`] reads them, packed once and kept until values change. With `norm`
-    /// (gamma, beta, running mean, running variance; epsilon) they hold the batch normalisation that follows:
-    /// `(w * x - mean) * factor + beta = (w * factor) * x + (beta - mean * factor)`, `factor = gamma / sqrt(variance + epsilon)`.
-    pub(crate) fn packed(
+    /// The weights of a convolution as its forward pass reads them, packed once and kept until values change; with the batch
+    /// normalisation that follows in them, where one is given (gamma, beta, running mean, running variance; epsilon).
+    pub(super) fn packed(
         &self,
-        id: ParameterId,
-        norm: Option<(&[ParameterId], f32)>,
+        weight: ParameterId,
+        norm: Option<([ParameterId; 4], f32)>,
         shape: ConvShape,
         isa: Isa,
     ) -> Arc<PackedConv> {
-        let algorithm = Algorithm::choose(Pass::Forward, shape);
-        let key = (id, algorithm, norm.map(|(ids, _)| ids[0]));
-        // A poisoned lock only means that another thread panicked while it held finished entries.
-        let cache = || self.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(packed) = cache().get(&key) {
-            return packed.clone();
-        }
-        let mut packed = PackedConv { weights: vec![0.0; algorithm.packed_len(shape)], bias: Vec::new() };
-        let weights = self.get(id).value.values();
-        match norm {
-            None => algorithm.pack(isa, shape, weights, &mut packed.weights),
-            Some((ids, epsilon)) => {
-                let [gamma, beta, mean, variance] = [0, 1, 2, 3].map(|i| self.get(ids[i]).value.values());
-                let factors: Vec<f64> = gamma
-                    .iter()
-                    .zip(variance)
-                    .map(|(&gamma, &variance)| f64::from(gamma) / (f64::from(variance) + f64::from(epsilon)).sqrt())
-                    .collect();
-                let folded = weights.iter().zip(factors.iter().cycle()).map(|(&w, factor)| (f64::from(w) * factor) as f32);
-                algorithm.pack(isa, shape, &folded.collect::<Vec<f32>>(), &mut packed.weights);
-                let biases = beta.iter().zip(mean).zip(&factors);
-                packed.bias = biases.map(|((&b, &mean), factor)| (f64::from(b) - f64::from(mean) * factor) as f32).collect();
-            }
-        }
-        cache().entry(key).or_insert(Arc::new(packed)).clone()
+        self.packed.get(self, weight, norm, shape, isa)
     }
 }

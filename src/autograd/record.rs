@@ -1,25 +1,41 @@
 //! What a tape tells of each operation as it runs, to whoever asked for it.
 
-use super::{MAX_GRADIENTS, Op, ParameterId, Saved};
+use super::ParameterId;
+use super::ops::{Description, MAX_GRADIENTS, Op, Saved};
 use crate::tensor::Shape;
 use std::fmt;
 use std::time::Duration;
 
-/// Hears of every operation of the tapes that run with a [`Context`](crate::tensor::Context), in order. It sees values and
-/// changes none, so a run has the same bits with it and without.
+/// Hears of every operation of the tapes that run with a [`Context`](super::Context), in order. It sees values and changes none, so a
+/// run has the same bits with it and without.
 pub trait Recorder: fmt::Debug + Send {
     /// Something was computed. A slot names a value of the tape; where the tape is not kept, later values use dead slots again.
-    fn record(&mut self, event: Event);
+    fn record(&mut self, event: TapeEvent);
 }
 
 /// One thing that a tape did.
 #[derive(Debug)]
-pub enum Event<'a> {
-    /// A leaf came, or an operation was computed.
+pub enum TapeEvent<'a> {
+    /// A tensor came from outside, or a parameter was read.
+    Leaf {
+        /// The parameter, if it is one.
+        parameter: Option<ParameterId>,
+        /// The layer that asked for it; of a parameter its own name.
+        layer: &'a str,
+        /// Its slot.
+        slot: usize,
+        /// Its shape.
+        shape: Shape,
+        /// Its values.
+        value: &'a [f32],
+    },
+    /// An operation was computed.
     Forward {
         /// What was done.
         op: &'a Op,
-        /// The layer that did it; of a parameter its own name.
+        /// What the operation says of itself.
+        description: &'a Description,
+        /// The layer that did it.
         layer: &'a str,
         /// The slots of its inputs.
         inputs: &'a [usize],
@@ -29,7 +45,7 @@ pub enum Event<'a> {
         shape: Shape,
         /// The result.
         value: &'a [f32],
-        /// What was kept for the backward pass.
+        /// What was saved for the backward pass.
         saved: &'a Saved,
         /// How long it took.
         time: Duration,
@@ -58,6 +74,8 @@ pub enum Event<'a> {
     Backward {
         /// The operation.
         op: &'a Op,
+        /// What the operation says of itself.
+        description: &'a Description,
         /// The layer that did it.
         layer: &'a str,
         /// The slot of the operation's result.

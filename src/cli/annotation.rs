@@ -1,9 +1,9 @@
 //! `osteon annotation`: what physicians drew, converted and checked.
 
 use super::terminal::Terminal;
-use crate::data::Size;
-use crate::data::annotation::{self, Annotation as Drawn, Codes, Kind};
-use crate::data::manifest::Manifest;
+use crate::annotation::{self, Annotation as Drawn, CodeKind, Codes};
+use crate::archive::manifest::Manifest;
+use crate::image::Size;
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub enum Annotation {
         #[arg(long, value_name = "FILE")]
         codes: Option<PathBuf>,
     },
-    /// Print Osteon's own table of codes, to write another from.
+    /// Print Osteon's own table of codes, as a start for your own.
     #[command(after_help = "Example:\n  osteon annotation codes > codes.csv")]
     Codes,
 }
@@ -70,12 +70,12 @@ impl Annotation {
     }
 }
 
-/// Checks every annotation beside the scans of a manifest; each that fails is told, and the rest goes on.
+/// Checks every annotation beside the scans of a manifest; each that fails is reported, and the others are still checked.
 fn check_all(terminal: &Terminal, path: &Path, codes: &Codes) -> Result<()> {
     let manifest = Manifest::read(path)?;
     let (mut files, mut failed, mut outlines) = (0, 0, 0);
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut check = |row: &crate::data::manifest::Row| -> Result<()> {
+    let mut check = |row: &crate::archive::manifest::Row| -> Result<()> {
         let beside = annotation::beside(row)?;
         if beside.is_empty() {
             return Ok(());
@@ -89,7 +89,7 @@ fn check_all(terminal: &Terminal, path: &Path, codes: &Codes) -> Result<()> {
             outlines += annotation.outlines.len();
             for outline in &annotation.outlines {
                 let kind = match codes.finding(&outline.label).ok().and_then(|finding| finding.disease).map(|code| code.kind) {
-                    Some(Kind::Disease) => "of metastases",
+                    Some(CodeKind::Disease) => "of metastases",
                     Some(_) => "of benign findings",
                     None => "of parts of the body",
                 };

@@ -4,7 +4,7 @@ use super::predict::model_path;
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
 use crate::audit::{self, Bound, Comparison, GradcheckOptions, Slope, TraceOptions, TrainOptions, Verdict};
-use crate::data::Size;
+use crate::image::Size;
 use crate::models::Model;
 use crate::{Error, Result};
 use clap::Subcommand;
@@ -24,11 +24,11 @@ pub enum Audit {
     Verify {
         /// The folder that `osteon audit trace` wrote.
         trace: PathBuf,
-        /// This one alone.
+        /// Only the operation of this number.
         #[arg(long, value_name = "N")]
         operation: Option<usize>,
     },
-    /// Hold every gradient of a model against central differences in float64; exit code 1 when one is off by more than its bound.
+    /// Compare every gradient of a model with central differences in float64; exit code 1 when one is off by more than its bound.
     #[command(after_help = "Example:\n  osteon audit gradcheck runs/first/model.safetensors")]
     Gradcheck(Gradcheck),
     /// Inference: reads `input` (N,1,H,W f32), writes `logits` and `probabilities`.
@@ -93,7 +93,7 @@ pub struct Trace {
     /// Input of the network, rows x columns; without it the model's own.
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     input_size: Option<Size>,
-    /// Write all feature maps in full size, a PNG an operation.
+    /// Write all feature maps in full size, a PNG for each operation.
     #[arg(long)]
     pictures: bool,
     /// A training step on the study in place of inference: forward, loss, every gradient, Adam's first step.
@@ -193,7 +193,7 @@ fn compare(terminal: &Terminal, run_a: &Path, run_b: &Path) -> Result<()> {
     terminal.line(format_args!("the same: the configuration, {inputs} inputs, the weights after each of {epochs} epochs{models}"))
 }
 
-/// What to check gradients on: images of random numbers.
+/// What to check gradients on: images of random values.
 #[derive(clap::Args)]
 pub struct Gradcheck {
     /// The model file, or the folder of a run.

@@ -2,11 +2,12 @@
 
 use super::model::pooling;
 use super::terminal::Terminal;
-use crate::data::Size;
-use crate::data::views::Preprocessing;
-use crate::models::{Metadata, Model, Pooling, Trainer, architectures};
+use crate::autograd::Context;
+use crate::image::Size;
+use crate::models::{Metadata, Model, Pooling, architectures};
 use crate::optim::Adam;
-use crate::tensor::Context;
+use crate::prepare::Preprocessing;
+use crate::train::Trainer;
 use crate::{Error, Result};
 use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
 use osteon_kernels::simd::Isa;
@@ -23,13 +24,13 @@ use std::time::Instant;
     after_help = "Examples:\n  osteon bench --threads 2 --batch 8 --size 1024x256\n  osteon bench --architecture all --size 256x64"
 )]
 pub struct Bench {
-    /// Images a batch.
+    /// Images in a batch.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
     /// The network's input, rows x columns.
     #[arg(long, value_name = "ROWSxCOLUMNS", default_value = "1024x256")]
     size: Size,
-    /// The network, or `all`: a row of each, without its convolutions.
+    /// The network, or `all` for a row of each network, without its convolutions.
     #[arg(long, value_name = "NAME", default_value = "inrac")]
     architecture: String,
     /// Of vgg-11: flatten, average, or auto.
@@ -182,7 +183,7 @@ impl Bench {
         let labels: Vec<u32> = (0..batch as u32).map(|i| i % classes as u32).collect();
         let layers = model.layers(self.size.array())?;
         let (architecture, pooling) = (model.metadata().architecture.clone(), model.metadata().pooling);
-        let (weights, flops) = (model.parameter_count(), layers.iter().map(|layer| layer.op.flops()).sum::<u64>());
+        let (weights, flops) = (model.parameter_count(), layers.iter().map(|layer| layer.flops).sum::<u64>());
         let mut failed = None;
         let mut note = |result: Result<()>| failed = failed.take().or(result.err());
         let forward = self

@@ -2,10 +2,10 @@
 
 use super::scan;
 use super::terminal::Terminal;
+use crate::metrics::Epoch;
 use crate::models::Model;
-use crate::report::{self, EpochRow};
-use crate::train::{Epoch, RunFolder};
-use crate::{Error, Result, files};
+use crate::train::RunFolder;
+use crate::{Error, Result, files, report};
 use std::path::{Path, PathBuf};
 
 /// Draw the curves of several runs beside each other: training loss, held-out loss, held-out AUC.
@@ -37,7 +37,7 @@ impl Curves {
         let named = names.iter().zip(&self.runs).map(name);
         let trained_on = runs.iter().map(|(_, trained_on)| &**trained_on).collect::<Vec<_>>().join("; ");
         let note = report::caveat(&[("trained", &trained_on)]);
-        let runs: Vec<(String, Vec<EpochRow>)> = named.zip(runs).map(|(name, (rows, _))| (name, rows)).collect();
+        let runs: Vec<(String, Vec<Epoch>)> = named.zip(runs).map(|(name, (rows, _))| (name, rows)).collect();
         let figure = report::compared_curves(&runs, &note);
         let bytes = if is("svg") { figure.svg().into_bytes() } else { figure.png() };
         files::write(&self.output, &bytes)?;
@@ -46,8 +46,8 @@ impl Curves {
 }
 
 /// The epochs of a run, and what it was trained on.
-fn history(run: &Path) -> Result<(Vec<EpochRow>, String)> {
+fn history(run: &Path) -> Result<(Vec<Epoch>, String)> {
     let folder = RunFolder::open(run)?;
-    let rows = Epoch::read_all(&folder.file(RunFolder::METRICS))?.iter().map(EpochRow::from).collect();
+    let rows = Epoch::read_all(&folder.file(RunFolder::METRICS))?;
     Ok((rows, Model::load(folder.file(RunFolder::MODEL))?.metadata().trained_on.clone()))
 }

@@ -1,11 +1,11 @@
 //! `osteon dataset`: the paper's three datasets, their check, and public archives.
 
 use super::terminal::Terminal;
-use crate::data::archives::{self, Imported};
-use crate::data::augment::Augmentation;
-use crate::data::datasets::{self, Counts, Kind, Options};
-use crate::data::manifest::Manifest;
-use crate::data::split::PAPER_TRAIN_SHARE;
+use crate::archive::datasets::{self, Counts, DatasetKind, DatasetOptions};
+use crate::archive::import::{self, Imported};
+use crate::archive::manifest::Manifest;
+use crate::archive::split::PAPER_TRAIN_SHARE;
+use crate::prepare::Augmentation;
 use crate::{Error, Result, files};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub struct Make {
     /// Share of each class's patients that train.
     #[arg(long, value_name = "SHARE", default_value_t = PAPER_TRAIN_SHARE)]
     train_share: f64,
-    /// Rows of some classes, where they are not to follow the paper.
+    /// How many rows some classes get, in place of what the paper would give.
     #[arg(long, value_name = "CLASS=N,...")]
     counts: Option<String>,
     /// Copies are rotated by up to this angle, either way.
@@ -112,23 +112,23 @@ pub struct Archive {
 impl Dataset {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
-            Dataset::D1(make) => make.run(terminal, Kind::D1),
-            Dataset::D2(make) => make.run(terminal, Kind::D2),
-            Dataset::D3(make) => make.run(terminal, Kind::D3),
+            Dataset::D1(make) => make.run(terminal, DatasetKind::D1),
+            Dataset::D2(make) => make.run(terminal, DatasetKind::D2),
+            Dataset::D3(make) => make.run(terminal, DatasetKind::D3),
             Dataset::Check(Check { folder }) => {
                 let found = datasets::check(folder)?;
                 print(terminal, &found.counts)?;
                 terminal.line(found)
             }
-            Dataset::Import(Import::Zenodo(archive)) => archive.import(terminal, archives::zenodo),
-            Dataset::Import(Import::Bs80k(archive)) => archive.import(terminal, archives::bs80k),
+            Dataset::Import(Import::Zenodo(archive)) => archive.import(terminal, import::zenodo),
+            Dataset::Import(Import::Bs80k(archive)) => archive.import(terminal, import::bs80k),
         }
     }
 }
 
 impl Make {
-    fn run(&self, terminal: &Terminal, kind: Kind) -> Result<()> {
-        let options = Options {
+    fn run(&self, terminal: &Terminal, kind: DatasetKind) -> Result<()> {
+        let options = DatasetOptions {
             seed: self.seed,
             train_share: self.train_share,
             augmentation: Augmentation { rotation_deg: self.rotation_deg, translation_px: self.translation_px },
@@ -197,7 +197,7 @@ impl Archive {
             let mut name = self.output.file_stem().unwrap_or_default().to_owned();
             name.push("-boxes.csv");
             let path = self.output.with_file_name(name);
-            files::write(&path, &archives::boxes_csv(&boxes))?;
+            files::write(&path, &import::boxes_csv(&boxes))?;
             terminal.line(format_args!("{} boxes: {}", boxes.len(), path.display()))?;
         }
         terminal.line(manifest.path.display())

@@ -3,11 +3,11 @@
 use super::evaluate::{self, Job};
 use super::terminal::Terminal;
 use super::{phantom, predict as lines, train};
-use crate::data::Size;
-use crate::data::manifest::Manifest;
-use crate::data::phantom::PhantomOptions;
+use crate::archive::manifest::Manifest;
+use crate::image::Size;
+use crate::phantom::PhantomOptions;
 use crate::report::{self, Case};
-use crate::train::{RunFolder, ScheduleName, Settings};
+use crate::train::{RunFolder, ScheduleName, Settings, Start};
 use crate::{Result, predict};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -53,7 +53,7 @@ impl Demo {
             learning_rate: 1e-3,
             schedule: ScheduleName::Cosine,
             warm_up_epochs: 1.0,
-            // A batch of 8 tells little about the mean of all.
+            // The mean of a batch of 8 is far from that of all studies.
             precise_norm: true,
             test_every: 7,
             seed: self.seed,
@@ -70,7 +70,7 @@ impl Demo {
         let manifest = phantom::write(terminal, &options, &self.output.join("phantoms"), self.force)?;
 
         terminal.note(format_args!("\nTraining the 26-layer network at {}", settings.input_size));
-        train::train(terminal, &Manifest::read(&manifest)?, &settings, &folder, false)?;
+        train::train(terminal, &Manifest::read(&manifest)?, &settings, &folder, Start::New)?;
 
         terminal.note("\nEvaluation on patients that it has not seen");
         let job = Job::test(&run)?;

@@ -1,14 +1,14 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
 use super::{interrupt, terminal::Terminal};
-use crate::data::loader::{Loader, LoaderOptions};
-use crate::data::manifest::Manifest;
-use crate::data::split::Split;
-use crate::metrics::{Bootstrap, Each, Merged, Panel, Scores};
+use crate::archive::manifest::Manifest;
+use crate::archive::split::Split;
+use crate::metrics::{Bootstrap, Each, Epoch, Merged, Panel, Scores};
 use crate::models::Model;
 use crate::predict;
+use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
-use crate::train::{Epoch, RunFolder, Settings};
+use crate::train::{self, RunFolder, Settings};
 use crate::{Error, Result, files};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Studies that a page shows with pictures.
 const SHOWN: usize = 12;
 
-/// Evaluate a run on its test patients: scores, a row a study, pictures, and a page.
+/// Evaluate a run on its test patients: scores, a table of all studies, pictures, and a page.
 ///
 /// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network.
 #[derive(clap::Args)]
@@ -134,7 +134,7 @@ impl Job {
         let about = model.metadata();
         let options =
             LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };
-        let loader = Loader::of_manifest(manifest, &about.classes, rows.clone(), &about.preprocessing, options)?;
+        let loader = manifest.loader(&about.classes, rows.clone(), &about.preprocessing, options)?;
         let progress = terminal.progress("studies", rows.len());
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");
@@ -156,20 +156,19 @@ impl Job {
         for patient in shown {
             let PatientRow { patient: name, truth, .. } = &patients[patient];
             let row = &manifest.rows[judged[patient].study];
-            let case = predict::drawn_case(model, name, &row.read()?, &row.pending_draw(), true)?;
+            let case = predict::drawn_case(model, name, &row.read()?, &row.pending_transform(), true)?;
             cases.push(Case { truth: Some(*truth), ..case });
             progress.set(cases.len(), "");
         }
         progress.finish(format_args!("{} made", cases.len()));
 
-        let history = Epoch::read_all(&folder.file(RunFolder::METRICS))?;
         Ok(Evaluation {
             title: format!("Evaluation of {}", super::scan::name(folder.path())),
             model: predict::card(model, &folder.file(RunFolder::MODEL))?,
-            evaluated_on: format!("{} {what}", predict::describe(manifest, rows.len())),
+            evaluated_on: format!("{} {what}", train::count_studies(manifest, rows)),
             patients,
             cases,
-            history: history.iter().map(Into::into).collect(),
+            history: Epoch::read_all(&folder.file(RunFolder::METRICS))?,
             configuration: text(&folder.file(RunFolder::CONFIG))?,
             scan: None,
             bootstrap: Bootstrap::default(),

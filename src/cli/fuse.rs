@@ -2,9 +2,9 @@
 
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
-use crate::data::picture;
-use crate::data::views;
-use crate::{Error, Result};
+use crate::intake::picture;
+use crate::prepare::views;
+use crate::{Error, Result, draw};
 use std::path::{Path, PathBuf};
 
 /// Fuse the two views of a scan: flip the posterior view, align it by the critical points, add.
@@ -36,7 +36,7 @@ impl Fuse {
         let figure = figure_path(&self.output);
         let counts: Vec<u16> = fused.image.pixels.iter().map(|count| count.round().clamp(0.0, 65535.0) as u16).collect();
         picture::write_gray16(&self.output, fused.image.rows, fused.image.columns, &counts)?;
-        crate::files::write(&figure, &views::figure(&fused).png())?;
+        crate::files::write(&figure, &draw::aggregation(&fused).png())?;
         terminal.line(self.output.display())?;
         terminal.line(figure.display())
     }

@@ -2,13 +2,13 @@
 
 use super::terminal::Terminal;
 use crate::Result;
-use crate::data::manifest::Manifest;
-use crate::lesions::{self, MeasureOptions};
+use crate::annotation::lesions::{self, MeasureOptions};
+use crate::archive::manifest::Manifest;
 use std::path::PathBuf;
 
 /// Measure the lesions that are outlined beside the scans: shape, body region, area, uptake (the paper's figure 12).
 ///
-/// Writes lesions.csv (a row a lesion a view), shapes.csv, regions.csv, uptake.csv, areas.csv, studies.csv (with the diagnostic
+/// Writes lesions.csv (a row for each lesion in each view), shapes.csv, regions.csv, uptake.csv, areas.csv, studies.csv (with the diagnostic
 /// reports), and lesions.png and .svg. The annotations of SCAN.dcm are SCAN.anterior.json and SCAN.posterior.json beside it, or
 /// SCAN.json where it is of one view; .xml as well.
 #[derive(clap::Args)]
@@ -46,7 +46,7 @@ impl Lesions {
         if sizeless > 0 {
             terminal.note(format_args!(
                 "{sizeless} of {} outlined lesions are of scans that do not say the size of a pixel: their areas are in pixels only \
-                 and their shapes are not told; give --pixel-spacing-mm",
+                 and their shapes are not classified; give --pixel-spacing-mm",
                 lesions.len()
             ));
         }

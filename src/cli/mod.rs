@@ -12,6 +12,7 @@ mod evaluate;
 mod fuse;
 mod interrupt;
 mod lesions;
+mod manual;
 mod model;
 mod phantom;
 mod predict;
@@ -21,7 +22,7 @@ mod settings;
 mod terminal;
 mod train;
 
-use crate::tensor::use_isa;
+use crate::autograd::use_isa;
 use crate::{Error, Result};
 use clap::{Parser, Subcommand};
 use osteon_kernels::{par::Pool, simd::Isa};
@@ -30,9 +31,20 @@ use terminal::Terminal;
 
 /// Reads whole-body bone scans and says whether they show metastasis of lung cancer, and of which kind.
 ///
-/// Research software, not a medical device.
+/// Research software, not a medical device. Models that were trained on phantoms (simulated patients) say so wherever they are shown.
 #[derive(Parser)]
-#[command(name = "osteon", version, propagate_version = true, args_override_self = true)]
+#[command(
+    name = "osteon",
+    version,
+    propagate_version = true,
+    args_override_self = true,
+    after_help = "To begin:
+  osteon demo            show everything in a few minutes
+  osteon tasks           the commands by task, the files they read, and what they leave behind
+  osteon COMMAND --help  one command, with an example
+
+Results go to standard output, progress to standard error. The exit code is 0, 1 (failed, or stopped by Ctrl-C) or 2 (usage)."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -40,7 +52,7 @@ struct Arguments {
     machine: Machine,
 }
 
-/// What every command may be told about the machine.
+/// The options of every command about the machine.
 #[derive(clap::Args)]
 struct Machine {
     /// Worker threads; 0 takes every core. The results are the same bits for any number.
@@ -72,6 +84,9 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Bench(bench::Bench),
+    Tasks(manual::Tasks),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 impl Command {
@@ -92,6 +107,9 @@ impl Command {
             Command::Model(command) => command.run(terminal),
             Command::Audit(command) => command.run(terminal),
             Command::Bench(command) => command.run(terminal),
+            Command::Tasks(command) => command.run(terminal),
+            Command::Completions(command) => command.run(terminal),
+            Command::Man(command) => command.run(terminal),
         }
     }
 }
@@ -101,7 +119,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // The help or the usage error; a standard output that is gone cannot be told so.
+            // The help or the usage error. If the output is closed, there is nowhere to report it.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -153,5 +171,29 @@ mod tests {
         let command = Arguments::command();
         command.clone().debug_assert();
         walk(&command, "osteon");
+    }
+
+    #[test]
+    fn the_text_by_task_has_every_command_and_no_other() {
+        fn leaves(command: &clap::Command, path: &str) -> Vec<String> {
+            let inner: Vec<_> = command.get_subcommands().filter(|inner| inner.get_name() != "help").collect();
+            match inner.is_empty() {
+                true => vec![path.to_owned()],
+                false => inner.iter().flat_map(|inner| leaves(inner, &format!("{path} {}", inner.get_name()))).collect(),
+            }
+        }
+        let text = include_str!("COMMANDS.md");
+        for path in leaves(&Arguments::command(), "osteon") {
+            assert!(text.contains(&format!("`{path}")), "`{path}` is missing in COMMANDS.md");
+        }
+        // Code is every second piece between backticks. Some of it names a command without all that the command needs.
+        use clap::error::ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingRequiredArgument};
+        for code in text.split('`').skip(1).step_by(2).filter(|code| code.starts_with("osteon ") && !code.contains(" ... ")) {
+            match Arguments::try_parse_from(code.split_whitespace().take_while(|word| *word != "|")).map_err(|error| error.kind())
+            {
+                Ok(_) | Err(DisplayHelpOnMissingArgumentOrSubcommand | MissingRequiredArgument) => {}
+                Err(kind) => panic!("COMMANDS.md has `{code}`: {kind}"),
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::predict::model_path;
 use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
-use crate::data::Size;
+use crate::image::Size;
 use crate::models::{Memory, Metadata, Model as Network, Pooling, signature};
 use crate::{Result, files, predict};
 use clap::Subcommand;
@@ -16,11 +16,11 @@ pub enum Model {
     /// Make a model with random weights.
     #[command(after_help = "Example:\n  osteon model new --seed 1 --output M.safetensors")]
     New {
-        #[command(flatten)]
-        network: NetworkFlags,
         /// Seed of the weights.
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
+        #[command(flatten)]
+        network: NetworkFlags,
     },
     /// Make a model of weights in PyTorch's shapes under torchvision's names; extras and gaps are errors.
     #[command(after_help = "Example:\n  osteon model import W.safetensors --architecture inrac --classes NoMet,ADMet,nADMet \\
@@ -102,11 +102,12 @@ pub struct NetworkFlags {
     /// The network's input, rows x columns.
     #[arg(long, value_name = "ROWSxCOLUMNS", default_value = "1024x256")]
     input_size: Size,
-    #[command(flatten)]
-    preprocessing: PreprocessingFlags,
     /// The model file to write.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    // Last, since its heading is that of all flags after it.
+    #[command(flatten)]
+    preprocessing: PreprocessingFlags,
 }
 
 impl NetworkFlags {
@@ -206,7 +207,7 @@ impl About {
             .into_iter()
             .map(|layer| LayerRow {
                 operation: layer.op.name(),
-                mflop: mega(layer.op.flops()),
+                mflop: mega(layer.flops),
                 output: layer.output.to_vec(),
                 parameters: layer.parameters,
                 layer: layer.name,

@@ -1,7 +1,7 @@
 //! `osteon phantom`: synthetic patients.
 
 use super::terminal::Terminal;
-use crate::data::phantom::{self, PhantomOptions};
+use crate::phantom::{self, PhantomOptions};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 

@@ -9,7 +9,7 @@ use crate::{Result, metrics, predict};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Classify scans with a trained model: a line a study.
+/// Classify scans with a trained model: a line for each study.
 ///
 /// A scan that cannot be read is reported, the others are still classified, and the exit code is 1.
 #[derive(clap::Args)]
@@ -26,7 +26,7 @@ pub struct Predict {
     /// Use the model only if the owner of this public key signed it (`osteon model sign`).
     #[arg(long, value_name = "KEY")]
     require_signature: Option<PathBuf>,
-    /// Print JSON: a list with an object a study.
+    /// Print JSON: a list with an object for each study.
     #[arg(long)]
     json: bool,
     /// Write a page with the fused pictures and where the network looked into this folder.

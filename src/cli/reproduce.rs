@@ -3,20 +3,21 @@
 use super::evaluate::{Job, Side};
 use super::terminal::{Progress, Terminal};
 use super::{interrupt, phantom};
-use crate::data::datasets::{self, Counts};
-use crate::data::manifest::Manifest;
-use crate::data::phantom as simulator;
-use crate::data::split::{self, Split};
-use crate::data::views::{self, Preprocessing};
-use crate::data::{annotation, demographics};
+use crate::annotation::{self, lesions};
+use crate::archive::datasets::{self, Counts};
+use crate::archive::manifest::Manifest;
+use crate::archive::people;
+use crate::archive::split::{self, Split};
 use crate::metrics::Scores;
+use crate::phantom as simulator;
+use crate::prepare::{Preprocessing, views};
 use crate::reproduce::{
     self,
-    page::{self, Outcome, Study},
+    page::{self, Outcome, Reproduction},
 };
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
-use crate::train::{self, Event, Recipe, RunFolder, Settings};
-use crate::{Error, Result, files, lesions, report};
+use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
+use crate::{Error, Result, files, report};
 use osteon_kernels::par;
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +25,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Repeat the paper's whole study and write one page with its tables and figures beside the paper's numbers.
+/// Repeat the paper's whole study and write one page with its tables and figures beside the paper's.
 ///
 /// Every network is trained and tested as `osteon train` and `osteon evaluate` do, in a folder of its own under OUTPUT/runs. A study
 /// that was interrupted goes on where it stopped when the same command is given again; more seeds or folds add trainings to it.
@@ -46,7 +47,7 @@ pub struct Reproduce {
     /// Seed of phantoms, datasets and networks.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How often the networks of Tables 4, 6 and 10 are trained.
+    /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seeds: usize,
     /// Folds of a cross-validation by patient; 0: none.
@@ -58,6 +59,9 @@ pub struct Reproduce {
     /// Passes over the training images [default: 2, 36 or 300 by the scale].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
+    /// Go on also with a training that was begun with another instruction set or another build of osteon.
+    #[arg(long)]
+    allow_other_isa: bool,
     /// Print what would be trained and how long it takes, and end.
     #[arg(long)]
     plan: bool,
@@ -82,7 +86,7 @@ impl Reproduce {
         for training in &plan.trainings {
             folder.refuse_other(training, &options)?;
         }
-        options.record(&self.output)?;
+        options.write(&self.output)?;
 
         let open: Vec<&Training> = plan.trainings.iter().filter(|training| !folder.is_done(training)).collect();
         terminal.note(format_args!(
@@ -97,14 +101,15 @@ impl Reproduce {
             return Ok(());
         }
         if let Some(estimate) = estimate {
-            train_all(terminal, &folder, &open, &options, &sides, &estimate).map_err(|error| match error {
+            let resume = Start::Resume { allow_other_isa: self.allow_other_isa };
+            train_all(terminal, &folder, &open, &options, &sides, &estimate, resume).map_err(|error| match error {
                 Error::Interrupted { .. } => Error::Interrupted { kept: "the same command goes on from here".to_owned() },
                 other => other,
             })?;
         }
 
         terminal.note("The page");
-        let page = self.study(&source, &plan, &options, counts)?.write(&self.output)?;
+        let page = self.reproduction(&source, &plan, &options, counts)?.write(&self.output)?;
         terminal.line(page.display())
     }
 
@@ -137,7 +142,7 @@ impl Reproduce {
         let folder = self.output.join("phantoms");
         let manifest = folder.join("manifest.csv");
         // A study without a record was not begun, and its phantoms may be of other options, or not all there.
-        if !self.output.join(reproduce::RECORD).exists() {
+        if !self.output.join(reproduce::OPTIONS_FILE).exists() {
             let phantoms = options.scale.phantoms(options.seed);
             phantom::write(terminal, &phantoms, &folder, true)?;
             simulator::annotate(&phantoms, &folder)?;
@@ -146,13 +151,13 @@ impl Reproduce {
     }
 
     /// What the page is made of.
-    fn study(
+    fn reproduction(
         &self,
         source: &Manifest,
         plan: &Plan,
         options: &Options,
         counts: Vec<(Data, Vec<(String, Counts)>)>,
-    ) -> Result<Study> {
+    ) -> Result<Reproduction> {
         let folder = Folder(&self.output);
         let outcome = |training: &Training| -> Result<(String, Outcome)> {
             let run = folder.run(training);
@@ -181,11 +186,11 @@ impl Reproduce {
         if options.data.is_some() {
             command += " --data MANIFEST";
         }
-        Ok(Study {
+        Ok(Reproduction {
             options: options.clone(),
             command,
             counts: counts.into_iter().filter(|(data, _)| data.kind().is_some()).collect(),
-            demographics: demographics::demographics(source)?,
+            demographics: people::demographics(source)?,
             lesions,
             outcomes: plan.trainings.iter().map(outcome).collect::<Result<_>>()?,
             main: evaluation(page::MAIN)?,
@@ -221,14 +226,14 @@ impl Folder<'_> {
         let path = self.manifest(data);
         let folder = path.parent().unwrap_or(self.0);
         if let Some((kind, merge_metastatic)) = data.kind() {
-            let made = datasets::Options { seed: options.seed, merge_metastatic, ..datasets::Options::default() };
+            let made = datasets::DatasetOptions { seed: options.seed, merge_metastatic, ..datasets::DatasetOptions::default() };
             datasets::build(kind, source, &made)?.write(folder)?;
             return Ok(datasets::check(folder)?.counts);
         }
         let Data::Fold(fold) = data else { return Ok(Vec::new()) };
         let folds = split::folds(source, options.folds, options.seed)?;
         files::create_folder(folder)?;
-        let manifest = source.with_sides(&folds[fold])?.moved_to(&path)?;
+        let manifest = folds[fold].with_sides(source)?.moved_to(&path)?;
         manifest.write()?;
         let written = Manifest::read(&path)?;
         Split::of_sides(&written).unwrap_or_default().check(&written)?;
@@ -328,6 +333,7 @@ fn train_all(
     options: &Options,
     sides: &BTreeMap<Data, [usize; 2]>,
     estimate: &Estimate,
+    resume: Start,
 ) -> Result<()> {
     let steps = |training: &Training| options.epochs * sides[&training.data][0].div_ceil(training.settings(options).batch);
     let progress = terminal.progress("steps", open.iter().map(|training| steps(training)).sum());
@@ -338,7 +344,7 @@ fn train_all(
         let expected = estimate.speeds[training.architecture].epoch(images, &training.settings(options));
         let expected = expected + estimate.study * images as f64;
         let start = Instant::now();
-        train_one(folder, training, options, &progress, (before, &title, expected, at == 0))?;
+        train_one(folder, training, options, resume, &progress, (before, &title, expected, at == 0))?;
         test_one(folder, training)?;
         before += steps(training);
         progress.note(format_args!("{title}: done in {}", duration(start.elapsed().as_secs_f64())));
@@ -352,15 +358,19 @@ fn train_one(
     folder: &Folder,
     training: &Training,
     options: &Options,
+    resume: Start,
     progress: &Progress,
     (before, title, expected, is_first): (usize, &str, f64, bool),
 ) -> Result<()> {
     let run = folder.run(training);
     let has_checkpoint = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].iter().any(|name| run.join(name).is_file());
-    let run_folder = if has_checkpoint { RunFolder::resume(&run)? } else { RunFolder::create(&run, true)? };
+    let (run_folder, start) = match has_checkpoint {
+        true => (RunFolder::resume(&run)?, resume),
+        false => (RunFolder::create(&run, true)?, Start::New),
+    };
     let manifest = Manifest::read(folder.manifest(training.data))?;
     let settings = training.settings(options);
-    train::run(&manifest, &settings, &run_folder, has_checkpoint, &mut |event| {
+    train::run(&manifest, &settings, &run_folder, start, &mut |event| {
         match event {
             Event::Step { done, epoch, loss } => {
                 progress.set(before + done, format_args!("{title}, epoch {epoch} of {}, loss {loss:.4}", settings.epochs));
@@ -369,7 +379,7 @@ fn train_one(
                 progress.set(before + done, title);
                 progress.note(format_args!("left out: {problem}"));
             }
-            Event::Resumed { steps, epoch, problem } => {
+            Event::Resumed { steps, epoch, problem, .. } => {
                 if let Some(problem) = problem {
                     progress.note(format_args!("the newest checkpoint is not used: {problem}"));
                 }

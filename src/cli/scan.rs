@@ -1,7 +1,9 @@
 //! How a scan is named on the command line, for every command that reads scans.
 
-use crate::data::study::{self, StudyOptions};
-use crate::data::{Study, View, dicom};
+use crate::dicom;
+use crate::image::View;
+use crate::intake::Study;
+use crate::intake::study::{self, StudyOptions};
 use crate::{Error, Result};
 use clap::{Args, value_parser};
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ pub struct ScanOptions {
     /// Accept a scan of one view.
     #[arg(long)]
     single_view: bool,
-    /// Refuse a file of more megabytes (of 1024 * 1024 bytes) before it is read.
+    /// Refuse a file that is larger than this, in megabytes of 1024 * 1024 bytes, before it is read.
     #[arg(long, value_name = "MB", default_value_t = dicom::MAX_FILE_BYTES >> 20, value_parser = value_parser!(u64).range(1..=MAX_MB))]
     max_file_size: u64,
 }

@@ -1,7 +1,7 @@
 //! Every setting of a training run as a flag.
 
-use crate::data::Size;
-use crate::data::views::Preprocessing;
+use crate::image::Size;
+use crate::prepare::Preprocessing;
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub struct SettingFlags {
     /// Passes over the training studies [default: 300].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Studies a training step [default: 16; paper: 32].
+    /// Studies in a training step [default: 16; paper: 32].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Adam's learning rate, before the schedule [default: 0.001; paper: 0.01].
@@ -59,7 +59,7 @@ pub struct SettingFlags {
     /// Decay weights beside Adam (AdamW), those of batch normalisation and biases not at all [default: false].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     decoupled_decay: Option<bool>,
-    /// What an image counts in the loss by its class: none, balanced, or a number for each class, such as 1,1.5,2 [default: none].
+    /// How much an image counts in the loss, by its class: none, balanced, or a value for each class, such as 1,1.5,2 [default: none].
     #[arg(long, value_name = "WEIGHTS")]
     class_weights: Option<String>,
     /// The largest l2 norm of a step's gradient, over all parameters; a larger one is scaled down to it. 0 is no limit [default: 0].

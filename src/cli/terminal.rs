@@ -40,7 +40,7 @@ impl Terminal {
 
     /// A line about what is going on, which is no part of the result.
     pub fn note(&self, text: impl Display) {
-        // There is no further place to report that standard error is gone.
+        // If standard error is closed, there is nowhere to report it.
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 

@@ -1,4 +1,5 @@
 //! Intervals by resampling patients (Efron, Annals of Statistics 1979, 7:1; for clustered data Davison and Hinkley 1997, section 3.8).
+//! Written here rather than taken from a crate, because a patient is drawn with all studies and one resample gives every score.
 //!
 //! Studies of one patient are alike, so patients are drawn, with replacement and as many as there are, and each brings all of its
 //! studies. An interval goes from the 2.5 % to the 97.5 % quantile of a score over the resamples: the **percentile** method (Efron
@@ -23,7 +24,7 @@ pub const LEVEL: f64 = 0.95;
 /// The largest share of resamples that may leave a score undefined.
 pub const MOST_UNDEFINED: f64 = 1.0 - LEVEL;
 
-/// Sums of the same numbers in another order differ by less.
+/// Sums of the same values in another order differ by less.
 pub(super) const SAME: f64 = 1e-12;
 
 /// How to resample.
@@ -224,10 +225,10 @@ impl Columns {
 /// 1996, 50:361. NaN of no values.
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
-    let place = share.clamp(0.0, 1.0) * last as f64;
-    let below = place as usize;
+    let position = share.clamp(0.0, 1.0) * last as f64;
+    let below = position as usize;
     let (low, high) = (sorted[below], sorted[(below + 1).min(last)]);
-    low + (high - low) * (place - below as f64)
+    low + (high - low) * (position - below as f64)
 }
 
 #[cfg(test)]
@@ -311,7 +312,7 @@ pub(super) mod tests {
         assert_ne!(draws[7], Bootstrap { seed: 2, ..bootstrap }.draw(7, 50));
         assert!(draws.iter().all(|times| times.iter().sum::<u64>() == 50));
         assert_eq!(draws.iter().collect::<std::collections::HashSet<_>>().len(), 300);
-        // A patient is absent from 1/e of the resamples: 0.98^50 = 0.364 of these 15000 places.
+        // A patient is absent from 1/e of the resamples: 0.98^50 = 0.364 of these 15000 draws.
         let absent = draws.iter().flatten().filter(|times| **times == 0).count() as f64 / 15_000.0;
         assert!((absent - 0.364).abs() < 0.02, "{absent}");
         assert!(bootstrap.draw(0, 0).is_empty());

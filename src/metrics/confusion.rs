@@ -1,4 +1,4 @@
-//! Decisions, counted.
+//! Counts of decisions: true class by predicted class.
 
 use serde::{Deserialize, Serialize};
 

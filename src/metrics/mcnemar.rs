@@ -27,7 +27,7 @@ pub struct McNemar {
 impl McNemar {
     /// Of pairs (the first is right, the second is right). With fewer than [`EXACT_BELOW`] discordant pairs the two-sided exact
     /// binomial test, else chi-square = (max(|b - c| - 1, 0))^2 / (b + c) (Edwards, Psychometrika 1948, 13:185; as R's
-    /// `mcnemar.test`, equal numbers have no correction to make).
+    /// `mcnemar.test`, equal counts have no correction to make).
     pub fn new(pairs: impl IntoIterator<Item = (bool, bool)>) -> Self {
         let mut counts = [[0u64; 2]; 2]; // [a is right][b is right]
         pairs.into_iter().for_each(|(a, b)| counts[usize::from(a)][usize::from(b)] += 1);

@@ -2,7 +2,7 @@
 //!
 //! [`Confusion`] counts decisions, [`auc`] and [`roc`] judge rankings, [`Calibration`] probabilities; [`Scores`] is everything that
 //! `evaluate` writes to `scores.json`. [`Intervals`] say how sure the scores are, [`compare`] whether two networks differ,
-//! [`summarise`] how much seeds or folds do; a [`Panel`] holds any of these for all scores.
+//! [`summarise`] how much seeds or folds do; a [`Panel`] holds any of these for all scores. An [`Epoch`] is a row of `metrics.csv`.
 //!
 //! # Where a score is undefined
 //! A score whose denominator is empty is `None` (`null` in JSON), stands in [`Scores::notes`], and is left out of the macro mean:
@@ -14,6 +14,7 @@ mod bootstrap;
 mod calibration;
 mod compare;
 mod confusion;
+mod epoch;
 mod mcnemar;
 mod operating;
 mod panel;
@@ -27,6 +28,7 @@ pub use calibration::{
 };
 pub use compare::{Comparison, Difference, compare};
 pub use confusion::{ClassScores, Confusion};
+pub use epoch::Epoch;
 pub use mcnemar::{EXACT_BELOW, McNemar};
 pub use operating::{OperatingPoint, OperatingPoints, TARGETS, at_sensitivity, at_specificity};
 pub use panel::{Each, Merged, NamedEach, Panel};

@@ -41,15 +41,15 @@ impl Predictions {
 
     /// Each study's patient as a number, in the order of their first study, and how many patients there are.
     pub(super) fn numbered_patients(&self) -> (Vec<usize>, usize) {
-        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut indices: HashMap<&str, usize> = HashMap::new();
         let of_study = self
             .patients
             .iter()
             .map(|patient| {
-                let next = numbers.len();
-                *numbers.entry(patient).or_insert(next)
+                let next = indices.len();
+                *indices.entry(patient).or_insert(next)
             })
             .collect();
-        (of_study, numbers.len())
+        (of_study, indices.len())
     }
 }

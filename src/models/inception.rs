@@ -100,7 +100,7 @@ impl Block {
     fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
         let run = |tape: &mut Tape, x: Var, branch: &[Basic]| branch.iter().try_fold(x, |x, basic| basic.forward(tape, x, true));
         let [first, second, third, fourth] = &self.branches;
-        let again = [tape.share(&x), tape.share(&x), tape.share(&x)];
+        let again = [tape.retain(&x), tape.retain(&x), tape.retain(&x)];
         let mut joined = Vec::with_capacity(4);
         for (x, branch) in again.into_iter().zip([first, second, third]) {
             joined.push(run(tape, x, branch)?);
@@ -143,7 +143,7 @@ impl Auxiliary {
         let x = tape.flatten(x)?;
         let x = self.fc1.forward(tape, x)?;
         tape.enter(&self.name);
-        let x = tape.relu(x);
+        let x = tape.relu(x)?;
         let x = tape.dropout(x, AUXILIARY_DROPOUT)?;
         self.fc2.forward(tape, x)
     }
@@ -193,12 +193,12 @@ impl Inception {
         let x = conv1.forward(tape, x, false)?;
         tape.enter(pool1);
         let x = tape.ceil_max_pool(x, [3, 3], [2, 2], [0, 0])?;
-        let x = tape.relu(x);
+        let x = tape.relu(x)?;
         let x = conv2.forward(tape, x, true)?;
         let x = conv3.forward(tape, x, false)?;
         tape.enter(pool2);
         let x = tape.ceil_max_pool(x, [3, 3], [2, 2], [0, 0])?;
-        let mut x = tape.relu(x);
+        let mut x = tape.relu(x)?;
         for (i, block) in self.blocks.iter().enumerate() {
             // Before 4a and 5a.
             let pool = [(2, pool3, 3), (7, pool4, 2)].into_iter().find(|(at, ..)| *at == i);
@@ -232,7 +232,7 @@ impl Network for Inception {
         let maps = self.maps(tape, x, |tape, block, x| {
             // After 4a and 4d.
             if let Some((_, classifier)) = [(2, first), (5, second)].into_iter().find(|(at, _)| *at == block) {
-                let x = tape.share(x);
+                let x = tape.retain(x);
                 outputs.push((classifier.forward(tape, x)?, AUXILIARY_WEIGHT));
             }
             Ok(())

@@ -1,15 +1,16 @@
-//! A model as an ONNX file (opset 17), node by node as the tape records the network, so that an architecture needs nothing of its own
-//! here. Batch normalisation stays an operation: every initializer is a parameter of the model file, under its name, bit for bit. Those
-//! of classifiers that only training has are left out.
+//! A model as an ONNX file (opset 17): the graph that inference runs, each operation as the ONNX nodes that it [says](crate::autograd::Operation::onnx)
+//! it is, so that an architecture needs nothing of its own here. Batch normalisation stays a node, though inference folds it into weights:
+//! every initializer is a parameter of the model file, under its name, bit for bit. Those of classifiers that only training has are left
+//! out. The four wire forms of protocol buffers that ONNX needs are written by hand: a library's build would need a compiler of its own.
 //!
 //! The tape's (batch, rows, columns, channels) become ONNX's (batch, channels, rows, columns). Batch, rows and columns stay open.
 
 use super::{Model, Pooling};
-use crate::Result;
-use crate::autograd::{Node, Op, ParameterId};
-use crate::report::DISCLAIMER;
-use osteon_kernels::pool::PoolShape;
-use std::collections::BTreeSet;
+use crate::autograd::ops::{OnnxAttribute, OnnxNode, OnnxNodes};
+use crate::autograd::{Node, Origin, ParameterId};
+use std::collections::HashSet;
+
+use crate::{DISCLAIMER, Result};
 
 /// ONNX's version of the operators, and of the file format that came with it.
 const OPSET: i64 = 17;
@@ -18,9 +19,6 @@ const IR_VERSION: i64 = 8;
 /// `TensorProto.DataType`
 const FLOAT: i64 = 1;
 const INT64: i64 = 7;
-
-/// The initializer that holds the axes of rows and columns.
-const ROWS_AND_COLUMNS: &str = "axes.rows_columns";
 
 impl Model {
     /// The bytes of an ONNX file: `input` (N, 1, H, W) to `logits` and `probabilities` (N, classes), float32. What the model file says
@@ -31,11 +29,8 @@ impl Model {
     pub fn to_onnx(&self) -> Result<Vec<u8>> {
         let [rows, columns] = self.metadata.input_size;
         let nodes = self.plan([1, rows, columns])?;
-        let mut graph = Graph { model: self, nodes: &nodes, proto: Message::default(), written: BTreeSet::new() };
-        nodes.iter().enumerate().for_each(|(i, node)| graph.add(i, node));
-        let last = graph.name(nodes.len() - 1);
-        graph.node("Identity", "logits", &[&last], "logits", &[]);
-        graph.node("Softmax", "softmax", &["logits"], "probabilities", &[("axis", Attribute::Integer(1))]);
+        let mut graph = Graph { model: self, nodes: &nodes, proto: Message::default(), written: HashSet::new() };
+        graph.add();
         let mut proto = graph.proto;
         proto.text(2, &self.metadata.architecture);
         let dimension = Dimension::Named;
@@ -76,187 +71,86 @@ struct Graph<'a> {
     model: &'a Model,
     nodes: &'a [Node],
     proto: Message,
-    /// Initializers that are there.
-    written: BTreeSet<String>,
+    /// Parameters that are there.
+    written: HashSet<ParameterId>,
 }
 
 impl Graph<'_> {
-    /// What the value of node `i` is called.
+    /// What the value of node `i` is called. The last two are logits and probabilities.
     fn name(&self, i: usize) -> String {
-        match self.nodes[i].op {
-            Op::Input => "input".to_owned(),
-            Op::Parameter(id) => self.model.parameters.get(id).name.clone(),
-            _ => format!("{}#{i}", self.nodes[i].layer),
+        match self.nodes[i].origin {
+            Origin::Input => "input".to_owned(),
+            Origin::Parameter(id) => self.model.parameters.get(id).name.clone(),
+            Origin::Operation(..) => match self.nodes.len() - i {
+                1 => "probabilities".to_owned(),
+                2 => "logits".to_owned(),
+                _ => format!("{}#{i}", self.nodes[i].layer),
+            },
         }
     }
 
-    fn add(&mut self, i: usize, node: &Node) {
-        let inputs: Vec<String> = node.inputs().iter().map(|&input| self.name(input)).collect();
-        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let output = self.name(i);
-        let part = |what: &str| format!("{output}.{what}");
-        match node.op {
-            Op::Input => {}
-            Op::Parameter(id) => self.parameter(id),
-            Op::Conv(s) => self.node("Conv", &output, &inputs, &output, &window(s.kernel, s.stride, s.padding)),
-            Op::ConvBias { shape: s, relu } => {
-                let sum = if relu { part("sum") } else { output.clone() };
-                self.node("Conv", &sum, &inputs, &sum, &window(s.kernel, s.stride, s.padding));
-                if relu {
-                    self.node("Relu", &output, &[&sum], &output, &[]);
+    /// Adds all that the tape recorded.
+    fn add(&mut self) {
+        let mut onnx = OnnxNodes::default();
+        for (i, node) in self.nodes.iter().enumerate() {
+            match node.origin {
+                Origin::Input => {}
+                Origin::Parameter(id) => self.parameter(id),
+                Origin::Operation(op, _) => {
+                    let inputs: Vec<String> = node.inputs().iter().map(|&input| self.name(input)).collect();
+                    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+                    let exported = op.onnx(&inputs, &self.name(i), &mut onnx);
+                    exported.expect("a plan of inference has no losses, dropout and auxiliary classifiers");
                 }
             }
-            Op::FrozenNorm(s, epsilon) | Op::BatchNorm(s, epsilon) => {
-                let normalised = if s.relu { part("norm") } else { output.clone() };
-                self.node("BatchNormalization", &normalised, &inputs, &normalised, &[("epsilon", Attribute::Float(epsilon))]);
-                if s.relu {
-                    self.node("Relu", &output, &[&normalised], &output, &[]);
-                }
-            }
-            Op::Relu => self.node("Relu", &output, &inputs, &output, &[]),
-            Op::Sigmoid => self.node("Sigmoid", &output, &inputs, &output, &[]),
-            Op::Add => self.node("Add", &output, &inputs, &output, &[]),
-            Op::AddRelu => {
-                let sum = part("sum");
-                self.node("Add", &sum, &inputs, &sum, &[]);
-                self.node("Relu", &output, &[&sum], &output, &[]);
-            }
-            Op::Concat(_) => self.node("Concat", &output, &inputs, &output, &[("axis", Attribute::Integer(1))]),
-            // Channels first, as the weights are that read it.
-            Op::Flatten => self.node("Flatten", &output, &inputs, &output, &[("axis", Attribute::Integer(1))]),
-            Op::MaxPool(s) => {
-                let more = [("ceil_mode", Attribute::Integer(1))];
-                self.pool("MaxPool", s, &inputs, &output, if s.ceil_mode { &more } else { &[] });
-            }
-            Op::AveragePool(s) => self.pool("AveragePool", s, &inputs, &output, &[("count_include_pad", Attribute::Integer(1))]),
-            Op::GlobalAverage(_) | Op::GlobalMax(_) => {
-                let kind = if matches!(node.op, Op::GlobalMax(_)) { "GlobalMaxPool" } else { "GlobalAveragePool" };
-                let pooled = part("pooled");
-                self.node(kind, &pooled, &inputs, &pooled, &[]);
-                self.node("Flatten", &output, &[&pooled], &output, &[("axis", Attribute::Integer(1))]);
-            }
-            Op::ChannelStats(_) => self.channel_stats(inputs[0], &output),
-            Op::ScaledStats(_) => {
-                let scaled = self.scaled(inputs[0], inputs[1]);
-                self.channel_stats(&scaled, &output);
-            }
-            Op::ScaleChannels(_) => self.scale(inputs[0], inputs[1], &output),
-            Op::ScaleAddRelu(_) => {
-                let scaled = self.scaled(inputs[0], inputs[1]);
-                let (weighed, sum) = (part("weighed"), part("sum"));
-                self.node("Mul", &weighed, &[&scaled, inputs[2]], &weighed, &[]);
-                self.node("Add", &sum, &[&weighed, inputs[3]], &sum, &[]);
-                self.node("Relu", &output, &[&sum], &output, &[]);
-            }
-            Op::ScalePixels(_) => self.node("Mul", &output, &inputs, &output, &[]),
-            Op::Linear(_) => self.node("Gemm", &output, &inputs, &output, &[("transB", Attribute::Integer(1))]),
-            Op::ConvNorm { .. } | Op::ConvNormPool { .. } | Op::GlobalStats(_) | Op::AddHalves => {
-                unreachable!("a plan has nothing that inference fuses")
-            }
-            Op::CrossEntropy { .. }
-            | Op::WeightedCrossEntropy { .. }
-            | Op::AddScaled(_)
-            | Op::Dropout(_)
-            | Op::AdaptiveAverage(_) => {
-                unreachable!("a plan is of a network in use: without losses, dropout and auxiliary classifiers")
-            }
         }
-    }
-
-    /// Mean and maximum over channels.
-    fn channel_stats(&mut self, input: &str, output: &str) {
-        let [mean, maximum] = ["mean", "maximum"].map(|what| format!("{output}.{what}"));
-        for (kind, name) in [("ReduceMean", &mean), ("ReduceMax", &maximum)] {
-            let over_channels = [("axes", Attribute::Integers(&[1])), ("keepdims", Attribute::Integer(1))];
-            self.node(kind, name, &[input], name, &over_channels);
-        }
-        self.node("Concat", output, &[&mean, &maximum], output, &[("axis", Attribute::Integer(1))]);
-    }
-
-    /// The name of `input` times a factor for each channel, which two operations may need: it is computed once.
-    fn scaled(&mut self, input: &str, factor: &str) -> String {
-        let output = format!("{input} * {factor}");
-        if self.written.insert(output.clone()) {
-            self.scale(input, factor, &output);
-        }
-        output
-    }
-
-    /// `input` times a factor for each channel.
-    fn scale(&mut self, input: &str, factor: &str, output: &str) {
-        let spread = format!("{output}.factor");
-        if self.written.insert(ROWS_AND_COLUMNS.to_owned()) {
+        if onnx.0.iter().any(|node| node.inputs.iter().any(|input| input == OnnxNodes::ROWS_AND_COLUMNS)) {
             let axes: Vec<u8> = [2i64, 3].iter().flat_map(|axis| axis.to_le_bytes()).collect();
-            self.proto.message(5, &tensor(ROWS_AND_COLUMNS, INT64, &[2], &axes));
+            self.proto.message(5, &tensor(OnnxNodes::ROWS_AND_COLUMNS, INT64, &[2], &axes));
         }
-        self.node("Unsqueeze", &spread, &[factor, ROWS_AND_COLUMNS], &spread, &[]);
-        self.node("Mul", output, &[input, &spread], output, &[]);
-    }
-
-    fn pool(&mut self, kind: &str, s: PoolShape, inputs: &[&str], output: &str, more: &[(&str, Attribute)]) {
-        let attributes: Vec<_> = window(s.kernel, s.stride, s.padding).into_iter().chain(more.iter().copied()).collect();
-        self.node(kind, output, inputs, output, &attributes);
+        onnx.0.iter().for_each(|node| self.proto.message(1, &node_proto(node)));
     }
 
     /// Adds a parameter, once.
     fn parameter(&mut self, id: ParameterId) {
         let parameter = self.model.parameters.get(id);
-        if self.written.insert(parameter.name.clone()) {
+        if self.written.insert(id) {
             let values = parameter.to_file(parameter.value.values());
             let mut bytes = Vec::with_capacity(size_of_val(&values[..]));
             values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
             self.proto.message(5, &tensor(&parameter.name, FLOAT, &parameter.file_shape(), &bytes));
         }
     }
+}
 
-    /// Adds a `NodeProto`.
-    fn node(&mut self, kind: &str, name: &str, inputs: &[&str], output: &str, attributes: &[(&str, Attribute)]) {
-        let mut node = Message::default();
-        inputs.iter().for_each(|input| node.text(1, input));
-        node.text(2, output);
-        node.text(3, name);
-        node.text(4, kind);
-        for &(name, attribute) in attributes {
-            let mut proto = Message::default();
-            proto.text(1, name);
-            match attribute {
-                Attribute::Float(value) => {
-                    proto.float(2, value);
-                    proto.integer(20, 1);
-                }
-                Attribute::Integer(value) => {
-                    proto.integer(3, value);
-                    proto.integer(20, 2);
-                }
-                Attribute::Integers(values) => {
-                    values.iter().for_each(|&value| proto.integer(8, value as i64));
-                    proto.integer(20, 7);
-                }
-                Attribute::Sides(values, times) => {
-                    (0..times).flat_map(|_| values).for_each(|value| proto.integer(8, value as i64));
-                    proto.integer(20, 7);
-                }
+/// A `NodeProto`, named as its first output.
+fn node_proto(node: &OnnxNode) -> Message {
+    let mut message = Message::default();
+    node.inputs.iter().for_each(|input| message.text(1, input));
+    node.outputs.iter().for_each(|output| message.text(2, output));
+    message.text(3, &node.outputs[0]);
+    message.text(4, node.kind);
+    for (name, attribute) in &node.attributes {
+        let mut proto = Message::default();
+        proto.text(1, name);
+        let kind = match attribute {
+            OnnxAttribute::Float(value) => {
+                proto.float(2, *value);
+                1
             }
-            node.message(5, &proto);
-        }
-        self.proto.message(1, &node);
+            OnnxAttribute::Integer(value) => {
+                proto.integer(3, *value);
+                2
+            }
+            OnnxAttribute::Integers(values) => {
+                values.iter().for_each(|&value| proto.integer(8, value as i64));
+                7
+            }
+        };
+        proto.integer(20, kind);
+        message.message(5, &proto);
     }
-}
-
-/// The value of an `AttributeProto`.
-#[derive(Clone, Copy)]
-enum Attribute<'a> {
-    Float(f32),
-    Integer(i64),
-    Integers(&'a [usize]),
-    /// Of rows and columns, so many times one after the other.
-    Sides([usize; 2], usize),
-}
-
-fn window(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> [(&'static str, Attribute<'static>); 3] {
-    let sides = Attribute::Sides;
-    // The padding before, then that after.
-    [("kernel_shape", sides(kernel, 1)), ("strides", sides(stride, 1)), ("pads", sides(padding, 2))]
+    message
 }
 
 /// A `TensorProto`.
@@ -342,9 +236,9 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::views::Preprocessing;
     use crate::models::{Metadata, architectures};
-    use std::collections::BTreeMap;
+    use crate::prepare::Preprocessing;
+    use std::collections::{BTreeMap, BTreeSet};
 
     /// Fields of a message by number; numbers as eight bytes.
     fn fields(mut bytes: &[u8]) -> BTreeMap<u64, Vec<Vec<u8>>> {
@@ -398,7 +292,7 @@ mod tests {
                 assert!(tensors.insert(texts(tensor.get(&8)).remove(0), tensor).is_none());
             }
             let mut known: BTreeSet<String> = tensors.keys().cloned().chain(["input".to_owned()]).collect();
-            tensors.remove(ROWS_AND_COLUMNS);
+            tensors.remove(OnnxNodes::ROWS_AND_COLUMNS);
             // What nothing reads in use stays behind.
             let read = |name: &str| architecture != "inception-v1" || !name.starts_with("aux");
             for (_, parameter) in model.parameters().iter().filter(|(_, parameter)| read(&parameter.name)) {

@@ -157,7 +157,7 @@ impl Network for Vgg {
                 tape.enter(pool);
                 let x = tape.max_pool(x, [2, 2], [2, 2], [0, 0])?;
                 tape.enter(relu);
-                Ok(tape.relu(x))
+                tape.relu(x)
             }
             _ => conv.forward(tape, x, true),
         })
@@ -183,7 +183,7 @@ impl Network for Vgg {
         for (linear, relu, dropout) in &self.hidden {
             let y = linear.forward(tape, x)?;
             tape.enter(relu);
-            let y = tape.relu(y);
+            let y = tape.relu(y)?;
             tape.enter(dropout);
             x = tape.dropout(y, DROPOUT)?;
         }

@@ -5,7 +5,7 @@
 
 use super::{BatchNorm, Builder, Conv, Linear, NormSettings};
 use crate::Result;
-use crate::autograd::{Mode, Name, Tape, Var};
+use crate::autograd::{Name, Tape, Var};
 use serde::{Deserialize, Serialize};
 
 /// What the paper leaves open of the attention.
@@ -51,7 +51,7 @@ impl Attention {
     /// The factors alone, for each channel and for each pixel; x weighed by its channels is never written.
     pub fn factors(&self, tape: &mut Tape, x: &Var) -> Result<[Var; 2]> {
         let channels = self.channel.factor(tape, x)?;
-        let (x, factor) = (tape.share(x), tape.share(&channels));
+        let (x, factor) = (tape.retain(x), tape.retain(&channels));
         tape.enter(&self.spatial.name);
         let stats = tape.scaled_stats(x, factor)?;
         let pixels = self.spatial.factor(tape, stats)?;
@@ -86,27 +86,14 @@ impl ChannelAttention {
 
     fn factor(&self, tape: &mut Tape, x: &Var) -> Result<Var> {
         tape.enter(&self.name);
-        if tape.mode() == Mode::Inference {
-            let again = tape.share(x);
-            let stats = tape.global_stats(again)?;
-            let both = self.mlp(tape, stats)?;
-            tape.enter(&self.name);
-            let sum = tape.add_halves(both)?;
-            return Ok(tape.sigmoid(sum));
-        }
-        let (again, once_more) = (tape.share(x), tape.share(x));
-        let average = tape.global_average(again)?;
-        let maximum = tape.global_max(once_more)?;
-        let average = self.mlp(tape, average)?;
-        let maximum = self.mlp(tape, maximum)?;
-        tape.enter(&self.name);
-        let sum = tape.add(average, maximum)?;
-        Ok(tape.sigmoid(sum))
+        let again = tape.retain(x);
+        let sum = tape.sum_over_average_and_max(again, |tape, pooled| self.mlp(tape, pooled))?;
+        tape.sigmoid(sum)
     }
 
     fn mlp(&self, tape: &mut Tape, x: Var) -> Result<Var> {
         let hidden = self.fc1.forward(tape, x)?;
-        let hidden = tape.relu(hidden);
+        let hidden = tape.relu(hidden)?;
         self.fc2.forward(tape, hidden)
     }
 }
@@ -132,7 +119,7 @@ impl SpatialAttention {
     /// x (batch, rows, columns, channels), each pixel weighed.
     pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
         tape.enter(&self.name);
-        let again = tape.share(&x);
+        let again = tape.retain(&x);
         let stats = tape.channel_stats(again)?;
         let factor = self.factor(tape, stats)?;
         tape.scale_pixels(x, factor)
@@ -145,6 +132,6 @@ impl SpatialAttention {
             map = norm.forward(tape, map)?;
         }
         tape.enter(&self.name);
-        Ok(tape.sigmoid(map))
+        tape.sigmoid(map)
     }
 }

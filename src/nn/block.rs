@@ -74,7 +74,7 @@ impl Block {
 
     /// x (batch, rows, columns, in) to (batch, rows / stride, columns / stride, out).
     pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
-        let shortcut = if self.shortcut { Some(tape.share(&x)) } else { None };
+        let shortcut = if self.shortcut { Some(tape.retain(&x)) } else { None };
         let y = self.conv1.forward_norm(tape, x, &self.bn1, true)?;
         let mut y = self.conv2.forward_norm(tape, y, &self.bn2, false)?;
         let shortcut = match (shortcut, &self.downsample) {
@@ -95,7 +95,7 @@ impl Block {
                 tape.enter(&self.name);
                 match shortcut {
                     Some(shortcut) => tape.add_relu(y, shortcut)?,
-                    None => tape.relu(y),
+                    None => tape.relu(y)?,
                 }
             }
         };

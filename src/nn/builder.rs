@@ -1,6 +1,6 @@
 //! Makes the parameters of a network as its layers are built: their names, and their first values.
 
-use crate::autograd::{Kind, Name, ParameterId, Parameters};
+use crate::autograd::{Name, ParameterId, ParameterKind, Parameters};
 use crate::tensor::{Shape, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -76,12 +76,12 @@ impl Builder {
         let [rows, columns, _, outputs] = shape;
         let deviation = (2.0 / (rows * columns * outputs) as f32).sqrt();
         let normal = Normal::new(0.0, deviation).expect("a finite deviation");
-        self.draw(name, Kind::Convolution, shape.into(), normal)
+        self.draw(name, ParameterKind::Convolution, shape.into(), normal)
     }
 
     /// Weights of any layer: normal with variance 2 / fan in, He et al. 2015, eq. 10. Without batch normalisation it is what keeps the
     /// size of activations from layer to layer.
-    pub fn he_fan_in(&mut self, name: &str, kind: Kind, shape: impl Into<Shape>, fan_in: usize) -> ParameterId {
+    pub fn he_fan_in(&mut self, name: &str, kind: ParameterKind, shape: impl Into<Shape>, fan_in: usize) -> ParameterId {
         let normal = Normal::new(0.0, (2.0 / fan_in as f32).sqrt()).expect("a finite deviation");
         self.draw(name, kind, shape.into(), normal)
     }
@@ -90,15 +90,15 @@ impl Builder {
     pub fn uniform(&mut self, name: &str, shape: impl Into<Shape>, fan_in: usize) -> ParameterId {
         let bound = 1.0 / (fan_in as f32).sqrt();
         let uniform = Uniform::new_inclusive(-bound, bound).expect("finite bounds");
-        self.draw(name, Kind::Plain, shape.into(), uniform)
+        self.draw(name, ParameterKind::Plain, shape.into(), uniform)
     }
 
     /// A constant, trained or a statistic.
-    pub fn constant(&mut self, name: &str, kind: Kind, shape: impl Into<Shape>, value: f32) -> ParameterId {
+    pub fn constant(&mut self, name: &str, kind: ParameterKind, shape: impl Into<Shape>, value: f32) -> ParameterId {
         self.add(name, kind, shape.into(), |_, shape| Tensor::full(shape, value))
     }
 
-    fn draw(&mut self, name: &str, kind: Kind, shape: Shape, distribution: impl Distribution<f32>) -> ParameterId {
+    fn draw(&mut self, name: &str, kind: ParameterKind, shape: Shape, distribution: impl Distribution<f32>) -> ParameterId {
         self.add(name, kind, shape, |random, shape| match random {
             Some(random) => Tensor::new(shape, distribution.sample_iter(random).take(shape.len()).collect()),
             None => Tensor::full(shape, 0.0),
@@ -108,7 +108,7 @@ impl Builder {
     fn add(
         &mut self,
         name: &str,
-        kind: Kind,
+        kind: ParameterKind,
         mut shape: Shape,
         value: impl FnOnce(Option<&mut ChaCha8Rng>, Shape) -> Tensor,
     ) -> ParameterId {

@@ -2,55 +2,37 @@
 
 use super::Builder;
 use crate::Result;
-use crate::autograd::{Kind, Mode, Name, ParameterId, Tape, Var};
+use crate::autograd::{ConvLayer, Name, NormLayer, ParameterId, ParameterKind, Tape, Var};
 use serde::{Deserialize, Serialize};
 
 /// A convolution without bias; its output has the size of its input, divided by the stride and rounded up.
 #[derive(Clone, Debug)]
-pub struct Conv {
-    name: Name,
-    weight: ParameterId,
-    kernel: usize,
-    stride: usize,
-}
+pub struct Conv(ConvLayer);
 
 impl Conv {
     /// Square kernel and stride; padding is half the kernel. The parameter is `NAME.weight`.
     pub fn new(builder: &mut Builder, name: &str, channels: [usize; 2], kernel: usize, stride: usize) -> Self {
         builder.within(name, |builder, name| {
             let weight = builder.convolution("weight", [kernel, kernel, channels[0], channels[1]]);
-            Conv { name, weight, kernel, stride }
+            Conv(ConvLayer { name, weight, stride: [stride; 2], padding: [kernel / 2; 2] })
         })
     }
 
     /// x (batch, rows, columns, in) to (batch, rows / stride, columns / stride, out).
     pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
-        tape.enter(&self.name);
-        let weight = tape.parameter(self.weight);
-        tape.conv(x, weight, [self.stride; 2], [self.kernel / 2; 2])
+        tape.enter(&self.0.name);
+        let weight = tape.parameter(self.0.weight);
+        tape.conv(x, weight, self.0.stride, self.0.padding)
     }
 
-    /// [`forward`](Self::forward) and then `norm`, with ReLU or without; in inference in one pass.
+    /// [`forward`](Self::forward) and then `norm`, with ReLU or without.
     pub fn forward_norm(&self, tape: &mut Tape, x: Var, norm: &BatchNorm, relu: bool) -> Result<Var> {
-        if tape.mode() != Mode::Inference {
-            let y = self.forward(tape, x)?;
-            return norm.apply(tape, y, relu);
-        }
-        tape.enter(&self.name);
-        let BatchNorm { affine, running, settings, .. } = norm;
-        tape.conv_norm(x, self.weight, [self.stride; 2], [self.kernel / 2; 2], *affine, *running, settings.epsilon, relu)
+        tape.conv_norm(x, &self.0, &norm.0, relu)
     }
 
-    /// [`forward`](Self::forward), `norm`, ReLU and the maximum of `windows` (kernel, stride, padding); in inference in one pass.
-    pub fn forward_norm_pool(&self, tape: &mut Tape, x: Var, norm: &BatchNorm, windows: [[usize; 2]; 3]) -> Result<Var> {
-        if tape.mode() != Mode::Inference {
-            let y = self.forward_norm(tape, x, norm, true)?;
-            return tape.max_pool(y, windows[0], windows[1], windows[2]);
-        }
-        tape.enter(&self.name);
-        let BatchNorm { affine, running, settings, .. } = norm;
-        let (stride, padding) = ([self.stride; 2], [self.kernel / 2; 2]);
-        tape.conv_norm_pool(x, self.weight, stride, padding, *affine, *running, settings.epsilon, windows)
+    /// [`forward`](Self::forward), `norm`, ReLU and the maximum of `window` (kernel, stride, padding).
+    pub fn forward_norm_pool(&self, tape: &mut Tape, x: Var, norm: &BatchNorm, window: [[usize; 2]; 3]) -> Result<Var> {
+        tape.conv_norm_pool(x, &self.0, &norm.0, window)
     }
 }
 
@@ -69,8 +51,13 @@ impl BiasConv {
         let [inputs, outputs] = channels;
         builder.within(name, |builder, name| BiasConv {
             name,
-            weight: builder.he_fan_in("weight", Kind::Convolution, [kernel, kernel, inputs, outputs], kernel * kernel * inputs),
-            bias: builder.constant("bias", Kind::Plain, [outputs], 0.0),
+            weight: builder.he_fan_in(
+                "weight",
+                ParameterKind::Convolution,
+                [kernel, kernel, inputs, outputs],
+                kernel * kernel * inputs,
+            ),
+            bias: builder.constant("bias", ParameterKind::Plain, [outputs], 0.0),
             kernel,
         })
     }
@@ -101,37 +88,28 @@ impl Default for NormSettings {
 
 /// Batch normalisation (Ioffe and Szegedy 2015).
 #[derive(Clone, Debug)]
-pub struct BatchNorm {
-    name: Name,
-    affine: [ParameterId; 2],
-    running: [ParameterId; 2],
-    settings: NormSettings,
-}
+pub struct BatchNorm(NormLayer);
 
 impl BatchNorm {
     /// The parameters are `NAME.weight`, `bias`, `running_mean` and `running_var`.
     pub fn new(builder: &mut Builder, name: &str, channels: usize, settings: NormSettings) -> Self {
         builder.within(name, |builder, name| {
             let mut constant = |name: &str, kind, value| builder.constant(name, kind, [channels], value);
-            let affine = [constant("weight", Kind::Plain, 1.0), constant("bias", Kind::Plain, 0.0)];
-            let running = [constant("running_mean", Kind::Statistic, 0.0), constant("running_var", Kind::Statistic, 1.0)];
-            BatchNorm { name, affine, running, settings }
+            let affine = [constant("weight", ParameterKind::Plain, 1.0), constant("bias", ParameterKind::Plain, 0.0)];
+            let statistic = ParameterKind::Statistic;
+            let running = [constant("running_mean", statistic, 0.0), constant("running_var", statistic, 1.0)];
+            BatchNorm(NormLayer { name, affine, running, epsilon: settings.epsilon, momentum: settings.momentum })
         })
     }
 
     /// The parameter `NAME.weight`.
     pub fn scale(&self) -> ParameterId {
-        self.affine[0]
+        self.0.affine[0]
     }
 
     /// x (batch, rows, columns, channels), normalised.
     pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
-        self.apply(tape, x, false)
-    }
-
-    fn apply(&self, tape: &mut Tape, x: Var, relu: bool) -> Result<Var> {
-        tape.enter(&self.name);
-        tape.batch_norm(x, self.affine, self.running, self.settings.epsilon, self.settings.momentum, relu)
+        tape.batch_norm(x, &self.0, false)
     }
 }
 
@@ -153,12 +131,12 @@ impl Linear {
     }
 
     /// One that a ReLU follows: `NAME.weight` is He normal with fan in, `NAME.bias` 0. Its input is of flattened feature maps of
-    /// `pixels` pixels, or of single numbers where that is 1.
+    /// `pixels` pixels, or of single values where that is 1.
     pub fn hidden(builder: &mut Builder, name: &str, pixels: usize, in_features: usize, out_features: usize) -> Self {
         builder.within(name, |builder, name| {
-            let kind = if pixels > 1 { Kind::OfMaps(pixels) } else { Kind::Plain };
+            let kind = if pixels > 1 { ParameterKind::OfMaps(pixels) } else { ParameterKind::Plain };
             let weight = builder.he_fan_in("weight", kind, [out_features, in_features], in_features);
-            Linear { name, weight, bias: builder.constant("bias", Kind::Plain, [out_features], 0.0) }
+            Linear { name, weight, bias: builder.constant("bias", ParameterKind::Plain, [out_features], 0.0) }
         })
     }
 

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::Result;
-use crate::autograd::{Kind, Mode, ParameterId, Parameters, Tape, Var};
-use crate::tensor::Context;
+use crate::autograd::{Context, Mode, ParameterId, ParameterKind, Parameters, Tape, Var};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -32,7 +31,7 @@ fn check(mode: Mode, shape: [usize; 4], parameters: &mut Parameters, forward: im
     // Statistics and biases that are not 0 and 1, so that nothing hides behind them.
     let ids: Vec<ParameterId> = parameters.iter().map(|(id, _)| id).collect();
     for &id in &ids {
-        if parameters.get(id).kind != Kind::Convolution {
+        if parameters.get(id).kind != ParameterKind::Convolution {
             parameters.values_mut(id).iter_mut().for_each(|value| *value += random.random_range(0.1..0.5));
         }
     }
@@ -52,7 +51,7 @@ fn check(mode: Mode, shape: [usize; 4], parameters: &mut Parameters, forward: im
 
     let mut tape = Tape::new(mode, parameters, &mut context);
     let input = tape.input(shape, &x, true).unwrap();
-    let again = tape.share(&input);
+    let again = tape.retain(&input);
     let output = forward(&mut tape, again).unwrap();
     let output_norm = tape.value(&output).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
     let gradients = tape.backward(output, &weights).unwrap();
@@ -129,16 +128,16 @@ fn gradients_of_pools_and_loss() {
         let x = norm.forward(tape, x)?;
         let x = tape.max_pool(x, [3, 3], [2, 2], [1, 1])?;
         let x = tape.average_pool(x, [2, 2], [1, 1], [1, 1])?;
-        let again = [tape.share(&x), tape.share(&x), tape.share(&x)];
+        let again = [tape.retain(&x), tape.retain(&x), tape.retain(&x)];
         let [a, b, c] = again;
         let parts = [wide.forward(tape, a, true)?, narrow.forward(tape, b, false)?, c, x];
         let x = tape.concat(parts)?;
         let x = tape.adaptive_average(x, [3, 3])?;
         let x = tape.flatten(x)?;
         let x = hidden.forward(tape, x)?;
-        let x = tape.relu(x);
+        let x = tape.relu(x)?;
         let x = linear.forward(tape, x)?;
-        let again = tape.share(&x);
+        let again = tape.retain(&x);
         let loss = tape.cross_entropy(x, &[3, 0, 2])?;
         let other = tape.cross_entropy(again, &[1, 1, 0])?;
         tape.add_scaled(loss, other, 0.3)
@@ -215,6 +214,6 @@ fn what_has_no_gradient_is_refused_where_one_may_be_asked_for() {
     let mut context = Context::default();
     let mut tape = Tape::new(Mode::Training, &parameters, &mut context);
     let x = tape.input([1, 2, 2, 3], &[1.0; 12], true).unwrap();
-    let error = tape.global_stats(x).unwrap_err().to_string();
+    let error = tape.apply(crate::autograd::ops::GlobalStats {}, [x]).unwrap_err().to_string();
     assert!(error.contains("without a gradient") && error.contains("Training"), "{error}");
 }

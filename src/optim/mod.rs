@@ -142,8 +142,9 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::autograd::{Kind, Mode, Tape};
-    use crate::tensor::{Context, Tensor};
+    use crate::autograd::Context;
+    use crate::autograd::{Mode, ParameterKind, Tape};
+    use crate::tensor::Tensor;
 
     #[test]
     fn rates_climb_then_decay() {
@@ -169,9 +170,9 @@ mod tests {
     fn decoupled_decay_takes_from_weights_alone() {
         let mut parameters = Parameters::new();
         let ids = [
-            parameters.add("conv.weight", Kind::Convolution, Tensor::full([1, 1, 2, 2], 1.0)),
-            parameters.add("fc.weight", Kind::Plain, Tensor::full([2, 2], 1.0)),
-            parameters.add("bn.weight", Kind::Plain, Tensor::full([2], 1.0)),
+            parameters.add("conv.weight", ParameterKind::Convolution, Tensor::full([1, 1, 2, 2], 1.0)),
+            parameters.add("fc.weight", ParameterKind::Plain, Tensor::full([2, 2], 1.0)),
+            parameters.add("bn.weight", ParameterKind::Plain, Tensor::full([2], 1.0)),
         ];
         let gradients = {
             let mut context = Context::default();

@@ -2,7 +2,7 @@
 
 use super::figure::{Figure, Ink};
 use super::figures::{short, ticks};
-use crate::data::raster::Anchor;
+use crate::draw::Anchor;
 
 /// One panel.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_stand_anything() {
+    fn bars_of_anything_are_drawn() {
         bars(&[], &[], "", "").png();
         bars(&["A".into()], &[Bars::default()], "", "").png();
         let panel = Bars { title: "(a)".into(), categories: vec![("some <name>".into(), vec![0, 3]), ("x".into(), vec![0, 1])] };

@@ -1,8 +1,10 @@
-//! A figure is a list of shapes, drawn once and told twice: as SVG (a file, or inline in a page whose colours it follows) and as
-//! PNG through [`Raster`].
+//! A figure is a list of marks, written twice: as SVG (a file, or inline in a page whose colours it follows) and as PNG through
+//! [`Raster`]. Drawn by hand, not by a plotting crate: both outputs come of one list, with a description that is read aloud and
+//! colours that follow a page's style sheet.
 
-use super::html::escape;
-use crate::data::raster::{Anchor, Color, Raster};
+use super::page::printable;
+use crate::draw::{Anchor, Color, Raster};
+use maud::{Markup, html};
 use std::fmt::Write;
 
 /// A colour by its role, so that a page can give it another value in the dark.
@@ -41,7 +43,7 @@ impl Ink {
     }
 
     /// The page's variable of the colour.
-    pub(super) fn variable(self) -> String {
+    fn variable(self) -> String {
         match self {
             Ink::Ground => "var(--panel)".to_owned(),
             Ink::Text => "var(--text)".to_owned(),
@@ -61,11 +63,52 @@ impl Ink {
 
 /// Lengths in CSS pixels, x to the right, y down.
 #[derive(Clone, Debug)]
-enum Shape {
+enum Mark {
     Rectangle { x: f32, y: f32, width: f32, height: f32, ink: Ink, opacity: f32 },
-    Polyline { points: Vec<[f32; 2]>, width: f32, ink: Ink, dash: bool },
+    Polyline { points: Vec<[f32; 2]>, width: f32, ink: Ink, is_dashed: bool },
     Disc { x: f32, y: f32, radius: f32, ink: Ink },
-    Text { x: f32, y: f32, text: String, size: f32, anchor: Anchor, ink: Ink, bold: bool, upright: bool },
+    Text { x: f32, y: f32, text: String, size: f32, anchor: Anchor, ink: Ink, is_bold: bool, is_upright: bool },
+}
+
+/// What an SVG element is drawn in: a file has its own colours, a page's change with its style sheet.
+#[derive(Clone, Copy)]
+enum Medium {
+    File,
+    Page,
+}
+
+impl Medium {
+    /// The value of a file's `fill` or `stroke`.
+    fn attribute(self, ink: Ink) -> Option<String> {
+        matches!(self, Medium::File).then(|| ink.hexadecimal())
+    }
+
+    /// The style of a page's element.
+    fn style(self, property: &str, ink: Ink) -> Option<String> {
+        matches!(self, Medium::Page).then(|| format!("{property}:{}", ink.variable()))
+    }
+}
+
+/// Lines through the points; one that is not finite interrupts them.
+fn path(points: &[[f32; 2]]) -> String {
+    let (mut path, mut is_pen_down) = (String::new(), false);
+    for [x, y] in points {
+        let is_finite = x.is_finite() && y.is_finite();
+        if is_finite {
+            // Writing to a String cannot fail.
+            let _ = write!(path, "{}{x:.2} {y:.2}", if is_pen_down { "L" } else { "M" });
+        }
+        is_pen_down = is_finite;
+    }
+    path
+}
+
+fn text_anchor(anchor: Anchor) -> &'static str {
+    match anchor {
+        Anchor::Left => "start",
+        Anchor::Center => "middle",
+        Anchor::Right => "end",
+    }
 }
 
 /// A drawing that can be written as PNG or SVG.
@@ -76,7 +119,7 @@ pub struct Figure {
     spoken: String,
     heading: String,
     note: String,
-    shapes: Vec<Shape>,
+    marks: Vec<Mark>,
 }
 
 /// Raster pixels a CSS pixel: sharp on a dense screen and on paper.
@@ -85,7 +128,7 @@ const PNG_SCALE: f32 = 2.0;
 impl Figure {
     /// An empty figure; `spoken` says what it shows, for those who cannot see it.
     pub(super) fn new(width: f32, height: f32, spoken: impl Into<String>) -> Self {
-        Figure { width, height, spoken: spoken.into(), heading: String::new(), note: String::new(), shapes: Vec::new() }
+        Figure { width, height, spoken: spoken.into(), heading: String::new(), note: String::new(), marks: Vec::new() }
     }
 
     /// What a file of the figure says above and beneath it; a page has its own headings.
@@ -98,10 +141,10 @@ impl Figure {
     fn file(&self) -> Figure {
         let mut file = self.clone();
         let (above, beneath) = (44.0, if self.note.is_empty() { 8.0 } else { 30.0 });
-        for shape in &mut file.shapes {
-            match shape {
-                Shape::Rectangle { y, .. } | Shape::Disc { y, .. } | Shape::Text { y, .. } => *y += above,
-                Shape::Polyline { points, .. } => points.iter_mut().for_each(|[_, y]| *y += above),
+        for mark in &mut file.marks {
+            match mark {
+                Mark::Rectangle { y, .. } | Mark::Disc { y, .. } | Mark::Text { y, .. } => *y += above,
+                Mark::Polyline { points, .. } => points.iter_mut().for_each(|[_, y]| *y += above),
             }
         }
         file.height += above + beneath;
@@ -116,128 +159,106 @@ impl Figure {
     }
 
     pub(super) fn rectangle(&mut self, x: f32, y: f32, width: f32, height: f32, ink: Ink, opacity: f32) {
-        self.shapes.push(Shape::Rectangle { x, y, width, height, ink, opacity });
+        self.marks.push(Mark::Rectangle { x, y, width, height, ink, opacity });
     }
 
     pub(super) fn polyline(&mut self, points: Vec<[f32; 2]>, width: f32, ink: Ink) {
-        self.shapes.push(Shape::Polyline { points, width, ink, dash: false });
+        self.marks.push(Mark::Polyline { points, width, ink, is_dashed: false });
     }
 
     pub(super) fn dashes(&mut self, from: [f32; 2], to: [f32; 2], width: f32, ink: Ink) {
-        self.shapes.push(Shape::Polyline { points: vec![from, to], width, ink, dash: true });
+        self.marks.push(Mark::Polyline { points: vec![from, to], width, ink, is_dashed: true });
     }
 
     pub(super) fn disc(&mut self, [x, y]: [f32; 2], radius: f32, ink: Ink) {
-        self.shapes.push(Shape::Disc { x, y, radius, ink });
+        self.marks.push(Mark::Disc { x, y, radius, ink });
     }
 
     /// Text with its middle height at `y`.
     pub(super) fn text(&mut self, x: f32, y: f32, text: impl Into<String>, size: f32, anchor: Anchor, ink: Ink) {
-        self.shapes.push(Shape::Text { x, y, text: text.into(), size, anchor, ink, bold: false, upright: true });
+        self.marks.push(Mark::Text { x, y, text: text.into(), size, anchor, ink, is_bold: false, is_upright: true });
     }
 
     pub(super) fn bold(&mut self, x: f32, y: f32, text: impl Into<String>, size: f32, anchor: Anchor, ink: Ink) {
-        self.shapes.push(Shape::Text { x, y, text: text.into(), size, anchor, ink, bold: true, upright: true });
+        self.marks.push(Mark::Text { x, y, text: text.into(), size, anchor, ink, is_bold: true, is_upright: true });
     }
 
     /// Text that reads upwards, centred.
     pub(super) fn sideways(&mut self, x: f32, y: f32, text: impl Into<String>, size: f32, ink: Ink) {
         let (text, anchor) = (text.into(), Anchor::Center);
-        self.shapes.push(Shape::Text { x, y, text, size, anchor, ink, bold: false, upright: false });
+        self.marks.push(Mark::Text { x, y, text, size, anchor, ink, is_bold: false, is_upright: false });
     }
 
     /// The figure as an SVG file on white.
     pub fn svg(&self) -> String {
+        const FONTS: &str = "system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif";
         let file = self.file();
-        let head = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" role=\"img\" \
-             font-family=\"system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif\"><title>{title}</title>\
-             <rect width=\"{w}\" height=\"{h}\" fill=\"#fff\"/>",
-            w = file.width,
-            h = file.height,
-            title = escape(&file.spoken),
-        );
-        file.elements(head, &|property, ink| format!("{property}=\"{}\"", ink.hexadecimal()))
+        let (width, height) = (file.width, file.height);
+        printable(html! {
+            svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } role="img"
+                font-family=(FONTS)
+            {
+                title { (file.spoken) }
+                rect width=(width) height=(height) fill="#fff" {}
+                (file.elements(Medium::File))
+            }
+        })
     }
 
     /// The figure as an element of a page: it scales with its place and takes the page's colours.
-    pub(crate) fn inline(&self) -> String {
-        let head = format!(
-            "<svg class=\"figure\" viewBox=\"0 0 {} {}\" style=\"max-width:{}px\" role=\"img\" aria-label=\"{}\">",
-            self.width,
-            self.height,
-            self.width,
-            escape(&self.spoken),
-        );
-        self.elements(head, &|property, ink| format!("style=\"{property}:{}\"", ink.variable()))
+    pub(crate) fn inline(&self) -> Markup {
+        let (width, height) = (self.width, self.height);
+        html! {
+            svg.figure viewBox={ "0 0 " (width) " " (height) } style={ "max-width:" (width) "px" } role="img" aria-label=(self.spoken) {
+                (self.elements(Medium::Page))
+            }
+        }
     }
 
-    fn elements(&self, mut svg: String, paint: &dyn Fn(&str, Ink) -> String) -> String {
-        for shape in &self.shapes {
-            // Writing to a String cannot fail.
-            let _ = match shape {
-                Shape::Rectangle { x, y, width, height, ink, opacity } => write!(
-                    svg,
-                    "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" {} fill-opacity=\"{opacity:.3}\"/>",
-                    paint("fill", *ink)
-                ),
-                Shape::Polyline { points, width, ink, dash } => {
-                    let mut path = String::new();
-                    let mut pen_down = false;
-                    for [x, y] in points {
-                        if x.is_finite() && y.is_finite() {
-                            let _ = write!(path, "{}{x:.2} {y:.2}", if pen_down { "L" } else { "M" });
-                        }
-                        pen_down = x.is_finite() && y.is_finite();
+    fn elements(&self, medium: Medium) -> Markup {
+        let two = |value: &f32| format!("{value:.2}");
+        html! {
+            @for mark in &self.marks {
+                @match mark {
+                    Mark::Rectangle { x, y, width, height, ink, opacity } => {
+                        rect x=(two(x)) y=(two(y)) width=(two(width)) height=(two(height)) fill=[medium.attribute(*ink)]
+                            style=[medium.style("fill", *ink)] fill-opacity=(format_args!("{opacity:.3}")) {}
                     }
-                    let dash = if *dash { " stroke-dasharray=\"4 4\"" } else { "" };
-                    write!(
-                        svg,
-                        "<path d=\"{path}\" fill=\"none\" {} stroke-width=\"{width}\" stroke-linejoin=\"round\"{dash}/>",
-                        paint("stroke", *ink)
-                    )
+                    Mark::Polyline { points, width, ink, is_dashed } => {
+                        path d=(path(points)) fill="none" stroke=[medium.attribute(*ink)] style=[medium.style("stroke", *ink)]
+                            stroke-width=(width) stroke-linejoin="round" stroke-dasharray=[is_dashed.then_some("4 4")] {}
+                    }
+                    Mark::Disc { x, y, radius, ink } => {
+                        circle cx=(two(x)) cy=(two(y)) r=(radius) fill=[medium.attribute(*ink)] style=[medium.style("fill", *ink)] {}
+                    }
+                    Mark::Text { x, y, text, size, anchor, ink, is_bold, is_upright } => {
+                        text x=(two(x)) y=(two(y)) dy=".35em" font-size=(size) text-anchor=(text_anchor(*anchor))
+                            font-weight=[is_bold.then_some("600")]
+                            transform=[(!is_upright).then(|| format!("rotate(-90 {x:.2} {y:.2})"))]
+                            fill=[medium.attribute(*ink)] style=[medium.style("fill", *ink)] { (text) }
+                    }
                 }
-                Shape::Disc { x, y, radius, ink } => {
-                    write!(svg, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius}\" {}/>", paint("fill", *ink))
-                }
-                Shape::Text { x, y, text, size, anchor, ink, bold, upright } => {
-                    let anchor = match anchor {
-                        Anchor::Left => "start",
-                        Anchor::Center => "middle",
-                        Anchor::Right => "end",
-                    };
-                    let weight = if *bold { " font-weight=\"600\"" } else { "" };
-                    let turn = if *upright { String::new() } else { format!(" transform=\"rotate(-90 {x:.2} {y:.2})\"") };
-                    write!(
-                        svg,
-                        "<text x=\"{x:.2}\" y=\"{y:.2}\" dy=\".35em\" font-size=\"{size}\" text-anchor=\"{anchor}\"{weight}{turn} {}>{}</text>",
-                        paint("fill", *ink),
-                        escape(text)
-                    )
-                }
-            };
+            }
         }
-        svg.push_str("</svg>");
-        svg
     }
 
     /// The figure as a raster, twice its size in CSS pixels, on white.
     pub fn raster(&self) -> Raster {
         let (file, s) = (self.file(), PNG_SCALE);
         let mut raster = Raster::new((file.height * s).ceil() as usize, (file.width * s).ceil() as usize, Ink::Ground.color());
-        for shape in &file.shapes {
-            match shape {
-                Shape::Rectangle { x, y, width, height, ink, opacity } => {
+        for mark in &file.marks {
+            match mark {
+                Mark::Rectangle { x, y, width, height, ink, opacity } => {
                     for row in (y * s).round() as i64..((y + height) * s).round() as i64 {
                         for column in (x * s).round() as i64..((x + width) * s).round() as i64 {
                             raster.blend(row, column, ink.color(), *opacity);
                         }
                     }
                 }
-                Shape::Polyline { points, width, ink, dash } => {
+                Mark::Polyline { points, width, ink, is_dashed } => {
                     // Pixel centres lie at whole numbers in a raster, at halves in SVG.
                     let points: Vec<[f32; 2]> = points.iter().map(|[x, y]| [x * s - 0.5, y * s - 0.5]).collect();
-                    match (dash, points.as_slice()) {
+                    match (is_dashed, points.as_slice()) {
                         (true, [from, to]) => {
                             let length = (to[0] - from[0]).hypot(to[1] - from[1]);
                             let at = |t: f32| [0, 1].map(|axis| from[axis] + (to[axis] - from[axis]) * (t / length).min(1.0));
@@ -250,9 +271,9 @@ impl Figure {
                         _ => raster.polyline(&points, width * s, ink.color()),
                     }
                 }
-                Shape::Disc { x, y, radius, ink } => raster.disc([x * s - 0.5, y * s - 0.5], radius * s, ink.color()),
-                Shape::Text { x, y, text, size, anchor, ink, bold, upright } => {
-                    raster.lettering([x * s, y * s], text, size * s, *anchor, ink.color(), *bold, *upright);
+                Mark::Disc { x, y, radius, ink } => raster.disc([x * s - 0.5, y * s - 0.5], radius * s, ink.color()),
+                Mark::Text { x, y, text, size, anchor, ink, is_bold, is_upright } => {
+                    raster.lettering([x * s, y * s], text, size * s, *anchor, ink.color(), *is_bold, *is_upright);
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! The figures: confusion matrix, ROC, reliability, distribution of probabilities, training curves, age and sex.
 
+use super::Evaluation;
 use super::figure::{Figure, Ink};
-use super::{EpochRow, Evaluation};
-use crate::data::demographics::{BySex, Demographics};
-use crate::data::raster::Anchor;
-use crate::metrics::{self, BINS, CalibrationError, RocPoint, Scores};
+use crate::archive::people::{BySex, Demographics};
+use crate::draw::Anchor;
+use crate::metrics::{self, BINS, CalibrationError, Epoch, RocPoint, Scores};
 
 /// The plotting area of a chart with linear axes.
 struct Axes {
@@ -338,7 +338,7 @@ pub fn distribution(evaluation: &Evaluation) -> Option<Figure> {
 struct Curve {
     name: &'static str,
     ink: Ink,
-    measure: fn(&EpochRow) -> Option<f64>,
+    measure: fn(&Epoch) -> Option<f64>,
 }
 
 const LOSSES: [Curve; 3] = [
@@ -348,14 +348,14 @@ const LOSSES: [Curve; 3] = [
 ];
 
 const SHARES_RIGHT: [Curve; 4] = [
-    Curve { name: "training", ink: Ink::Series(4), measure: |row| row.train_accuracy },
+    Curve { name: "training", ink: Ink::Series(4), measure: |row| Some(row.train_accuracy) },
     Curve { name: "held out", ink: Ink::Series(1), measure: |row| row.test_accuracy },
     Curve { name: "its F1", ink: Ink::Series(0), measure: |row| row.test_f1 },
     Curve { name: "its AUC", ink: Ink::Series(2), measure: |row| row.test_auc },
 ];
 
 /// Loss on the left; accuracy, F1 and AUC, as far as measured, on the right; over the epochs. `note` stands beneath.
-pub fn curves(history: &[EpochRow], note: &str) -> Figure {
+pub fn curves(history: &[Epoch], note: &str) -> Figure {
     let last = |curve: &Curve| history.iter().rev().find_map(curve.measure);
     let spoken = format!(
         "Training curves over {} epochs. Last training loss {}, last held-out accuracy {}.",
@@ -390,22 +390,22 @@ pub const MOST_RUNS: usize = 6;
 
 /// Several runs, each by its name: training loss, held-out loss and held-out AUC over the epochs, a panel each, a colour a run.
 /// `note` stands beneath.
-pub fn compared_curves(runs: &[(String, Vec<EpochRow>)], note: &str) -> Figure {
-    let last = |measure: fn(&EpochRow) -> Option<f64>, rows: &[EpochRow]| match rows.iter().rev().find_map(measure) {
+pub fn compared_curves(runs: &[(String, Vec<Epoch>)], note: &str) -> Figure {
+    let last = |measure: fn(&Epoch) -> Option<f64>, rows: &[Epoch]| match rows.iter().rev().find_map(measure) {
         Some(value) => format!("{value:.3}"),
         None => "none".to_owned(),
     };
-    let told = runs.iter().map(|(name, rows)| {
+    let each = runs.iter().map(|(name, rows)| {
         let (loss, auc) = (last(|row| row.test_loss, rows), last(|row| row.test_auc, rows));
         format!("{name}: {} epochs, last held-out loss {loss}, AUC {auc}.", rows.len())
     });
-    let spoken = format!("Training curves of {} runs. {}", runs.len(), told.collect::<Vec<_>>().join(" "));
+    let spoken = format!("Training curves of {} runs. {}", runs.len(), each.collect::<Vec<_>>().join(" "));
     let mut figure = Figure::new(936.0, 352.0, spoken).framed("Training", note);
     let rows = || runs.iter().flat_map(|(_, rows)| rows);
     let (epochs, epoch_ticks) = epoch_axis(rows().map(|row| row.epoch), 5);
     // Runs are compared where they are good: what the worse half of the measurements shows may run along the edge.
-    let losses = |measure: fn(&EpochRow) -> Option<f64>| [0.0, ceiling(rows().filter_map(measure).collect(), 0.5)];
-    type Panel = (f32, &'static str, [f64; 2], fn(&EpochRow) -> Option<f64>);
+    let losses = |measure: fn(&Epoch) -> Option<f64>| [0.0, ceiling(rows().filter_map(measure).collect(), 0.5)];
+    type Panel = (f32, &'static str, [f64; 2], fn(&Epoch) -> Option<f64>);
     let panels: [Panel; 3] = [
         (62.0, "Training loss", losses(|row| Some(row.train_loss)), |row| Some(row.train_loss)),
         (375.0, "Held-out loss", losses(|row| row.test_loss), |row| row.test_loss),
@@ -458,7 +458,7 @@ fn ceiling(mut losses: Vec<f64>, share: f64) -> f64 {
 }
 
 /// What was measured over the epochs, as a line with a dot at its end. Whether there was anything.
-fn line(figure: &mut Figure, axes: &Axes, rows: &[EpochRow], measure: fn(&EpochRow) -> Option<f64>, ink: Ink) -> bool {
+fn line(figure: &mut Figure, axes: &Axes, rows: &[Epoch], measure: fn(&Epoch) -> Option<f64>, ink: Ink) -> bool {
     let measured: Vec<[f32; 2]> =
         rows.iter().filter_map(|row| measure(row).map(|value| axes.point(row.epoch as f64, value))).collect();
     let Some(&end) = measured.last() else { return false };
@@ -475,7 +475,7 @@ fn line(figure: &mut Figure, axes: &Axes, rows: &[EpochRow], measure: fn(&EpochR
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dicom::{Person, Sex};
+    use crate::dicom::{Person, Sex};
     use crate::report::tests::example;
 
     fn size(figure: &Figure) -> (u32, u32) {
@@ -528,13 +528,13 @@ mod tests {
     }
 
     #[test]
-    fn curves_stand_anything() {
+    fn curves_of_anything_are_drawn() {
         curves(&[], "").png();
-        let one = EpochRow { epoch: 1, train_loss: f64::NAN, ..EpochRow::default() };
+        let one = Epoch { epoch: 1, train_loss: f64::NAN, ..Epoch::default() };
         curves(&[one], "note").png();
         let exploding = [1e30, 2.0, f64::INFINITY, 0.5].iter().enumerate();
-        let history: Vec<EpochRow> =
-            exploding.map(|(epoch, &train_loss)| EpochRow { epoch: epoch + 1, train_loss, ..EpochRow::default() }).collect();
+        let history: Vec<Epoch> =
+            exploding.map(|(epoch, &train_loss)| Epoch { epoch: epoch + 1, train_loss, ..Epoch::default() }).collect();
         let svg = curves(&history, "").svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         compared_curves(&[], "").png();

@@ -1,7 +1,7 @@
 //! Where the network looked, as colour over the scan.
 
-use crate::data::Image;
-use crate::data::raster::{Color, Raster, Tone};
+use crate::draw::{Color, Raster, Tone};
+use crate::image::Image;
 
 /// Opacity where the network looked most; the bone beneath must stay readable.
 const MAX_OPACITY: f32 = 0.62;

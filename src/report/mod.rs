@@ -5,26 +5,24 @@
 //! (patient names, paths, settings) is escaped; where phantoms were learnt from or judged, the page says so beside the scores.
 
 mod bars;
+pub(crate) mod caption;
 mod figure;
 mod figures;
 mod heat;
-pub(crate) mod html;
-pub(crate) mod pages;
+pub(crate) mod page;
 
 pub use bars::{Bars, bars};
+pub(crate) use caption::caveat;
 pub use figure::Figure;
 pub use figures::{MOST_RUNS, compared_curves, confidence, confusion, curves, demographics, distribution, reliability, roc};
 pub use heat::overlay;
-pub use pages::{evaluation_page, prediction_page};
+pub use page::{evaluation_page, prediction_page};
 
-use crate::data::Image;
-use crate::metrics::{self, Bootstrap, Predictions, Scores};
+use crate::image::Image;
+use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
 use crate::{Error, Result, files};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
-
-/// Stands on every page and picture.
-pub const DISCLAIMER: &str = "Research software, not a medical device.";
 
 /// What a reader must know of the network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -75,29 +73,6 @@ pub struct Case {
     pub facts: Vec<(String, String)>,
 }
 
-/// One epoch of training, as `metrics.csv` has it. `None` where it was not measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EpochRow {
-    /// From 1.
-    pub epoch: usize,
-    /// Its last learning rate.
-    pub learning_rate: f64,
-    /// Mean cross-entropy of the training batches.
-    pub train_loss: f64,
-    /// Accuracy on the training batches, as they were seen.
-    pub train_accuracy: Option<f64>,
-    /// Mean cross-entropy of the held-out studies.
-    pub test_loss: Option<f64>,
-    /// Their accuracy.
-    pub test_accuracy: Option<f64>,
-    /// Their macro F1.
-    pub test_f1: Option<f64>,
-    /// Their macro AUC, one against rest.
-    pub test_auc: Option<f64>,
-    /// Mean cross-entropy of the validation studies, where there are any.
-    pub validation_loss: Option<f64>,
-}
-
 /// What `evaluate` found; `demo` adds `history` and `scan`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
@@ -112,7 +87,7 @@ pub struct Evaluation {
     /// Those to show (see [`pick_cases`]); shown misclassified first.
     pub cases: Vec<Case>,
     /// Training's epochs; may be empty.
-    pub history: Vec<EpochRow>,
+    pub history: Vec<Epoch>,
     /// The resolved configuration as text; may be empty.
     pub configuration: String,
     /// One more scan that was classified, shown on top.
@@ -169,23 +144,6 @@ impl Prediction {
     }
 }
 
-/// "Trained and evaluated on phantoms (simulated patients). Research software, not a medical device."
-pub(crate) fn caveat(uses: &[(&str, &str)]) -> String {
-    let simulated: Vec<&str> = uses.iter().filter(|(_, on)| is_phantom(on)).map(|(verb, _)| *verb).collect();
-    match simulated.as_slice() {
-        [] => DISCLAIMER.to_owned(),
-        verbs => {
-            let verbs = verbs.join(" and ");
-            let verbs = verbs[..1].to_uppercase() + &verbs[1..];
-            format!("{verbs} on phantoms (simulated patients). {DISCLAIMER}")
-        }
-    }
-}
-
-fn is_phantom(on: &str) -> bool {
-    on.to_ascii_lowercase().contains("phantom")
-}
-
 /// Which of the patients to show, at most `limit`: the wrong ones first, the surest first; then of each class in turn the rightly
 /// classified, the surest first. The order that the page keeps.
 pub fn pick_cases(patients: &[PatientRow], limit: usize) -> Vec<usize> {
@@ -195,7 +153,7 @@ pub fn pick_cases(patients: &[PatientRow], limit: usize) -> Vec<usize> {
     let (mut correct, mut picked): (Vec<usize>, Vec<usize>) = (0..patients.len()).partition(right);
     picked.sort_by(surest_first);
     correct.sort_by(surest_first);
-    // At least a third of the places show what goes right, where there are so many.
+    // At least a third of the cases were classified rightly, where there are so many.
     picked.truncate(limit - (limit / 3).min(correct.len()));
     let classes = correct.iter().map(|&index| patients[index].truth + 1).max().unwrap_or(0);
     let mut queues: Vec<_> =
@@ -383,16 +341,17 @@ mod tests {
         let history = (1..=30)
             .map(|epoch| {
                 let t = epoch as f64;
-                EpochRow {
+                Epoch {
                     epoch,
                     learning_rate: 0.01,
                     train_loss: 1.1 * (-t / 12.0).exp() + 0.1,
-                    train_accuracy: Some(0.9 - 0.5 * (-t / 9.0).exp()),
+                    train_accuracy: 0.9 - 0.5 * (-t / 9.0).exp(),
                     test_loss: Some(1.1 * (-t / 14.0).exp() + 0.25 + 0.05 * (t * 1.7).sin()),
                     test_accuracy: Some(0.82 - 0.45 * (-t / 8.0).exp() + 0.02 * (t * 2.3).sin()),
                     test_f1: None,
                     test_auc: Some(0.91 - 0.4 * (-t / 6.0).exp()),
                     validation_loss: Some(1.1 * (-t / 13.0).exp() + 0.2),
+                    ..Epoch::default()
                 }
             })
             .collect();
@@ -520,12 +479,5 @@ mod tests {
         assert_eq!(pick_cases(&[], 5), [0usize; 0]);
         let all_wrong: Vec<PatientRow> = (0..9).map(|_| sure(0, 1, 0.9)).collect();
         assert_eq!(pick_cases(&all_wrong, 6).len(), 6);
-    }
-
-    #[test]
-    fn the_caveat_names_what_was_simulated() {
-        assert_eq!(caveat(&[("trained", "clinic"), ("evaluated", "clinic")]), DISCLAIMER);
-        assert!(caveat(&[("trained", "200 Phantoms"), ("evaluated", "clinic")]).starts_with("Trained on phantoms (simulated"));
-        assert!(caveat(&[("trained", "clinic"), ("evaluated", "phantom set")]).starts_with("Evaluated on phantoms"));
     }
 }

@@ -1,6 +1,6 @@
 //! The paper's whole study: which networks are trained on which data, what the paper found, and the page that shows both.
 //!
-//! A [`Plan`] is a list of trainings, each with a folder of its own; [`paper`] holds the paper's numbers; [`page`] makes tables and
+//! A [`Plan`] is a list of trainings, each with a folder of its own; [`paper`] holds the paper's results; [`page`] makes tables and
 //! text of finished runs. Nothing here trains: `osteon reproduce` does, as `osteon train` would, so that each run of the study is a
 //! run like any other, with its checkpoints, its record and its report.
 
@@ -8,15 +8,15 @@ pub mod page;
 pub mod paper;
 mod table;
 
-pub use table::Table;
+pub use table::TextTable;
 
-use crate::data::augment::Augmentation;
-use crate::data::datasets::Kind;
-use crate::data::manifest::PAPER_CLASSES;
-use crate::data::phantom::PhantomOptions;
-use crate::data::views::Preprocessing;
-use crate::models::{Model, Trainer};
-use crate::train::{Recipe, Settings};
+use crate::archive::datasets::DatasetKind;
+use crate::archive::manifest::PAPER_CLASSES;
+use crate::models::Model;
+use crate::phantom::PhantomOptions;
+use crate::prepare::Augmentation;
+use crate::prepare::Preprocessing;
+use crate::train::{Recipe, Settings, Trainer};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -108,8 +108,8 @@ pub struct Options {
     pub epochs: usize,
 }
 
-/// The record of [`Options`] in a study's folder.
-pub const RECORD: &str = "study.toml";
+/// The file of the [`Options`] in the folder of a repeated study.
+pub const OPTIONS_FILE: &str = "study.toml";
 
 impl Options {
     /// Refuses what no study can have.
@@ -132,12 +132,12 @@ impl Options {
         toml::to_string(self).map_err(|error| Error::setting(error.to_string(), "choose other options"))
     }
 
-    /// Writes the record into a study's folder.
+    /// Writes them into the folder of a repeated study.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn record(&self, folder: &Path) -> Result<()> {
-        files::write(folder.join(RECORD), self.text()?.as_bytes())
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        files::write(folder.join(OPTIONS_FILE), self.text()?.as_bytes())
     }
 
     /// Refuses a folder that has a study of other options. More seeds or folds only add trainings: a study may grow by them, and be
@@ -146,7 +146,7 @@ impl Options {
     /// # Errors
     /// One sentence with the first that differs.
     pub fn check_folder(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(RECORD);
+        let path = folder.join(OPTIONS_FILE);
         if !path.exists() {
             return Ok(());
         }
@@ -195,12 +195,12 @@ impl Data {
     }
 
     /// Which of the paper's datasets it is, and whether two classes are merged; none for a fold.
-    pub fn kind(self) -> Option<(Kind, bool)> {
+    pub fn kind(self) -> Option<(DatasetKind, bool)> {
         match self {
-            Data::D1 => Some((Kind::D1, false)),
-            Data::D2 => Some((Kind::D2, false)),
-            Data::D3 => Some((Kind::D3, false)),
-            Data::D3TwoClasses => Some((Kind::D3, true)),
+            Data::D1 => Some((DatasetKind::D1, false)),
+            Data::D2 => Some((DatasetKind::D2, false)),
+            Data::D3 => Some((DatasetKind::D3, false)),
+            Data::D3TwoClasses => Some((DatasetKind::D3, true)),
             Data::Fold(_) => None,
         }
     }
@@ -311,7 +311,7 @@ impl Speed {
     /// # Errors
     /// Settings that no network can have.
     pub fn measure(settings: &Settings, written: f64) -> Result<Self> {
-        /// At the paper's size a smaller batch than its 32 tells the same in a quarter of the time.
+        /// At the paper's size a smaller batch than its 32 gives the same time an image, in a quarter of the time.
         const MOST_PIXELS: usize = 8 * 1024 * 256;
         let size = settings.input_size.array();
         let pixels = size[0] * size[1];
@@ -427,7 +427,7 @@ mod tests {
     fn a_study_of_other_options_is_one_sentence() {
         let folder = tempfile::tempdir().unwrap();
         options().check_folder(folder.path()).unwrap();
-        options().record(folder.path()).unwrap();
+        options().write(folder.path()).unwrap();
         options().check_folder(folder.path()).unwrap();
         let other = Options { epochs: 21, ..options() };
         let said = other.check_folder(folder.path()).unwrap_err().to_string();

@@ -1,8 +1,8 @@
-//! The paper's numbers, as its tables print them, so that a page can show them beside ours.
+//! The paper's results, as its tables print them, so that a page can show them beside ours.
 
 /// Accuracy, macro precision, macro recall and macro F1 of one row of a table.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scores {
+pub struct PaperScores {
     /// The share of test images whose class was right.
     pub accuracy: f64,
     /// Mean over the classes.
@@ -13,19 +13,19 @@ pub struct Scores {
     pub f1: f64,
 }
 
-const fn scores(accuracy: f64, precision: f64, recall: f64, f1: f64) -> Option<Scores> {
-    Some(Scores { accuracy, precision, recall, f1 })
+const fn scores(accuracy: f64, precision: f64, recall: f64, f1: f64) -> Option<PaperScores> {
+    Some(PaperScores { accuracy, precision, recall, f1 })
 }
 
 /// One row: what the paper calls it, the [training](super::Training) that repeats it, its scores where the paper prints them.
-pub type Row = (&'static str, &'static str, Option<Scores>);
+pub type Row = (&'static str, &'static str, Option<PaperScores>);
 
 /// inRAC on D3, in most of the tables.
-const IN_RAC: Option<Scores> = scores(0.7782, 0.7799, 0.7823, 0.7764);
+const IN_RAC: Option<PaperScores> = scores(0.7782, 0.7799, 0.7823, 0.7764);
 
 /// A table of scores.
 #[derive(Debug)]
-pub struct Table {
+pub struct PaperTable {
     /// `table4`: the name of its file.
     pub name: &'static str,
     /// What it is called on the page.
@@ -35,13 +35,13 @@ pub struct Table {
 }
 
 /// The tables of scores. Figure 9 shows the scores of depths without printing them; its text says that inRAC is best.
-pub const TABLES: [Table; 6] = [
-    Table {
+pub const TABLES: [PaperTable; 6] = [
+    PaperTable {
         name: "table4",
         title: "Table 4: attention inside or outside the residual branch",
         rows: &[("inRAC", "d3-inrac", IN_RAC), ("outRAC", "d3-outrac", scores(0.6725, 0.7233, 0.6831, 0.6723))],
     },
-    Table {
+    PaperTable {
         name: "table5",
         title: "Table 5: single views, augmented, aggregated",
         rows: &[
@@ -50,7 +50,7 @@ pub const TABLES: [Table; 6] = [
             ("D3", "d3-inrac", IN_RAC),
         ],
     },
-    Table {
+    PaperTable {
         name: "table6",
         title: "Table 6: without residual connections, without attention",
         rows: &[
@@ -60,7 +60,7 @@ pub const TABLES: [Table; 6] = [
             ("both", "d3-inrac", IN_RAC),
         ],
     },
-    Table {
+    PaperTable {
         name: "table7",
         title: "Table 7 and figure 9: depth",
         rows: &[
@@ -69,12 +69,12 @@ pub const TABLES: [Table; 6] = [
             ("inRAC", "d3-inrac", IN_RAC),
         ],
     },
-    Table {
+    PaperTable {
         name: "table8",
         title: "Table 8 and figure 10: two classes",
         rows: &[("inRAC", "d3-two-classes-inrac", scores(0.8310, 0.8696, 0.8696, 0.8696))],
     },
-    Table {
+    PaperTable {
         name: "table10",
         title: "Tables 9 and 10: other networks",
         rows: &[

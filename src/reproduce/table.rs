@@ -1,11 +1,10 @@
 //! A table of text, as CSV, Markdown and HTML.
 
-use crate::report::html::escape;
-use std::fmt::Write;
+use maud::{Markup, html};
 
 /// A table with a heading a column.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Table {
+pub struct TextTable {
     /// The name of its CSV file, without ending.
     pub name: String,
     /// The headings.
@@ -14,10 +13,10 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// An empty table.
     pub fn new<const N: usize>(name: &str, columns: [&str; N]) -> Self {
-        Table { name: name.to_owned(), columns: columns.map(str::to_owned).to_vec(), rows: Vec::new() }
+        TextTable { name: name.to_owned(), columns: columns.map(str::to_owned).to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row.
@@ -48,25 +47,19 @@ impl Table {
     }
 
     /// As a table of HTML; the first column are headings of rows.
-    pub fn html(&self) -> String {
-        let kind = if self.columns.len() > 10 { "scroll wide" } else { "scroll" };
-        let mut html = format!("<div class=\"{kind}\"><table>\n<thead><tr>");
-        for column in &self.columns {
-            let _ = write!(html, "<th scope=\"col\">{}</th>", escape(column));
-        }
-        html.push_str("</tr></thead>\n<tbody>\n");
-        for row in &self.rows {
-            html.push_str("<tr>");
-            for (at, cell) in row.iter().enumerate() {
-                let cell = escape(cell);
-                let _ = match at {
-                    0 => write!(html, "<th scope=\"row\">{cell}</th>"),
-                    _ => write!(html, "<td>{cell}</td>"),
-                };
+    pub fn html(&self) -> Markup {
+        html! {
+            div.scroll.wide[self.columns.len() > 10] {
+                table {
+                    thead { tr { @for column in &self.columns { th scope="col" { (column) } } } }
+                    tbody {
+                        @for row in &self.rows {
+                            tr { @for (at, cell) in row.iter().enumerate() { @if at == 0 { th scope="row" { (cell) } } @else { td { (cell) } } } }
+                        }
+                    }
+                }
             }
-            html.push_str("</tr>\n");
         }
-        html + "</tbody>\n</table></div>\n"
     }
 }
 
@@ -76,10 +69,10 @@ mod tests {
 
     #[test]
     fn cells_cannot_break_out_of_their_table() {
-        let mut table = Table::new("t", ["network", "score"]);
+        let mut table = TextTable::new("t", ["network", "score"]);
         table.row(["a|b <i>, \"c\"".to_owned(), "0.5\n".to_owned()]);
         assert_eq!(String::from_utf8(table.csv()).unwrap(), "network,score\n\"a|b <i>, \"\"c\"\"\",\"0.5\n\"\n");
         assert_eq!(table.markdown(), "| network | score |\n|---|---|\n| a\\|b <i>, \"c\" | 0.5  |\n");
-        assert!(table.html().contains("<th scope=\"row\">a|b &lt;i&gt;, &quot;c&quot;</th>"));
+        assert!(table.html().into_string().contains("<th scope=\"row\">a|b &lt;i&gt;, &quot;c&quot;</th>"));
     }
 }

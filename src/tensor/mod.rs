@@ -2,12 +2,11 @@
 //!
 //! Arithmetic is in the kernels, differentiation in [`autograd`](crate::autograd); a tensor here is only a shape and its values.
 
-pub mod archive;
 mod arena;
-mod context;
+pub mod file;
 
+pub(crate) use arena::Arena;
 pub use arena::Buffer;
-pub use context::{Context, Drops, use_isa};
 
 use std::fmt;
 use std::ops::Deref;
@@ -33,6 +32,16 @@ impl<const N: usize> From<[usize; N]> for Shape {
         let mut sizes = [0; 4];
         sizes[..N].copy_from_slice(&from);
         Shape { sizes, rank: N as u8 }
+    }
+}
+
+impl TryFrom<&[usize]> for Shape {
+    type Error = ();
+    /// Errs where there are more than four dimensions.
+    fn try_from(from: &[usize]) -> Result<Self, ()> {
+        let mut sizes = [0; 4];
+        sizes.get_mut(..from.len()).ok_or(())?.copy_from_slice(from);
+        Ok(Shape { sizes, rank: from.len() as u8 })
     }
 }
 

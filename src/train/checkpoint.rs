@@ -5,12 +5,12 @@
 //! (`best.NAME`), with [`State`] as JSON in its metadata.
 //!
 //! Random numbers have no state of their own: the order of an epoch and the augmentation of a study are streams that begin anew as a
-//! function of seed, epoch and study (`data::random`). So the generators' state is the epoch and the step, which are kept.
+//! function of seed, epoch and study (`crate::random`). So the generators' state is the epoch and the step, which are kept.
 
-use super::{Epoch, RunFolder, Settings};
+use super::{Epoch, RunFolder, RunRecord, Settings, Trainer};
 use crate::autograd::not_finite;
-use crate::models::{Model, Trainer};
-use crate::tensor::archive::{self, Archive};
+use crate::models::{Model, Process};
+use crate::tensor::file::{self, TensorFile};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -35,6 +35,10 @@ pub(super) struct State {
     pub settings: String,
     /// Hash of the manifest and of every file that it names: [`Manifest::hashes`].
     pub inputs: BTreeMap<String, String>,
+    /// Every process that has written a checkpoint of this run, in order, and the one that goes on; empty in checkpoints from before
+    /// they were kept.
+    #[serde(default)]
+    pub processes: Vec<Process>,
     /// Adam's steps.
     pub adam_steps: u64,
     /// The epochs that are over.
@@ -52,6 +56,7 @@ impl State {
             format_version: FORMAT_VERSION,
             settings: settings.to_toml(),
             inputs,
+            processes: vec![Process::this(1, 0)],
             adam_steps: 0,
             epochs: Vec::new(),
             weights: Vec::new(),
@@ -96,6 +101,28 @@ impl State {
     }
 }
 
+impl State {
+    /// Adds this process, which goes on from the checkpoint at `path` in `folder`. Returns the one before, where it computed other bits:
+    /// that is refused unless it is `allowed`.
+    ///
+    /// # Errors
+    /// The process before had another instruction set or another build.
+    pub fn go_on(&mut self, folder: &RunFolder, path: &Path, allowed: bool) -> Result<Option<Process>> {
+        if self.processes.is_empty() {
+            // A checkpoint from before processes were kept: the run's record names the last one, if it is there.
+            self.processes = RunRecord::read(folder.path()).map(|record| record.processes()).unwrap_or_default();
+        }
+        let this = Process::this(self.epochs.len() + 1, self.under_way.steps);
+        let other = self.processes.last().filter(|before| !before.computes_like(&this)).cloned();
+        if let Some(before) = other.as_ref().filter(|_| !allowed) {
+            let (problem, remedy) = before.refusal(&this);
+            return Err(Error::file(path, problem, remedy));
+        }
+        self.processes.push(this);
+        Ok(other)
+    }
+}
+
 /// The sums of an epoch under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,7 +158,7 @@ pub(super) fn write(folder: &RunFolder, trainer: &Trainer, best: Option<&Model>,
         let remedy = "the last checkpoint is as it was: start anew with a lower --learning-rate, --warm-up-epochs or --clip-norm";
         return Err(Error::failed(problem, remedy));
     }
-    let body = archive::to_bytes(&metadata, &tensors);
+    let body = file::to_bytes(&metadata, &tensors);
     let [path, previous] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].map(|name| folder.file(name));
     files::write_keeping(path, previous, &[MAGIC, &Sha256::digest(&body), &body])
 }
@@ -140,7 +167,7 @@ pub(super) fn write(folder: &RunFolder, trainer: &Trainer, best: Option<&Model>,
 ///
 /// # Errors
 /// None is there, none is whole, or one that may be whole cannot be read.
-pub(super) fn read(folder: &RunFolder) -> Result<(Archive, State, Option<Error>)> {
+pub(super) fn read(folder: &RunFolder) -> Result<(TensorFile, State, Option<Error>)> {
     let [newest, older] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].map(|name| folder.file(name));
     let problem = if newest.exists() || !older.exists() {
         match parse(&newest, &files::read(&newest)?) {
@@ -179,14 +206,14 @@ pub fn check_checkpoint(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// What a checkpoint of these bytes holds, or what is wrong with it.
-fn parse(path: &Path, bytes: &[u8]) -> Result<(Archive, State), String> {
+fn parse(path: &Path, bytes: &[u8]) -> Result<(TensorFile, State), String> {
     let Some((head, body)) = bytes.split_at_checked(MAGIC.len() + DIGEST).filter(|(head, _)| head.starts_with(MAGIC)) else {
         return Err("is not a checkpoint, or is cut off".to_owned());
     };
     if head[MAGIC.len()..] != Sha256::digest(body)[..] {
         return Err("is damaged or cut off: its checksum is not that of its contents".to_owned());
     }
-    let archive = Archive::from_bytes(path, body.to_vec()).map_err(|error| error.to_string())?;
+    let archive = TensorFile::from_bytes(path, body.to_vec()).map_err(|error| error.to_string())?;
     let text = archive.metadata().get("state").ok_or("has no state")?;
     let state: State = serde_json::from_str(text).map_err(|error| format!("has a state that cannot be used ({error})"))?;
     if state.format_version != FORMAT_VERSION {

@@ -1,10 +1,12 @@
 //! What a training run is told: a TOML file, the same names as flags, and the recipe's values where neither says.
 
 use super::recipe::{ClassWeights, Recipe};
-use crate::data::{Size, augment::Augmentation, manifest::Manifest, views::Preprocessing};
+use crate::archive::manifest::Manifest;
+use crate::image::Size;
 use crate::models::Pooling;
 use crate::nn::NormSettings;
 use crate::optim::{Adam, Decay, Schedule};
+use crate::prepare::{Augmentation, Preprocessing};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

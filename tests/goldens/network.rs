@@ -2,15 +2,16 @@
 
 use crate::compare::{Goldens, Ledger, to_nchw, to_nhwc};
 use osteon::Result;
+use osteon::autograd::Context;
 use osteon::autograd::{Mode, Parameter, Parameters, Tape, Var};
-use osteon::data::views::Preprocessing;
-use osteon::models::{Metadata, Model, Pooling, Trainer, architectures};
+use osteon::models::{Metadata, Model, Pooling, architectures};
 use osteon::nn::{
     Attention, AttentionSettings, BatchNorm, Block, BlockSettings, Builder, ChannelAttention, Conv, NormSettings, Placement,
     SpatialAttention,
 };
 use osteon::optim::{Adam, Moments};
-use osteon::tensor::Context;
+use osteon::prepare::Preprocessing;
+use osteon::train::Trainer;
 use osteon_kernels::simd::Isa;
 use osteon_reference::golden;
 
@@ -68,7 +69,7 @@ fn build(name: &str, builder: &mut Builder) -> Forward {
             Box::new(move |tape, x| {
                 let x = conv.forward(tape, x)?;
                 let x = norm.forward(tape, x)?;
-                let x = tape.relu(x);
+                let x = tape.relu(x)?;
                 tape.max_pool(x, [3, 3], [2, 2], [1, 1])
             })
         }),
@@ -95,7 +96,7 @@ fn every_block_is_pytorchs() -> Result<()> {
             };
             let run = |tape: &mut Tape| -> Result<(Var, Var, [usize; 4])> {
                 let x = tape.input([batch, rows, columns, channels], &x, true)?;
-                let again = tape.share(&x);
+                let again = tape.retain(&x);
                 let y = forward(tape, again)?;
                 let shape = tape.shape(&y);
                 Ok((x, y, [shape[0], shape[3], shape[1], shape[2]]))

@@ -5,7 +5,7 @@ use dicom_core::value::{DataSetSequence, PixelFragmentSequence};
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
-use osteon::data::dicom::{self, Frame};
+use osteon::dicom::{self, Frame};
 
 pub const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 

@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = osteon::data::dicom::read_bytes(bytes, "scan.dcm");
+    let _ = osteon::dicom::read_bytes(bytes, "scan.dcm");
 });

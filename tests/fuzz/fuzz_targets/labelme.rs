@@ -1,8 +1,8 @@
 //! Bytes to the reader of LabelMe's JSON; what is read is checked against codes and a picture, filled, and written again.
 #![no_main]
 
-use osteon::data::Size;
-use osteon::data::annotation::{Annotation, Codes};
+use osteon::image::Size;
+use osteon::annotation::{Annotation, Codes};
 use std::path::Path;
 use std::sync::LazyLock;
 

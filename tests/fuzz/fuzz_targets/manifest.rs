@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = osteon::data::manifest::Manifest::from_bytes("manifest.csv", bytes);
+    let _ = osteon::archive::manifest::Manifest::from_bytes("manifest.csv", bytes);
 });

@@ -1,0 +1,9 @@
+//! Many studies: manifests, the people in them, splits, datasets, and importers of public archives.
+
+pub mod datasets;
+pub mod import;
+mod loading;
+pub mod manifest;
+pub mod people;
+pub mod side;
+pub mod split;

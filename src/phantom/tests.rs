@@ -1,0 +1,310 @@
+use super::*;
+
+/// Coarse pictures: the same patients and lesions as at full size, sixteen times faster.
+fn coarse(studies: usize, seed: u64) -> PhantomOptions {
+    PhantomOptions { studies, seed, rows: 256, columns: 64, ..PhantomOptions::default() }
+}
+
+fn all(options: &PhantomOptions) -> Vec<Phantom> {
+    let mut phantoms: Vec<Option<Phantom>> = vec![None; options.studies];
+    par::chunks_mut(&mut phantoms, 1, |index, slot| slot[0] = Some(simulate(options, index)));
+    phantoms.into_iter().flatten().collect()
+}
+
+/// Mean counts over a mask.
+fn mean(image: &Image, mask: &[[u32; 3]]) -> f64 {
+    let pixels = mask.iter().flat_map(|&[row, column, length]| &image.row(row as usize)[column as usize..][..length as usize]);
+    let (sum, count) = pixels.fold((0.0, 0), |(sum, count), &pixel| (sum + f64::from(pixel), count + 1));
+    sum / f64::from(count.max(1))
+}
+
+#[test]
+fn a_study_depends_on_seed_and_index_only() {
+    let ten = coarse(10, 5);
+    let pools = [1, 3].map(|threads| par::Pool::new(threads).expect("threads").run(|| all(&ten)));
+    assert_eq!(pools[0], pools[1]);
+    assert_eq!(simulate(&coarse(1000, 5), 7), pools[0][7]);
+    assert_ne!(simulate(&coarse(10, 6), 7).anterior, pools[0][7].anterior);
+    assert_ne!(pools[0][6].anterior, pools[0][7].anterior);
+}
+
+#[test]
+fn classes_come_in_their_shares() {
+    for (mix, studies) in [([1.0, 1.0, 1.0], 300), ([614.0, 237.0, 160.0], 1011), ([0.0, 1.0, 1.0], 40)] {
+        let options = PhantomOptions { studies, mix, ..PhantomOptions::default() };
+        for (label, share) in Label::ALL.into_iter().zip(mix) {
+            let count = (0..studies).filter(|&index| options.label(index) == label).count() as f64;
+            let expected = studies as f64 * share / mix.iter().sum::<f64>();
+            assert!((count - expected).abs() <= 3.0, "{label} in {mix:?}: {count}, expected {expected}");
+            assert!(share > 0.0 || count == 0.0);
+        }
+    }
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let base = PhantomOptions::default();
+    for bad in [
+        PhantomOptions { mix: [0.0; 3], ..base.clone() },
+        PhantomOptions { mix: [1.0, -1.0, 1.0], ..base.clone() },
+        PhantomOptions { mix: [f64::NAN, 1.0, 1.0], ..base.clone() },
+        PhantomOptions { rows: 16, ..base.clone() },
+        PhantomOptions { columns: 100_000, ..base.clone() },
+        PhantomOptions { studies: 0, ..base.clone() },
+    ] {
+        assert!(bad.check().is_err(), "{bad:?}");
+    }
+    assert!(base.check().is_ok());
+}
+
+#[test]
+fn counts_are_those_of_a_real_scan_at_any_size() {
+    for (rows, columns) in [(1024, 256), (512, 128), (256, 64), (384, 96)] {
+        let options = PhantomOptions { rows, columns, ..PhantomOptions::default() };
+        for index in 0..3 {
+            let Phantom { anterior, posterior, truth, .. } = simulate(&options, index);
+            assert_eq!((anterior.rows, anterior.columns, posterior.rows, posterior.columns), (rows, columns, rows, columns));
+            for (view, counts) in [&anterior, &posterior].into_iter().zip(truth.counts) {
+                assert!((1_300_000..5_500_000).contains(&counts), "{rows}x{columns}, study {index}: {counts}");
+                assert!(view.pixels.iter().all(|&x| x.fract() == 0.0 && (0.0..=65535.0).contains(&x)));
+            }
+        }
+        // The same patient, only coarser.
+        let full = simulate(&PhantomOptions::default(), 1).truth;
+        let truth = simulate(&options, 1).truth;
+        assert_eq!((truth.age, truth.sex, truth.lesions.len()), (full.age, full.sex, full.lesions.len()));
+        let ratio = truth.counts[0] as f64 / full.counts[0] as f64;
+        assert!((ratio - 1.0).abs() < 0.03, "{rows}x{columns} has {ratio} of the counts");
+    }
+}
+
+/// Every mask is brighter than the ring around it, by what the truth says, in the view that the truth names: posterior masks are
+/// mirrored with their image.
+#[test]
+fn masks_lie_on_visible_excess() {
+    let options = PhantomOptions { studies: 24, seed: 3, mix: [0.0, 1.0, 1.0], rows: 512, columns: 128 };
+    let (mut seen, mut agree, mut elsewhere) = (0, 0, 0);
+    for Phantom { anterior, posterior, truth, .. } in all(&options) {
+        for lesion in &truth.lesions {
+            for (trace, image) in [(&lesion.anterior, &anterior), (&lesion.posterior, &posterior)] {
+                for &[row, column, length] in &trace.mask {
+                    assert!((row as usize) < image.rows && (column + length) as usize <= image.columns);
+                }
+                // Where a view shows it clearly against the noise of its background.
+                if trace.area() == 0 || trace.excess < 6.0 * trace.background.sqrt() {
+                    continue;
+                }
+                let inside = mean(image, &trace.mask);
+                seen += 1;
+                agree += usize::from(inside > f64::from(trace.background + 0.3 * trace.excess));
+                let mirrored: Vec<[u32; 3]> = trace
+                    .mask
+                    .iter()
+                    .map(|&[row, column, length]| [row, image.columns as u32 - column - length, length])
+                    .collect();
+                elsewhere += usize::from(mean(image, &mirrored) > f64::from(trace.background + 0.3 * trace.excess));
+            }
+        }
+    }
+    assert!(seen > 100, "{seen} clear lesions");
+    assert!(agree * 100 >= seen * 90, "{agree} of {seen}");
+    assert!(elsewhere * 100 <= seen * 45, "{elsewhere} of {seen} masks fit the mirrored place as well");
+}
+
+/// The sternum and the bladder face the front; spine, sacroiliac joints and kidneys the back.
+#[test]
+fn views_differ_as_depth_makes_them() {
+    let options = PhantomOptions { studies: 12, mix: [1.0, 0.0, 0.0], ..coarse(12, 9) };
+    let mut ratios = [0.0_f64; 2];
+    for index in 0..options.studies {
+        let chance = |stream| Random::new(options.seed, index as u64, stream);
+        let mut random = chance(Stream::Patient);
+        let patient = body::Patient::draw(&mut random);
+        let field = Field::draw(options.rows, options.columns, &patient, &mut random);
+        let skeleton = skeleton::Skeleton::build(&patient, &mut random);
+        let exposure = Exposure::new(field, &patient, &skeleton);
+        let ratio = |name: &str| {
+            let [front, back] = exposure.at(skeleton.find(name).expect("a bone"));
+            f64::from(front / back)
+        };
+        ratios[0] += ratio("sternum").min(ratio("left pubis"));
+        ratios[1] += ratio("left scapula").max(ratio("left sacroiliac joint")).max(ratio("L2"));
+    }
+    assert!(ratios[0] / 12.0 > 1.15, "front against back at the front: {}", ratios[0] / 12.0);
+    assert!(ratios[1] / 12.0 < 0.85, "front against back at the back: {}", ratios[1] / 12.0);
+}
+
+/// The paper's figure 12 in words: what dominates, and what share of lesions reaches 50 to 100 counts.
+#[test]
+fn lesions_follow_the_papers_figure() {
+    let phantoms = all(&PhantomOptions { mix: [0.0, 237.0, 160.0], ..coarse(200, 11) });
+    let lesions: Vec<&LesionTruth> = phantoms.iter().flat_map(|phantom| &phantom.truth.lesions).collect();
+    let share =
+        |is: &dyn Fn(&LesionTruth) -> bool| lesions.iter().filter(|lesion| is(lesion)).count() as f64 / lesions.len() as f64;
+    let main =
+        share(&|lesion| matches!(lesion.shape, SimulatedShape::Mottled | SimulatedShape::Patchy | SimulatedShape::Punctate));
+    assert!((0.75..0.97).contains(&main), "mottled, patchy and punctate: {main}");
+    let chest = share(&|lesion| matches!(lesion.region, Region::Vertebrae | Region::Ribs));
+    assert!((0.5..0.8).contains(&chest), "vertebrae and ribs: {chest}");
+    // A pixel of the coarse picture has the area of 16.
+    let peak = |lesion: &LesionTruth| lesion.anterior.peak().max(lesion.posterior.peak()) / 16.0;
+    let middle = share(&|lesion| (50.0..100.0).contains(&peak(lesion)));
+    assert!((0.34..0.54).contains(&middle), "peaks from 50 to 100 counts: {middle}");
+    assert!(lesions.iter().all(|lesion| lesion.uptake_ratio > 1.0 && lesion.size_cm > 0.0));
+}
+
+#[test]
+fn labels_and_lesions_go_together() {
+    for phantom in all(&coarse(60, 13)) {
+        assert_eq!(phantom.label, phantom.truth.label);
+        assert_eq!(phantom.label == Label::NoMet, phantom.truth.lesions.is_empty(), "{}", phantom.truth.patient);
+    }
+}
+
+#[test]
+fn an_archive_is_manifest_studies_and_truth() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = coarse(18, 2);
+    let told = std::cell::RefCell::new(Vec::new());
+    let manifest = write(&options, folder.path(), &|done| told.borrow_mut().push(done)).expect("written");
+    assert_eq!(told.into_inner(), [16, 18]);
+    let text = std::fs::read_to_string(&manifest).expect("a manifest");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 19);
+    assert_eq!(lines[0], "patient,anterior,posterior,label,simulated");
+    assert_eq!(lines[18], format!("phantom-0018,studies/0018.dcm#1,studies/0018.dcm#2,{},yes", options.label(17)));
+    let truth = std::fs::read(folder.path().join("truth/0018.json")).expect("truth");
+    let truth: Truth = serde_json::from_slice(&truth).expect("JSON");
+    assert_eq!(truth, simulate(&options, 17).truth);
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).expect("a study");
+    let before = bytes("studies/0003.dcm");
+    write(&options, folder.path(), &|_| ()).expect("written again");
+    assert_eq!(before, bytes("studies/0003.dcm"));
+}
+
+/// A reader who knows every hot spot of a scan, but neither which are metastases nor what they are, still errs as often as the
+/// task wants: a perfect score is impossible, guessing is far away.
+///
+/// The reader is a linear discriminant on sums over spots, taught on half of the patients and asked about the others.
+#[test]
+fn the_task_is_neither_trivial_nor_hopeless() {
+    let phantoms = all(&coarse(900, 21));
+    let features: Vec<Vec<f64>> = phantoms.iter().map(|phantom| reader::features(&phantom.truth)).collect();
+    let labels: Vec<usize> = phantoms.iter().map(|phantom| phantom.label as usize).collect();
+    let half = phantoms.len() / 2;
+    let classifier = reader::Discriminant::fit(&features[..half], &labels[..half], 3);
+    let guesses: Vec<usize> = features[half..].iter().map(|x| classifier.classify(x)).collect();
+    let score = |same: &dyn Fn(usize, usize) -> bool| {
+        let right = guesses.iter().zip(&labels[half..]).filter(|&(&guess, &label)| same(guess, label)).count();
+        right as f64 / guesses.len() as f64
+    };
+    let three = score(&|guess, label| guess == label);
+    let two = score(&|guess, label| (guess == 0) == (label == 0));
+    println!("three classes {three:.3}, metastatic or not {two:.3}");
+    assert!((0.75..0.93).contains(&three), "three classes: {three}");
+    assert!((0.86..0.98).contains(&two), "metastatic against not: {two}");
+}
+
+mod reader {
+    //! A reader of truths: features of the hot spots, and a linear discriminant.
+
+    use super::*;
+
+    pub fn features(truth: &Truth) -> Vec<f64> {
+        // Region, excess, pixels: what a spot looks like, whatever its cause.
+        let spot = |region: Region, traces: [&LesionInView; 2]| {
+            let best = if traces[0].excess >= traces[1].excess { traces[0] } else { traces[1] };
+            (
+                region,
+                f64::from(best.excess) / 16.0,
+                best.area() as f64,
+                f64::from(best.excess) / f64::from(best.background).sqrt(),
+            )
+        };
+        let lesions = truth.lesions.iter().map(|lesion| spot(lesion.region, [&lesion.anterior, &lesion.posterior]));
+        let benign = truth.benign.iter().map(|finding| {
+            let region = match finding.kind {
+                Benign::Knee | Benign::SmallJoint => Region::Distal,
+                Benign::Shoulder => Region::Girdle,
+                Benign::Hip => Region::Pelvis,
+                Benign::Spine => Region::Vertebrae,
+                Benign::RibFracture => Region::Ribs,
+                Benign::Dental | Benign::Sinus => Region::Skull,
+            };
+            spot(region, [&finding.anterior, &finding.posterior])
+        });
+        let spots: Vec<_> =
+            lesions.chain(benign).filter(|&(region, _, _, contrast)| contrast > 6.0 && region != Region::Distal).collect();
+        let count = |regions: &[Region]| spots.iter().filter(|spot| regions.contains(&spot.0)).count() as f64;
+        let chest = count(&[Region::Vertebrae, Region::Ribs]);
+        let away = count(&[Region::Pelvis, Region::Skull, Region::LongBones]);
+        let number = spots.len() as f64;
+        let average = |value: fn(&(Region, f64, f64, f64)) -> f64| spots.iter().map(value).sum::<f64>() / number.max(1.0);
+        let sum: f64 = spots.iter().map(|spot| spot.1 * spot.2).sum();
+        let hottest = spots.iter().map(|spot| spot.1).fold(0.0, f64::max);
+        let logs = [number, chest, away, count(&[Region::Girdle]), average(|spot| spot.1), average(|spot| spot.2), sum, hottest];
+        let mut features: Vec<f64> = logs.iter().map(|x| (1.0 + x).ln()).collect();
+        features.push(away / number.max(1.0));
+        features.push(f64::from(u8::from(spots.is_empty())));
+        features
+    }
+
+    /// Gaussian classes with one covariance: `argmax x' S^-1 m - m' S^-1 m / 2`.
+    pub struct Discriminant(Vec<(Vec<f64>, f64)>);
+
+    impl Discriminant {
+        pub fn fit(features: &[Vec<f64>], labels: &[usize], classes: usize) -> Self {
+            let size = features[0].len();
+            let means: Vec<Vec<f64>> = (0..classes)
+                .map(|class| {
+                    let members: Vec<_> =
+                        features.iter().zip(labels).filter(|(_, label)| **label == class).map(|(x, _)| x).collect();
+                    (0..size).map(|k| members.iter().map(|x| x[k]).sum::<f64>() / members.len() as f64).collect()
+                })
+                .collect();
+            let mut covariance = vec![vec![0.0; size]; size];
+            for (x, &label) in features.iter().zip(labels) {
+                for (i, row) in covariance.iter_mut().enumerate() {
+                    for (j, value) in row.iter_mut().enumerate() {
+                        *value += (x[i] - means[label][i]) * (x[j] - means[label][j]) / features.len() as f64;
+                    }
+                }
+            }
+            for (i, row) in covariance.iter_mut().enumerate() {
+                row[i] += 1e-6;
+            }
+            let weights = means.into_iter().map(|mean| {
+                let weight = solve(covariance.clone(), mean.clone());
+                let offset = -0.5 * weight.iter().zip(&mean).map(|(w, m)| w * m).sum::<f64>();
+                (weight, offset)
+            });
+            Discriminant(weights.collect())
+        }
+
+        pub fn classify(&self, x: &[f64]) -> usize {
+            let score = |(weight, offset): &(Vec<f64>, f64)| offset + weight.iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
+            let scores: Vec<f64> = self.0.iter().map(score).collect();
+            (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(0)
+        }
+    }
+
+    /// Gaussian elimination with a positive definite matrix.
+    fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
+        let size = right.len();
+        for pivot in 0..size {
+            let (done, below) = matrix.split_at_mut(pivot + 1);
+            for (k, row) in below.iter_mut().enumerate() {
+                let factor = row[pivot] / done[pivot][pivot];
+                for (value, above) in row.iter_mut().zip(&done[pivot]) {
+                    *value -= factor * above;
+                }
+                right[pivot + 1 + k] -= factor * right[pivot];
+            }
+        }
+        for pivot in (0..size).rev() {
+            let known: f64 = (pivot + 1..size).map(|k| matrix[pivot][k] * right[k]).sum();
+            right[pivot] = (right[pivot] - known) / matrix[pivot][pivot];
+        }
+        right
+    }
+}

@@ -1,0 +1,256 @@
+//! The scores on the page of an evaluation: tiles, tables, and the figures beside them.
+
+use super::super::{Evaluation, Figure, figures};
+use crate::metrics::{self, CalibrationError, Each, Intervals, OperatingPoint, Panel, Scores, Statistics};
+use maud::{Markup, html};
+
+/// The ends of a 95 % interval.
+type Ends = Option<[f64; 2]>;
+
+fn percent(value: Option<f64>) -> Markup {
+    html! {
+        @if let Some(value) = value { (format_args!("{:.1}", 100.0 * value)) small { " %" } } @else { "–" }
+    }
+}
+
+fn decimal(value: Option<f64>) -> Markup {
+    html! {
+        @if let Some(value) = value { (format_args!("{value:.4}")) } @else { abbr title="undefined" { "–" } }
+    }
+}
+
+/// Of a percentage.
+fn percent_interval(ends: Ends) -> String {
+    ends.map_or(String::new(), |[low, high]| format!("95 % interval {:.1} to {:.1}", 100.0 * low, 100.0 * high))
+}
+
+/// Of a value between 0 and 1.
+fn decimal_interval(ends: Ends) -> String {
+    ends.map_or(String::new(), |[low, high]| format!("95 % interval {low:.3} to {high:.3}"))
+}
+
+/// A cell of a table: the value, and its interval beneath where there is one.
+fn cell(value: Option<f64>, ends: Ends) -> Markup {
+    html! {
+        td.n { (decimal(value)) @if let Some([low, high]) = ends { small { (format_args!("{low:.3} to {high:.3}")) } } }
+    }
+}
+
+/// A table: the heading over the rows' names where they have any, the headings over the values, and the rows.
+fn table(names: &str, values: &[&str], body: &Markup, foot: &Markup) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead {
+                    tr {
+                        @if !names.is_empty() { th scope="col" { (names) } }
+                        @for name in values { th.n scope="col" { (name) } }
+                    }
+                }
+                tbody { (body) }
+                (foot)
+            }
+        }
+    }
+}
+
+fn panel(caption: &str, figure: &Figure) -> Markup {
+    html! { figure.panel { figcaption { (caption) } (figure.inline()) } }
+}
+
+/// The intervals of every score; none where they were not asked for.
+fn intervals(scores: &Scores) -> Panel<Ends> {
+    match &scores.statistics {
+        Some(Statistics { intervals, .. }) => intervals.scores.clone(),
+        None => Panel::of(scores).map(|_| None),
+    }
+}
+
+/// How they were made.
+fn about_intervals(scores: &Scores) -> Markup {
+    html! {
+        @if let Some(Statistics { intervals: Intervals { patients, bootstrap, .. }, .. }) = &scores.statistics {
+            p.small {
+                "95 % intervals: the middle of " (bootstrap.resamples) " resamples of the " (patients) " patients, each with all of its \
+                 studies (percentile bootstrap). A score that no resample changes, or that too many leave undefined, has none; the \
+                 accuracy then has Wilson's."
+            }
+        }
+    }
+}
+
+/// The figures that one reads first: a row of tiles for the classes, a row for metastatic against not.
+pub(super) fn headline(scores: &Scores) -> Markup {
+    let three = |value: Option<f64>| html! { @if let Some(value) = value { (format_args!("{value:.3}")) } @else { "–" } };
+    let ends = intervals(scores);
+    let mut rows = vec![(
+        format!("{} classes", scores.classes.len()),
+        [
+            ("Accuracy", percent(scores.accuracy), percent_interval(ends.accuracy.or(scores.accuracy_interval))),
+            ("Macro recall", percent(scores.mean.recall), percent_interval(ends.mean.recall)),
+            ("Macro F1", percent(scores.mean.f1), percent_interval(ends.mean.f1)),
+            ("Macro AUC", three(scores.mean.auc), decimal_interval(ends.mean.auc)),
+        ],
+    )];
+    if let Some(metastatic) = &scores.metastatic {
+        let positives = metastatic.scores.support;
+        let negatives = scores.studies as u64 - positives;
+        let merged = ends.metastatic.as_ref();
+        let each = |of: fn(&Each<Ends>) -> Ends| merged.and_then(|merged| of(&merged.scores));
+        let of = |about: String, ends: Ends| match percent_interval(ends) {
+            ends if ends.is_empty() => about,
+            ends => format!("{about}; {ends}"),
+        };
+        let sensitivity = of(format!("of {positives} with metastasis"), each(|each| each.recall));
+        let specificity = of(format!("of {negatives} without"), each(|each| each.specificity));
+        let accuracy = merged.and_then(|merged| merged.accuracy).or(metastatic.accuracy_interval);
+        rows.push((
+            "Metastatic or not".to_owned(),
+            [
+                ("Accuracy", percent(metastatic.accuracy), percent_interval(accuracy)),
+                ("Sensitivity", percent(metastatic.scores.recall), sensitivity),
+                ("Specificity", percent(metastatic.scores.specificity), specificity),
+                ("AUC", three(metastatic.auc), decimal_interval(each(|each| each.auc))),
+            ],
+        ));
+    }
+    html! {
+        @for (name, tiles) in rows {
+            h3.row { (name) }
+            div.tiles {
+                @for (name, value, about) in tiles { div.tile { h4 { (name) } p.value { (value) } p { (about) } } }
+            }
+        }
+        (about_intervals(scores))
+        @if !scores.notes.is_empty() {
+            ul.notes { @for note in &scores.notes { li { (note) } } }
+        }
+    }
+}
+
+/// The table of classes, the confusion matrix and the ROC.
+pub(super) fn classes(evaluation: &Evaluation, scores: &Scores) -> Markup {
+    let ends = intervals(scores);
+    let cells = |values: [Option<f64>; 5], ends: &Each<Ends>| html! { @for (value, ends) in values.into_iter().zip(ends.values()) { (cell(value, *ends)) } };
+    let rows = html! {
+        @for (index, named) in scores.classes.iter().enumerate() {
+            @let class = &named.scores;
+            tr {
+                th scope="row" { i.dot.{ "c" (index % 6) } {} (named.class) }
+                td.n { (class.support) }
+                (cells([class.precision, class.recall, class.specificity, class.f1, named.auc], &ends.classes[index].scores))
+            }
+        }
+    };
+    let mean = &scores.mean;
+    let foot = html! {
+        tfoot {
+            tr {
+                th scope="row" { "Macro mean" }
+                td.n { (scores.studies) }
+                (cells([mean.precision, mean.recall, mean.specificity, mean.f1, mean.auc], &ends.mean))
+            }
+        }
+    };
+    html! {
+        (table("Class", &["Studies", "Precision", "Recall", "Specificity", "F1", "AUC"], &rows, &foot))
+        div.pair {
+            (panel("Confusion matrix", &figures::confusion(evaluation, scores)))
+            (panel("Receiver operating characteristic", &figures::roc(evaluation, scores)))
+        }
+    }
+}
+
+/// The classes merged to metastatic or not.
+pub(super) fn metastatic(evaluation: &Evaluation, scores: &Scores) -> Option<Markup> {
+    let metastatic = scores.metastatic.as_ref()?;
+    let class = &metastatic.scores;
+    let ends = intervals(scores).metastatic;
+    let [precision, recall, specificity, f1, auc] =
+        ends.as_ref().map_or([None; 5], |ends| ends.scores.values().map(|ends| *ends));
+    let measures = [
+        ("Accuracy", metastatic.accuracy, ends.as_ref().and_then(|ends| ends.accuracy)),
+        ("Precision", class.precision, precision),
+        ("Recall (sensitivity)", class.recall, recall),
+        ("Specificity", class.specificity, specificity),
+        ("F1", class.f1, f1),
+        ("AUC", metastatic.auc, auc),
+        ("Brier score", metastatic.brier, None),
+    ];
+    let row = html! { tr { @for (_, value, ends) in measures { (cell(value, ends)) } } };
+    let points = scores.statistics.as_ref().and_then(|statistics| statistics.operating_points.as_ref());
+    Some(html! {
+        (table("", &measures.map(|(name, ..)| name), &row, &html! {}))
+        p.small {
+            "Positive is every class but " (metrics::NO_METASTASIS) ": a study is called metastatic where those classes together are \
+             more probable. Of " (class.support) " with metastasis " (metastatic.confusion[1][1]) " were called so; of "
+            (scores.studies as u64 - class.support) " without, " (metastatic.confusion[0][1]) " were."
+        }
+        @if let (Some(distribution), Some(reliability)) = (figures::distribution(evaluation), figures::reliability(evaluation)) {
+            div.pair {
+                (panel("Probability of metastasis by true class", &distribution))
+                (panel("Calibration", &reliability))
+            }
+        }
+        @if let Some(points) = points {
+            (operating_points(&points.sensitivity, &points.specificity, class.support, scores.studies as u64))
+        }
+    })
+}
+
+/// What other thresholds give.
+fn operating_points(sensitivity: &[OperatingPoint], specificity: &[OperatingPoint], positives: u64, studies: u64) -> Markup {
+    let rows = html! {
+        @for (what, points) in [("sensitivity", sensitivity), ("specificity", specificity)] {
+            @for point in points {
+                tr {
+                    th scope="row" { (what) (format_args!(" {:.0} %", 100.0 * point.target)) }
+                    td.n {
+                        @if let Some(threshold) = point.threshold { (format_args!("{threshold:.4}")) } @else { "nothing is called" }
+                    }
+                    @for value in [Some(point.sensitivity), Some(point.specificity), point.ppv, point.npv] { (cell(value, None)) }
+                }
+            }
+        }
+    };
+    let columns =
+        ["Called from a probability of", "Sensitivity", "Specificity", "Positive predictive value", "Negative predictive value"];
+    html! {
+        h3.row { "At other thresholds" }
+        (table("Wanted", &columns, &rows, &html! {}))
+        p.small {
+            "Thresholds were chosen on these very studies: on others expect a little less. Predictive values hold where "
+            (format_args!("{:.0}", 100.0 * positives as f64 / studies.max(1) as f64)) " % of the studies are metastatic, as here."
+        }
+    }
+}
+
+/// Whether probabilities mean what they say.
+pub(super) fn calibration(evaluation: &Evaluation, scores: &Scores) -> Option<Markup> {
+    let calibration = &scores.statistics.as_ref()?.calibration;
+    let figure = figures::confidence(evaluation)?;
+    let row = |name: &str, error: Option<&CalibrationError>, brier: Option<f64>| {
+        let values = [error.map(|error| error.expected), error.map(|error| error.maximum), brier];
+        html! { tr { th scope="row" { (name) } @for value in values { (cell(value, None)) } } }
+    };
+    let brier = scores.metastatic.as_ref().and_then(|metastatic| metastatic.brier);
+    let rows = html! {
+        (row("the predicted class", calibration.top_label.as_ref(), None))
+        @for class in &calibration.classes { (row(&class.class, class.error.as_ref(), class.brier)) }
+        @if let Some(error) = &calibration.metastatic { (row("any metastasis", Some(error), brier)) }
+    };
+    Some(html! {
+        div.pair {
+            (panel("Predicted class", &figure))
+            div {
+                (table("Probability of", &["Expected error", "Largest error", "Brier score"], &rows, &html! {}))
+                p.small {
+                    "In " (calibration.bins) " bins of equal width: the expected error is the mean distance of a study's bin from the \
+                     diagonal, the largest error that of the worst bin, which may hold few studies. Log loss (mean of -ln p of the \
+                     truth): " (decimal(calibration.log_loss)) "; a network that knows nothing of " (scores.classes.len())
+                    " classes has " (format_args!("{:.4}", (scores.classes.len() as f64).ln())) "."
+                }
+            }
+        }
+    })
+}

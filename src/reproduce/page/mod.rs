@@ -1,0 +1,230 @@
+//! The page of the repeated study: each table and figure of the paper beside ours, as HTML, Markdown, CSV and pictures.
+//!
+//! All that stands here is computed from finished runs' predictions; where the paper's ordering is not found, a sentence of the same
+//! size says so.
+
+mod parts;
+mod tables;
+
+use super::paper::{self, TABLES};
+use super::{Data, Options, TextTable};
+use crate::annotation::lesions;
+use crate::archive::datasets::Counts;
+use crate::archive::people::Demographics;
+use crate::metrics::{Predictions, Scores};
+use crate::report::{self, Evaluation, Figure, caption, page};
+use crate::{Result, files};
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A finished training, tested.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// On all test images, copies too, as the paper tests.
+    pub scores: Scores,
+    /// On those that are no copies.
+    pub unaugmented: Scores,
+    /// What the first was made from.
+    pub predictions: Predictions,
+}
+
+/// The repeated study: everything that its page is made of.
+#[derive(Clone, Debug)]
+pub struct Reproduction {
+    /// The options that it was run with.
+    pub options: Options,
+    /// The command that repeats it.
+    pub command: String,
+    /// Images by class of each dataset.
+    pub counts: Vec<(Data, Vec<(String, Counts)>)>,
+    /// Figure 5.
+    pub demographics: Demographics,
+    /// Figure 12; none without annotations.
+    pub lesions: Option<lesions::Summary>,
+    /// By the [name](super::Training::name) of the training.
+    pub outcomes: BTreeMap<String, Outcome>,
+    /// Of inRAC on D3, with its cases.
+    pub main: Evaluation,
+    /// Of inRAC on two classes.
+    pub two_classes: Evaluation,
+}
+
+/// The training that most tables compare with.
+pub const MAIN: &str = "d3-inrac";
+/// That of two classes.
+pub const TWO_CLASSES: &str = "d3-two-classes-inrac";
+
+/// The page's file.
+pub const PAGE: &str = "index.html";
+/// The same as Markdown.
+pub const MARKDOWN: &str = "study.md";
+
+/// A part of the page under a heading.
+struct Part {
+    id: &'static str,
+    heading: String,
+    blocks: Vec<Block>,
+}
+
+enum Block {
+    Text(String),
+    Table(TextTable),
+    Figure(&'static str, Box<Figure>),
+    /// For the HTML page alone.
+    Html(Markup),
+}
+
+impl Part {
+    fn new(id: &'static str, heading: impl Into<String>) -> Self {
+        Part { id, heading: heading.into(), blocks: Vec::new() }
+    }
+
+    fn text(mut self, text: impl Into<String>) -> Self {
+        self.blocks.push(Block::Text(text.into()));
+        self
+    }
+
+    fn table(mut self, table: TextTable) -> Self {
+        self.blocks.push(Block::Table(table));
+        self
+    }
+
+    fn figure(mut self, name: &'static str, figure: Figure) -> Self {
+        self.blocks.push(Block::Figure(name, Box::new(figure)));
+        self
+    }
+
+    fn html(&self) -> Markup {
+        html! {
+            @for block in &self.blocks {
+                @match block {
+                    Block::Text(text) => { p { (text) } }
+                    Block::Table(table) => { (table.html()) }
+                    Block::Figure(_, figure) => { figure.panel { (figure.inline()) } }
+                    Block::Html(own) => { (own) }
+                }
+            }
+        }
+    }
+}
+
+impl Reproduction {
+    /// Whether the patients are simulated.
+    fn phantoms(&self) -> bool {
+        self.options.data.is_none()
+    }
+
+    fn patients(&self) -> &'static str {
+        if self.phantoms() { "phantoms" } else { "patients" }
+    }
+
+    /// What must be said wherever a score stands.
+    fn caveat(&self) -> String {
+        self.main.caveat()
+    }
+
+    /// Writes the page, `study.md`, a CSV file a table under `tables` and the figures under `figures`, and returns the page's path.
+    ///
+    /// # Errors
+    /// Predictions that cannot be compared; the operating system's.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let parts = self.parts()?;
+        let (tables, figures) = (folder.join("tables"), folder.join("figures"));
+        files::create_folder(&tables)?;
+        files::create_folder(&figures)?;
+        let title = "The paper's study, repeated";
+        let tag = if self.phantoms() { caption::OF_PHANTOMS } else { "" };
+        let facts = self.facts();
+        let mut markdown = format!("# {title}\n\n**{}**\n\n", self.caveat());
+        for (name, value) in &facts {
+            markdown += &format!("* {name}: {value}\n");
+        }
+        let mut sections = Vec::new();
+        for part in &parts {
+            markdown += &format!("\n## {}\n", part.heading);
+            for block in &part.blocks {
+                match block {
+                    Block::Text(text) => markdown += &format!("\n{text}\n"),
+                    Block::Table(table) => {
+                        files::write(tables.join(format!("{}.csv", table.name)), &table.csv())?;
+                        markdown += &format!("\n{}", table.markdown());
+                    }
+                    Block::Figure(name, figure) => {
+                        files::write(figures.join(format!("{name}.png")), &figure.png())?;
+                        files::write(figures.join(format!("{name}.svg")), figure.svg().as_bytes())?;
+                        markdown += &format!("\n![{name}](figures/{name}.png)\n");
+                    }
+                    Block::Html(_) => {}
+                }
+            }
+            sections.push(page::section(part.id, &part.heading, tag, &part.html()));
+        }
+        let body = html! {
+            (page::header(title, &self.caveat(), tag, &facts))
+            main { @for section in &sections { (section) } }
+        };
+        files::write(folder.join(MARKDOWN), markdown.as_bytes())?;
+        let path = folder.join(PAGE);
+        files::write(&path, page::page(title, &self.caveat(), &body).as_bytes())?;
+        Ok(path)
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let Options { scale, epochs, recipe, seeds, folds, .. } = &self.options;
+        let [rows, columns] = scale.input_size();
+        let commit = env!("OSTEON_COMMIT");
+        let version = format!("{} {commit}", env!("CARGO_PKG_VERSION"));
+        vec![
+            ("scale", format!("{scale}, {rows} x {columns}")),
+            ("epochs", epochs.to_string()),
+            ("recipe", recipe.to_string()),
+            ("seeds", seeds.to_string()),
+            ("folds", if *folds == 0 { "none".to_owned() } else { folds.to_string() }),
+            ("program", version.trim_end().to_owned()),
+            ("command", self.command.clone()),
+        ]
+    }
+
+    fn parts(&self) -> Result<Vec<Part>> {
+        let main = &self.outcomes[MAIN].scores;
+        let comparisons = self.comparisons()?;
+        let mut parts = vec![self.ordering_in_short(&comparisons), self.archive(), self.datasets()];
+        for table in &TABLES {
+            let mut part = Part::new(table.name, table.title).table(self.scores(table));
+            part = part.text(self.ordering(table, &comparisons));
+            match table.name {
+                "table4" => part = self.figures_6_to_8(part, main),
+                paper::TWO_CLASSES => {
+                    let scores = &self.outcomes[TWO_CLASSES].scores;
+                    part = part.text("Figure 10: the confusion matrix.");
+                    part = part.figure("figure10", report::confusion(&self.two_classes, scores));
+                }
+                "table10" => {
+                    let text = "Table 9 of the paper: Inception-v1 has 9 inception blocks of 1x1, 3x3 and 5x5 filters, VGG-11 has 11 \
+                                weight layers of 3x3 filters; both with ReLU and a learning rate of 0.01.";
+                    part = part.text(text);
+                }
+                _ => {}
+            }
+            parts.push(part);
+        }
+        parts.push(self.misclassified());
+        parts.extend(self.figure_12());
+        parts.push(self.differences(&comparisons));
+        parts.extend(self.cross_validation());
+        parts.push(self.calibration(main));
+        parts.push(parts::operating_points(main));
+        Ok(parts)
+    }
+}
+
+/// Four decimals; a dash where it is undefined.
+fn decimal(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.4}"))
+}
+
+/// ` [0.701, 0.802]`; nothing where there is none.
+fn interval(ends: Option<[f64; 2]>) -> String {
+    ends.map_or(String::new(), |[low, high]| format!(" [{low:.3}, {high:.3}]"))
+}
