@@ -1,9 +1,8 @@
-//! Each pass of each convolution of the 26-layer network at 1024x256, and GEMM beside `matrixmultiply`.
+//! Each pass of each convolution of the 26-layer network at 1024x256.
 //! `cargo bench --bench conv`; throughput is in FLOP/s ("elements" are multiplications and additions).
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
-use osteon_kernels::gemm::{self, GemmShape};
 use osteon_kernels::simd::Isa;
 
 const BATCH: usize = 8;
@@ -64,29 +63,5 @@ fn convolutions(criterion: &mut Criterion) {
     }
 }
 
-fn products(criterion: &mut Criterion) {
-    let isa = Isa::detect();
-    let pool = osteon_kernels::par::Pool::new(1).expect("a thread");
-    for (m, n, k) in [(1024, 1024, 1024), (4096, 64, 576), (256, 512, 4608)] {
-        let shape = GemmShape { m, n, k, transpose_a: false, transpose_b: false };
-        let mut group = criterion.benchmark_group(format!("gemm {m}x{n}x{k}, one thread"));
-        group.throughput(Throughput::Elements(shape.flops())).sample_size(10);
-        let (a, b, mut c) = (vec![0.5; m * k], vec![0.5; k * n], vec![0.0; m * n]);
-        let mut scratch = vec![0.0; pool.run(|| gemm::scratch_len(shape))];
-        group.bench_function("osteon", |bencher| {
-            pool.run(|| bencher.iter(|| gemm::gemm(isa, shape, &a, &b, &mut c, &mut scratch)));
-        });
-        let (rows, columns) = (k as isize, n as isize);
-        group.bench_function("matrixmultiply", |bencher| {
-            // SAFETY: the pointers are of arrays of m * k, k * n and m * n values with these strides.
-            bencher.iter(|| unsafe {
-                let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-                matrixmultiply::sgemm(m, k, n, 1.0, a, rows, 1, b, columns, 1, 0.0, c, columns, 1);
-            });
-        });
-        group.finish();
-    }
-}
-
-criterion_group!(benches, convolutions, products);
+criterion_group!(benches, convolutions);
 criterion_main!(benches);

@@ -43,11 +43,11 @@ pub fn step(
     let inverse_root = (1.0 / correction(adam.beta2).sqrt()) as f32;
     par::chunks_mut_each([parameter, first_moment, second_moment], [CHUNK / 4; 3], |i, [parameter, first, second]| {
         let gradient = &gradient[i * (CHUNK / 4)..][..parameter.len()];
-        isa.run(Step { adam, step_size, inverse_root, gradient, parameter, first, second });
+        isa.run(Chunk { adam, step_size, inverse_root, gradient, parameter, first, second });
     });
 }
 
-struct Step<'a> {
+struct Chunk<'a> {
     adam: &'a AdamStep,
     step_size: f32,
     inverse_root: f32,
@@ -57,7 +57,7 @@ struct Step<'a> {
     second: &'a mut [f32],
 }
 
-impl Body for Step<'_> {
+impl Body for Chunk<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -70,9 +70,9 @@ impl Body for Step<'_> {
         let (rest1, rest2) = (simd.splat(1.0 - adam.beta1), simd.splat(1.0 - adam.beta2));
         let (epsilon, inverse_root) = (simd.splat(adam.epsilon), simd.splat(self.inverse_root));
         let backwards = simd.splat(-self.step_size);
-        let moments = self.first.chunks_mut(LANES).zip(self.second.chunks_mut(LANES));
-        let values = self.parameter.chunks_mut(LANES).zip(self.gradient.chunks(LANES));
-        for ((parameter, gradient), (first, second)) in values.zip(moments) {
+        for i in (0..self.parameter.len()).step_by(LANES) {
+            let (parameter, gradient) = (&mut self.parameter[i..], &self.gradient[i..]);
+            let (first, second) = (&mut self.first[i..], &mut self.second[i..]);
             let p = simd.load_part(parameter, 0.0);
             let g = simd.mul_add(penalty, p, simd.load_part(gradient, 0.0));
             let m = simd.load_part(first, 0.0);

@@ -4,7 +4,7 @@
 //! pixel, and where there are fewer pixels than windows, windows repeat.
 
 use crate::par;
-use crate::simd::{Body, Isa, LANES, Simd};
+use crate::simd::{Body, Isa, LANES, Simd, zip};
 use std::ops::Range;
 
 /// Sizes are [rows, columns].
@@ -126,7 +126,7 @@ impl Body for AddShare<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let share = simd.splat(self.share);
-        for (to, from) in self.to.chunks_mut(LANES).zip(self.from.chunks(LANES)) {
+        for (to, from) in zip(self.to.chunks_mut(LANES), self.from.chunks(LANES)) {
             simd.store_part(simd.mul_add(share, simd.load_part(from, 0.0), simd.load_part(to, 0.0)), to);
         }
     }

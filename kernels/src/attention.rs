@@ -4,7 +4,7 @@
 use crate::elementwise::{self, MapChunk, PIXELS, PixelMap, PixelSums, VECTORS, add_pixels, blocks, chunk_pixels, map_pixels};
 use crate::par;
 use crate::reduce::ReduceShape;
-use crate::simd::{Body, Isa, LANES, Simd};
+use crate::simd::{Body, Isa, LANES, Simd, zip};
 use std::ops::Range;
 
 /// Channels must be exact in f32, which carries their indices.
@@ -90,8 +90,8 @@ pub fn scaled_channel_stats(
     });
 }
 
-/// With or without the places of the maxima.
-struct ScaledStats<'a, const PLACES: bool> {
+/// With or without the argmax.
+struct ScaledStats<'a, const ARGMAX: bool> {
     channels: usize,
     input: &'a [f32],      // (pixels of the chunk and more, channels)
     factor: &'a [f32],     // (channels)
@@ -99,22 +99,22 @@ struct ScaledStats<'a, const PLACES: bool> {
     argmax: &'a mut [u32], // (pixels of the chunk) or empty
 }
 
-impl<const PLACES: bool> Body for ScaledStats<'_, PLACES> {
+impl<const ARGMAX: bool> Body for ScaledStats<'_, ARGMAX> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let share = 1.0 / self.channels as f32;
-        let (lanes, far) = (lane_numbers(simd), simd.splat(MAX_CHANNELS as f32));
-        let pixels = self.input.chunks_exact(self.channels).zip(self.output.chunks_exact_mut(2));
-        for (i, (pixel, output)) in pixels.enumerate() {
+        let (lanes, far) = (lane_indices(simd), simd.splat(MAX_CHANNELS as f32));
+        let pixels = zip(self.input.chunks_exact(self.channels), self.output.chunks_exact_mut(2));
+        for (i, (pixel, output)) in zip(0.., pixels) {
             let mut sum = simd.splat(0.0);
             let mut best = simd.splat(f32::NEG_INFINITY);
             let (mut me, mut winner) = (lanes, lanes);
-            for (x, factor) in pixel.chunks(LANES).zip(self.factor.chunks(LANES)) {
+            for (x, factor) in zip(pixel.chunks(LANES), self.factor.chunks(LANES)) {
                 let (factor, lowest) = (simd.load_part(factor, 1.0), simd.load_part(x, f32::NEG_INFINITY));
                 sum = simd.add(sum, simd.mul(simd.load_part(x, 0.0), factor));
                 let product = simd.mul(lowest, factor);
-                if PLACES {
+                if ARGMAX {
                     winner = simd.select_gt(product, best, me, winner);
                     me = simd.add(me, simd.splat(LANES as f32));
                 }
@@ -123,7 +123,7 @@ impl<const PLACES: bool> Body for ScaledStats<'_, PLACES> {
             let sum = simd.sum(sum);
             output[0] = sum * share;
             output[1] = simd.max_lane(best);
-            if PLACES {
+            if ARGMAX {
                 self.argmax[i] = simd.min_lane(simd.select_gt(simd.splat(output[1]), best, far, winner)) as u32;
             }
             // As in `ChannelStats`: comparisons lose NaN. The sum of infinities of both signs is NaN as well, of no channel.
@@ -131,7 +131,7 @@ impl<const PLACES: bool> Body for ScaledStats<'_, PLACES> {
                 && let Some(channel) = pixel.iter().zip(self.factor).position(|(x, factor)| (x * factor).is_nan())
             {
                 output[1] = f32::NAN;
-                if PLACES {
+                if ARGMAX {
                     self.argmax[i] = channel as u32;
                 }
             }
@@ -139,10 +139,14 @@ impl<const PLACES: bool> Body for ScaledStats<'_, PLACES> {
     }
 }
 
-/// The numbers of the lanes.
+/// The indices of the lanes.
 #[inline(always)]
-fn lane_numbers<S: Simd>(simd: S) -> S::F32 {
-    simd.load(&std::array::from_fn::<f32, LANES, _>(|lane| lane as f32))
+fn lane_indices<S: Simd>(simd: S) -> S::F32 {
+    let mut indices = [0.0; LANES];
+    for lane in 0..LANES {
+        indices[lane] = lane as f32;
+    }
+    simd.load(&indices)
 }
 
 /// With `g = grad_mean / channels`, and the maximum's gradient on top for the winning channel: `grad_input = g * factor`,
@@ -208,9 +212,9 @@ impl ScaledStatsBackward<'_> {
         let share = 1.0 / self.channels as f32;
         let factor = simd.load_block::<V>(&self.factor[c..], 0.0);
         let mut sums = [simd.splat(0.0); V];
-        let mut me = [lane_numbers(simd); V];
-        for (i, me) in me.iter_mut().enumerate() {
-            *me = simd.add(*me, simd.splat((c + i * LANES) as f32));
+        let mut me = [lane_indices(simd); V];
+        for i in 0..V {
+            me[i] = simd.add(me[i], simd.splat((c + i * LANES) as f32));
         }
         for pixel in group {
             let equal = self.grad_output[2 * pixel] * share;
@@ -238,8 +242,8 @@ impl ScaledStatsBackward<'_> {
 #[inline(always)]
 fn add_block_to<S: Simd, const V: usize>(simd: S, block: [S::F32; V], target: &mut [f32]) {
     let mut sum = simd.load_block::<V>(target, 0.0);
-    for (sum, addend) in sum.iter_mut().zip(block) {
-        *sum = simd.add(*sum, addend);
+    for i in 0..V {
+        sum[i] = simd.add(sum[i], block[i]);
     }
     simd.store_block(sum, target);
 }
@@ -264,9 +268,9 @@ impl Body for ChannelStats<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let share = 1.0 / self.channels as f32;
-        let (lanes, far) = (lane_numbers(simd), simd.splat(MAX_CHANNELS as f32));
-        let pixels = self.input.chunks_exact(self.channels).zip(self.output.chunks_exact_mut(2)).zip(self.argmax);
-        for ((pixel, output), argmax) in pixels {
+        let (lanes, far) = (lane_indices(simd), simd.splat(MAX_CHANNELS as f32));
+        let pixels = zip(self.input.chunks_exact(self.channels), self.output.chunks_exact_mut(2));
+        for ((pixel, output), argmax) in zip(pixels, self.argmax) {
             let mut sum = simd.splat(0.0);
             let mut best = simd.splat(f32::NEG_INFINITY);
             let (mut me, mut winner) = (lanes, lanes);
@@ -322,8 +326,8 @@ impl Body for ChannelStatsBackward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let share = 1.0 / self.channels as f32;
-        let grads = self.grad_output.chunks_exact(2).zip(self.argmax);
-        for (pixel, (grad, &winner)) in self.grad_input.chunks_exact_mut(self.channels).zip(grads) {
+        let grads = zip(self.grad_output.chunks_exact(2), self.argmax);
+        for (pixel, (grad, &winner)) in zip(self.grad_input.chunks_exact_mut(self.channels), grads) {
             let equal = grad[0] * share;
             let before = if self.add { pixel[winner as usize] } else { 0.0 };
             let vector = simd.splat(equal);
@@ -404,8 +408,8 @@ impl Body for ScaleChannelsBackward<'_> {
         let ScaleChannelsBackward { channels, input, factor, grad_output, grad_input, grad_factor } = self;
         grad_factor.fill(0.0);
         let segment = segment_pixels(channels) * channels;
-        let arrays = input.chunks(segment).zip(grad_output.chunks(segment));
-        for (to, (input, grad)) in grad_input.chunks_mut(segment).zip(arrays) {
+        let arrays = zip(input.chunks(segment), grad_output.chunks(segment));
+        for (to, (input, grad)) in zip(grad_input.chunks_mut(segment), arrays) {
             add_pixels(simd, Products, channels, [input, grad], [], [&mut *grad_factor]);
             MapChunk { function: Scale, channels, inputs: [grad], vectors: [factor], output: to }.run(simd);
         }
@@ -448,11 +452,11 @@ impl Body for ScalePixels<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let pixels = self.input.chunks_exact(self.channels).zip(self.factor);
-        for (output, (input, &factor)) in self.output.chunks_exact_mut(self.channels).zip(pixels) {
+        let pixels = zip(self.input.chunks_exact(self.channels), self.factor);
+        for (output, (input, &factor)) in zip(self.output.chunks_exact_mut(self.channels), pixels) {
             let factor = simd.splat(factor);
-            for (output, x) in output.chunks_mut(LANES).zip(input.chunks(LANES)) {
-                simd.store_part(simd.mul(simd.load_part(x, 0.0), factor), output);
+            for c in (0..self.channels).step_by(LANES) {
+                simd.store_part(simd.mul(simd.load_part(&input[c..], 0.0), factor), &mut output[c..]);
             }
         }
     }
@@ -493,18 +497,38 @@ impl Body for ScaleAddRelu<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let zero = simd.splat(0.0);
-        let inputs = self.input.chunks_exact(self.channels).zip(self.shortcut.chunks_exact(self.channels));
-        let pixels = inputs.zip(self.pixel_factor);
-        for (output, ((input, shortcut), &factor)) in self.output.chunks_exact_mut(self.channels).zip(pixels) {
-            let factor = simd.splat(factor);
-            let values = input.chunks(LANES).zip(self.channel_factor.chunks(LANES)).zip(shortcut.chunks(LANES));
-            for (output, ((x, channel), shortcut)) in output.chunks_mut(LANES).zip(values) {
-                let x = simd.mul(simd.mul(simd.load_part(x, 0.0), simd.load_part(channel, 0.0)), factor);
-                simd.store_part(simd.max(zero, simd.add(x, simd.load_part(shortcut, 0.0))), output);
+        let (large, small) = blocks(self.channels);
+        let mut pixel = 0..0;
+        for (output, &factor) in zip(self.output.chunks_exact_mut(self.channels), self.pixel_factor) {
+            pixel = pixel.end..pixel.end + self.channels;
+            let (input, shortcut) = (&self.input[pixel.clone()], &self.shortcut[pixel.clone()]);
+            for c in large.clone() {
+                scale_add_relu_block::<S, VECTORS>(simd, c, factor, [input, self.channel_factor, shortcut], output);
+            }
+            for c in small.clone() {
+                scale_add_relu_block::<S, 1>(simd, c, factor, [input, self.channel_factor, shortcut], output);
             }
         }
     }
+}
+
+/// `V` vectors of a pixel's channels from `c` on.
+#[inline(always)]
+fn scale_add_relu_block<S: Simd, const V: usize>(
+    simd: S,
+    c: usize,
+    factor: f32,
+    [input, channel_factor, shortcut]: [&[f32]; 3],
+    output: &mut [f32],
+) {
+    let (zero, factor) = (simd.splat(0.0), simd.splat(factor));
+    let mut x = simd.load_block::<V>(&input[c..], 0.0);
+    let channel = simd.load_block::<V>(&channel_factor[c..], 0.0);
+    let shortcut = simd.load_block::<V>(&shortcut[c..], 0.0);
+    for i in 0..V {
+        x[i] = simd.max(zero, simd.add(simd.mul(simd.mul(x[i], channel[i]), factor), shortcut[i]));
+    }
+    simd.store_block(x, &mut output[c..]);
 }
 
 /// With `g` the gradient of the output where that is above 0, else 0: `grad_shortcut = g`,
@@ -571,7 +595,7 @@ impl Body for ScaleAddReluBackward<'_> {
             for c in small.clone() {
                 self.block::<S, 1>(simd, group.clone(), c, &mut sums);
             }
-            for (grad, sum) in self.grad_pixels[group].iter_mut().zip(sums) {
+            for (grad, sum) in zip(&mut self.grad_pixels[group], sums) {
                 *grad = simd.sum(sum);
             }
         }
@@ -585,7 +609,7 @@ impl ScaleAddReluBackward<'_> {
         let zero = simd.splat(0.0);
         let channel = simd.load_block::<V>(&self.channel_factor[c..], 0.0);
         let mut sums = [zero; V];
-        for (pixel, pixel_sum) in group.zip(pixel_sums) {
+        for (pixel, pixel_sum) in zip(group, pixel_sums) {
             let values = pixel * self.channels..(pixel + 1) * self.channels;
             let factor = simd.splat(self.pixel_factor[pixel]);
             let x = simd.load_block::<V>(&self.input[values.clone()][c..], 0.0);
@@ -639,18 +663,41 @@ impl Body for ScalePixelsBackward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let channels = self.channels;
-        let inputs = self.input.chunks_exact(channels).zip(self.grad_output.chunks_exact(channels)).zip(self.factor);
-        let outputs = self.grad_input.chunks_exact_mut(channels).zip(self.grad_factor);
-        for ((grad_input, grad_factor), ((input, grad), &factor)) in outputs.zip(inputs) {
-            let factor = simd.splat(factor);
+        let (large, small) = blocks(self.channels);
+        let mut pixel = 0..0;
+        for (grad_factor, &factor) in zip(self.grad_factor, self.factor) {
+            pixel = pixel.end..pixel.end + self.channels;
+            let (input, grad) = (&self.input[pixel.clone()], &self.grad_output[pixel.clone()]);
+            let grad_input = &mut self.grad_input[pixel.clone()];
             let mut sum = simd.splat(0.0);
-            for ((to, x), g) in grad_input.chunks_mut(LANES).zip(input.chunks(LANES)).zip(grad.chunks(LANES)) {
-                let g = simd.load_part(g, 0.0);
-                sum = simd.mul_add(g, simd.load_part(x, 0.0), sum);
-                simd.store_part(simd.mul(g, factor), to);
+            for c in large.clone() {
+                sum = scale_pixel_backward::<S, VECTORS>(simd, c, factor, [input, grad], grad_input, sum);
+            }
+            for c in small.clone() {
+                sum = scale_pixel_backward::<S, 1>(simd, c, factor, [input, grad], grad_input, sum);
             }
             *grad_factor = simd.sum(sum);
         }
     }
+}
+
+/// `V` vectors of a pixel's channels from `c` on; returns the sum with their products.
+#[inline(always)]
+fn scale_pixel_backward<S: Simd, const V: usize>(
+    simd: S,
+    c: usize,
+    factor: f32,
+    [input, grad]: [&[f32]; 2],
+    grad_input: &mut [f32],
+    mut sum: S::F32,
+) -> S::F32 {
+    let factor = simd.splat(factor);
+    let x = simd.load_block::<V>(&input[c..], 0.0);
+    let mut g = simd.load_block::<V>(&grad[c..], 0.0);
+    for i in 0..V {
+        sum = simd.mul_add(g[i], x[i], sum);
+        g[i] = simd.mul(g[i], factor);
+    }
+    simd.store_block(g, &mut grad_input[c..]);
+    sum
 }

@@ -2,12 +2,12 @@
 //! channel-wise kernels: [`map_pixels`] and [`add_pixels`].
 
 use crate::par;
-use crate::simd::{self, Body, Isa, LANES, Simd};
+use crate::simd::{self, Body, Isa, LANES, Simd, zip};
 use std::iter::StepBy;
 use std::ops::Range;
 
 /// Values that one call of a body gets: 32768 * 4 = 128 KB, so that a chunk and its output stay in a core's L2 cache, and a
-/// chunk is work enough to be worth handing to another thread.
+/// chunk is work enough for another thread.
 pub(crate) const CHUNK: usize = 1 << 15;
 
 /// Pixels in a chunk of [`CHUNK`] values.
@@ -75,11 +75,13 @@ impl<F: PixelMap<N, M>, const N: usize, const M: usize> Body for MapChunk<'_, F,
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (large, small) = blocks(self.channels);
-        for (pixel, output) in self.output.chunks_exact_mut(self.channels).enumerate() {
+        let mut start = 0;
+        for output in self.output.chunks_exact_mut(self.channels) {
             let mut rows = [&[][..]; N];
-            for (row, input) in rows.iter_mut().zip(&self.inputs) {
-                *row = &input[pixel * self.channels..][..self.channels];
+            for n in 0..N {
+                rows[n] = &self.inputs[n][start..][..self.channels];
             }
+            start += self.channels;
             for c in large.clone() {
                 map_block::<S, F, N, M, VECTORS>(simd, self.function, c, &rows, &self.vectors, output);
             }
@@ -122,7 +124,7 @@ impl<F: PixelMap<2, M>, const M: usize> Body for UpdateChunk<'_, F, M> {
     fn run<S: Simd>(self, simd: S) {
         let (large, small) = blocks(self.channels);
         let pixels = self.input.chunks_exact(self.channels);
-        for (target, input) in self.target.chunks_exact_mut(self.channels).zip(pixels) {
+        for (target, input) in zip(self.target.chunks_exact_mut(self.channels), pixels) {
             for c in large.clone() {
                 update_block::<S, F, M, VECTORS>(simd, self.function, c, input, &self.vectors, target);
             }
@@ -146,8 +148,8 @@ fn update_block<S: Simd, F: PixelMap<2, M>, const M: usize, const V: usize>(
     let x = load_blocks::<S, 1, V>(simd, &[input], c);
     let v = load_blocks::<S, M, V>(simd, vectors, c);
     let mut y = simd.load_block::<V>(&target[c..], 0.0);
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = function.apply(simd, [x[0][i], *y], each(simd, &v, i));
+    for i in 0..V {
+        y[i] = function.apply(simd, [x[0][i], y[i]], each(simd, &v, i));
     }
     simd.store_block(y, &mut target[c..]);
 }
@@ -165,8 +167,8 @@ fn map_block<S: Simd, F: PixelMap<N, M>, const N: usize, const M: usize, const V
     let x = load_blocks::<S, N, V>(simd, rows, c);
     let v = load_blocks::<S, M, V>(simd, vectors, c);
     let mut y = [simd.splat(0.0); V];
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = function.apply(simd, each(simd, &x, i), each(simd, &v, i));
+    for i in 0..V {
+        y[i] = function.apply(simd, each(simd, &x, i), each(simd, &v, i));
     }
     simd.store_block(y, &mut output[c..]);
 }
@@ -175,8 +177,8 @@ fn map_block<S: Simd, F: PixelMap<N, M>, const N: usize, const M: usize, const V
 #[inline(always)]
 fn load_blocks<S: Simd, const N: usize, const V: usize>(simd: S, rows: &[&[f32]; N], c: usize) -> [[S::F32; V]; N] {
     let mut blocks = [[simd.splat(0.0); V]; N];
-    for (block, row) in blocks.iter_mut().zip(rows) {
-        *block = simd.load_block(&row[c..], 0.0);
+    for n in 0..N {
+        blocks[n] = simd.load_block(&rows[n][c..], 0.0);
     }
     blocks
 }
@@ -185,8 +187,8 @@ fn load_blocks<S: Simd, const N: usize, const V: usize>(simd: S, rows: &[&[f32];
 #[inline(always)]
 fn each<S: Simd, const N: usize, const V: usize>(simd: S, blocks: &[[S::F32; V]; N], i: usize) -> [S::F32; N] {
     let mut vectors = [simd.splat(0.0); N];
-    for (vector, block) in vectors.iter_mut().zip(blocks) {
-        *vector = block[i];
+    for n in 0..N {
+        vectors[n] = blocks[n][i];
     }
     vectors
 }
@@ -247,19 +249,19 @@ fn add_block<S: Simd, F: PixelSums<N, M, K>, const N: usize, const M: usize, con
     let mut group_sums = [[simd.splat(0.0); K]; V];
     for pixel in group {
         let mut rows = [&[][..]; N];
-        for (row, input) in rows.iter_mut().zip(inputs) {
-            *row = &input[pixel * channels..][..channels];
+        for n in 0..N {
+            rows[n] = &inputs[n][pixel * channels..][..channels];
         }
         let x = load_blocks::<S, N, V>(simd, &rows, c);
-        for (i, sum) in group_sums.iter_mut().enumerate() {
-            *sum = function.add(simd, each(simd, &x, i), each(simd, &v, i), *sum);
+        for i in 0..V {
+            group_sums[i] = function.add(simd, each(simd, &x, i), each(simd, &v, i), group_sums[i]);
         }
     }
-    for (k, total) in sums.iter_mut().enumerate() {
-        let total = &mut total[c..];
+    for k in 0..K {
+        let total = &mut sums[k][c..];
         let mut block = simd.load_block::<V>(total, 0.0);
-        for (block, sum) in block.iter_mut().zip(&group_sums) {
-            *block = simd.add(*block, sum[k]);
+        for i in 0..V {
+            block[i] = simd.add(block[i], group_sums[i][k]);
         }
         simd.store_block(block, total);
     }
@@ -327,7 +329,7 @@ impl PixelMap<2, 0> for Add {
     }
 }
 
-/// `output = max(a + b, 0)`; NaN stays NaN. Its backward is [`relu_backward`]'s, and hands the same gradient to both.
+/// `output = max(a + b, 0)`; NaN stays NaN. Its backward is [`relu_backward`]'s, which is the gradient of both.
 pub fn add_relu(isa: Isa, a: &[f32], b: &[f32], output: &mut [f32]) {
     map(isa, AddRelu, [a, b], output);
 }
@@ -397,7 +399,7 @@ impl Body for AddAssign<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for (target, b) in self.target.chunks_mut(LANES).zip(self.b.chunks(LANES)) {
+        for (target, b) in zip(self.target.chunks_mut(LANES), self.b.chunks(LANES)) {
             simd.store_part(simd.add(simd.load_part(target, 0.0), simd.load_part(b, 0.0)), target);
         }
     }

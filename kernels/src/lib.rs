@@ -4,6 +4,9 @@
 //! allocates nothing, and gives the same bits for any number of threads. Activations are NHWC. The first argument of each
 //! kernel is the instruction set, an [`Isa`](simd::Isa): each body is written once against the trait [`Simd`](simd::Simd).
 
+// Loops by an index below a function with target features: the standard library's adaptors may not be inlined there (`simd`).
+#![allow(clippy::needless_range_loop)]
+
 pub mod adam;
 pub mod adaptive;
 pub mod attention;

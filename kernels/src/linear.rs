@@ -2,8 +2,9 @@
 //!
 //! Batches are small here, so the weights are what costs: they are read once for [`ROWS`] rows of the batch.
 
+use crate::elementwise::{VECTORS, blocks};
 use crate::par;
-use crate::simd::{Body, Isa, LANES, Simd};
+use crate::simd::{Body, Isa, LANES, Simd, zip};
 
 /// Sizes of a fully connected layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,9 +81,9 @@ impl Body for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let LinearShape { in_features, out_features, .. } = self.shape;
-        for (o, weight) in self.weight.chunks_exact(in_features).enumerate() {
-            for (output, input) in self.output.chunks_exact_mut(out_features).zip(self.input.chunks_exact(in_features)) {
-                output[o] = dot(simd, weight, input) + self.bias[o];
+        for (weight, (o, bias)) in zip(self.weight.chunks_exact(in_features), self.bias.iter().enumerate()) {
+            for (output, input) in zip(self.output.chunks_exact_mut(out_features), self.input.chunks_exact(in_features)) {
+                output[o] = dot(simd, weight, input) + bias;
             }
         }
     }
@@ -95,10 +96,15 @@ const SUMS: usize = 4;
 #[inline(always)]
 fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [simd.splat(0.0); SUMS];
-    for (a, b) in a.chunks(SUMS * LANES).zip(b.chunks(SUMS * LANES)) {
-        for ((sum, a), b) in sums.iter_mut().zip(a.chunks(LANES)).zip(b.chunks(LANES)) {
-            *sum = simd.mul_add(simd.load_part(a, 0.0), simd.load_part(b, 0.0), *sum);
+    let whole = a.len() - a.len() % (SUMS * LANES);
+    for first in (0..whole).step_by(SUMS * LANES) {
+        let (a, b) = (simd.load_block::<SUMS>(&a[first..], 0.0), simd.load_block::<SUMS>(&b[first..], 0.0));
+        for i in 0..SUMS {
+            sums[i] = simd.mul_add(a[i], b[i], sums[i]);
         }
+    }
+    for (i, first) in zip(0.., (whole..a.len()).step_by(LANES)) {
+        sums[i] = simd.mul_add(simd.load_part(&a[first..], 0.0), simd.load_part(&b[first..], 0.0), sums[i]);
     }
     simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3])))
 }
@@ -154,13 +160,27 @@ impl Body for Combine<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         self.to.fill(0.0);
-        for (k, from) in self.from.chunks_exact(self.columns).enumerate() {
-            for (r, to) in self.to.chunks_exact_mut(self.columns).enumerate() {
+        let (large, small) = blocks(self.columns);
+        for (k, from) in zip(0.., self.from.chunks_exact(self.columns)) {
+            for (r, to) in zip(0.., self.to.chunks_exact_mut(self.columns)) {
                 let factor = simd.splat(self.factor[r * self.strides.0 + k * self.strides.1]);
-                for (to, from) in to.chunks_mut(LANES).zip(from.chunks(LANES)) {
-                    simd.store_part(simd.mul_add(factor, simd.load_part(from, 0.0), simd.load_part(to, 0.0)), to);
+                for c in large.clone() {
+                    add_product::<S, VECTORS>(simd, factor, &from[c..], &mut to[c..]);
+                }
+                for c in small.clone() {
+                    add_product::<S, 1>(simd, factor, &from[c..], &mut to[c..]);
                 }
             }
         }
     }
+}
+
+/// `to += factor * from` of `V` vectors.
+#[inline(always)]
+fn add_product<S: Simd, const V: usize>(simd: S, factor: S::F32, from: &[f32], to: &mut [f32]) {
+    let (from, mut sum) = (simd.load_block::<V>(from, 0.0), simd.load_block::<V>(to, 0.0));
+    for i in 0..V {
+        sum[i] = simd.mul_add(factor, from[i], sum[i]);
+    }
+    simd.store_block(sum, to);
 }

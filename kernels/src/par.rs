@@ -6,13 +6,23 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A pool of worker threads. Everything inside [`Pool::run`] uses these workers.
+///
+/// What a caller owes it, and what it does to the caller:
+///
+/// * Kernels, and what asks for the length of their scratch, are called inside [`run`](Pool::run). Outside they would use rayon's
+///   own pool, in which denormal numbers are kept: other bits, and slow.
+/// * The workers flush denormal numbers to zero (x86-64: of f32 and f64 alike), so all that runs inside `run` sees none, the caller's
+///   closure included. The thread that calls `run` waits for a worker and never computes: its own floating-point settings are neither
+///   read nor changed.
+/// * The workers belong to the pool: they start with it and end when it is dropped. Other pools and rayon's own are left alone.
+/// * Several threads may call `run` at once; the bits of none depend on the others.
 pub struct Pool {
     pool: rayon::ThreadPool,
-    lookouts: Arc<AtomicUsize>,
+    spinning: Arc<Spinning>,
 }
 
 impl Pool {
@@ -23,7 +33,7 @@ impl Pool {
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("osteon-{i}"));
         let pool = builder.start_handler(|_| flush_denormals()).build()?;
-        Ok(Pool { pool, lookouts: Arc::default() })
+        Ok(Pool { pool, spinning: Arc::default() })
     }
 
     /// Number of workers.
@@ -31,50 +41,67 @@ impl Pool {
         self.pool.current_num_threads()
     }
 
-    /// Runs `work` inside the pool, also when the pool has one thread.
+    /// Runs `work` on a worker of the pool, also when the pool has one thread, and waits for it.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.pool.install(|| {
-            let before = LEADS.replace(Some(self.lookouts.clone()));
+            let before = LEADER_OF.replace(Some(self.spinning.clone()));
             let result = work();
-            LEADS.set(before);
+            LEADER_OF.set(before);
             result
         })
     }
 }
 
-thread_local! {
-    /// Of the worker that runs the work of [`Pool::run`]: how many of the others look out for tasks.
-    static LEADS: RefCell<Option<Arc<AtomicUsize>>> = const { RefCell::new(None) };
+/// How many workers of a pool wait for tasks without falling asleep.
+#[derive(Default)]
+struct Spinning(AtomicUsize);
+
+impl Spinning {
+    /// Makes it `workers`, if it was 0: of several threads that try at once, one succeeds.
+    fn start(&self, workers: usize) -> bool {
+        // The plain look first: it is what nearly every split does, and it writes nothing.
+        let mine = || self.0.compare_exchange(0, workers, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        self.0.load(Ordering::Relaxed) == 0 && mine()
+    }
+
+    /// One of them is done.
+    fn end_one(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
-/// How long a worker that has run out of tasks looks out for more. By itself it would sleep after some 30 microseconds, less than
-/// the last task of a split takes on another worker; to wake it took 50 more, a thousand times in a training step.
-const PATIENCE: Duration = Duration::from_micros(500);
+thread_local! {
+    /// Of a worker that runs the work of [`Pool::run`]: its pool's.
+    static LEADER_OF: RefCell<Option<Arc<Spinning>>> = const { RefCell::new(None) };
+}
+
+/// How long a worker that has run out of tasks spins before it may sleep: longer than the last task of a split takes on another worker.
+const SPIN_TIME: Duration = Duration::from_micros(500);
 
 /// Keeps the other workers from falling asleep between two splits. Called where the leading worker splits work.
 fn keep_awake() {
-    LEADS.with_borrow(|lookouts| {
+    LEADER_OF.with_borrow(|spinning| {
+        let (Some(spinning), Some(leader)) = (spinning, rayon::current_thread_index()) else { return };
         let others = rayon::current_num_threads() - 1;
-        let Some(lookouts) = lookouts.as_ref().filter(|_| others > 0) else { return };
-        // The plain look first: it is what nearly every split does, and it writes nothing. Of two leaders one wins.
-        let mine = || lookouts.compare_exchange(0, others, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if lookouts.load(Ordering::Relaxed) > 0 || !mine() {
+        if others == 0 || !spinning.start(others) {
             return;
         }
-        let (lookouts, leader) = (lookouts.clone(), rayon::current_thread_index());
+        // Each of the others runs this once and takes itself off the count, which nobody starts anew before it is 0: so there are as
+        // many subtractions as were added, and the count never passes 0.
+        let spinning = spinning.clone();
         rayon::spawn_broadcast(move |worker| {
-            if Some(worker.index()) != leader {
-                look_out();
-                lookouts.fetch_sub(1, Ordering::Relaxed);
+            if worker.index() != leader {
+                spin();
+                spinning.end_one();
             }
         });
     });
 }
 
 /// Takes up tasks until there have been none for a while. Now and then another program may have the core.
-fn look_out() {
+fn spin() {
     let (mut last, mut rounds) = (Instant::now(), 0_u32);
-    while last.elapsed() < PATIENCE {
+    while last.elapsed() < SPIN_TIME {
         if rayon::yield_now() == Some(rayon::Yield::Executed) {
             last = Instant::now();
         } else if rounds.is_multiple_of(16) {
@@ -86,19 +113,25 @@ fn look_out() {
     }
 }
 
-/// Makes this thread treat denormal numbers as zero: one would cost a hundred times an ordinary multiplication.
+/// Makes this thread, a worker that has just been started, treat denormal numbers as zero until it ends: one would cost a hundred times an
+/// ordinary multiplication.
 fn flush_denormals() {
     #[cfg(target_arch = "x86_64")]
     {
         const FLUSH_TO_ZERO: u32 = 1 << 15;
         const DENORMALS_ARE_ZERO: u32 = 1 << 6;
         let mut control: u32 = 0;
-        // SAFETY: reads and writes only the control bits of this thread's SSE unit, which every x86-64 has; rounding mode and
-        // exception masks stay as they are.
+        // SAFETY: MXCSR is a register of this thread alone, which every x86-64 has, and `Pool::new` alone calls this, on threads that
+        // it owns: no other code's thread is left with these flags, so nothing is to be restored. Rounding mode and exception masks
+        // stay as they are. Rust and LLVM assume the flags unset, which they use for nothing but to compute constants and to choose
+        // among instructions with equal results: at worst a denormal result is kept where the processor would give 0. What is done
+        // with either is arithmetic: no index, length or address comes from a float that may be denormal. Lanes that carry indices
+        // by their bits are denormal numbers, but they are only loaded, stored, selected and compared as integers, which the
+        // flags leave alone.
         unsafe {
-            std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack));
+            std::arch::asm!("stmxcsr [{}]", in(reg) &mut control, options(nostack, preserves_flags));
             control |= FLUSH_TO_ZERO | DENORMALS_ARE_ZERO;
-            std::arch::asm!("ldmxcsr [{}]", in(reg) &control, options(nostack, readonly));
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &control, options(nostack, preserves_flags, readonly));
         }
     }
 }
@@ -174,34 +207,55 @@ pub fn workers() -> usize {
     rayon::current_num_threads()
 }
 
+/// Workers for whose areas [`WorkerScratch`] can keep account.
+const MOST_WORKERS: usize = 1024;
+
 /// One scratch area for each worker, cut from one slice.
 pub(crate) struct WorkerScratch<'a> {
     start: *mut f32,
     length: usize,
     areas: usize,
+    in_use: [AtomicU64; MOST_WORKERS / 64], // a bit for each area
     slice: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: `with` hands each worker only its own area.
+// SAFETY: `with` gives an area to one caller at a time, whose bit it holds.
 unsafe impl Sync for WorkerScratch<'_> {}
 
 impl<'a> WorkerScratch<'a> {
     /// Areas of `length` values, as many as fit into `scratch`; asserts that every worker has one.
     pub fn new(scratch: &'a mut [f32], length: usize) -> Self {
+        assert!(workers() <= MOST_WORKERS, "{} workers: at most {MOST_WORKERS} have scratch", workers());
         assert!(scratch.len() >= workers() * length, "scratch was measured in another thread pool");
-        let areas = scratch.len().checked_div(length).unwrap_or(usize::MAX);
-        WorkerScratch { start: scratch.as_mut_ptr(), length, areas, slice: PhantomData }
+        let areas = scratch.len().checked_div(length).map_or(MOST_WORKERS, |areas| areas.min(MOST_WORKERS));
+        WorkerScratch { start: scratch.as_mut_ptr(), length, areas, in_use: Default::default(), slice: PhantomData }
     }
 
-    /// Calls `work` with this worker's area. `work` must not wait for other tasks: while it waited, the worker could take up
-    /// a task that uses the same area.
+    /// Calls `work` with this worker's area. Panics where the area is in use: `work` must not split work or wait for other tasks, for
+    /// while it waited, the worker could take up a task that needs the same area.
     pub fn with<T>(&self, work: impl FnOnce(&mut [f32]) -> T) -> T {
-        // A single part runs on the calling thread, which need not be a worker: then no worker runs.
+        // A single part runs on the calling thread, which need not be a worker.
         let worker = rayon::current_thread_index().unwrap_or(0);
-        assert!(worker < self.areas);
-        // SAFETY: the area lies inside the slice that `new` borrowed; a worker runs one task at a time, and no task of this
-        // crate waits for others, so no second reference to this area exists.
+        assert!(worker < self.areas, "worker {worker} has no scratch: there are {} areas", self.areas);
+        let (word, bit) = (&self.in_use[worker / 64], 1 << (worker % 64));
+        let before = word.fetch_or(bit, Ordering::Acquire);
+        assert!(before & bit == 0, "scratch of worker {worker} is in use: what uses it may not split work or wait for tasks");
+        let _in_use = InUse { word, bit };
+        // SAFETY: the area lies inside the slice that `new` borrowed, and its bit was not set: no second reference to it exists until
+        // `InUse` is dropped, after `work`.
         work(unsafe { std::slice::from_raw_parts_mut(self.start.add(worker * self.length), self.length) })
+    }
+}
+
+/// Holds the bit of an area, also while a panic unwinds.
+struct InUse<'a> {
+    word: &'a AtomicU64,
+    bit: u64,
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        self.word.fetch_and(!self.bit, Ordering::Release);
     }
 }
 
@@ -228,7 +282,7 @@ mod tests {
         assert_eq!(expected[999..1002], [2 + 9, 0, 1]);
         for threads in [2, 3, 5] {
             let (pool, other) = (Pool::new(threads).unwrap(), Pool::new(2).unwrap());
-            for pause in [0, 0, 2 * PATIENCE.as_micros() as u64, PATIENCE.as_micros() as u64] {
+            for pause in [0, 0, 2 * SPIN_TIME.as_micros() as u64, SPIN_TIME.as_micros() as u64] {
                 pool.run(|| {
                     assert_eq!(visits(), expected);
                     std::thread::sleep(Duration::from_micros(pause));
@@ -236,6 +290,112 @@ mod tests {
                     assert_eq!(visits(), expected, "after {pause} us");
                 });
             }
+        }
+    }
+
+    /// Of two leaders that see the count at 0 at the same time, one makes it what it subtracts later.
+    #[test]
+    fn of_two_leaders_one_starts_the_spinning() {
+        let (spinning, arrived, started) = (Spinning::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let begin = Instant::now();
+        let lead = |first: bool| {
+            for round in 1.. {
+                let end = begin.elapsed() > Duration::from_millis(500);
+                if first {
+                    spinning.0.store(0, Ordering::SeqCst);
+                    started.store(0, Ordering::SeqCst);
+                }
+                let meet = |meeting: usize| {
+                    arrived.fetch_add(1, Ordering::SeqCst);
+                    while arrived.load(Ordering::SeqCst) < 2 * meeting {
+                        std::hint::spin_loop();
+                    }
+                };
+                meet(3 * round - 2);
+                started.fetch_add(usize::from(spinning.start(2)), Ordering::SeqCst);
+                meet(3 * round - 1);
+                assert_eq!(started.load(Ordering::SeqCst), 1, "round {round}");
+                if end {
+                    arrived.fetch_add(1 << 40, Ordering::SeqCst);
+                }
+                meet(3 * round);
+                if arrived.load(Ordering::SeqCst) >= 1 << 40 {
+                    return;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| lead(true));
+            scope.spawn(|| lead(false));
+        });
+    }
+
+    /// Two leaders of one pool that split at the same time, again and again: the count of spinning workers comes back to 0.
+    #[test]
+    fn as_many_workers_end_spinning_as_have_started() {
+        let (pool, arrived) = (Pool::new(3).unwrap(), AtomicUsize::new(0));
+        let count = || pool.spinning.0.load(Ordering::Relaxed);
+        // Not a barrier: where the count is wrong, the other thread must not wait for ever.
+        let wait = |what: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            while !what() {
+                assert!(start.elapsed() < Duration::from_secs(5), "{} of 2 other workers spin", count());
+                std::thread::yield_now();
+            }
+        };
+        let meet = |meeting: usize| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            wait(&|| arrived.load(Ordering::SeqCst) >= 2 * meeting);
+        };
+        let lead = || {
+            for round in 0..100 {
+                wait(&|| count() == 0);
+                meet(2 * round + 1);
+                pool.run(|| {
+                    meet(2 * round + 2);
+                    for_each(2, |_| ());
+                });
+            }
+            wait(&|| count() == 0);
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(lead);
+            scope.spawn(lead);
+        });
+    }
+
+    /// A second reference to an area that is in use is refused, and the area can be used again afterwards.
+    #[test]
+    fn an_area_that_is_in_use_is_not_given_out_again() {
+        let pool = Pool::new(1).unwrap();
+        pool.run(|| {
+            let mut scratch = [0.0; 4];
+            let areas = WorkerScratch::new(&mut scratch, 4);
+            let nested = || {
+                areas.with(|outer| {
+                    outer[0] = 1.0;
+                    for_each(1, |_| areas.with(|inner| inner[0] = 2.0));
+                    outer[0]
+                })
+            };
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(nested)).unwrap_err();
+            let message = panic.downcast_ref::<String>().unwrap();
+            assert!(message.starts_with("scratch of worker 0 is in use"), "{message}");
+            assert_eq!(areas.with(|area| area[0]), 1.0);
+        });
+    }
+
+    /// Workers flush denormal numbers; the thread that calls them keeps its own.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn denormal_numbers_are_flushed_in_the_pool_and_nowhere_else() {
+        let half = || std::hint::black_box(f32::MIN_POSITIVE) * std::hint::black_box(0.5);
+        let pool = Pool::new(2).unwrap();
+        for _ in 0..2 {
+            assert_eq!(pool.run(half), 0.0);
+            assert_eq!(pool.run(|| rayon::join(half, half)), (0.0, 0.0));
+            assert!(half() > 0.0);
+            assert!(rayon::broadcast(|_| half() > 0.0).into_iter().all(|kept| kept), "rayon's own pool");
         }
     }
 }

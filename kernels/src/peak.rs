@@ -1,7 +1,7 @@
 //! The machine's multiply-add peak: what the figures of every other kernel are a share of.
 
 use crate::par;
-use crate::simd::{Body, Isa, Lanes, Simd};
+use crate::simd::{Body, Isa, Lanes, Simd, zip};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ fn chains<W: Lanes>(simd: W, Chains { start, length }: Chains) -> Vec<f32> {
         }
     }
     let mut lanes = vec![0.0; CHAINS * W::COUNT];
-    for (chain, lanes) in chains.into_iter().zip(lanes.chunks_exact_mut(W::COUNT)) {
+    for (chain, lanes) in zip(chains, lanes.chunks_exact_mut(W::COUNT)) {
         // SAFETY: the chunk has as many values as the vector.
         unsafe { simd.store_ptr(chain, lanes.as_mut_ptr()) };
     }

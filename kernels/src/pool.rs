@@ -6,7 +6,7 @@
 
 use crate::elementwise::{VECTORS, blocks};
 use crate::par;
-use crate::simd::{Body, Isa, Simd};
+use crate::simd::{Body, Isa, Simd, zip};
 use std::ops::Range;
 
 /// Sizes are [rows, columns].
@@ -144,8 +144,8 @@ impl Body for MaxRow<'_> {
         let rows = self.shape.axis(0).window(self.row);
         let axis = self.shape.axis(1);
         let (large, small) = blocks(channels);
-        let pixels = self.output.chunks_exact_mut(channels).zip(self.argmax.chunks_exact_mut(channels));
-        for (column, (output, argmax)) in pixels.enumerate() {
+        let pixels = zip(self.output.chunks_exact_mut(channels), self.argmax.chunks_exact_mut(channels));
+        for (column, (output, argmax)) in zip(0.., pixels) {
             let window = Window { rows: rows.clone(), columns: axis.window(column), width: columns, channels };
             for c in large.clone() {
                 window.max::<S, VECTORS>(simd, c, self.input, output, argmax);
@@ -163,7 +163,7 @@ pub(crate) fn max_relu_row<S: Simd>(simd: S, shape: PoolShape, row: usize, first
     let Range { start, end } = shape.window_rows(row);
     let axis = shape.axis(1);
     let (large, small) = blocks(shape.channels);
-    for (column, output) in output.chunks_exact_mut(shape.channels).enumerate() {
+    for (column, output) in zip(0.., output.chunks_exact_mut(shape.channels)) {
         let columns = axis.window(column);
         let window = Window { rows: start - first..end - first, columns, width: shape.columns, channels: shape.channels };
         for c in large.clone() {
@@ -190,9 +190,9 @@ impl Window {
         row * self.width + self.columns.start..row * self.width + self.columns.end
     }
 
-    /// Where the channels of `pixel` from `c` on lie.
+    /// The range of the channels of `pixel` from `c` on.
     #[inline(always)]
-    fn place(&self, pixel: usize, c: usize) -> Range<usize> {
+    fn range(&self, pixel: usize, c: usize) -> Range<usize> {
         pixel * self.channels + c..(pixel + 1) * self.channels
     }
 
@@ -203,7 +203,7 @@ impl Window {
         let mut winner = [simd.splat_bits(self.line(self.rows.start).start as u32); V];
         for row in self.rows.clone() {
             for pixel in self.line(row) {
-                let x = simd.load_block::<V>(&input[self.place(pixel, c)], 0.0);
+                let x = simd.load_block::<V>(&input[self.range(pixel, c)], 0.0);
                 let me = simd.splat_bits(pixel as u32);
                 for i in 0..V {
                     winner[i] = simd.select_gt_or_nan(x[i], best[i], me, winner[i]);
@@ -221,7 +221,7 @@ impl Window {
         let mut best = [simd.splat(f32::NEG_INFINITY); V];
         for row in self.rows.clone() {
             for pixel in self.line(row) {
-                let x = simd.load_block::<V>(&input[self.place(pixel, c)], 0.0);
+                let x = simd.load_block::<V>(&input[self.range(pixel, c)], 0.0);
                 for i in 0..V {
                     best[i] = simd.select_gt_or_nan(x[i], best[i], x[i], best[i]);
                 }
@@ -240,8 +240,8 @@ impl Window {
         let mut sum = [zero; V];
         for row in self.rows.clone() {
             for pixel in self.line(row) {
-                let winner = simd.load_bits_block::<V>(&argmax[self.place(pixel, c)]);
-                let grad = simd.load_block::<V>(&grad[self.place(pixel, c)], 0.0);
+                let winner = simd.load_bits_block::<V>(&argmax[self.range(pixel, c)]);
+                let grad = simd.load_block::<V>(&grad[self.range(pixel, c)], 0.0);
                 for i in 0..V {
                     sum[i] = simd.add(sum[i], simd.select_same_bits(winner[i], me, grad[i], zero));
                 }
@@ -256,7 +256,7 @@ impl Window {
         let mut sum = [simd.splat(0.0); V];
         for row in self.rows.clone() {
             for pixel in self.line(row) {
-                let x = simd.load_block::<V>(&from[self.place(pixel, c)], 0.0);
+                let x = simd.load_block::<V>(&from[self.range(pixel, c)], 0.0);
                 for i in 0..V {
                     sum[i] = simd.add(sum[i], x[i]);
                 }
@@ -316,7 +316,7 @@ impl Body for MaxRowBackward<'_> {
         let (rows, axis) = (self.shape.axis(0).covering(self.row), self.shape.axis(1));
         let width = self.shape.out_columns();
         let (large, small) = blocks(channels);
-        for (column, to) in self.grad_input.chunks_exact_mut(channels).enumerate() {
+        for (column, to) in zip(0.., self.grad_input.chunks_exact_mut(channels)) {
             let windows = Window { rows: rows.clone(), columns: axis.covering(column), width, channels };
             let me = (self.row * columns + column) as u32;
             for c in large.clone() {
@@ -392,7 +392,7 @@ impl<W: Fn(usize) -> Range<usize>> Body for SumWindows<'_, W> {
         let channels = self.shape.channels;
         let share = 1.0 / (self.shape.kernel[0] * self.shape.kernel[1]) as f32;
         let (large, small) = blocks(channels);
-        for (column, to) in self.to.chunks_exact_mut(channels).enumerate() {
+        for (column, to) in zip(0.., self.to.chunks_exact_mut(channels)) {
             let window = Window { rows: self.rows.clone(), columns: (self.windows)(column), width: self.columns, channels };
             for c in large.clone() {
                 window.sum::<S, VECTORS>(simd, c, share, self.from, to);

@@ -3,6 +3,7 @@
 use crate::elementwise::{BLOCK, CHUNK, VECTORS, blocks, chunk_pixels};
 use crate::par;
 use crate::simd::{Body, Isa, LANES, Simd};
+use std::ops::Range;
 
 /// `pixels` is rows * columns of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,23 +61,26 @@ pub fn global_average(
     shape.check(&[input.len()], &[output.len()]);
     par::bands_mut(output, shape.channels, BLOCK, |n, i, output| {
         let input = &input[n * shape.image_len()..][..shape.image_len()];
-        isa.run(Average { shape, first: i * BLOCK, input, output });
+        let channels = i * BLOCK..i * BLOCK + output.len();
+        isa.run(Reduce::<true, false, false> { shape, channels, input, means: output, maxima: &mut [], argmax: &mut [] });
     });
 }
 
-/// The mean of some channels of one image.
-struct Average<'a> {
+/// Mean, maximum or argmax of some channels of one image, as the constants say; the slices of what is not asked for are empty.
+struct Reduce<'a, const MEAN: bool, const MAX: bool, const ARGMAX: bool> {
     shape: ReduceShape,
-    first: usize,
-    input: &'a [f32],      // (pixels, channels)
-    output: &'a mut [f32], // the channels from `first` on, at most BLOCK
+    channels: Range<usize>, // at most BLOCK
+    input: &'a [f32],       // (pixels, channels of the shape)
+    means: &'a mut [f32],   // (channels)
+    maxima: &'a mut [f32],  // (channels)
+    argmax: &'a mut [u32],  // (channels)
 }
 
-impl Body for Average<'_> {
+impl<const MEAN: bool, const MAX: bool, const ARGMAX: bool> Body for Reduce<'_, MEAN, MAX, ARGMAX> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let (large, small) = blocks(self.output.len());
+        let (large, small) = blocks(self.channels.len());
         for c in large {
             self.block::<S, VECTORS>(simd, c);
         }
@@ -86,28 +90,52 @@ impl Body for Average<'_> {
     }
 }
 
-impl Average<'_> {
-    /// `V` vectors of channels from `first + c` on.
+impl<const MEAN: bool, const MAX: bool, const ARGMAX: bool> Reduce<'_, MEAN, MAX, ARGMAX> {
+    /// `V` vectors from the c-th of the channels on.
     #[inline(always)]
     fn block<S: Simd, const V: usize>(&mut self, simd: S, c: usize) {
-        let share = simd.splat(1.0 / self.shape.pixels as f32);
+        let channels = self.channels.start + c..self.channels.end;
         let mut total = [simd.splat(0.0); V];
+        let mut best = [simd.splat(f32::NEG_INFINITY); V];
+        let mut winner = [simd.splat_bits(0); V];
+        let mut p = 0;
         for segment in self.input.chunks(SEGMENT * self.shape.channels) {
             let mut sum = [simd.splat(0.0); V];
             for pixel in segment.chunks_exact(self.shape.channels) {
-                let x = simd.load_block::<V>(&pixel[self.first + c..], 0.0);
+                let x = simd.load_block::<V>(&pixel[channels.clone()], 0.0);
+                let me = simd.splat_bits(p);
                 for i in 0..V {
-                    sum[i] = simd.add(sum[i], x[i]);
+                    if MEAN {
+                        sum[i] = simd.add(sum[i], x[i]);
+                    }
+                    if ARGMAX {
+                        winner[i] = simd.select_gt_or_nan(x[i], best[i], me, winner[i]);
+                    }
+                    if MAX {
+                        best[i] = simd.select_gt_or_nan(x[i], best[i], x[i], best[i]);
+                    }
+                }
+                p += 1;
+            }
+            if MEAN {
+                for i in 0..V {
+                    total[i] = simd.add(total[i], sum[i]);
                 }
             }
+        }
+        if MEAN {
+            let share = simd.splat(1.0 / self.shape.pixels as f32);
             for i in 0..V {
-                total[i] = simd.add(total[i], sum[i]);
+                total[i] = simd.mul(total[i], share);
             }
+            simd.store_block(total, &mut self.means[c..]);
         }
-        for total in &mut total {
-            *total = simd.mul(*total, share);
+        if MAX {
+            simd.store_block(best, &mut self.maxima[c..]);
         }
-        simd.store_block(total, &mut self.output[c..]);
+        if ARGMAX {
+            simd.store_bits_block(winner, &mut self.argmax[c..]);
+        }
     }
 }
 
@@ -141,8 +169,8 @@ impl Body for Shares<'_> {
     fn run<S: Simd>(self, simd: S) {
         let share = simd.splat(self.share);
         for pixel in self.grad_input.chunks_exact_mut(self.grad_output.len()) {
-            for (x, grad) in pixel.chunks_mut(LANES).zip(self.grad_output.chunks(LANES)) {
-                let grad = simd.mul(simd.load_part(grad, 0.0), share);
+            for c in (0..self.grad_output.len()).step_by(LANES) {
+                let (x, grad) = (&mut pixel[c..], simd.mul(simd.load_part(&self.grad_output[c..], 0.0), share));
                 simd.store_part(if self.add { simd.add(simd.load_part(x, 0.0), grad) } else { grad }, x);
             }
         }
@@ -161,51 +189,10 @@ pub fn global_max(
     par::chunks_mut2((output, shape.channels), (argmax, shape.channels), |n, output, argmax| {
         let input = &input[n * shape.image_len()..][..shape.image_len()];
         par::chunks_mut2((output, BLOCK), (argmax, BLOCK), |i, output, argmax| {
-            isa.run(Maximum { shape, first: i * BLOCK, input, output, argmax });
+            let channels = i * BLOCK..i * BLOCK + output.len();
+            isa.run(Reduce::<false, true, true> { shape, channels, input, means: &mut [], maxima: output, argmax });
         });
     });
-}
-
-/// The maximum of some channels of one image.
-struct Maximum<'a> {
-    shape: ReduceShape,
-    first: usize,
-    input: &'a [f32],      // (pixels, channels)
-    output: &'a mut [f32], // the channels from `first` on, at most BLOCK
-    argmax: &'a mut [u32], // as output
-}
-
-impl Body for Maximum<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let (large, small) = blocks(self.output.len());
-        for c in large {
-            self.block::<S, VECTORS>(simd, c);
-        }
-        for c in small {
-            self.block::<S, 1>(simd, c);
-        }
-    }
-}
-
-impl Maximum<'_> {
-    /// `V` vectors of channels from `first + c` on.
-    #[inline(always)]
-    fn block<S: Simd, const V: usize>(&mut self, simd: S, c: usize) {
-        let mut best = [simd.splat(f32::NEG_INFINITY); V];
-        let mut winner = [simd.splat_bits(0); V];
-        for (p, pixel) in self.input.chunks_exact(self.shape.channels).enumerate() {
-            let me = simd.splat_bits(p as u32);
-            let x = simd.load_block::<V>(&pixel[self.first + c..], f32::NEG_INFINITY);
-            for i in 0..V {
-                winner[i] = simd.select_gt_or_nan(x[i], best[i], me, winner[i]);
-                best[i] = simd.select_gt_or_nan(x[i], best[i], x[i], best[i]);
-            }
-        }
-        simd.store_block(best, &mut self.output[c..]);
-        simd.store_bits_block(winner, &mut self.argmax[c..]);
-    }
 }
 
 /// Mean and largest value over the pixels, in one pass: the bits of [`global_average`] and of [`global_max`].
@@ -221,60 +208,10 @@ pub fn global_stats(
     par::chunks_mut2((means, shape.channels), (maxima, shape.channels), |n, means, maxima| {
         let input = &input[n * shape.image_len()..][..shape.image_len()];
         par::chunks_mut2((means, BLOCK), (maxima, BLOCK), |i, means, maxima| {
-            isa.run(Stats { shape, first: i * BLOCK, input, means, maxima });
+            let channels = i * BLOCK..i * BLOCK + means.len();
+            isa.run(Reduce::<true, true, false> { shape, channels, input, means, maxima, argmax: &mut [] });
         });
     });
-}
-
-/// Mean and maximum of some channels of one image.
-struct Stats<'a> {
-    shape: ReduceShape,
-    first: usize,
-    input: &'a [f32],      // (pixels, channels)
-    means: &'a mut [f32],  // the channels from `first` on, at most BLOCK
-    maxima: &'a mut [f32], // as means
-}
-
-impl Body for Stats<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let (large, small) = blocks(self.means.len());
-        for c in large {
-            self.block::<S, VECTORS>(simd, c);
-        }
-        for c in small {
-            self.block::<S, 1>(simd, c);
-        }
-    }
-}
-
-impl Stats<'_> {
-    /// `V` vectors of channels from `first + c` on.
-    #[inline(always)]
-    fn block<S: Simd, const V: usize>(&mut self, simd: S, c: usize) {
-        let share = simd.splat(1.0 / self.shape.pixels as f32);
-        let mut total = [simd.splat(0.0); V];
-        let mut best = [simd.splat(f32::NEG_INFINITY); V];
-        for segment in self.input.chunks(SEGMENT * self.shape.channels) {
-            let mut sum = [simd.splat(0.0); V];
-            for pixel in segment.chunks_exact(self.shape.channels) {
-                let x = simd.load_block::<V>(&pixel[self.first + c..], 0.0);
-                for i in 0..V {
-                    sum[i] = simd.add(sum[i], x[i]);
-                    best[i] = simd.select_gt_or_nan(x[i], best[i], x[i], best[i]);
-                }
-            }
-            for i in 0..V {
-                total[i] = simd.add(total[i], sum[i]);
-            }
-        }
-        for total in &mut total {
-            *total = simd.mul(*total, share);
-        }
-        simd.store_block(total, &mut self.means[c..]);
-        simd.store_block(best, &mut self.maxima[c..]);
-    }
 }
 
 /// The winning pixel gets the whole gradient, the others none.

@@ -34,12 +34,16 @@ impl Body for SoftmaxRow<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> f64 {
         // A NaN that is passed over here still makes the sum NaN, and with it the whole row.
-        let largest = self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut largest = f32::NEG_INFINITY;
+        for &logit in self.logits {
+            largest = largest.max(logit);
+        }
         let mut sum = simd.splat(0.0);
-        for (x, p) in self.logits.chunks(LANES).zip(self.probabilities.chunks_mut(LANES)) {
-            let e = simd::exp(simd, simd.sub(simd.load_part(x, f32::NEG_INFINITY), simd.splat(largest)));
+        for c in (0..self.logits.len()).step_by(LANES) {
+            let x = simd.load_part(&self.logits[c..], f32::NEG_INFINITY);
+            let e = simd::exp(simd, simd.sub(x, simd.splat(largest)));
             sum = simd.add(sum, e);
-            simd.store_part(e, p);
+            simd.store_part(e, &mut self.probabilities[c..]);
         }
         let sum = simd.sum(sum);
         let inverse = simd.splat(1.0 / sum);

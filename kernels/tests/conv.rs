@@ -144,6 +144,32 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Beside another implementation, over odd shapes, with all four layouts given by strides.
+    #[test]
+    fn gemm_is_as_matrixmultiply(
+        m in 1usize..130, n in 1usize..70, k in 1usize..800, transpose_a: bool, transpose_b: bool,
+    ) {
+        let (a, b) = (values(m * k, 1), values(k * n, 2));
+        let strides = |transposed, rows: usize, columns: usize| if transposed { (1, rows as isize) } else { (columns as isize, 1) };
+        let ((a_row, a_column), (b_row, b_column)) = (strides(transpose_a, m, k), strides(transpose_b, k, n));
+        let mut expected = vec![f32::NAN; m * n];
+        // SAFETY: the pointers are of arrays of m * k, k * n and m * n values with these strides.
+        unsafe {
+            let (a, b, c) = (a.as_ptr(), b.as_ptr(), expected.as_mut_ptr());
+            matrixmultiply::sgemm(m, k, n, 1.0, a, a_row, a_column, b, b_row, b_column, 0.0, c, n as isize, 1);
+        }
+        let shape = GemmShape { m, n, k, transpose_a, transpose_b };
+        for isa in Isa::all() {
+            let mut c = vec![f32::NAN; m * n];
+            gemm::gemm(isa, shape, &a, &b, &mut c, &mut vec![f32::NAN; gemm::scratch_len(shape)]);
+            // Each of the two is off by as much.
+            let error = error(&c, &wide(&expected));
+            prop_assert!(error <= 2.0 * MAX_GEMM_ERROR, "{:?} {:?}: {:e}", isa, shape, error);
+        }
+    }
+}
+
 #[test]
 fn an_epilogue_is_what_would_follow() {
     for shape in network_shapes() {

@@ -13,7 +13,7 @@ use crate::simd::{Body, Isa, Simd};
 /// Values of the convolution's outputs that a task holds, where its windows are not higher: 48 K * 4 = 192 KB of a 512 KB L2 cache.
 const HELD: usize = 48 * 1024;
 
-/// Tasks of an image. Each computes again the rows that its first window shares with the task above: at 256 rows of windows, of 3
+/// Tasks of an image. Each recomputes the rows that its first window shares with the task above: at 256 rows of windows, of 3
 /// rows with stride 2, one of 65.
 const TASKS: usize = 8;
 

@@ -4,14 +4,12 @@
 //!
 //! Activations are (batch, rows, columns, channels), weights (kernel rows, kernel columns, in channels, out channels).
 
-mod implicit_gemm;
 mod max_pool;
-mod winograd;
 
 use crate::pool::PoolShape;
 use crate::simd::Isa;
 
-/// Everything that a convolution's cost and result depend on but its numbers.
+/// Everything that a convolution's cost depends on, and its result beside the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     /// Images.
@@ -84,7 +82,7 @@ impl Epilogue<'_> {
     }
 }
 
-/// What a convolution is asked for.
+/// A pass of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
     /// The output.
@@ -109,83 +107,89 @@ impl Pass {
     }
 }
 
-/// Tiles whose multiplications cost as much as rotating and transforming the weights, which backward-data does in each step.
-/// Measured with `osteon bench`: direct wins up to 16 tiles at 256 channels, Winograd from 32.
-const PACKING_TILES: usize = 75;
+/// What an algorithm is, in its own file: figures, and functions of which this file's methods assert what they are given.
+#[expect(clippy::type_complexity, reason = "each argument is named")]
+struct Functions {
+    /// As [`Algorithm::name`].
+    name: &'static str,
+    /// As [`Algorithm::max_error`].
+    max_error: f64,
+    /// As [`Algorithm::adds`].
+    adds: bool,
+    supports: fn(Pass, ConvShape) -> bool,
+    /// Whether the network uses it for a pass that it supports, rather than those above it in the list. Of the forward pass it must
+    /// not depend on the batch.
+    pays: fn(Pass, ConvShape) -> bool,
+    packed_len: fn(ConvShape) -> usize,
+    pack: fn(Isa, ConvShape, weights: &[f32], packed: &mut [f32]),
+    forward_scratch_len: fn(ConvShape) -> usize,
+    forward: fn(Isa, ConvShape, input: &[f32], packed: &[f32], Epilogue, output: &mut [f32], scratch: &mut [f32]),
+    backward_data_scratch_len: fn(ConvShape) -> usize,
+    /// The gradient of the input, and whether it is added to what is there: only where the algorithm `adds`.
+    backward_data: fn(Isa, ConvShape, grad_output: &[f32], weights: &[f32], grad_input: (&mut [f32], bool), scratch: &mut [f32]),
+    backward_weights_scratch_len: fn(ConvShape) -> usize,
+    backward_weights: fn(Isa, ConvShape, input: &[f32], grad_output: &[f32], grad_weights: &mut [f32], scratch: &mut [f32]),
+}
 
-/// Tiles whose multiplications cost as much as the sums of backward-weights, which are written and transformed in each step.
-/// Measured with `osteon bench`: direct wins up to 16 tiles at 128 channels, up to 8 at 256 channels.
-const SUMS_TILES: usize = 40;
+/// Declares the modules of the algorithms, each with its `FUNCTIONS`, and [`Algorithm`].
+macro_rules! algorithms {
+    ($($(#[$doc:meta])* $name:ident = $module:ident,)*) => {
+        $(mod $module;)*
 
-/// Tiles of an image from which Winograd with stride 2 pays for weights that are nine times as many. Measured at 16, with one image: as
-/// fast as direct; with eight: a third faster.
-const STRIDED_TILES: usize = 16;
+        /// A way to compute a convolution.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Algorithm {
+            $($(#[$doc])* $name,)*
+        }
 
-/// A way to compute a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Algorithm {
+        impl Algorithm {
+            /// Every algorithm.
+            pub const ALL: [Algorithm; [$(stringify!($name)),*].len()] = [$(Algorithm::$name),*];
+
+            fn functions(self) -> &'static Functions {
+                match self {
+                    $(Algorithm::$name => &$module::FUNCTIONS,)*
+                }
+            }
+        }
+    };
+}
+
+// From the one that computes every shape to those that compute some faster.
+algorithms! {
     /// Blocked GEMM whose A operand is read from a padded band of the image in place. Computes every shape.
-    ImplicitGemm,
+    ImplicitGemm = implicit_gemm,
     /// Winograd's F(4x4, 3x3): a quarter of the multiplications. 3x3 kernels of stride 1, in the forward pass also of stride 2 (9 of
     /// 16 multiplications); padding of at most 2, channels in multiples of 8.
-    Winograd,
+    Winograd = winograd,
 }
 
 impl Algorithm {
-    /// Every algorithm.
-    pub const ALL: [Algorithm; 2] = [Algorithm::ImplicitGemm, Algorithm::Winograd];
-
     /// The one that the network uses for a pass over `shape`. That of the forward pass does not depend on the batch: so an
     /// image's result is the same bits whatever images are with it.
     pub fn choose(pass: Pass, shape: ConvShape) -> Algorithm {
-        if !Algorithm::Winograd.supports(pass, shape) {
-            return Algorithm::ImplicitGemm;
-        }
-        let image = ConvShape { batch: 1, ..shape };
-        let (winograd, direct) = (winograd::multiplications(image), image.flops() as usize / 2);
-        // Weights are packed for all forward passes together; the backward passes treat them anew.
-        let once = |tiles: usize| tiles * winograd / winograd::tiles(image).max(1);
-        let pays_with = |once: usize| 3 * shape.batch * winograd / 2 + once <= shape.batch * direct;
-        let pays = match pass {
-            Pass::Forward if shape.stride == [1, 1] => 2 * winograd <= direct,
-            // The fewer multiplications are saved, the more the transforms count.
-            Pass::Forward => 3 * winograd <= 2 * direct && winograd::tiles(image) >= STRIDED_TILES,
-            Pass::BackwardData => pays_with(once(PACKING_TILES)) && 2 * winograd <= direct,
-            Pass::BackwardWeights => pays_with(once(SUMS_TILES)) && 2 * winograd <= direct,
-        };
-        if pays { Algorithm::Winograd } else { Algorithm::ImplicitGemm }
+        let fits = |algorithm: &Algorithm| algorithm.supports(pass, shape) && (algorithm.functions().pays)(pass, shape);
+        Algorithm::ALL.into_iter().rev().find(fits).expect("the first computes every shape")
     }
 
     /// Whether it can compute a pass over `shape`.
     pub fn supports(self, pass: Pass, shape: ConvShape) -> bool {
-        match self {
-            Algorithm::ImplicitGemm => true,
-            Algorithm::Winograd => winograd::supports(pass, shape),
-        }
+        (self.functions().supports)(pass, shape)
     }
 
     /// Its name, as `osteon bench` prints it.
     pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::ImplicitGemm => "implicit-gemm",
-            Algorithm::Winograd => "winograd",
-        }
+        self.functions().name
     }
 
     /// The relative l2 error of its passes against f64 that it promises.
     pub fn max_error(self) -> f64 {
-        match self {
-            Algorithm::ImplicitGemm => implicit_gemm::MAX_ERROR,
-            Algorithm::Winograd => winograd::MAX_ERROR,
-        }
+        self.functions().max_error
     }
 
     /// Length of the packed weights of [`pack`](Self::pack).
     pub fn packed_len(self, shape: ConvShape) -> usize {
-        match self {
-            Algorithm::ImplicitGemm => implicit_gemm::packed_len(shape),
-            Algorithm::Winograd => winograd::packed_len(shape),
-        }
+        (self.functions().packed_len)(shape)
     }
 
     /// Lays weights out as [`forward`](Self::forward) reads them; depends on the weights and on nothing of `shape` but kernel
@@ -194,18 +198,12 @@ impl Algorithm {
         self.check(Pass::Forward, shape);
         assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
         assert_eq!(packed.len(), self.packed_len(shape), "conv: length of packed weights");
-        match self {
-            Algorithm::ImplicitGemm => implicit_gemm::pack(isa, shape, weights, packed),
-            Algorithm::Winograd => winograd::pack(isa, shape, weights, packed),
-        }
+        (self.functions().pack)(isa, shape, weights, packed);
     }
 
     /// Length of the scratch of [`forward`](Self::forward) in the current thread pool.
     pub fn forward_scratch_len(self, shape: ConvShape) -> usize {
-        match self {
-            Algorithm::ImplicitGemm => implicit_gemm::forward_scratch_len(shape),
-            Algorithm::Winograd => winograd::forward_scratch_len(shape),
-        }
+        (self.functions().forward_scratch_len)(shape)
     }
 
     /// Overwrites `output` with the convolution of `input` with weights from [`pack`](Self::pack), and what `epilogue` says.
@@ -225,23 +223,17 @@ impl Algorithm {
         assert_eq!(output.len(), shape.output_len(), "conv: length of output");
         assert!(scratch.len() >= self.forward_scratch_len(shape), "conv: length of scratch");
         assert!(epilogue.bias.is_none_or(|bias| bias.len() == shape.out_channels), "conv: length of the bias");
-        match self {
-            Algorithm::ImplicitGemm => implicit_gemm::forward(isa, shape, input, packed, epilogue, output, scratch),
-            Algorithm::Winograd => winograd::forward(isa, shape, input, packed, epilogue, output, scratch),
-        }
+        (self.functions().forward)(isa, shape, input, packed, epilogue, output, scratch);
     }
 
     /// Length of the scratch of [`backward_data`](Self::backward_data) in the current thread pool.
     pub fn backward_data_scratch_len(self, shape: ConvShape) -> usize {
-        match self {
-            Algorithm::ImplicitGemm => implicit_gemm::backward_data_scratch_len(shape),
-            Algorithm::Winograd => winograd::backward_data_scratch_len(shape),
-        }
+        (self.functions().backward_data_scratch_len)(shape)
     }
 
     /// Whether [`backward_data`](Self::backward_data) can add to what is there.
     pub fn adds(self) -> bool {
-        self == Algorithm::Winograd
+        self.functions().adds
     }
 
     /// Overwrites `grad_input` with the gradient with respect to the input, or where it [can](Self::adds) and `add` says so, adds the
@@ -261,18 +253,12 @@ impl Algorithm {
         assert_eq!(weights.len(), shape.weight_len(), "conv: length of weights");
         assert_eq!(grad_input.len(), shape.input_len(), "conv: length of grad_input");
         assert!(scratch.len() >= self.backward_data_scratch_len(shape), "conv: length of scratch");
-        match self {
-            Algorithm::ImplicitGemm => implicit_gemm::backward_data(isa, shape, grad_output, weights, grad_input, scratch),
-            Algorithm::Winograd => winograd::backward_data(isa, shape, grad_output, weights, (grad_input, add), scratch),
-        }
+        (self.functions().backward_data)(isa, shape, grad_output, weights, (grad_input, add), scratch);
     }
 
     /// Length of the scratch of [`backward_weights`](Self::backward_weights) in the current thread pool.
     pub fn backward_weights_scratch_len(self, shape: ConvShape) -> usize {
-        match self {
-            Algorithm::ImplicitGemm => implicit_gemm::backward_weights_scratch_len(shape),
-            Algorithm::Winograd => winograd::backward_weights_scratch_len(shape),
-        }
+        (self.functions().backward_weights_scratch_len)(shape)
     }
 
     /// Overwrites `grad_weights` with the gradient with respect to the weights, summed over batch and pixels.
@@ -290,10 +276,7 @@ impl Algorithm {
         assert_eq!(grad_output.len(), shape.output_len(), "conv: length of grad_output");
         assert_eq!(grad_weights.len(), shape.weight_len(), "conv: length of grad_weights");
         assert!(scratch.len() >= self.backward_weights_scratch_len(shape), "conv: length of scratch");
-        match self {
-            Algorithm::ImplicitGemm => implicit_gemm::backward_weights(isa, shape, input, grad_output, grad_weights, scratch),
-            Algorithm::Winograd => winograd::backward_weights(isa, shape, input, grad_output, grad_weights, scratch),
-        }
+        (self.functions().backward_weights)(isa, shape, input, grad_output, grad_weights, scratch);
     }
 
     fn check(self, pass: Pass, shape: ConvShape) {

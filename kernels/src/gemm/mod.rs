@@ -1,10 +1,14 @@
 //! Matrix product. The loops carry the names of the BLIS papers (Van Zee and van de Geijn, BLIS, ACM TOMS 41, 2015): loop 4
 //! walks over k in blocks of KC, loop 3 over m in blocks of MC, loop 2 over panels of NR columns, loop 1 over strips of MR rows.
+//!
+//! The product is built of `tile`, the register tile, and so are the convolutions; but they have loops of their own and use nothing else of
+//! [`gemm`]. It is the tile's yardstick: the tests and `benches/gemm.rs` hold it beside other implementations. Its speed is not that of
+//! the network, and the linear layers do not use it, for their sums have another order.
 
 mod tile;
 
 pub(crate) use tile::{
-    Ahead, Every, Finish, NOTHING, Place, SHORT, Strip, TALL, part_of, prefetch_sums, strip_columns, strip_rows, tile,
+    Every, Finish, NO_PREFETCH, Place, Prefetch, SHORT, Strip, TALL, part_of, prefetch_sums, strip_columns, strip_rows, tile,
 };
 pub use tile::{MR, NR};
 
@@ -72,7 +76,7 @@ pub fn gemm(isa: Isa, shape: GemmShape, a: &[f32], b: &[f32], c: &mut [f32], scr
                 if transpose_b {
                     (0..width).for_each(|j| row[j] = b[(panel * NR + j) * k + p]);
                 } else if width == NR {
-                    // A length that the compiler knows, and so no call: those took 6 % of a product of 1024^3.
+                    // A length that the compiler knows, and so no call.
                     row.copy_from_slice(&b[p * n + panel * NR..][..NR]);
                 } else {
                     row[..width].copy_from_slice(&b[p * n + panel * NR..][..width]);
@@ -103,9 +107,9 @@ struct Rows<'a> {
 }
 
 /// A strip of `depth` columns of packed A, and B's panels one after the other.
-fn packed_strip<'a>(a: &'a [f32], depth: usize, ahead: Ahead<'a>) -> Strip<'a, Every> {
+fn packed_strip<'a>(a: &'a [f32], depth: usize, prefetch: Prefetch<'a>) -> Strip<'a, Every> {
     let rows = Every { first: 0, step: 1 };
-    Strip { a, rows, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0, b_panel: depth * NR, ahead }
+    Strip { a, rows, step: MR, segments: 1, length: depth, segment: 0, b_segment: 0, b_panel: depth * NR, prefetch }
 }
 
 impl Body for Rows<'_> {

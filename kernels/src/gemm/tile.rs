@@ -1,6 +1,6 @@
 //! The register tile: the only place where multiplications of convolutions and products happen.
 
-use crate::simd::{LANES, Lanes, Simd};
+use crate::simd::{LANES, Lanes, Simd, copy};
 
 /// Rows of a tile. 6 * 16 is 12 accumulators of 8 lanes; with two for B and one for the broadcast of A that is 15 of the 16
 /// vector registers, and 12 independent chains hide the latency of 4 cycles of two FMA pipes (at least 8 are needed).
@@ -9,8 +9,8 @@ pub const MR: usize = 6;
 /// Rows of a short tile, whose 8 accumulators just hide the latency: 8 or 10 rows take 8 or 10 rows' time, not 12.
 pub(crate) const SHORT: usize = 4;
 
-/// Rows of a tall tile, where there are 32 registers of 16 lanes: with two panels 16 accumulators. Measured: 12 rows are slower, for their
-/// addresses then outnumber the other registers.
+/// Rows of a tall tile, where there are 32 registers of 16 lanes: with two panels 16 accumulators, and as many addresses as the
+/// general registers hold.
 pub(crate) const TALL: usize = 8;
 
 /// How many rows the next tile should have where `left` remain: TALL (only with vectors of 16 lanes), MR or SHORT.
@@ -58,7 +58,11 @@ impl<const R: usize> Rows<R> for [usize; R] {
     }
     #[inline(always)]
     fn last(self) -> usize {
-        self.into_iter().fold(0, usize::max)
+        let mut last = 0;
+        for row in self {
+            last = row.max(last);
+        }
+        last
     }
 }
 
@@ -94,18 +98,17 @@ pub(crate) struct Strip<'a, A> {
     pub segment: usize,
     pub b_segment: usize,
     pub b_panel: usize,
-    pub ahead: Ahead<'a>,
+    pub prefetch: Prefetch<'a>,
 }
 
-/// What the tile asks of the memory while it computes, for those after it: of each slice a cache line with each step of the sums.
-/// Asked for all at once, the lines fill the core's few slots for misses, and the products wait until these are free again: that
-/// cost a tenth of Winograd's time at batch 8, and half of it where each weight is used for few tiles.
-pub(crate) type Ahead<'a> = [&'a [f32]; 2];
+/// What the tile prefetches while it computes, for those after it: of each slice one cache line with each step of the sums. All at once
+/// they would fill the core's few slots for misses, and the products would wait.
+pub(crate) type Prefetch<'a> = [&'a [f32]; 2];
 
-/// Nothing.
-pub(crate) const NOTHING: Ahead = [&[]; 2];
+/// No prefetch.
+pub(crate) const NO_PREFETCH: Prefetch = [&[]; 2];
 
-/// Part `part` of `parts` of what several tiles ask for.
+/// Part `part` of `parts` of what several tiles prefetch.
 pub(crate) fn part_of(values: &[f32], [part, parts]: [usize; 2]) -> &[f32] {
     let lines = values.len().div_ceil(LINE);
     let at = |part: usize| values.len().min(lines * part / parts.max(1) * LINE);
@@ -150,7 +153,7 @@ pub(crate) fn tile<S: Simd, const R: usize>(
     }
 }
 
-/// Asks for the sums that a tile of R rows will continue, where they are far away: they come while it computes.
+/// Prefetches the sums that a tile of R rows will continue, where they are not in the nearest cache.
 #[inline(always)]
 pub(crate) fn prefetch_sums<S: Simd, const R: usize>(simd: S, c: &[f32], place: &Place<impl Rows<R>>) {
     for i in 0..place.height.min(R) {
@@ -172,7 +175,7 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
 ) {
     assert!(V * W::COUNT == NR || V * W::COUNT == WIDE);
     let columns = V * W::COUNT;
-    let Strip { a, rows, step, segments, length, segment, b_segment, b_panel, ahead } = *strip;
+    let Strip { a, rows, step, segments, length, segment, b_segment, b_panel, prefetch } = *strip;
     let (segments_before, length_before) = (segments.max(1) - 1, length.max(1) - 1);
     let last_panel = if columns > NR { b_panel } else { 0 };
     assert!(segments * length == 0 || last_panel + segments_before * b_segment + length * NR <= b.len());
@@ -182,19 +185,25 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
     // SAFETY: the assertions above bound every offset into `a` and `b` that the loops form.
     unsafe {
         let mut b = b.as_ptr();
-        let mut rows: [*const f32; R] = std::array::from_fn(|i| a.as_ptr().add(rows.at(i)));
+        let start = rows;
+        let mut rows = [a.as_ptr(); R];
+        for i in 0..R {
+            rows[i] = a.as_ptr().add(start.at(i));
+        }
         for s in 0..segments {
-            let ahead = ahead.map(|values| values.get(s * length * LINE..).unwrap_or_default());
+            let mut prefetch = prefetch;
+            for values in &mut prefetch {
+                *values = values.get(s * length * LINE..).unwrap_or_default();
+            }
             let mut p = 0;
             while p + 2 <= length {
                 step_of(simd, &rows, p * step, b, b_panel, &mut sums);
                 step_of(simd, &rows, (p + 1) * step, b.add(NR), b_panel, &mut sums);
-                // A loop by value and an index shared with `p`: an iterator over references took the sums out of the registers, and a
-                // counter of its own cost a tenth of 64 channels.
-                for ahead in ahead {
-                    if p * LINE < ahead.len() {
-                        simd.prefetch(ahead.as_ptr().wrapping_add(p * LINE));
-                        simd.prefetch(ahead.as_ptr().wrapping_add((p + 1) * LINE));
+                // A loop by value, with no counter but `p`, keeps the sums in registers.
+                for prefetch in prefetch {
+                    if p * LINE < prefetch.len() {
+                        simd.prefetch(prefetch.as_ptr().wrapping_add(p * LINE));
+                        simd.prefetch(prefetch.as_ptr().wrapping_add((p + 1) * LINE));
                     }
                 }
                 b = b.add(2 * NR);
@@ -205,7 +214,9 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
                 b = b.add(NR);
             }
             if s + 1 < segments {
-                rows = rows.map(|row| row.add(segment));
+                for i in 0..R {
+                    rows[i] = rows[i].add(segment);
+                }
                 b = b.add(b_segment - length * NR);
             }
         }
@@ -213,25 +224,40 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
     let Place { rows, height, width } = *place;
     let mut bias = [0.0; WIDE];
     if let Some(values) = finish.bias {
-        bias[..width].copy_from_slice(&values[..width]);
+        copy(&values[..width], &mut bias[..width]);
     }
-    // SAFETY: V vectors are at most WIDE values.
-    let bias: [W::F32; V] = std::array::from_fn(|v| unsafe { simd.load_ptr(bias.as_ptr().add(v * W::COUNT)) });
+    let mut bias_vectors = [simd.splat(0.0); V];
+    for v in 0..V {
+        // SAFETY: V vectors are at most WIDE values.
+        bias_vectors[v] = unsafe { simd.load_ptr(bias.as_ptr().add(v * W::COUNT)) };
+    }
     if height == R && width == columns {
         assert!(rows.last() + columns <= c.len());
         let c = c.as_mut_ptr();
+        let mut targets = [c; R];
         // SAFETY: the assertion above.
-        unsafe { finish_rows(simd, sums, bias, finish, std::array::from_fn(|i| c.add(rows.at(i)))) };
+        unsafe {
+            for i in 0..R {
+                targets[i] = c.add(rows.at(i));
+            }
+            finish_rows(simd, sums, bias_vectors, finish, targets);
+        }
         return;
     }
     let mut done = [[0.0; WIDE]; R];
-    for (i, done) in done.iter_mut().enumerate().take(height).filter(|_| finish.add) {
-        done[..width].copy_from_slice(&c[rows.at(i)..][..width]);
+    if finish.add {
+        for i in 0..height {
+            copy(&c[rows.at(i)..][..width], &mut done[i][..width]);
+        }
+    }
+    let mut targets = [std::ptr::null_mut(); R];
+    for i in 0..R {
+        targets[i] = done[i].as_mut_ptr();
     }
     // SAFETY: a row of `done` has WIDE values.
-    unsafe { finish_rows(simd, sums, bias, finish, done.each_mut().map(|row| row.as_mut_ptr())) };
-    for (i, done) in done.iter().enumerate().take(height) {
-        c[rows.at(i)..][..width].copy_from_slice(&done[..width]);
+    unsafe { finish_rows(simd, sums, bias_vectors, finish, targets) };
+    for i in 0..height {
+        copy(&done[i][..width], &mut c[rows.at(i)..][..width]);
     }
 }
 
@@ -241,7 +267,6 @@ fn tile_of<W: Lanes, const V: usize, const R: usize>(
 /// # Safety
 /// V vectors can be read and written at each of `rows`.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "the form that the compiler was seen to unroll")]
 unsafe fn finish_rows<W: Lanes, const V: usize, const R: usize>(
     simd: W,
     mut sums: [[W::F32; V]; R],
@@ -279,7 +304,7 @@ unsafe fn finish_rows<W: Lanes, const V: usize, const R: usize>(
     }
 }
 
-/// One step of the sums. Two to a turn of the loop above: with 24 instructions a step, its end costs 4 % otherwise.
+/// One step of the sums. The loop above takes two a turn, so that its end counts little beside their 24 instructions each.
 ///
 /// # Safety
 /// `at` values on from each of `rows` one value must be readable, from `b` on NR, and `b_panel` further on where V vectors are more.
@@ -294,14 +319,15 @@ unsafe fn step_of<W: Lanes, const V: usize, const R: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let b: [W::F32; V] = std::array::from_fn(|v| {
+        let mut columns = [simd.splat(0.0); V];
+        for v in 0..V {
             let column = v * W::COUNT;
-            simd.load_ptr(b.add(column / NR * b_panel + column % NR))
-        });
+            columns[v] = simd.load_ptr(b.add(column / NR * b_panel + column % NR));
+        }
         for i in 0..R {
             let x = simd.splat(*rows[i].add(at));
             for v in 0..V {
-                sums[i][v] = simd.mul_add(x, b[v], sums[i][v]);
+                sums[i][v] = simd.mul_add(x, columns[v], sums[i][v]);
             }
         }
     }

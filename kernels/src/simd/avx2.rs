@@ -1,6 +1,6 @@
 //! AVX2 with FMA, by `std::arch`.
 
-use super::{Body, LANES, Lanes, Simd};
+use super::{Body, Lanes, Simd};
 use std::arch::x86_64::*;
 
 /// Proof that this machine has AVX2 and FMA.
@@ -132,16 +132,6 @@ impl<T: Avx> Simd for T {
     }
 
     #[inline(always)]
-    fn load(self, slice: &[f32]) -> __m256 {
-        let slice = &slice[..LANES];
-        unsafe { _mm256_loadu_ps(slice.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, vector: __m256, slice: &mut [f32]) {
-        let slice = &mut slice[..LANES];
-        unsafe { _mm256_storeu_ps(slice.as_mut_ptr(), vector) }
-    }
-    #[inline(always)]
     fn div(self, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_div_ps(a, b) }
     }
@@ -158,7 +148,7 @@ impl<T: Avx> Simd for T {
         unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
     }
     // Not as a selection: where the value comes from memory the compiler makes that a masked load of AVX-512, which waits for the
-    // comparison; sums of gradients beneath a ReLU then took twice as long.
+    // comparison.
     #[inline(always)]
     fn keep_gt(self, a: __m256, b: __m256, value: __m256) -> __m256 {
         unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b), value) }
@@ -179,20 +169,6 @@ impl<T: Avx> Simd for T {
         }
     }
     #[inline(always)]
-    fn splat_bits(self, value: u32) -> __m256 {
-        unsafe { _mm256_castsi256_ps(_mm256_set1_epi32(value.cast_signed())) }
-    }
-    #[inline(always)]
-    fn load_bits(self, slice: &[u32]) -> __m256 {
-        let slice = &slice[..LANES];
-        unsafe { _mm256_loadu_ps(slice.as_ptr().cast()) }
-    }
-    #[inline(always)]
-    fn store_bits(self, vector: __m256, slice: &mut [u32]) {
-        let slice = &mut slice[..LANES];
-        unsafe { _mm256_storeu_ps(slice.as_mut_ptr().cast(), vector) }
-    }
-    #[inline(always)]
     fn round(self, a: __m256) -> __m256 {
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
@@ -203,12 +179,6 @@ impl<T: Avx> Simd for T {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
         }
-    }
-    #[inline(always)]
-    fn to_array(self, a: __m256) -> [f32; LANES] {
-        let mut lanes = [0.0; LANES];
-        self.store(a, &mut lanes);
-        lanes
     }
     #[inline(always)]
     fn sum(self, a: __m256) -> f32 {

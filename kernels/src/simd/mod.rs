@@ -4,8 +4,15 @@
 //! ([`Lanes`]) may have as many as the machine, for the bits are the same.
 //!
 //! A body is a type that implements [`Body`]: its fields are the arguments, its `run` is generic over the token. [`Isa::run`]
-//! calls it inside a function compiled with that instruction set's target features, so everything that `run` calls must be
-//! `#[inline(always)]` (a closure or a plain `fn` would lose the features).
+//! calls it inside a function compiled with that instruction set's target features. What `run` calls must be part of that function, or it
+//! loses the features and passes vectors through memory; and whether the compiler inlines what does not say so depends on the
+//! profile of the program that is built. So below `run`:
+//!
+//! * every `fn` is `#[inline(always)]`; nothing that matters is in a closure;
+//! * loops go by an index, by one iterator of slices, or by `zip` of this module; `copy` copies. Of the standard library
+//!   `Iterator::zip`, `array::from_fn`, `[T; N]::map` and `copy_from_slice` may stay calls.
+//!
+//! `kernels/README.md` says how to look for calls that are left.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -38,8 +45,6 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// # Safety
     /// As many f32 as there are lanes can be written at `pointer`.
     unsafe fn store_ptr(self, vector: Self::F32, pointer: *mut f32);
-    /// Asks for the cache line at `pointer`, which need not be readable.
-    fn prefetch(self, pointer: *const f32);
     /// `a + b`
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a - b`
@@ -50,49 +55,86 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// `if a > b { a } else { b }`, so `b` where either is NaN.
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// Prefetches the cache line at `pointer`, which need not be readable; does nothing where there is no such instruction.
+    #[inline(always)]
+    fn prefetch(self, _pointer: *const f32) {}
 }
 
-/// Eight f32 lanes and all that can be done with them.
+/// Eight f32 lanes and all that can be done with them. What has a body here is made of the rest; an instruction set may have a
+/// faster way to the same bits.
 pub trait Simd: Lanes {
     /// The machine's widest vectors.
     type Wide: Lanes;
 
     /// The token of the widest vectors.
     fn wide(self) -> Self::Wide;
-    /// The first eight values of `slice`.
-    fn load(self, slice: &[f32]) -> Self::F32;
-    /// Overwrites the first eight values of `slice`.
-    fn store(self, vector: Self::F32, slice: &mut [f32]);
     /// `a / b`
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// Square root.
     fn sqrt(self, a: Self::F32) -> Self::F32;
-    /// `if a < b { a } else { b }`, so `b` where either is NaN.
-    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `yes` where `a > b`, else `no`.
     fn select_gt(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// `yes` where `a > b` or `a` is NaN, else `no`: a running maximum that keeps NaN.
+    fn select_gt_or_nan(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// `yes` where `a` and `b` have equal bits, else `no`. For lanes that carry indices.
+    fn select_same_bits(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// Rounds to the nearest integer, ties to even.
+    fn round(self, a: Self::F32) -> Self::F32;
+    /// `2^a` for integral `a` in -126..=127.
+    fn exp2_integral(self, a: Self::F32) -> Self::F32;
+
+    /// `if a < b { a } else { b }`, so `b` where either is NaN.
+    #[inline(always)]
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        self.select_gt(b, a, a, b)
+    }
     /// `value` where `a > b`, else 0.
     #[inline(always)]
     fn keep_gt(self, a: Self::F32, b: Self::F32, value: Self::F32) -> Self::F32 {
         self.select_gt(a, b, value, self.splat(0.0))
     }
-    /// `yes` where `a > b` or `a` is NaN, else `no`: a running maximum that keeps NaN.
-    fn select_gt_or_nan(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
-    /// `yes` where `a` and `b` have equal bits, else `no`. For lanes that carry indices.
-    fn select_same_bits(self, a: Self::F32, b: Self::F32, yes: Self::F32, no: Self::F32) -> Self::F32;
-    /// All lanes the bits of `value`: an index, which may be loaded, stored, selected and compared by its bits, no more.
-    fn splat_bits(self, value: u32) -> Self::F32;
-    /// The first eight values of `slice`, as bits.
-    fn load_bits(self, slice: &[u32]) -> Self::F32;
+    /// The first eight values of `slice`.
+    #[inline(always)]
+    fn load(self, slice: &[f32]) -> Self::F32 {
+        const { assert!(Self::COUNT == LANES) };
+        let slice = &slice[..LANES];
+        // SAFETY (of this and the next three): the slice has as many values as there are lanes.
+        unsafe { self.load_ptr(slice.as_ptr()) }
+    }
+    /// Overwrites the first eight values of `slice`.
+    #[inline(always)]
+    fn store(self, vector: Self::F32, slice: &mut [f32]) {
+        const { assert!(Self::COUNT == LANES) };
+        let slice = &mut slice[..LANES];
+        unsafe { self.store_ptr(vector, slice.as_mut_ptr()) }
+    }
+    /// The first eight values of `slice`, as bits: indices, which may be loaded, stored, selected and compared by their bits, no more.
+    #[inline(always)]
+    fn load_bits(self, slice: &[u32]) -> Self::F32 {
+        const { assert!(Self::COUNT == LANES) };
+        let slice = &slice[..LANES];
+        unsafe { self.load_ptr(slice.as_ptr().cast()) }
+    }
     /// Overwrites the first eight values of `slice` with the lanes' bits.
-    fn store_bits(self, vector: Self::F32, slice: &mut [u32]);
-    /// Rounds to the nearest integer, ties to even.
-    fn round(self, a: Self::F32) -> Self::F32;
-    /// `2^a` for integral `a` in -126..=127.
-    fn exp2_integral(self, a: Self::F32) -> Self::F32;
+    #[inline(always)]
+    fn store_bits(self, vector: Self::F32, slice: &mut [u32]) {
+        const { assert!(Self::COUNT == LANES) };
+        let slice = &mut slice[..LANES];
+        unsafe { self.store_ptr(vector, slice.as_mut_ptr().cast()) }
+    }
+    /// All lanes the bits of `value`, an index as in [`load_bits`](Simd::load_bits).
+    #[inline(always)]
+    fn splat_bits(self, value: u32) -> Self::F32 {
+        self.splat(f32::from_bits(value))
+    }
     /// The lanes as an array.
-    fn to_array(self, a: Self::F32) -> [f32; LANES];
-
+    #[inline(always)]
+    fn to_array(self, a: Self::F32) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        self.store(a, &mut lanes);
+        lanes
+    }
     /// As [`load`](Simd::load); where `slice` is shorter than a vector, the lanes beyond it are `fill`.
     #[inline(always)]
     fn load_part(self, slice: &[f32], fill: f32) -> Self::F32 {
@@ -100,7 +142,7 @@ pub trait Simd: Lanes {
             return self.load(slice);
         }
         let mut lanes = [fill; LANES];
-        lanes[..slice.len()].copy_from_slice(slice);
+        copy(slice, &mut lanes[..slice.len()]);
         self.load(&lanes)
     }
     /// As [`store`](Simd::store); where `slice` is shorter than a vector, only the lanes that fit.
@@ -109,7 +151,7 @@ pub trait Simd: Lanes {
         if slice.len() >= LANES {
             return self.store(vector, slice);
         }
-        slice.copy_from_slice(&self.to_array(vector)[..slice.len()]);
+        copy(&self.to_array(vector)[..slice.len()], slice);
     }
     /// The first `V` vectors of `slice`; a single vector as by [`load_part`](Simd::load_part).
     #[inline(always)]
@@ -119,8 +161,8 @@ pub trait Simd: Lanes {
             block[0] = self.load_part(slice, fill);
         } else {
             let slice = &slice[..V * LANES];
-            for (i, vector) in block.iter_mut().enumerate() {
-                *vector = self.load(&slice[i * LANES..]);
+            for i in 0..V {
+                block[i] = self.load(&slice[i * LANES..]);
             }
         }
         block
@@ -132,8 +174,8 @@ pub trait Simd: Lanes {
             self.store_part(block[0], slice);
         } else {
             let slice = &mut slice[..V * LANES];
-            for (i, vector) in block.iter().enumerate() {
-                self.store(*vector, &mut slice[i * LANES..]);
+            for i in 0..V {
+                self.store(block[i], &mut slice[i * LANES..]);
             }
         }
     }
@@ -143,12 +185,12 @@ pub trait Simd: Lanes {
         let mut block = [self.splat_bits(0); V];
         if V == 1 && slice.len() < LANES {
             let mut lanes = [0; LANES];
-            lanes[..slice.len()].copy_from_slice(slice);
+            copy(slice, &mut lanes[..slice.len()]);
             block[0] = self.load_bits(&lanes);
         } else {
             let slice = &slice[..V * LANES];
-            for (i, vector) in block.iter_mut().enumerate() {
-                *vector = self.load_bits(&slice[i * LANES..]);
+            for i in 0..V {
+                block[i] = self.load_bits(&slice[i * LANES..]);
             }
         }
         block
@@ -159,11 +201,11 @@ pub trait Simd: Lanes {
         if V == 1 && slice.len() < LANES {
             let mut lanes = [0; LANES];
             self.store_bits(block[0], &mut lanes);
-            slice.copy_from_slice(&lanes[..slice.len()]);
+            copy(&lanes[..slice.len()], slice);
         } else {
             let slice = &mut slice[..V * LANES];
-            for (i, vector) in block.iter().enumerate() {
-                self.store_bits(*vector, &mut slice[i * LANES..]);
+            for i in 0..V {
+                self.store_bits(block[i], &mut slice[i * LANES..]);
             }
         }
     }
@@ -179,15 +221,53 @@ pub trait Simd: Lanes {
     #[inline(always)]
     fn min_lane(self, a: Self::F32) -> f32 {
         let l = self.to_array(a);
-        l.into_iter().fold(l[0], |m, x| if x < m { x } else { m })
+        let mut least = l[0];
+        for x in l {
+            least = if x < least { x } else { least };
+        }
+        least
     }
 
     /// Largest lane.
     #[inline(always)]
     fn max_lane(self, a: Self::F32) -> f32 {
         let l = self.to_array(a);
-        l.into_iter().fold(l[0], |m, x| if x > m { x } else { m })
+        let mut largest = l[0];
+        for x in l {
+            largest = if x > largest { x } else { largest };
+        }
+        largest
     }
+}
+
+/// As [`std::iter::zip`], of which the steps are functions of their own where a program is not optimised as a whole: each would lose the
+/// instruction set.
+#[inline(always)]
+pub(crate) fn zip<A: IntoIterator, B: IntoIterator>(a: A, b: B) -> Zip<A::IntoIter, B::IntoIter> {
+    Zip(a.into_iter(), b.into_iter())
+}
+
+/// See [`zip`].
+pub(crate) struct Zip<A, B>(A, B);
+
+impl<A: Iterator, B: Iterator> Iterator for Zip<A, B> {
+    type Item = (A::Item, B::Item);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        match (self.0.next(), self.1.next()) {
+            (Some(a), Some(b)) => Some((a, b)),
+            _ => None,
+        }
+    }
+}
+
+/// As `copy_from_slice`, inlined for the same reason: of a length that the compiler knows it is a few moves and no call.
+#[inline(always)]
+pub(crate) fn copy<T: Copy>(source: &[T], target: &mut [T]) {
+    assert!(source.len() == target.len(), "copy of {} values to {}", source.len(), target.len());
+    // SAFETY: both have as many values, and what is borrowed mutably does not overlap with anything.
+    unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target.as_mut_ptr(), target.len()) }
 }
 
 /// A computation that is written once for every instruction set.

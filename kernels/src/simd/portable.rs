@@ -26,8 +26,6 @@ impl Lanes for Portable {
         unsafe { pointer.cast::<[f32; LANES]>().write(vector.to_array()) }
     }
     #[inline(always)]
-    fn prefetch(self, _pointer: *const f32) {}
-    #[inline(always)]
     fn add(self, a: f32x8, b: f32x8) -> f32x8 {
         a + b
     }
@@ -58,16 +56,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn load(self, slice: &[f32]) -> f32x8 {
-        let mut lanes = [0.0; LANES];
-        lanes.copy_from_slice(&slice[..LANES]);
-        f32x8::new(lanes)
-    }
-    #[inline(always)]
-    fn store(self, vector: f32x8, slice: &mut [f32]) {
-        slice[..LANES].copy_from_slice(&vector.to_array());
-    }
-    #[inline(always)]
     fn div(self, a: f32x8, b: f32x8) -> f32x8 {
         a / b
     }
@@ -76,16 +64,12 @@ impl Simd for Portable {
         a.sqrt()
     }
     #[inline(always)]
-    fn min(self, a: f32x8, b: f32x8) -> f32x8 {
-        self.select_gt(b, a, a, b)
-    }
-    #[inline(always)]
     fn select_gt(self, a: f32x8, b: f32x8, yes: f32x8, no: f32x8) -> f32x8 {
-        a.simd_gt(b).select(yes, no)
+        blend(a.simd_gt(b), yes, no)
     }
     #[inline(always)]
     fn select_gt_or_nan(self, a: f32x8, b: f32x8, yes: f32x8, no: f32x8) -> f32x8 {
-        (a.simd_gt(b) | a.simd_ne(a)).select(yes, no)
+        blend(a.simd_gt(b) | a.simd_ne(a), yes, no)
     }
     #[inline(always)]
     fn select_same_bits(self, a: f32x8, b: f32x8, yes: f32x8, no: f32x8) -> f32x8 {
@@ -97,34 +81,22 @@ impl Simd for Portable {
         f32x8::new(lanes)
     }
     #[inline(always)]
-    fn splat_bits(self, value: u32) -> f32x8 {
-        f32x8::splat(f32::from_bits(value))
-    }
-    #[inline(always)]
-    fn load_bits(self, slice: &[u32]) -> f32x8 {
-        let mut lanes = [0.0; LANES];
-        for (lane, &bits) in lanes.iter_mut().zip(&slice[..LANES]) {
-            *lane = f32::from_bits(bits);
-        }
-        f32x8::new(lanes)
-    }
-    #[inline(always)]
-    fn store_bits(self, vector: f32x8, slice: &mut [u32]) {
-        for (bits, lane) in slice[..LANES].iter_mut().zip(vector.to_array()) {
-            *bits = lane.to_bits();
-        }
-    }
-    #[inline(always)]
     fn round(self, a: f32x8) -> f32x8 {
         a.round()
     }
     #[inline(always)]
     fn exp2_integral(self, a: f32x8) -> f32x8 {
         let bits: i32x8 = (a.fast_round_int() + i32x8::splat(127)) << 23;
-        f32x8::new(bits.to_array().map(|b| f32::from_bits(b as u32)))
+        let (bits, mut lanes) = (bits.to_array(), [0.0; LANES]);
+        for i in 0..LANES {
+            lanes[i] = f32::from_bits(bits[i].cast_unsigned());
+        }
+        f32x8::new(lanes)
     }
-    #[inline(always)]
-    fn to_array(self, a: f32x8) -> [f32; LANES] {
-        a.to_array()
-    }
+}
+
+/// `yes` where all bits of `mask` are set, `no` where none is.
+#[inline(always)]
+fn blend(mask: f32x8, yes: f32x8, no: f32x8) -> f32x8 {
+    no ^ ((no ^ yes) & mask)
 }

@@ -1,6 +1,6 @@
 //! Multiplication with the constant matrices, in both directions of a square of vectors.
 
-use super::TILE;
+use super::grid::TILE;
 use crate::simd::{Lanes, Simd};
 use std::hint::black_box;
 
@@ -13,7 +13,7 @@ pub(super) struct WindowTransform;
 impl Transform<WINDOW, WINDOW> for WindowTransform {
     #[inline(always)]
     fn apply<S: Lanes>(self, simd: S, d: [S::F32; WINDOW]) -> [S::F32; WINDOW] {
-        let [two, four, five] = [2.0, 4.0, -5.0].map(|x| simd.splat(x));
+        let [two, four, five] = [simd.splat(2.0), simd.splat(4.0), simd.splat(-5.0)];
         let negative_four = simd.splat(-4.0);
         let (a, b) = (simd.mul_add(negative_four, d[2], d[4]), simd.mul_add(negative_four, d[1], d[3]));
         let (c, e) = (simd.sub(d[4], d[2]), simd.mul(two, simd.sub(d[3], d[1])));
@@ -250,8 +250,8 @@ fn both_ways_by<W: Lanes, T: Transform<N, M>, const N: usize, const M: usize>(
             }
             column = column.wrapping_add(from.column);
             let done = transform.apply(simd, x);
-            for (half, done) in half.iter_mut().zip(done) {
-                half[j] = done;
+            for i in 0..M {
+                half[i][j] = done[i];
             }
         }
         let mut row = unsafe { target.as_mut_ptr().add(to.first + start) };

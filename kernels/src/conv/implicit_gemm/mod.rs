@@ -11,14 +11,33 @@
 //!   s-th row and column of the rotated weights; nothing is multiplied by the zeros of a dilated gradient.
 //! * backward-weights: for each kernel position a product of channels by channels, summed over pixels.
 
-use super::{ConvShape, Epilogue};
-use crate::gemm::{Every, Finish, KC, MR, NOTHING, NR, Place, SHORT, Strip, TALL, strip_columns, strip_rows, tile};
+mod backward_weights;
+
+use super::{ConvShape, Epilogue, Functions};
+use crate::gemm::{Finish, KC, MR, NO_PREFETCH, NR, Place, Strip, strip_columns, tile};
 use crate::par::{self, WorkerScratch};
-use crate::simd::{Body, Isa, Simd};
+use crate::simd::{Body, Isa, Simd, copy, zip};
+
+/// What [`Algorithm::ImplicitGemm`](super::Algorithm::ImplicitGemm) is.
+pub(super) const FUNCTIONS: Functions = Functions {
+    name: "implicit-gemm",
+    max_error: MAX_ERROR,
+    adds: false,
+    supports: |_, _| true,
+    pays: |_, _| true,
+    packed_len: |shape| Correlation::forward(shape).packed_len(),
+    pack,
+    forward_scratch_len,
+    forward,
+    backward_data_scratch_len,
+    backward_data,
+    backward_weights_scratch_len: backward_weights::scratch_len,
+    backward_weights: backward_weights::backward_weights,
+};
 
 /// Relative l2 error of each pass against f64, claimed and tested: f32 rounds each product and sum to 6e-8; sums of up to 4608
 /// values that are neither sorted nor of one sign stay ten times below this.
-pub const MAX_ERROR: f64 = 2e-6;
+const MAX_ERROR: f64 = 2e-6;
 
 /// Values that the padded band of a task may hold, and its outputs: 64 K * 4 = 256 KB, half of a 512 KB L2 cache.
 const BAND: usize = 64 * 1024;
@@ -63,13 +82,19 @@ impl Weights<'_> {
         let (inputs, outputs) = (self.shape.in_channels, self.shape.out_channels);
         let matrix = &self.values[(row * self.shape.kernel[1] + column) * inputs * outputs..][..inputs * outputs];
         if self.phase.is_none() {
-            for (target, source) in target.chunks_exact_mut(NR).zip(matrix.chunks_exact(outputs).skip(channel)) {
-                target[..width].copy_from_slice(&source[out_channel..out_channel + width]);
+            let rows = matrix[channel * outputs..].chunks_exact(outputs);
+            for (target, source) in zip(target.chunks_exact_mut(NR), rows) {
+                if width == NR {
+                    copy(&source[out_channel..out_channel + NR], &mut target[..NR]);
+                } else {
+                    copy(&source[out_channel..out_channel + width], &mut target[..width]);
+                }
             }
         } else {
-            for (k, source) in matrix.chunks_exact(outputs).skip(out_channel).take(width).enumerate() {
-                for (target, value) in target[k..].iter_mut().step_by(NR).zip(&source[channel..]) {
-                    *target = *value;
+            for k in 0..width {
+                let source = &matrix[(out_channel + k) * outputs..][..outputs][channel..];
+                for (target, value) in zip(target.chunks_exact_mut(NR), source) {
+                    target[k] = *value;
                 }
             }
         }
@@ -249,7 +274,7 @@ impl Correlation {
                 continue;
             }
             target[..zeros].fill(0.0);
-            target[zeros..zeros + copied].copy_from_slice(&source[row as usize * line + skipped..][..copied]);
+            copy(&source[row as usize * line + skipped..][..copied], &mut target[zeros..zeros + copied]);
             target[zeros + copied..].fill(0.0);
         }
     }
@@ -319,13 +344,13 @@ impl Body for Band<'_> {
                             segment: width,
                             b_segment: block.length * NR,
                             b_panel: depth * NR,
-                            ahead: NOTHING,
+                            prefetch: NO_PREFETCH,
                         };
-                        let place = Place {
-                            rows: first.map(|row| row + channel),
-                            height,
-                            width: strip_columns::<S>(group_end - channel),
-                        };
+                        let mut rows = first;
+                        for row in &mut rows {
+                            *row += channel;
+                        }
+                        let place = Place { rows, height, width: strip_columns::<S>(group_end - channel) };
                         let finish =
                             Finish { add: block.depth_before > 0, bias: bias.map(|bias| &bias[channel..]), relu: epilogue.relu };
                         tile::<S, MR>(simd, &strip, &panels[channel * depth..], output, &place, finish);
@@ -337,21 +362,17 @@ impl Body for Band<'_> {
     }
 }
 
-pub(super) fn packed_len(shape: ConvShape) -> usize {
-    Correlation::forward(shape).packed_len()
-}
-
-pub(super) fn pack(_isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
+fn pack(_isa: Isa, shape: ConvShape, weights: &[f32], packed: &mut [f32]) {
     Correlation::forward(shape).pack(&Weights { shape, values: weights, phase: None }, packed);
 }
 
-pub(super) fn forward_scratch_len(shape: ConvShape) -> usize {
+fn forward_scratch_len(shape: ConvShape) -> usize {
     let correlation = Correlation::forward(shape);
     let images = correlation.band_images(shape.batch);
     par::workers() * images * correlation.padded_len(correlation.band_rows(shape.batch))
 }
 
-pub(super) fn forward(
+fn forward(
     isa: Isa,
     shape: ConvShape,
     input: &[f32],
@@ -397,17 +418,17 @@ fn backward_data_task(shape: ConvShape) -> (usize, usize, usize) {
     (band, images, images * phases().map(|phase| phase.padded_len(band)).max().unwrap_or(0))
 }
 
-pub(super) fn backward_data_scratch_len(shape: ConvShape) -> usize {
+fn backward_data_scratch_len(shape: ConvShape) -> usize {
     let packed: usize = Correlation::backward_data(shape).map(|(phase, _)| phase.packed_len()).sum();
     packed + par::workers() * backward_data_task(shape).2
 }
 
-pub(super) fn backward_data(
+fn backward_data(
     isa: Isa,
     shape: ConvShape,
     grad_output: &[f32],
     weights: &[f32],
-    grad_input: &mut [f32],
+    (grad_input, _): (&mut [f32], bool), // overwritten
     scratch: &mut [f32],
 ) {
     if grad_input.is_empty() {
@@ -451,239 +472,3 @@ pub(super) fn backward_data(
     });
 }
 
-/// Output channels of a task of backward-weights: 4 panels.
-const CHANNEL_BLOCK: usize = 4 * NR;
-
-/// Output pixels of a band: a panel of grad_output is 256 * 16 * 4 = 16 KB, in L1 while every kernel position uses it.
-const GRADIENT_BAND_PIXELS: usize = 256;
-
-/// Pixels that a chunk of backward-weights has at least.
-const CHUNK_PIXELS: usize = 256;
-
-/// How backward-weights splits its work, by the shape alone.
-struct Gradient {
-    shape: ConvShape,
-    /// Few channels fill no strip: then strips run over the whole patch under a pixel, kernel rows, kernel columns and channels.
-    whole_patch: bool,
-    input: Correlation,
-    band_rows: usize,
-    bands: usize, // of an image
-    channel_blocks: usize,
-    channel_block: usize, // output channels of a task, a multiple of NR
-    pixel_chunks: usize,  // parts of the sum over images and bands; combined in order
-}
-
-impl Gradient {
-    fn new(shape: ConvShape) -> Self {
-        let band_rows = (GRADIENT_BAND_PIXELS / shape.out_columns().max(1)).clamp(1, shape.out_rows().max(1));
-        let bands = shape.out_rows().div_ceil(band_rows);
-        let channel_block = CHANNEL_BLOCK.min(shape.out_channels.next_multiple_of(NR)).max(NR);
-        let channel_blocks = shape.out_channels.div_ceil(channel_block);
-        // Each chunk has sums of its own, to be written and read again: many pixels make up for that.
-        let most = (shape.batch * shape.out_rows() * shape.out_columns() / CHUNK_PIXELS).clamp(1, (shape.batch * bands).max(1));
-        let pixel_chunks = TASKS.div_ceil(channel_blocks.max(1)).min(most);
-        let (whole_patch, input) = (shape.in_channels < MR, Correlation::forward(shape));
-        Gradient { shape, whole_patch, input, band_rows, bands, channel_blocks, channel_block, pixel_chunks }
-    }
-
-    /// Rows of A: values that strips run over.
-    fn strip_values(&self) -> usize {
-        if self.whole_patch { self.input.depth() } else { self.shape.in_channels }
-    }
-
-    /// Kernel rows and columns that the strips leave to the pixel offset.
-    fn taps(&self) -> [usize; 2] {
-        if self.whole_patch { [1, 1] } else { self.shape.kernel }
-    }
-
-    fn panel_len(&self) -> usize {
-        self.band_rows * self.shape.out_columns() * NR
-    }
-
-    /// Scratch of a worker: padded band, with what a strip may read beyond its last value; panels.
-    fn worker_len(&self) -> [usize; 2] {
-        [self.input.padded_len(self.band_rows) + TALL, self.channel_block / NR * self.panel_len()]
-    }
-
-    /// One task's sum: (taps, strip values, channel_block).
-    fn partial_len(&self) -> usize {
-        let [rows, columns] = self.taps();
-        rows * columns * self.strip_values() * self.channel_block
-    }
-
-    fn tasks(&self) -> usize {
-        self.pixel_chunks * self.channel_blocks
-    }
-}
-
-pub(super) fn backward_weights_scratch_len(shape: ConvShape) -> usize {
-    let gradient = Gradient::new(shape);
-    gradient.tasks() * gradient.partial_len() + par::workers() * gradient.worker_len().iter().sum::<usize>()
-}
-
-pub(super) fn backward_weights(
-    isa: Isa,
-    shape: ConvShape,
-    input: &[f32],
-    grad_output: &[f32],
-    grad_weights: &mut [f32],
-    scratch: &mut [f32],
-) {
-    if grad_weights.is_empty() {
-        return;
-    }
-    if grad_output.is_empty() {
-        grad_weights.fill(0.0);
-        return;
-    }
-    let gradient = Gradient::new(shape);
-    let (partials, scratch) = scratch.split_at_mut(gradient.tasks() * gradient.partial_len());
-    let workers = WorkerScratch::new(scratch, gradient.worker_len().iter().sum());
-    par::chunks_mut(partials, gradient.partial_len(), |task, partial| {
-        workers.with(|scratch| isa.run(GradientTask { gradient: &gradient, task, input, grad_output, partial, scratch }));
-    });
-    let block = gradient.channel_block;
-    let partials = &*partials;
-    let row_len = shape.out_channels;
-    par::chunks_mut(grad_weights, row_len * 32, |chunk, values| {
-        for (i, row) in values.chunks_exact_mut(row_len).enumerate() {
-            let value = chunk * 32 + i; // (kernel row, kernel column, channel), flat
-            for (b, target) in row.chunks_mut(block).enumerate() {
-                for chunk in 0..gradient.pixel_chunks {
-                    let task = chunk * gradient.channel_blocks + b;
-                    let part = &partials[task * gradient.partial_len() + value * block..][..target.len()];
-                    for (target, part) in target.iter_mut().zip(part) {
-                        *target = if chunk == 0 { *part } else { *target + *part };
-                    }
-                }
-            }
-        }
-    });
-}
-
-struct GradientTask<'a> {
-    gradient: &'a Gradient,
-    task: usize,
-    input: &'a [f32],
-    grad_output: &'a [f32],
-    partial: &'a mut [f32],
-    scratch: &'a mut [f32],
-}
-
-impl Body for GradientTask<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let GradientTask { gradient: g, task, input, grad_output, partial, scratch } = self;
-        let shape = g.shape;
-        let (chunk, block) = (task / g.channel_blocks, task % g.channel_blocks);
-        let first_channel = block * g.channel_block;
-        let (padded, panels) = scratch.split_at_mut(g.worker_len()[0]);
-        let (image_len, gradient_len) = (input.len() / shape.batch, grad_output.len() / shape.batch);
-        let all = shape.batch * g.bands;
-        let bands = chunk * all / g.pixel_chunks..(chunk + 1) * all / g.pixel_chunks;
-        for band in bands.clone() {
-            let (image, first) = (band / g.bands, band % g.bands * g.band_rows);
-            let out_rows = g.band_rows.min(shape.out_rows() - first);
-            g.input.copy_band(&input[image * image_len..][..image_len], first, out_rows, padded);
-            let pixels = out_rows * shape.out_columns();
-            let source = &grad_output[image * gradient_len..][first * shape.out_columns() * shape.out_channels..];
-            let panels = &mut panels[..g.channel_block * pixels];
-            pack_panels(&source[..pixels * shape.out_channels], shape.out_channels, first_channel, panels);
-
-            let mut band = GradientBand { gradient: g, out_rows, padded, panels, partial, add: band > bands.start };
-            let mut value = 0;
-            while value < g.strip_values() {
-                value += match strip_rows::<S>(g.strip_values() - value) {
-                    TALL => band.strip::<S, TALL>(simd, value),
-                    MR => band.strip::<S, MR>(simd, value),
-                    _ => band.strip::<S, SHORT>(simd, value),
-                };
-            }
-        }
-    }
-}
-
-/// The sums over one band.
-struct GradientBand<'a> {
-    gradient: &'a Gradient,
-    out_rows: usize,
-    padded: &'a [f32],      // (padded rows, padded columns, channels)
-    panels: &'a [f32],      // (panels, pixels, NR)
-    partial: &'a mut [f32], // (taps, strip values, channel_block)
-    add: bool,              // to the sums over the bands before
-}
-
-impl<'a> GradientBand<'a> {
-    /// Those of R strip values from `first` on, which the tiles read from the band in place; returns how many.
-    #[inline(always)]
-    fn strip<S: Simd, const R: usize>(&mut self, simd: S, first: usize) -> usize {
-        let g = self.gradient;
-        let (channels, values) = (g.shape.in_channels, g.strip_values());
-        let width = g.input.padded_columns() * channels;
-        let pixels = self.out_rows * g.shape.out_columns();
-        let height = R.min(values - first);
-        let [tap_rows, tap_columns] = g.taps();
-        let mut channel = 0;
-        while channel < g.channel_block {
-            let columns = strip_columns::<S>(g.channel_block - channel);
-            let b = &self.panels[channel * pixels..];
-            for tap in 0..tap_rows * tap_columns {
-                let start = tap / tap_columns * width + tap % tap_columns * channels;
-                let rows = Every { first: (tap * values + first) * g.channel_block + channel, step: g.channel_block };
-                let place = Place { rows, height, width: columns };
-                let finish = Finish { add: self.add, ..Finish::default() };
-                if g.whole_patch {
-                    // Value v of the patch lies v / run rows down and v % run values to the right.
-                    let run = g.input.run();
-                    let rows: [usize; R] = std::array::from_fn(|i| {
-                        let value = (first + i).min(values - 1);
-                        value / run * width + value % run
-                    });
-                    tile(simd, &self.rows(rows), b, self.partial, &place, finish);
-                } else {
-                    let rows = Every { first: start + first, step: 1 };
-                    tile::<S, R>(simd, &self.rows(rows), b, self.partial, &place, finish);
-                }
-            }
-            channel += columns;
-        }
-        height
-    }
-
-    /// A strip of the band, from pixel to pixel of the output.
-    #[inline(always)]
-    fn rows<A>(&self, rows: A) -> Strip<'a, A> {
-        let (shape, out_columns) = (self.gradient.shape, self.gradient.shape.out_columns());
-        Strip {
-            a: self.padded,
-            rows,
-            step: shape.stride[1] * shape.in_channels,
-            segments: self.out_rows,
-            length: out_columns,
-            segment: shape.stride[0] * self.gradient.input.padded_columns() * shape.in_channels,
-            b_segment: out_columns * NR,
-            b_panel: self.out_rows * out_columns * NR,
-            ahead: NOTHING,
-        }
-    }
-}
-
-/// Packs channels from `first` on of `source` (pixels, channels) as (panels, pixels, NR), with zeros beyond the last channel.
-#[inline(always)]
-fn pack_panels(source: &[f32], channels: usize, first: usize, panels: &mut [f32]) {
-    let pixels = source.len() / channels;
-    for (p, panel) in panels.chunks_exact_mut(pixels * NR).enumerate() {
-        let first = first + p * NR;
-        let count = channels.saturating_sub(first).min(NR);
-        for (values, pixel) in panel.chunks_exact_mut(NR).zip(source.chunks_exact(channels)) {
-            if count == NR {
-                values.copy_from_slice(&pixel[first..first + NR]);
-            } else {
-                values.fill(0.0);
-                values[..count].copy_from_slice(&pixel[first.min(channels)..][..count]);
-            }
-        }
-    }
-}
