@@ -34,7 +34,7 @@ use crate::{Error, Result};
 use std::fmt;
 use std::sync::Mutex;
 
-/// What the tape runs: an image's features, and the logits that follow from them.
+/// A network: from images to feature maps, and from these to logits.
 pub trait Network: fmt::Debug + Send + Sync {
     /// From images (batch, rows, columns, 1) to the last feature maps (batch, rows, columns, channels).
     fn features(&self, tape: &mut Tape, x: Var) -> Result<Var>;

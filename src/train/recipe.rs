@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub enum Recipe {
     /// The paper's: Adam at 0.01, the same throughout, batches of 32.
     Paper,
-    /// What trained better on the phantoms that were tried: a tenth of the paper's rate, warmed up over an epoch and let down along a
+    /// What trained better on the phantoms that were tried: a tenth of the paper's rate, warmed up over an epoch and decayed along a
     /// cosine; batches of 16, as good as 32 and half the memory; and precise batch normalisation, without which running statistics lag
     /// behind weights that move this fast. Better at equal epochs, one seed each, on three sets, by held-out loss and AUC: 400 patients
     /// at 128x32 (AUC 0.735 beside 0.662), D1 and D3 of the study at 256x64 (0.642 beside 0.610, 0.771 beside 0.641; the curves are
