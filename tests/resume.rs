@@ -6,10 +6,11 @@ use osteon::audit;
 use osteon::image::Size;
 use osteon::models::Model;
 use osteon::train::{self, ClassWeights, Epoch, Event, OnNan, RunFolder, RunRecord, ScheduleName, Settings, Start};
-use osteon::{Error, Result, files};
+use osteon::{Error, Result};
 use osteon_kernels::par::Pool;
 use osteon_kernels::simd::Isa;
 use safetensors::SafeTensors;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -692,10 +693,8 @@ fn with_larger_weights(checkpoint: &[u8], factor: f32) -> Vec<u8> {
 
 /// The checkpoint with the digest of what it holds.
 fn with_digest(mut bytes: Vec<u8>) -> Vec<u8> {
-    let digest = files::sha256(&bytes[HEAD..]);
-    for (byte, digits) in bytes[8..HEAD].iter_mut().zip(digest.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(str::from_utf8(digits).unwrap(), 16).unwrap();
-    }
+    let digest = Sha256::digest(&bytes[HEAD..]);
+    bytes[8..HEAD].copy_from_slice(&digest);
     bytes
 }
 

@@ -5,15 +5,15 @@
 //! 10 is study 7 of 1000. What the classes differ in is in the module of [`SimulatedShape`]; nothing else in a study depends on
 //! its label.
 
+mod annotations;
 mod body;
 mod camera;
-mod drawn;
 mod lesions;
 mod mimics;
 mod random;
 mod skeleton;
 
-pub use drawn::annotate;
+pub use annotations::annotate;
 pub use lesions::SimulatedShape;
 pub use mimics::Benign;
 pub use skeleton::Region;

@@ -33,10 +33,9 @@ pub use pool::{AdaptiveAverage, AveragePool, GlobalAverage, GlobalMax, GlobalSta
 pub use saved::{BatchStatistics, Saved, SavedOrigin, SavedValue, SavedValues};
 pub use shape::{Concat, Flatten};
 
-use super::context::Context;
 use super::packed::PackedConv;
 use super::{ParameterId, Parameters};
-use crate::tensor::{Buffer, Shape};
+use crate::tensor::{Buffer, Buffers, Shape};
 use osteon_kernels::concat::MAX_PARTS;
 use osteon_kernels::conv::ConvShape;
 use osteon_kernels::pool::PoolShape;
@@ -265,24 +264,24 @@ pub struct Run<'a> {
     pub labels: &'a [u32],
     /// Whether a backward pass may follow.
     pub differentiable: bool,
-    pub(super) context: &'a mut Context,
+    pub(super) buffers: &'a mut Buffers,
     pub(super) parameters: &'a Parameters,
 }
 
 impl Run<'_> {
     /// A buffer to be overwritten.
     pub fn buffer(&mut self, len: usize) -> Buffer {
-        self.context.take(len)
+        self.buffers.take(len)
     }
 
     /// A buffer of indices to be overwritten.
     pub fn indices(&mut self, len: usize) -> Vec<u32> {
-        self.context.take_indices(len)
+        self.buffers.take_indices(len)
     }
 
     /// Workspace of a kernel.
     pub fn workspace(&mut self, len: usize) -> Buffer {
-        self.context.take_scratch(len)
+        self.buffers.take_scratch(len)
     }
 
     /// Weights of a convolution as its forward pass reads them: kept beside the parameters where they do not change from pass to pass.
@@ -292,7 +291,7 @@ impl Run<'_> {
             return PackedWeights::Kept(self.parameters.packed(id, None, shape, self.isa));
         }
         let algorithm = Algorithm::choose(Pass::Forward, shape);
-        let mut packed = self.context.take(algorithm.packed_len(shape));
+        let mut packed = self.buffers.take(algorithm.packed_len(shape));
         algorithm.pack(self.isa, shape, weight.values, &mut packed);
         PackedWeights::Fresh(packed)
     }
