@@ -118,7 +118,7 @@ impl Model {
         metadata.pooling = metadata.pooling.of(&metadata.architecture, metadata.input_size);
         metadata.check()?;
         let network: Box<dyn Network> = match &*metadata.architecture {
-            vgg::NAME => Box::new(Vgg::new(&mut builder, &metadata)),
+            vgg::NAME => Box::new(Vgg::new(&mut builder, metadata.classes.len(), metadata.input_size, metadata.pooling)),
             inception::NAME => Box::new(Inception::new(&mut builder, &metadata)),
             name => match VARIANTS.iter().find(|variant| variant.name == name) {
                 Some(variant) => Box::new(Residual::new(&mut builder, *variant, &metadata)),
