@@ -22,16 +22,15 @@ mod pool;
 mod saved;
 mod shape;
 
-pub use attention::{ChannelStats, ScaleAddRelu, ScaleChannels, ScalePixels, ScaledStats};
-pub(crate) use conv::conv_shape;
-pub use conv::{Conv, ConvBias, ConvNorm, ConvNormPool};
-pub use elementwise::{Add, AddHalves, AddRelu, AddScaled, Dropout, Relu, Sigmoid};
-pub use linear::Linear;
-pub use loss::{CrossEntropy, Softmax, WeightedCrossEntropy, check_labels};
-pub use norm::{BatchNorm, FrozenNorm};
-pub use pool::{AdaptiveAverage, AveragePool, GlobalAverage, GlobalMax, GlobalStats, MaxPool};
-pub use saved::{BatchStatistics, Saved, SavedOrigin, SavedValue, SavedValues};
-pub use shape::{Concat, Flatten};
+pub use attention::*;
+pub use conv::*;
+pub use elementwise::*;
+pub use linear::*;
+pub use loss::*;
+pub use norm::*;
+pub use pool::*;
+pub use saved::*;
+pub use shape::*;
 
 use super::packed::PackedConv;
 use super::{ParameterId, Parameters};
