@@ -22,7 +22,7 @@ pub(crate) use file::named_values;
 pub use inception::Inception;
 pub use inference::Inference;
 pub use learning::Differentiated;
-pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Process, Provenance, StudyCounts};
+pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TRAINING_STUDIES};
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};
 pub use vgg::{Pooling, Vgg};
