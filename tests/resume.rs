@@ -618,6 +618,15 @@ fn compare_finds_where_runs_part() {
     let shorter = altered("shorter", &|record| drop(record["weights"].as_array_mut().unwrap().pop()));
     said(&whole, &shorter, &["has 2 epochs and"]);
 
+    // A model of a program that did not yet count its studies.
+    let older = altered("older", &|_| ());
+    let model = fs::read(whole.join("model.safetensors")).unwrap();
+    let start = model.windows(18).position(|word| word == b"\"training_studies\"").unwrap();
+    let end = start + model[start..].windows(3).position(|word| word == b"}\",").unwrap() + 3;
+    fs::remove_file(older.join("model.safetensors")).unwrap();
+    fs::write(older.join("model.safetensors"), [&model[..start], &vec![b' '; end - start], &model[end..]].concat()).unwrap();
+    succeeds(compare(&whole, &older));
+
     // One value of one tensor, by one bit.
     let bit = altered("bit", &|_| ());
     let mut model = fs::read(whole.join("model.safetensors")).unwrap();

@@ -19,8 +19,8 @@ pub(super) const HASHED_SINCE: u32 = 2;
 /// Under this key: [`Model::weights_hash`](super::Model::weights_hash).
 pub(super) const WEIGHTS_HASH: &str = "weights_sha256";
 
-/// Under this key: [`StudyCounts`] of the training set.
-const TRAINING_STUDIES: &str = "training_studies";
+/// Under this key: [`StudyCounts`] of the training set; model files from before this was counted do not have it.
+pub const TRAINING_STUDIES: &str = "training_studies";
 
 /// Under this key: [`Provenance`].
 pub const PROVENANCE: &str = "provenance";
