@@ -1,4 +1,5 @@
-//! Files appear whole or not at all: written under a temporary name, flushed to disk, then renamed.
+//! Files appear whole or not at all: written under a temporary name, flushed to disk, then renamed; then the folder is flushed, which
+//! holds the new name. From the rename on the file is in its place, whatever comes of the folder's flush.
 
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -6,36 +7,37 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind::NotFound, Read, Write};
 use std::path::Path;
 
-/// Writes `bytes` to `path`. On any failure what stood there before is unchanged.
+/// Writes `bytes` to `path`. On any failure what stood there before is unchanged, but for one: where the error says that the file is
+/// written, it is, and a crash of the machine may still undo it.
 pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     write_parts(path, &[bytes])
 }
 
 /// [`write`] of bytes that are not in one piece.
 pub fn write_parts(path: impl AsRef<Path>, parts: &[&[u8]]) -> Result<()> {
-    put(path.as_ref(), None, parts)
+    put(path.as_ref(), None, parts, sync_folder)
 }
 
 /// As [`write_parts`]; what stood at `path` is afterwards at `previous`, in the same folder. Whenever the process or the machine
 /// dies, one of the two is whole.
 pub fn write_keeping(path: impl AsRef<Path>, previous: impl AsRef<Path>, parts: &[&[u8]]) -> Result<()> {
-    put(path.as_ref(), Some(previous.as_ref()), parts)
+    put(path.as_ref(), Some(previous.as_ref()), parts, sync_folder)
 }
 
-fn put(path: &Path, previous: Option<&Path>, parts: &[&[u8]]) -> Result<()> {
+fn put(path: &Path, previous: Option<&Path>, parts: &[&[u8]], sync_folder: impl Fn(&Path) -> io::Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}{TEMPORARY}", std::process::id()));
     let temporary = path.with_file_name(name);
     let written = File::create(&temporary)
         .and_then(|mut file| parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| file.sync_all()))
         .and_then(|()| previous.map_or(Ok(()), |previous| keep(path, previous)))
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| flush_folder(path));
+        .and_then(|()| fs::rename(&temporary, path));
     written.map_err(|error| {
         // The temporary file may not exist, and the first error is the one to report.
         let _ = fs::remove_file(&temporary);
         Error::io(path, "written", &error)
-    })
+    })?;
+    flush_folder(path, "written", sync_folder)
 }
 
 /// Writes a new file that nobody but its owner can read, where the system has such files. One that exists is an error.
@@ -46,11 +48,12 @@ pub fn write_secret(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path).map_err(|error| Error::io(path, "written", &error))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| flush_folder(path)).map_err(|error| {
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
         // It is this call's own, and not whole; the first error is the one to report.
         let _ = fs::remove_file(path);
         Error::io(path, "written", &error)
-    })
+    })?;
+    flush_folder(path, "written", sync_folder)
 }
 
 /// What the names of unfinished files end with.
@@ -86,7 +89,8 @@ pub fn remove_unfinished(path: impl AsRef<Path>) -> Result<()> {
 /// Gives a file another name in its folder, in place of what has that name.
 pub fn rename(path: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    fs::rename(path, to).and_then(|()| flush_folder(path)).map_err(|error| Error::io(path, "renamed", &error))
+    fs::rename(path, to).map_err(|error| Error::io(path, "renamed", &error))?;
+    flush_folder(path, "renamed", sync_folder)
 }
 
 /// The folder that a file is in.
@@ -94,12 +98,34 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes the names in a file's folder last, where the system has folders that can be flushed.
-fn flush_folder(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder_of(path))?.sync_all()?;
+/// Flushes a folder to disk, on systems where one can be opened.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Makes the name of a file that was just `done` ("written", "renamed") last through a crash of the machine. A folder that cannot be
+/// flushed, on a file system that does not flush folders or without the right to read it, is passed over.
+///
+/// # Errors
+/// The disk's: one sentence that says what is done and what is in doubt.
+fn flush_folder(path: &Path, done: &str, sync_folder: impl Fn(&Path) -> io::Result<()>) -> Result<()> {
+    use io::ErrorKind::{InvalidInput, IsADirectory, PermissionDenied, Unsupported};
+    /// `EBADF`, by which some network drives refuse: the folder is open for reading only.
+    const BAD_DESCRIPTOR: Option<i32> = Some(9);
+    let folder = folder_of(path);
+    match sync_folder(folder) {
+        Err(error)
+            if matches!(error.kind(), InvalidInput | Unsupported | IsADirectory | PermissionDenied)
+                || error.raw_os_error() == BAD_DESCRIPTOR =>
+        {
+            Ok(())
+        }
+        Err(error) => {
+            let problem = format!("is {done}, but {} could not be flushed to disk ({error})", folder.display());
+            Err(Error::file(path, problem, "check the disk, and the file after a crash of the machine"))
+        }
+        Ok(()) => Ok(()),
     }
-    Ok(())
 }
 
 /// Keeps other processes that ask for the same from a folder, until what is returned is dropped or this process ends in whatever
@@ -197,6 +223,32 @@ mod tests {
         fs::write(&previous, "old").unwrap();
         assert!(write_keeping(folder.path().join("no/now"), &previous, &[b"x"]).is_err());
         assert_eq!(fs::read_to_string(&previous).unwrap(), "old");
+    }
+
+    /// After the rename the new file is there: only what the disk says of itself is an error then, and is not called a failed write.
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_flushed_is_no_failed_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, previous] = ["now", "before"].map(|name| folder.path().join(name));
+        fs::write(&path, "0").unwrap();
+        let put = |content: &str, errno| {
+            let fails = |synced: &Path| {
+                assert_eq!(synced, folder.path());
+                assert_eq!(fs::read_to_string(&path).unwrap(), content, "the folder is flushed after the rename");
+                Err(io::Error::from_raw_os_error(errno))
+            };
+            put(&path, Some(&previous), &[content.as_bytes()], fails).map_err(|error| error.to_string())
+        };
+        // EBADF, EACCES, EISDIR, EINVAL, and ENOTSUP of Linux or of macOS: this file system does not flush folders.
+        let not_supported = if cfg!(target_os = "macos") { 45 } else { 95 };
+        for (errno, content) in [(9, "1"), (13, "2"), (21, "3"), (22, "4"), (not_supported, "5")] {
+            assert_eq!(put(content, errno), Ok(()), "{}", io::Error::from_raw_os_error(errno));
+        }
+        let said = put("6", 5).unwrap_err(); // EIO
+        assert!(said.contains("now: is written, but") && said.contains("could not be flushed to disk (Input/output"), "{said}");
+        assert_eq!([&path, &previous].map(|path| fs::read_to_string(path).unwrap()), ["6", "5"]);
+        assert_eq!(names(folder.path()), ["before", "now"]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Trained networks on studies: one study with all that a page shows of it, or many through the loader.
 
-use crate::archive::manifest::Manifest;
 use crate::intake::Study;
 use crate::models::{Metadata, Model};
 use crate::prepare::loader::Loader;
@@ -105,12 +104,6 @@ pub fn preprocessing(about: &Metadata) -> String {
     // `{"alignment":"translate","threshold":0.15}` reads well enough without its braces and quotes.
     let json = serde_json::to_string(&about.preprocessing).unwrap_or_default();
     json.replace(['{', '}', '"'], "").replace(':', " ").replace(',', ", ")
-}
-
-/// What a network was trained or evaluated on: so many studies, and whether they are simulated.
-pub fn describe(manifest: &Manifest, studies: usize) -> String {
-    let simulated = manifest.rows.iter().all(|row| row.patient.starts_with("phantom-"));
-    format!("{studies} {}studies", if simulated { "phantom " } else { "" })
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use osteon::archive::manifest::Manifest;
 use osteon::audit;
 use osteon::image::Size;
 use osteon::models::Model;
-use osteon::train::{self, ClassWeights, Epoch, Event, OnNan, RunFolder, RunRecord, ScheduleName, Settings};
+use osteon::train::{self, ClassWeights, Epoch, Event, OnNan, RunFolder, RunRecord, ScheduleName, Settings, Start};
 use osteon::{Error, Result, files};
 use osteon_kernels::par::Pool;
+use osteon_kernels::simd::Isa;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::fs;
@@ -126,7 +127,8 @@ fn run(
         let manifest = Manifest::read(manifest)?;
         let folder = if resume { RunFolder::resume(output)? } else { RunFolder::create(output, false)? };
         let mut watch = |event: Event| if stop(&event) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        train::run(&manifest, settings, &folder, resume, &mut watch).map(drop)
+        let start = if resume { Start::Resume { allow_other_isa: false } } else { Start::New };
+        train::run(&manifest, settings, &folder, start, &mut watch).map(drop)
     })
 }
 
@@ -300,7 +302,7 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before() {
         }
         let mut told = None;
         interrupted(run(&SHARED.manifest(), &settings(), 2, &run_folder, true, |event| {
-            if let Event::Resumed { steps, epoch, problem } = event {
+            if let Event::Resumed { steps, epoch, problem, .. } = event {
                 told = Some((*steps, *epoch, problem.map(ToString::to_string).unwrap_or_default()));
             }
             told.is_some() && step(event).is_some()
@@ -332,6 +334,106 @@ fn without_a_whole_checkpoint_nothing_is_resumed() {
     fails(resume(&SHARED.path("phantoms")), 1, &["phantoms: has no checkpoint to resume from"]);
     let both = command(&SHARED.manifest(), &run, "--resume --force").output().unwrap();
     assert_eq!(both.status.code(), Some(2));
+}
+
+// ---- other machines ----------------------------------------------------------------------------------------------------
+
+/// Rewrites the state in a run's checkpoints, which stays as long as it is.
+fn alter_checkpoints(run: &Path, alter: impl Fn(&str) -> String) {
+    for name in ["checkpoint", "checkpoint.previous"] {
+        let mut bytes = fs::read(run.join(name)).unwrap();
+        let length = u64::from_le_bytes(bytes[HEAD..][..8].try_into().unwrap()) as usize;
+        let header = &mut bytes[HEAD + 8..][..length];
+        let altered = alter(str::from_utf8(header).unwrap());
+        assert_ne!(altered.as_bytes(), header);
+        header.copy_from_slice(altered.as_bytes());
+        fs::write(run.join(name), with_digest(bytes)).unwrap();
+    }
+}
+
+/// The record of a run with something changed, in a file of its own: the folder's may be a link.
+fn alter_record(run: &Path, alter: impl Fn(&mut serde_json::Value)) {
+    let path = run.join("run.json");
+    let mut record = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    alter(&mut record);
+    fs::remove_file(&path).unwrap();
+    fs::write(path, record.to_string()).unwrap();
+}
+
+#[test]
+fn another_instruction_set_is_refused_unless_it_is_allowed_and_every_process_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = SHARED.interrupted(folder.path());
+    let own = Isa::detect().name();
+    let Some(other) = Isa::all().into_iter().map(|isa| isa.name()).find(|name| *name != own) else { return };
+    let before = contents(&run);
+    let resume = |more: &str| command(&SHARED.manifest(), &run, &format!("--resume {more}")).output().unwrap();
+    let parts = [
+        &format!("run/checkpoint: was made with the instruction set {own}, and would go on with the instruction set {other}"),
+        &*format!("; resume with --isa {own}, or with --allow-other-isa"),
+    ];
+    fails(resume(&format!("--isa {other}")), 1, &parts);
+    assert!(contents(&run) == before, "nothing was touched");
+
+    let (_, said) = succeeds(resume(&format!("--isa {other} --allow-other-isa")));
+    assert!(said.contains(&format!(" on {own}: its weights are those of no single machine")), "{said}");
+    let record = RunRecord::read(&run).unwrap();
+    let [first, second] = &record.processes[..] else { panic!("{:?}", record.processes) };
+    assert_eq!((&*first.isa, first.epoch, first.steps, first.threads), (own, 1, 0, 2));
+    assert_eq!((&*second.isa, second.epoch, second.steps, second.threads), (other, 2, 1, 2));
+    assert_eq!((&*record.isa, &record.commit), (other, &first.commit));
+    let model = Model::load(run.join("model.safetensors")).unwrap();
+    let provenance = model.metadata().provenance.clone().unwrap();
+    assert_eq!((provenance.isa, provenance.processes), (other.to_owned(), record.processes.clone()));
+    let comparison = audit::compare(SHARED.path("whole"), &run).unwrap();
+    let told = format!("{own} and then {other} in ");
+    assert!(comparison.differences.iter().any(|line| line.contains(&told)), "{:?}", comparison.differences);
+
+    let alone = command(&SHARED.manifest(), &run, "--allow-other-isa").output().unwrap();
+    assert_eq!(alone.status.code(), Some(2), "only with --resume");
+}
+
+#[test]
+fn another_build_is_refused_unless_it_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = SHARED.interrupted(folder.path());
+    let version = env!("CARGO_PKG_VERSION");
+    let other = format!("9{}", &version[1..]);
+    alter_checkpoints(&run, |header| {
+        header.replace(&format!("\\\"version\\\":\\\"{version}"), &format!("\\\"version\\\":\\\"{other}"))
+    });
+    let resume = |more: &str| command(&SHARED.manifest(), &run, &format!("--resume {more}")).output().unwrap();
+    let parts = [
+        &*format!("was made with osteon {other} (commit "),
+        &*format!(" and would go on with osteon {version} (commit "),
+        "; resume with that build, or with --allow-other-isa",
+    ];
+    fails(resume(""), 1, &parts);
+    succeeds(resume("--allow-other-isa"));
+    let versions: Vec<String> = RunRecord::read(&run).unwrap().processes.into_iter().map(|process| process.version).collect();
+    assert_eq!(versions, [other.as_str(), version]);
+}
+
+/// Checkpoints and records from before processes were kept.
+#[test]
+fn a_run_from_before_processes_were_kept_is_resumed_by_what_its_record_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = SHARED.interrupted(folder.path());
+    alter_checkpoints(&run, |header| {
+        let start = header.find("\\\"processes\\\":").unwrap();
+        let end = start + header[start..].find("],").unwrap() + "],".len();
+        format!("{}{}{}", &header[..start], " ".repeat(end - start), &header[end..])
+    });
+    alter_record(&run, |record| drop(record.as_object_mut().unwrap().remove("processes")));
+    assert_eq!(RunRecord::read(&run).unwrap().processes, []);
+    alter_record(&run, |record| record["isa"] = "another".into());
+    let resume = || command(&SHARED.manifest(), &run, "--resume").output().unwrap();
+    fails(resume(), 1, &["was made with the instruction set another, and would go on with"]);
+    alter_record(&run, |record| record["isa"] = Isa::detect().name().into());
+    succeeds(resume());
+    let processes = RunRecord::read(&run).unwrap().processes;
+    assert_eq!(processes.iter().map(|process| (process.epoch, process.steps)).collect::<Vec<_>>(), [(1, 0), (2, 1)]);
+    expect_same(&SHARED.path("whole"), &run);
 }
 
 // ---- other settings, other data ----------------------------------------------------------------------------------------
@@ -585,6 +687,11 @@ fn with_larger_weights(checkpoint: &[u8], factor: f32) -> Vec<u8> {
     for value in bytes[HEAD + 8 + header..][from..to].as_chunks_mut::<4>().0 {
         *value = (f32::from_le_bytes(*value) * factor).to_le_bytes();
     }
+    with_digest(bytes)
+}
+
+/// The checkpoint with the digest of what it holds.
+fn with_digest(mut bytes: Vec<u8>) -> Vec<u8> {
     let digest = files::sha256(&bytes[HEAD..]);
     for (byte, digits) in bytes[8..HEAD].iter_mut().zip(digest.as_bytes().chunks(2)) {
         *byte = u8::from_str_radix(str::from_utf8(digits).unwrap(), 16).unwrap();

@@ -61,12 +61,7 @@ pub fn compare(run_a: impl AsRef<Path>, run_b: impl AsRef<Path>) -> Result<Compa
 
     // A program or processor is to blame only if something came out differently.
     let program = if same_weights { &mut without_effect } else { &mut differences };
-    for (what, a, b) in [
-        ("the version", &a.version, &b.version),
-        ("the commit", &a.commit, &b.commit),
-        ("the target", &a.target, &b.target),
-        ("the instruction set", &a.isa, &b.isa),
-    ] {
+    for ((what, a), (_, b)) in a.machines().iter().zip(&b.machines()) {
         if a != b {
             program.push(told(what, [a, b].map(|text| Some(text.as_str()).filter(|text| !text.is_empty()))));
         }

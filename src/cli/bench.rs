@@ -4,10 +4,10 @@ use super::model::pooling;
 use super::terminal::Terminal;
 use crate::autograd::Context;
 use crate::image::Size;
-use crate::models::{Metadata, Model, Pooling, Trainer, architectures};
+use crate::models::{Metadata, Model, Pooling, architectures};
 use crate::optim::Adam;
 use crate::prepare::Preprocessing;
-
+use crate::train::Trainer;
 use crate::{Error, Result};
 use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
 use osteon_kernels::simd::Isa;

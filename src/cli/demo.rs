@@ -7,7 +7,7 @@ use crate::archive::manifest::Manifest;
 use crate::image::Size;
 use crate::phantom::PhantomOptions;
 use crate::report::{self, Case};
-use crate::train::{RunFolder, ScheduleName, Settings};
+use crate::train::{RunFolder, ScheduleName, Settings, Start};
 use crate::{Result, predict};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -70,7 +70,7 @@ impl Demo {
         let manifest = phantom::write(terminal, &options, &self.output.join("phantoms"), self.force)?;
 
         terminal.note(format_args!("\nTraining the 26-layer network at {}", settings.input_size));
-        train::train(terminal, &Manifest::read(&manifest)?, &settings, &folder, false)?;
+        train::train(terminal, &Manifest::read(&manifest)?, &settings, &folder, Start::New)?;
 
         terminal.note("\nEvaluation on patients that it has not seen");
         let job = Job::test(&run)?;

@@ -16,7 +16,7 @@ use crate::reproduce::{
     page::{self, Outcome, Reproduction},
 };
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
-use crate::train::{self, Event, Recipe, RunFolder, Settings};
+use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
 use crate::{Error, Result, files, report};
 use osteon_kernels::par;
 use std::collections::BTreeMap;
@@ -59,6 +59,9 @@ pub struct Reproduce {
     /// Passes over the training images [default: 2, 36 or 300 by the scale].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
+    /// Go on also with a training that was begun with another instruction set or another build of osteon.
+    #[arg(long)]
+    allow_other_isa: bool,
     /// Print what would be trained and how long it takes, and end.
     #[arg(long)]
     plan: bool,
@@ -98,7 +101,8 @@ impl Reproduce {
             return Ok(());
         }
         if let Some(estimate) = estimate {
-            train_all(terminal, &folder, &open, &options, &sides, &estimate).map_err(|error| match error {
+            let resume = Start::Resume { allow_other_isa: self.allow_other_isa };
+            train_all(terminal, &folder, &open, &options, &sides, &estimate, resume).map_err(|error| match error {
                 Error::Interrupted { .. } => Error::Interrupted { kept: "the same command goes on from here".to_owned() },
                 other => other,
             })?;
@@ -329,6 +333,7 @@ fn train_all(
     options: &Options,
     sides: &BTreeMap<Data, [usize; 2]>,
     estimate: &Estimate,
+    resume: Start,
 ) -> Result<()> {
     let steps = |training: &Training| options.epochs * sides[&training.data][0].div_ceil(training.settings(options).batch);
     let progress = terminal.progress("steps", open.iter().map(|training| steps(training)).sum());
@@ -339,7 +344,7 @@ fn train_all(
         let expected = estimate.speeds[training.architecture].epoch(images, &training.settings(options));
         let expected = expected + estimate.study * images as f64;
         let start = Instant::now();
-        train_one(folder, training, options, &progress, (before, &title, expected, at == 0))?;
+        train_one(folder, training, options, resume, &progress, (before, &title, expected, at == 0))?;
         test_one(folder, training)?;
         before += steps(training);
         progress.note(format_args!("{title}: done in {}", duration(start.elapsed().as_secs_f64())));
@@ -353,15 +358,19 @@ fn train_one(
     folder: &Folder,
     training: &Training,
     options: &Options,
+    resume: Start,
     progress: &Progress,
     (before, title, expected, is_first): (usize, &str, f64, bool),
 ) -> Result<()> {
     let run = folder.run(training);
     let has_checkpoint = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].iter().any(|name| run.join(name).is_file());
-    let run_folder = if has_checkpoint { RunFolder::resume(&run)? } else { RunFolder::create(&run, true)? };
+    let (run_folder, start) = match has_checkpoint {
+        true => (RunFolder::resume(&run)?, resume),
+        false => (RunFolder::create(&run, true)?, Start::New),
+    };
     let manifest = Manifest::read(folder.manifest(training.data))?;
     let settings = training.settings(options);
-    train::run(&manifest, &settings, &run_folder, has_checkpoint, &mut |event| {
+    train::run(&manifest, &settings, &run_folder, start, &mut |event| {
         match event {
             Event::Step { done, epoch, loss } => {
                 progress.set(before + done, format_args!("{title}, epoch {epoch} of {}, loss {loss:.4}", settings.epochs));
@@ -370,7 +379,7 @@ fn train_one(
                 progress.set(before + done, title);
                 progress.note(format_args!("left out: {problem}"));
             }
-            Event::Resumed { steps, epoch, problem } => {
+            Event::Resumed { steps, epoch, problem, .. } => {
                 if let Some(problem) = problem {
                     progress.note(format_args!("the newest checkpoint is not used: {problem}"));
                 }

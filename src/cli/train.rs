@@ -5,7 +5,8 @@ use super::settings::SettingFlags;
 use super::terminal::{Progress, Terminal};
 use crate::Result;
 use crate::archive::manifest::Manifest;
-use crate::train::{self, Epoch, Event, RunFolder, Settings};
+use crate::models::Process;
+use crate::train::{self, Epoch, Event, RunFolder, Settings, Start};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -34,6 +35,10 @@ pub struct Train {
     /// Go on with the interrupted run in the output folder, with its settings; settings that differ from the run's are an error.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
+    /// Resume also where the run was begun with another instruction set or another build of osteon: its weights are then those of no
+    /// single machine, and run.json names every process.
+    #[arg(long, requires = "resume")]
+    allow_other_isa: bool,
     #[command(flatten)]
     settings: SettingFlags,
 }
@@ -49,23 +54,24 @@ impl Train {
             return Err(Settings::refuse_split(&manifest, flag));
         }
         let folder = held.map_or_else(|| RunFolder::create(&self.output, self.force), Ok)?;
-        train(terminal, &manifest, &settings, &folder, self.resume)?;
+        let start = if self.resume { Start::Resume { allow_other_isa: self.allow_other_isa } } else { Start::New };
+        train(terminal, &manifest, &settings, &folder, start)?;
         terminal.line(folder.file(RunFolder::MODEL).display())
     }
 }
 
-/// Trains under a progress bar, stopped by Ctrl-C; with `resume` from where it was interrupted. Returns the epochs' record.
+/// Trains under a progress bar, stopped by Ctrl-C. Returns the epochs' record.
 pub fn train(
     terminal: &Terminal,
     manifest: &Manifest,
     settings: &Settings,
     folder: &RunFolder,
-    resume: bool,
+    start: Start,
 ) -> Result<Vec<Epoch>> {
     interrupt::watch()?;
     let mut progress: Option<Progress> = None;
     let mut training_studies = 0;
-    let epochs = train::run(manifest, settings, folder, resume, &mut |event| {
+    let epochs = train::run(manifest, settings, folder, start, &mut |event| {
         match event {
             Event::Ready { train, validation, test, parameters, steps } => {
                 let validation = if validation > 0 { format!("{validation} validation studies, ") } else { String::new() };
@@ -73,9 +79,14 @@ pub fn train(
                 training_studies = train;
                 progress = Some(terminal.progress("steps", steps * settings.epochs));
             }
-            Event::Resumed { steps, epoch, problem } => {
+            Event::Resumed { steps, epoch, problem, other } => {
                 if let Some(problem) = problem {
                     terminal.note(format_args!("the newest checkpoint is not used: {problem}"));
+                }
+                if let Some(Process { isa, version, .. }) = other {
+                    terminal.note(format_args!(
+                        "the run was made with osteon {version} on {isa}: its weights are those of no single machine"
+                    ));
                 }
                 terminal.note(format_args!("going on after step {steps} of epoch {epoch}"));
             }

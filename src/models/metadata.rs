@@ -7,6 +7,7 @@ use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// The version of the model file that this program writes. It reads this one and those before it.
 pub const FORMAT_VERSION: u32 = 2;
@@ -17,8 +18,31 @@ pub(super) const HASHED_SINCE: u32 = 2;
 /// Under this key: [`Model::weights_hash`](super::Model::weights_hash).
 pub(super) const WEIGHTS_HASH: &str = "weights_sha256";
 
+/// Under this key: [`StudyCounts`] of the training set.
+const TRAINING_STUDIES: &str = "training_studies";
+
 /// Under this key: [`Provenance`].
 pub const PROVENANCE: &str = "provenance";
+
+/// A process that took part in a run: what the bits of its steps depend on, beside the run's configuration and inputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Of the program.
+    pub version: String,
+    /// That the program was built from; empty where that is not known.
+    pub commit: String,
+    /// That the program was built for.
+    pub target: String,
+    /// Instruction set of the kernels.
+    pub isa: String,
+    /// Worker threads; no bit depends on them.
+    pub threads: usize,
+    /// It began in this epoch, from 1,
+    pub epoch: usize,
+    /// after so many steps of it.
+    pub steps: usize,
+}
 
 /// The run that a model comes from: enough to repeat it and to find its `run.json`, whose hash of weights after `epochs` epochs is
 /// this model's.
@@ -30,6 +54,10 @@ pub struct Provenance {
     pub commit: String,
     /// Instruction set of the kernels.
     pub isa: String,
+    /// Where processes with different builds or instruction sets took part in the run, all of them in order, as in its `run.json`; the
+    /// fields above are the last one's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
     /// SHA-256 of the data: of the lines `SHA256  NAME`, sorted by name, of the manifest and every file that it names.
     pub data: String,
     /// Every setting that the weights depend on.
@@ -38,6 +66,55 @@ pub struct Provenance {
     pub epochs: usize,
     /// Of the test studies after the last of them, where they were measured: loss, accuracy, mean F1, mean AUC.
     pub scores: BTreeMap<String, f64>,
+}
+
+/// How many studies there are, and how many of them are simulated: phantoms in place of patients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StudyCounts {
+    /// All of them; augmented copies count.
+    pub studies: usize,
+    /// Those that are simulated.
+    pub simulated_studies: usize,
+}
+
+impl StudyCounts {
+    /// Those of a model's training set. Model files from before there were counts have only the text `trained_on`; there, "phantom"
+    /// in the text means that all studies are simulated.
+    pub fn of_training(counts: Option<StudyCounts>, trained_on: &str) -> Self {
+        counts.unwrap_or_else(|| {
+            let studies = trained_on.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(1);
+            let simulated = trained_on.to_ascii_lowercase().contains("phantom");
+            StudyCounts { studies, simulated_studies: if simulated { studies } else { 0 } }
+        })
+    }
+
+    /// Whether any study is simulated.
+    pub fn any_simulated(&self) -> bool {
+        self.simulated_studies > 0
+    }
+
+    /// Whether there are studies, and all of them are simulated.
+    pub fn all_simulated(&self) -> bool {
+        self.any_simulated() && self.simulated_studies >= self.studies
+    }
+
+    /// `999 of 1000 studies are simulated`
+    pub fn sentence(&self) -> String {
+        let verb = if self.simulated_studies == 1 { "is" } else { "are" };
+        format!("{} of {} studies {verb} simulated", self.simulated_studies, self.studies)
+    }
+}
+
+/// `60 studies`, `60 phantom studies`, or `60 studies, 59 of them phantoms`.
+impl fmt::Display for StudyCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StudyCounts { studies, simulated_studies } = self;
+        match (self.any_simulated(), self.all_simulated()) {
+            (false, _) => write!(f, "{studies} studies"),
+            (true, true) => write!(f, "{studies} phantom studies"),
+            (true, false) => write!(f, "{studies} studies, {simulated_studies} of them phantoms"),
+        }
+    }
 }
 
 /// The largest side of an input.
@@ -61,6 +138,9 @@ pub struct Metadata {
     pub format_version: u32,
     /// What it was trained on, in a few words, such as `phantoms`; empty if it was not.
     pub trained_on: String,
+    /// How many studies it was trained on, and how many of these are simulated; `None` in files from before this was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_studies: Option<StudyCounts>,
     /// The run it comes from, if this program trained it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
@@ -82,11 +162,17 @@ impl Metadata {
             preprocessing,
             format_version: FORMAT_VERSION,
             trained_on: String::new(),
+            training_studies: None,
             provenance: None,
             attention: AttentionSettings::default(),
             norm: NormSettings::default(),
             pooling: Pooling::Auto,
         }
+    }
+
+    /// How many studies it was trained on, and how many of these are simulated.
+    pub fn training_studies(&self) -> StudyCounts {
+        StudyCounts::of_training(self.training_studies, &self.trained_on)
     }
 
     /// Refuses what no network can have.
@@ -133,7 +219,8 @@ impl Metadata {
             ("trained_on", self.trained_on.clone()),
         ];
         let provenance = self.provenance.as_ref().map(|provenance| (PROVENANCE, json(serde_json::to_string(provenance))));
-        entries.into_iter().chain(provenance).map(|(key, value)| (key.to_owned(), value)).collect()
+        let studies = self.training_studies.map(|counts| (TRAINING_STUDIES, json(serde_json::to_string(&counts))));
+        entries.into_iter().chain(provenance).chain(studies).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// The inverse of [`to_text`](Self::to_text); the error says what is wrong.
@@ -155,6 +242,7 @@ impl Metadata {
             preprocessing: json("preprocessing", get("preprocessing")?)?,
             format_version,
             trained_on: text.get("trained_on").cloned().unwrap_or_default(),
+            training_studies: text.get(TRAINING_STUDIES).map(|text| json(TRAINING_STUDIES, text)).transpose()?,
             provenance: text.get(PROVENANCE).map(|text| json(PROVENANCE, text)).transpose()?,
             attention: json("attention", get("attention")?)?,
             norm: json("batch_norm", get("batch_norm")?)?,

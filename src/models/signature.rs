@@ -97,3 +97,61 @@ fn text(key: &Path) -> Result<String> {
     String::from_utf8(bytes)
         .map_err(|_| Error::file(key, "is not a key in PEM form", "give a key that `osteon model keygen` made"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::tests::{model, saved};
+
+    #[test]
+    fn a_signature_holds_for_one_file_and_one_key() {
+        let (folder, path) = saved();
+        let [private, public] = keygen(&folder.path().join("ours")).unwrap();
+        let [_, other] = keygen(&folder.path().join("theirs")).unwrap();
+        let load =
+            |key: &Path| Model::load_signed(&path, key).map(|model| model.weights_hash()).map_err(|error| error.to_string());
+        assert!(load(&public).unwrap_err().contains("is not signed: there is no"));
+        sign(&path, &private).unwrap();
+        assert_eq!(load(&public).unwrap(), model(4).weights_hash());
+        assert!(load(&other).unwrap_err().contains("is not what the owner of"));
+        assert!(load(&private).unwrap_err().contains("is not a public ed25519 key"));
+        assert!(sign(&path, &public).unwrap_err().to_string().contains("is not a private ed25519 key"));
+        assert!(keygen(&folder.path().join("ours")).unwrap_err().to_string().contains("exists already"));
+        // Every bit counts, also of what no weight depends on.
+        let bytes = std::fs::read(&path).unwrap();
+        let mut changed = bytes.clone();
+        let at = bytes.windows(8).position(|word| word == b"phantoms").unwrap();
+        changed[at..at + 8].copy_from_slice(b"patients");
+        std::fs::write(&path, changed).unwrap();
+        assert!(Model::load(&path).is_ok());
+        assert!(load(&public).unwrap_err().contains("is not what the owner of"));
+        std::fs::write(&path, &bytes).unwrap();
+        let signed = std::fs::read(signature_path(&path)).unwrap();
+        std::fs::write(signature_path(&path), &signed[..63]).unwrap();
+        assert!(load(&public).unwrap_err().contains("is not an ed25519 signature"));
+        std::fs::write(signature_path(&path), &signed).unwrap();
+        assert!(load(&public).is_ok());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(std::fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    /// RFC 8032, section 7.1, test 3, by the public key in its PEM form.
+    #[test]
+    fn signatures_are_those_of_rfc_8032() {
+        let folder = tempfile::tempdir().unwrap();
+        let [model, key] = ["model", "key.pem"].map(|name| folder.path().join(name));
+        std::fs::write(
+            &key,
+            "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU=\n-----END PUBLIC KEY-----\n",
+        )
+        .unwrap();
+        let signature = "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a";
+        let bytes: Vec<u8> = (0..64).map(|i| u8::from_str_radix(&signature[2 * i..2 * i + 2], 16).unwrap()).collect();
+        std::fs::write(signature_path(&model), bytes).unwrap();
+        assert!(verify(&model, &[0xaf, 0x82], &key).is_ok());
+        assert!(verify(&model, &[0xaf, 0x83], &key).is_err());
+    }
+}

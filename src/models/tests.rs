@@ -1,14 +1,15 @@
-//! The network's parameters and size against the paper and the promised names; the model file, whole and damaged.
+//! The networks' parameters and sizes against the papers and the promised names; and the small models that other tests use.
 
 use super::*;
-use crate::autograd::ParameterKind;
+use crate::autograd::{Context, ParameterKind};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-fn model(seed: u64) -> Model {
+pub(crate) fn model(seed: u64) -> Model {
     model_of("inrac", seed)
 }
 
-fn model_of(architecture: &str, seed: u64) -> Model {
+pub(crate) fn model_of(architecture: &str, seed: u64) -> Model {
     let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
     Model::new(architecture, &classes, [64, 32], Preprocessing::default(), seed).unwrap()
 }
@@ -121,24 +122,6 @@ fn vgg_flattens_where_memory_allows() {
     assert!(model.logits_of(&[0.5; 65 * 33], [1, 65, 33]).is_ok());
 }
 
-/// Flattened maps lie in another order in memory than in PyTorch's files: weights that read one value must read the same one.
-#[test]
-fn weights_of_flattened_maps_are_in_pytorchs_order() {
-    let (mut model, folder) = (model_of("vgg-11", 1), tempfile::tempdir().unwrap());
-    let path = folder.path().join("model");
-    let name = "classifier.0.weight";
-    let id = model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().0;
-    let (channel, pixel) = (37, 1);
-    model.parameters_mut().values_mut(id).fill(0.0);
-    model.parameters_mut().values_mut(id)[5 * 1024 + pixel * 512 + channel] = 1.0;
-    model.save(&path).unwrap();
-    let (shape, values) = own(TensorFile::read(&path).unwrap().floats(name).unwrap());
-    assert_eq!(shape, [4096, 1024]);
-    let places: Vec<usize> = (0..values.len()).filter(|&i| values[i] != 0.0).collect();
-    assert_eq!(places, [5 * 1024 + channel * 2 + pixel]);
-    assert_eq!(Model::load(&path).unwrap().parameters().get(id).value, model.parameters().get(id).value);
-}
-
 #[test]
 fn former_names_are_known() {
     for (former, name) in FORMER_NAMES {
@@ -181,195 +164,13 @@ fn every_architecture_runs() {
 }
 
 /// A folder with the file of a model in it.
-fn saved() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn saved() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let mut model = model(4);
     model.set_trained_on("phantoms");
     model.save(&path).unwrap();
     (folder, path)
-}
-
-#[test]
-fn a_loaded_model_is_the_saved_one() {
-    let (folder, path) = saved();
-    let loaded = Model::load(&path).unwrap();
-    let again = folder.path().join("again");
-    loaded.save(&again).unwrap();
-    assert!(std::fs::read(&path).unwrap() == std::fs::read(&again).unwrap(), "bytes differ");
-    assert_eq!(loaded.metadata().trained_on, "phantoms");
-    let image: Vec<f32> = (0..64 * 32).map(|i| (i % 17) as f32 / 17.0).collect();
-    assert_eq!(loaded.logits(&image, 1).unwrap(), model(4).logits(&image, 1).unwrap());
-    // Without metadata, as PyTorch writes it, and with its counters of batches.
-    let tensors = TensorFile::read(&path).unwrap();
-    let mut tensors: BTreeMap<_, _> = tensors.names().map(|name| (name.to_owned(), own(tensors.floats(name).unwrap()))).collect();
-    tensors.insert("bn1.num_batches_tracked".into(), (vec![], vec![5.0]));
-    file::write(&again, &BTreeMap::new(), &tensors).unwrap();
-    assert!(Model::load(&again).unwrap_err().to_string().contains("not a model of osteon"));
-    let imported = Model::import_as(&again, loaded.metadata().clone()).unwrap();
-    assert_eq!(imported.logits(&image, 1).unwrap(), loaded.logits(&image, 1).unwrap());
-}
-
-fn own((shape, values): (&[usize], Vec<f32>)) -> (Vec<usize>, Vec<f32>) {
-    (shape.to_vec(), values)
-}
-
-#[test]
-fn damaged_weights_are_refused() {
-    let (folder, path) = saved();
-    let archive = TensorFile::read(&path).unwrap();
-    let damaged = folder.path().join("damaged");
-    type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-    type Damage<'a> = (&'a str, &'a dyn Fn(&mut Tensors));
-    let damages: [Damage; 6] = [
-        ("no tensor `fc.bias`", &|t| drop(t.remove("fc.bias"))),
-        ("`extra` too many", &|t| drop(t.insert("extra".into(), (vec![1], vec![0.0])))),
-        ("[1, 64, 7, 7]", &|t| t.get_mut("conv1.weight").unwrap().0 = vec![1, 64, 7, 7]),
-        ("holds NaN at position 2", &|t| t.get_mut("fc.bias").unwrap().1[2] = f32::NAN),
-        ("holds inf", &|t| t.get_mut("fc.weight").unwrap().1[7] = f32::INFINITY),
-        ("negative variance", &|t| t.get_mut("bn1.running_var").unwrap().1[0] = -1.0),
-    ];
-    for (expected, damage) in damages {
-        let mut tensors: Tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
-        damage(&mut tensors);
-        file::write(&damaged, archive.metadata(), &tensors).unwrap();
-        let error = Model::load(&damaged).unwrap_err().to_string();
-        assert!(error.contains("damaged: ") && error.contains(expected), "{error}");
-    }
-}
-
-#[test]
-fn damaged_files_are_refused() {
-    let (folder, path) = saved();
-    let damaged = folder.path().join("damaged");
-    let bytes = std::fs::read(&path).unwrap();
-    let mut long = bytes.clone();
-    long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    let text = |from: &str, to: &str| {
-        let end = bytes.windows(2).position(|pair| pair == b"}}").unwrap() + 2;
-        let header = String::from_utf8_lossy(&bytes[8..end]).replacen(from, to, 1);
-        let mut header = header.into_bytes();
-        header.resize(header.len().next_multiple_of(8), b' ');
-        [
-            &(header.len() as u64).to_le_bytes()[..],
-            &header,
-            &bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..],
-        ]
-        .concat()
-    };
-    let cases = [
-        (bytes[..bytes.len() - 1].to_vec(), "whole safetensors"),
-        (bytes[..100].to_vec(), "whole safetensors"),
-        (Vec::new(), "whole safetensors"),
-        (long, "whole safetensors"),
-        (b"not a model, but long enough to be read as one".to_vec(), "whole safetensors"),
-        (text("[64,1,7,7]", "[99999999999,9999999999,7,7]"), "whole safetensors"),
-        (text("\"format_version\":\"2\"", "\"format_version\":\"3\""), "format version 3"),
-        (text("\"format_version\":\"2\"", "\"format_version\":\"0\""), "format version 0"),
-        (text("\"weights_sha256\"", "\"weights_sha255\""), "does not hold the hash of its weights"),
-        // Asks for more memory than any machine has, in a file of the length of before.
-        (
-            text("[\\\"NoMet\\\"", &format!("[{}\\\"NoMet\\\"", (0..2000).map(|i| format!("\\\"{i}\\\",")).collect::<String>())),
-            "list of classes",
-        ),
-        (text("\\\"reduction\\\":16", "\\\"reduction\\\":1"), "[4, 64] where [64, 64] was expected"),
-        (text("inrac", "resnet"), "no architecture `resnet`"),
-        (text("64x32", "6400000x3200000"), "input size"),
-        (text("64x32", "64"), "not rows x columns"),
-    ];
-    for (bytes, expected) in cases {
-        std::fs::write(&damaged, bytes).unwrap();
-        let error = Model::load(&damaged).unwrap_err().to_string();
-        assert!(error.contains("damaged: ") && error.contains(expected), "{error}");
-    }
-    assert!(Model::load(folder.path().join("none")).unwrap_err().to_string().contains("check the path"));
-}
-
-#[test]
-fn other_weights_than_were_written_are_refused() {
-    let (folder, path) = saved();
-    let bytes = std::fs::read(&path).unwrap();
-    let damaged = folder.path().join("damaged");
-    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    for at in [start, start + (bytes.len() - start) / 3, bytes.len() - 4] {
-        let mut flipped = bytes.clone();
-        flipped[at] ^= 1; // the least bit of a value: finite as before
-        std::fs::write(&damaged, flipped).unwrap();
-        let error = Model::load(&damaged).unwrap_err().to_string();
-        assert!(error.contains("damaged: holds other weights than were written"), "{error}");
-    }
-    // A file of before there was a hash is read.
-    let archive = TensorFile::read(&path).unwrap();
-    let tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
-    let mut text = archive.metadata().clone();
-    text.remove("weights_sha256");
-    text.insert("format_version".into(), "1".into());
-    file::write(&damaged, &text, &tensors).unwrap();
-    assert_eq!(Model::load(&damaged).unwrap().weights_hash(), Model::load(&path).unwrap().weights_hash());
-}
-
-#[test]
-fn the_hash_of_the_weights_can_be_had_from_the_file_alone() {
-    let (_folder, path) = saved();
-    let archive = TensorFile::read(&path).unwrap();
-    let line = |name: &str| {
-        let (shape, values) = archive.float_bytes(name).unwrap();
-        let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
-        format!("{}  {name} ({})\n", files::sha256(values.as_flattened()), shape.join(", "))
-    };
-    let lines: String = archive.names().map(line).collect();
-    assert_eq!(archive.metadata()["weights_sha256"], files::sha256(lines.as_bytes()));
-}
-
-#[test]
-fn a_signature_holds_for_one_file_and_one_key() {
-    let (folder, path) = saved();
-    let [private, public] = signature::keygen(&folder.path().join("ours")).unwrap();
-    let [_, other] = signature::keygen(&folder.path().join("theirs")).unwrap();
-    let load = |key: &Path| Model::load_signed(&path, key).map(|model| model.weights_hash()).map_err(|error| error.to_string());
-    assert!(load(&public).unwrap_err().contains("is not signed: there is no"));
-    signature::sign(&path, &private).unwrap();
-    assert_eq!(load(&public).unwrap(), model(4).weights_hash());
-    assert!(load(&other).unwrap_err().contains("is not what the owner of"));
-    assert!(load(&private).unwrap_err().contains("is not a public ed25519 key"));
-    assert!(signature::sign(&path, &public).unwrap_err().to_string().contains("is not a private ed25519 key"));
-    assert!(signature::keygen(&folder.path().join("ours")).unwrap_err().to_string().contains("exists already"));
-    // Every bit counts, also of what no weight depends on.
-    let bytes = std::fs::read(&path).unwrap();
-    let mut changed = bytes.clone();
-    let at = bytes.windows(8).position(|word| word == b"phantoms").unwrap();
-    changed[at..at + 8].copy_from_slice(b"patients");
-    std::fs::write(&path, changed).unwrap();
-    assert!(Model::load(&path).is_ok());
-    assert!(load(&public).unwrap_err().contains("is not what the owner of"));
-    std::fs::write(&path, &bytes).unwrap();
-    let signed = std::fs::read(signature::signature_path(&path)).unwrap();
-    std::fs::write(signature::signature_path(&path), &signed[..63]).unwrap();
-    assert!(load(&public).unwrap_err().contains("is not an ed25519 signature"));
-    std::fs::write(signature::signature_path(&path), &signed).unwrap();
-    assert!(load(&public).is_ok());
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        assert_eq!(std::fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-}
-
-/// RFC 8032, section 7.1, test 3, by the public key in its PEM form.
-#[test]
-fn signatures_are_those_of_rfc_8032() {
-    let folder = tempfile::tempdir().unwrap();
-    let [model, key] = ["model", "key.pem"].map(|name| folder.path().join(name));
-    std::fs::write(
-        &key,
-        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU=\n-----END PUBLIC KEY-----\n",
-    )
-    .unwrap();
-    let signature = "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a";
-    let bytes: Vec<u8> = (0..64).map(|i| u8::from_str_radix(&signature[2 * i..2 * i + 2], 16).unwrap()).collect();
-    std::fs::write(signature::signature_path(&model), bytes).unwrap();
-    assert!(signature::verify(&model, &[0xaf, 0x82], &key).is_ok());
-    assert!(signature::verify(&model, &[0xaf, 0x83], &key).is_err());
 }
 
 #[test]
@@ -388,167 +189,6 @@ fn nonsense_is_refused() {
     assert!(model.logits(&[0.0; 10], 1).is_err());
     assert!(model.logits(&[], 0).is_err());
     assert!(model.explain(&[0.0; 64 * 32], 3).is_err());
-}
-
-#[test]
-fn explanations_show_where_the_evidence_is() {
-    for (architecture, size) in [("inrac", (2, 1)), ("vgg-11", (4, 2)), ("inception-v1", (2, 1))] {
-        let model = model_of(architecture, 6);
-        let mut image = vec![0.0; 64 * 32];
-        image[10 * 32 + 8] = 50.0;
-        let map = model.explain(&image, 0).unwrap();
-        assert_eq!((map.rows, map.columns), size, "{architecture}");
-        assert!(map.pixels.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
-        // The sum of all classes' gradient maps would be a check by linearity; here: for some class there is evidence.
-        assert!((0..3).any(|class| model.explain(&image, class).unwrap().pixels.contains(&1.0)), "{architecture}");
-    }
-}
-
-#[test]
-fn training_learns_and_settles() {
-    for (architecture, rate) in [("inrac", 1e-3), ("vgg-11", 1e-4), ("inception-v1", 1e-3)] {
-        learns_and_settles(architecture, rate);
-    }
-}
-
-fn learns_and_settles(architecture: &str, rate: f32) {
-    let mut trainer = Trainer::new(model_of(architecture, 5), crate::optim::Adam::default());
-    // Bright above against bright below.
-    let images: Vec<f32> = (0..4 * 64 * 32).map(|i| f32::from((i / 32 % 64 < 32) == (i / (64 * 32) % 2 == 0))).collect();
-    let labels = [0, 2, 0, 2];
-    let first = trainer.step(&images, &labels, rate).unwrap();
-    let mut allocations = 0;
-    for step in 0..12 {
-        trainer.step(&images, &labels, rate).unwrap();
-        if step == 0 {
-            allocations = trainer.allocations();
-        }
-    }
-    let last = trainer.step(&images, &labels, rate).unwrap();
-    assert!(last.loss < 0.5 * first.loss && last.correct == 4, "{architecture}: {first:?} {last:?}");
-    assert_eq!(trainer.allocations(), allocations, "{architecture}: a steady step asks for no memory");
-    let before = trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value.clone();
-    let error = trainer.step(&vec![f32::NAN; images.len()], &labels, rate).unwrap_err().to_string();
-    assert!(error.contains("the input holds 8192 NaN"), "{error}");
-    assert_eq!(trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value, before);
-}
-
-/// What a step drops is a function of seed and step: a training that is restored goes on as if it had not stopped.
-#[test]
-fn a_restored_training_drops_what_it_would_have_dropped() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state");
-    let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
-    let losses = |trainer: &mut Trainer, steps: usize| -> Vec<f32> {
-        (0..steps).map(|_| trainer.step(&images, &[0, 1], 1e-3).unwrap().loss).collect()
-    };
-    let start = |seed| {
-        let mut trainer = Trainer::new(model_of("inception-v1", 5), crate::optim::Adam::default());
-        trainer.seed(seed);
-        trainer
-    };
-    let mut whole = start(7);
-    let expected = losses(&mut whole, 4);
-    let mut first = start(7);
-    assert_eq!(losses(&mut first, 2), expected[..2]);
-    file::write(&path, &BTreeMap::new(), &first.tensors()).unwrap();
-    let mut second = start(7);
-    second.restore(&TensorFile::read(&path).unwrap(), first.steps()).unwrap();
-    assert_eq!(losses(&mut second, 2), expected[2..]);
-    assert_ne!(losses(&mut start(8), 1), expected[..1], "another seed drops others");
-    // Nobody who does not ask for it has anything dropped.
-    let pass = || {
-        let model = model_of("inception-v1", 5);
-        model.differentiate(&mut Context::default(), &images, [2, 64, 32], &[0, 1]).unwrap().loss
-    };
-    assert!(pass() == pass() && pass() != expected[0]);
-}
-
-/// What is said of a step by a model whose parameters were changed as told, and that the step changed nothing.
-fn refusal(changes: &[(&str, f32)]) -> String {
-    let mut model =
-        Model::new("inrac-no-attention", &model(5).metadata().classes, [64, 32], Preprocessing::default(), 5).unwrap();
-    for &(name, factor) in changes {
-        let id = model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().0;
-        model.parameters_mut().values_mut(id).iter_mut().for_each(|value| *value *= factor);
-    }
-    let mut trainer = Trainer::new(model, crate::optim::Adam::default());
-    let bits = |trainer: &Trainer| -> Vec<u32> {
-        trainer.tensors().values().flat_map(|(_, values)| values.iter().map(|value| value.to_bits())).collect()
-    };
-    let before = bits(&trainer);
-    let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
-    let error = trainer.step(&images, &[0, 1], 1e-3).unwrap_err();
-    assert!(matches!(error, Error::NotFinite { .. }), "{error:?}");
-    assert!(bits(&trainer) == before && trainer.steps() == 0, "the model has changed");
-    error.to_string()
-}
-
-#[test]
-fn the_first_place_that_is_not_finite_is_named() {
-    for (changes, expected) in [
-        (&[("layer2.0.bn1.weight", f32::NAN)][..], "layer2.0.bn1.weight holds 128 NaN and 0 infinite of 128 values"),
-        // Products beyond the largest f32.
-        (&[("layer1.1.conv2.weight", 1e38), ("layer1.1.bn1.weight", 1e3)], "layer1.1.conv2 (conv) gave"),
-        // Finite values whose variance is not.
-        (&[("layer3.0.conv2.weight", 1e25)], "layer3.0.bn2"),
-        (&[("fc.weight", 1e38), ("fc.bias", 1e38), ("layer4.1.bn2.weight", 1e3)], "fc (linear) gave"),
-        // A finite loss, but a normalisation of tiny values makes gradients large.
-        (
-            &[("layer4.1.conv2.weight", 1e-10), ("layer4.1.bn2.weight", 1e20), ("fc.weight", 1e21)],
-            "the gradient of layer4.1.conv2.weight has",
-        ),
-    ] {
-        let said = refusal(changes);
-        assert!(said.starts_with(expected), "`{said}` in place of `{expected}`");
-    }
-}
-
-#[test]
-fn a_gradient_above_the_limit_is_scaled_to_it() {
-    let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
-    // After one step Adam's first moment is a tenth of the gradient.
-    let applied = |limit: Option<f64>| {
-        let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
-        limit.into_iter().for_each(|limit| trainer.clip_norm(limit));
-        let step = trainer.step(&images, &[0, 1], 1e-3).unwrap();
-        let tensors = trainer.tensors();
-        let moments = tensors.iter().filter(|(name, _)| name.starts_with("adam.first."));
-        let squares = moments.flat_map(|(_, (_, values))| values.iter().map(|&value| f64::from(value).powi(2)));
-        (step.gradient_norm, 10.0 * squares.sum::<f64>().sqrt())
-    };
-    let (norm, whole) = applied(None);
-    assert!((whole / norm - 1.0).abs() < 1e-5, "{whole} {norm}");
-    assert_eq!(applied(Some(2.0 * norm)), (norm, whole), "a limit that is not reached changes nothing");
-    let (same, clipped) = applied(Some(0.25 * norm));
-    assert_eq!(same, norm, "the norm before");
-    assert!((clipped / (0.25 * norm) - 1.0).abs() < 1e-5, "{clipped} {norm}");
-}
-
-#[test]
-fn measured_statistics_are_the_plain_average_of_the_batches() {
-    let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
-    let batches = [1.0, 3.0].map(|size| (0..2 * 64 * 32).map(|i| size * f32::from(i * i % 97 < 40)).collect::<Vec<f32>>());
-    let mut alone = Vec::new();
-    for images in &batches {
-        trainer.measure_statistics(0, images, 2).unwrap();
-        alone.push(statistics(trainer.model()));
-    }
-    for (i, images) in batches.iter().enumerate() {
-        trainer.measure_statistics(i, images, 2).unwrap();
-    }
-    let both = statistics(trainer.model());
-    assert_ne!(alone[0], alone[1]);
-    for ((both, a), b) in both.iter().zip(&alone[0]).zip(&alone[1]) {
-        assert!((both - (a + b) / 2.0).abs() <= 1e-6 * (a.abs() + b.abs()), "{both} is not between {a} and {b}");
-    }
-    let trained = |model: &Model| model.parameters().get(model.parameters().trained()[0]).value.clone();
-    assert_eq!(trained(trainer.model()), trained(&model(5)), "weights stay as they are");
-}
-
-fn statistics(model: &Model) -> Vec<f32> {
-    let all = model.parameters().iter().filter(|(_, parameter)| !parameter.is_trained());
-    all.flat_map(|(_, parameter)| parameter.value.values().to_vec()).collect()
 }
 
 #[test]

@@ -5,15 +5,15 @@
 //! 10 is study 7 of 1000. What the classes differ in is in the module of [`SimulatedShape`]; nothing else in a study depends on
 //! its label.
 
+mod annotations;
 mod body;
 mod camera;
-mod drawn;
 mod lesions;
 mod mimics;
 mod random;
 mod skeleton;
 
-pub use drawn::annotate;
+pub use annotations::annotate;
 pub use lesions::SimulatedShape;
 pub use mimics::Benign;
 pub use skeleton::Region;
@@ -297,7 +297,7 @@ pub fn write(options: &PhantomOptions, folder: impl AsRef<Path>, progress: &dyn 
     let folder = folder.as_ref();
     files::create_folder(folder.join("studies"))?;
     files::create_folder(folder.join("truth"))?;
-    let mut manifest = String::from("patient,anterior,posterior,label\n");
+    let mut manifest = String::from("patient,anterior,posterior,label,simulated\n");
     for first in (0..options.studies).step_by(GROUP) {
         let mut group: Vec<Result<String>> = (first..options.studies.min(first + GROUP)).map(|_| Ok(String::new())).collect();
         par::chunks_mut(&mut group, 1, |i, line| line[0] = write_study(options, folder, first + i));
@@ -330,7 +330,7 @@ fn write_study(options: &PhantomOptions, folder: &Path, index: usize) -> Result<
     let json =
         serde_json::to_vec(&truth).map_err(|error| Error::file(&path, format!("cannot be made ({error})"), "report this"))?;
     files::write(&path, &json)?;
-    Ok(format!("{},studies/{stem}.dcm#1,studies/{stem}.dcm#2,{label}\n", truth.patient))
+    Ok(format!("{},studies/{stem}.dcm#1,studies/{stem}.dcm#2,{label},yes\n", truth.patient))
 }
 
 #[cfg(test)]

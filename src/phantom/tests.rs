@@ -171,8 +171,8 @@ fn an_archive_is_manifest_studies_and_truth() {
     let text = std::fs::read_to_string(&manifest).expect("a manifest");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 19);
-    assert_eq!(lines[0], "patient,anterior,posterior,label");
-    assert_eq!(lines[18], format!("phantom-0018,studies/0018.dcm#1,studies/0018.dcm#2,{}", options.label(17)));
+    assert_eq!(lines[0], "patient,anterior,posterior,label,simulated");
+    assert_eq!(lines[18], format!("phantom-0018,studies/0018.dcm#1,studies/0018.dcm#2,{},yes", options.label(17)));
     let truth = std::fs::read(folder.path().join("truth/0018.json")).expect("truth");
     let truth: Truth = serde_json::from_slice(&truth).expect("JSON");
     assert_eq!(truth, simulate(&options, 17).truth);

@@ -3,7 +3,7 @@
 pub mod augment;
 mod body;
 pub mod loader;
-pub mod resample;
+mod resample;
 mod settings;
 pub mod views;
 

@@ -3,7 +3,7 @@
 use crate::image::Image;
 
 /// A picture of another size: area mean where it shrinks, linear interpolation where it grows, a copy where it stays.
-pub fn resized(image: &Image, rows: usize, columns: usize) -> Image {
+pub(super) fn resized(image: &Image, rows: usize, columns: usize) -> Image {
     sample(image, &Taps::resizing(image.rows, rows), &Taps::resizing(image.columns, columns))
 }
 

@@ -12,11 +12,11 @@ pub use table::TextTable;
 
 use crate::archive::datasets::DatasetKind;
 use crate::archive::manifest::PAPER_CLASSES;
-use crate::models::{Model, Trainer};
+use crate::models::Model;
 use crate::phantom::PhantomOptions;
 use crate::prepare::Augmentation;
 use crate::prepare::Preprocessing;
-use crate::train::{Recipe, Settings};
+use crate::train::{Recipe, Settings, Trainer};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -7,9 +7,9 @@
 //! Random numbers have no state of their own: the order of an epoch and the augmentation of a study are streams that begin anew as a
 //! function of seed, epoch and study (`crate::random`). So the generators' state is the epoch and the step, which are kept.
 
-use super::{Epoch, RunFolder, Settings};
+use super::{Epoch, RunFolder, RunRecord, Settings, Trainer};
 use crate::autograd::not_finite;
-use crate::models::{Model, Trainer};
+use crate::models::{Model, Process};
 use crate::tensor::file::{self, TensorFile};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,10 @@ pub(super) struct State {
     pub settings: String,
     /// Hash of the manifest and of every file that it names: [`Manifest::hashes`].
     pub inputs: BTreeMap<String, String>,
+    /// Every process that has written a checkpoint of this run, in order, and the one that goes on; empty in checkpoints from before
+    /// they were kept.
+    #[serde(default)]
+    pub processes: Vec<Process>,
     /// Adam's steps.
     pub adam_steps: u64,
     /// The epochs that are over.
@@ -52,6 +56,7 @@ impl State {
             format_version: FORMAT_VERSION,
             settings: settings.to_toml(),
             inputs,
+            processes: vec![Process::this(1, 0)],
             adam_steps: 0,
             epochs: Vec::new(),
             weights: Vec::new(),
@@ -93,6 +98,28 @@ impl State {
                 Err(Error::file(path, problem, "resume with the same data, or start the run anew with --force"))
             }
         }
+    }
+}
+
+impl State {
+    /// Adds this process, which goes on from the checkpoint at `path` in `folder`. Returns the one before, where it computed other bits:
+    /// that is refused unless it is `allowed`.
+    ///
+    /// # Errors
+    /// The process before had another instruction set or another build.
+    pub fn go_on(&mut self, folder: &RunFolder, path: &Path, allowed: bool) -> Result<Option<Process>> {
+        if self.processes.is_empty() {
+            // A checkpoint from before processes were kept: the run's record names the last one, if it is there.
+            self.processes = RunRecord::read(folder.path()).map(|record| record.processes()).unwrap_or_default();
+        }
+        let this = Process::this(self.epochs.len() + 1, self.under_way.steps);
+        let other = self.processes.last().filter(|before| !before.computes_like(&this)).cloned();
+        if let Some(before) = other.as_ref().filter(|_| !allowed) {
+            let (problem, remedy) = before.refusal(&this);
+            return Err(Error::file(path, problem, remedy));
+        }
+        self.processes.push(this);
+        Ok(other)
     }
 }
 

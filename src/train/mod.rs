@@ -10,6 +10,7 @@ mod recipe;
 mod record;
 mod run;
 mod settings;
+mod trainer;
 
 pub use crate::metrics::Epoch;
 pub use checkpoint::check_checkpoint;
@@ -17,5 +18,6 @@ pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use recipe::{ClassWeights, Recipe};
 pub use record::RunRecord;
-pub use run::{Event, run};
+pub use run::{Event, Start, count_studies, run};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};
+pub use trainer::{StepMetrics, Trainer};

@@ -1,9 +1,10 @@
-//! What a run writes down: what it is and what came of it ([`RunRecord`]), and a row an epoch ([`Epoch`]).
+//! What a run writes down: what it is and what came of it ([`RunRecord`]), who computed it ([`Process`]), and a row an epoch ([`Epoch`]).
 
 use super::settings::flatten;
 use super::{ChooseBy, RunFolder, Settings};
 use crate::autograd::Context;
 use crate::metrics::Epoch;
+use crate::models::{Process, StudyCounts};
 use crate::{Error, Result, files};
 use osteon_kernels::par;
 use serde::{Deserialize, Serialize};
@@ -14,9 +15,49 @@ use std::path::Path;
 /// The version of `run.json` that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
 
+impl Process {
+    /// This process, which begins in `epoch` after `steps` steps of it.
+    pub(super) fn this(epoch: usize, steps: usize) -> Self {
+        Process {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("OSTEON_COMMIT").to_owned(),
+            target: env!("OSTEON_TARGET").to_owned(),
+            isa: Context::default().isa.name().to_owned(),
+            threads: par::workers(),
+            epoch,
+            steps,
+        }
+    }
+
+    /// Whether the other has the same build and instruction set, so that it computes the same bits.
+    pub fn computes_like(&self, other: &Process) -> bool {
+        self.isa == other.isa && self.build() == other.build()
+    }
+
+    fn build(&self) -> [&str; 3] {
+        [&self.version, &self.commit, &self.target]
+    }
+
+    /// What to say where a run that `self` worked on is to go on with `next`, which computes other bits: the problem and its remedy.
+    pub(super) fn refusal(&self, next: &Process) -> (String, String) {
+        let (isa, build) = (self.isa != next.isa, self.build() != next.build());
+        let of = |process: &Process| {
+            let [version, commit, target] = process.build();
+            let commit = if commit.is_empty() { "unknown" } else { commit };
+            let build = build.then(|| format!("osteon {version} (commit {commit}, {target})"));
+            let isa = isa.then(|| format!("the instruction set {}", process.isa));
+            isa.into_iter().chain(build).collect::<Vec<_>>().join(" and ")
+        };
+        let problem = format!("was made with {}, and would go on with {}, which computes other bits", of(self), of(next));
+        let same = isa.then(|| format!("--isa {}", self.isa)).into_iter().chain(build.then(|| "that build".to_owned()));
+        let same = same.collect::<Vec<_>>().join(" and ");
+        (problem, format!("resume with {same}, or with --allow-other-isa"))
+    }
+}
+
 /// `run.json`: all that the weights of a run depend on, and their hash after each epoch. Two runs that agree in the configuration
-/// and the hashes of their inputs give the same weights, as long as they ran on the same instruction set; that makes a run
-/// repeatable, and [`audit::compare`](crate::audit::compare) finds where one went another way. No times: they are in `metrics.csv`.
+/// and the hashes of their inputs give the same weights, as long as all their processes ran on the same instruction set; that makes a
+/// run repeatable, and [`audit::compare`](crate::audit::compare) finds where one went another way. No times: they are in `metrics.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// Of the file.
@@ -29,8 +70,12 @@ pub struct RunRecord {
     pub target: String,
     /// Instruction set of the kernels.
     pub isa: String,
-    /// Worker threads, of the last process that worked on the run.
+    /// Worker threads.
     pub threads: usize,
+    /// Every process that took part, in order; program, instruction set and threads above are those of the last. Empty in records
+    /// from before it was kept.
+    #[serde(default)]
+    pub processes: Vec<Process>,
     /// Of the initial weights, the order of studies and augmentation; the configuration has it too.
     pub seed: u64,
     /// Every setting.
@@ -39,6 +84,9 @@ pub struct RunRecord {
     pub manifest: String,
     /// SHA-256 of every file that the manifest names, by the name it has there.
     pub inputs: BTreeMap<String, String>,
+    /// How many studies train, and how many of these are simulated; `None` in records from before this was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_studies: Option<StudyCounts>,
     /// SHA-256 of the weights after each epoch: [`Model::weights_hash`](crate::models::Model::weights_hash).
     pub weights: Vec<String>,
     /// The epoch whose weights the model file has: the last, or the best on validation patients; 0 before the first is over.
@@ -47,25 +95,30 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// Of a run by this program on this machine. `manifest` is the name that the manifest has among the `inputs`.
+    /// Of a run by these processes, of which there is one at least. `manifest` is the name that the manifest has among the `inputs`.
     pub(super) fn new(
         settings: &Settings,
         manifest: &str,
         mut inputs: BTreeMap<String, String>,
+        processes: &[Process],
+        training_studies: StudyCounts,
         weights: &[String],
         chosen_epoch: usize,
     ) -> Self {
+        let Process { version, commit, target, isa, threads, .. } = processes.last().expect("a run has a process").clone();
         RunRecord {
             format_version: FORMAT_VERSION,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: env!("OSTEON_COMMIT").to_owned(),
-            target: env!("OSTEON_TARGET").to_owned(),
-            isa: Context::default().isa.name().to_owned(),
-            threads: par::workers(),
+            version,
+            commit,
+            target,
+            isa,
+            threads,
+            processes: processes.to_vec(),
             seed: settings.seed,
             configuration: settings.to_json(),
             manifest: inputs.remove(manifest).unwrap_or_default(),
             inputs,
+            training_studies: Some(training_studies),
             weights: weights.to_vec(),
             chosen_epoch,
         }
@@ -96,6 +149,29 @@ impl RunRecord {
             None => return Err(refused("is not the record of a run (it has no format_version)".to_owned())),
         }
         serde_json::from_value(value).map_err(|error| refused(format!("is not the record of a run ({error})")))
+    }
+
+    /// The processes that took part. Records from before these were kept know the last one; where it began they do not, and it counts
+    /// as the first.
+    pub fn processes(&self) -> Vec<Process> {
+        let RunRecord { version, commit, target, isa, threads, processes, .. } = self.clone();
+        if processes.is_empty() { vec![Process { version, commit, target, isa, threads, epoch: 1, steps: 0 }] } else { processes }
+    }
+
+    /// What the program and its machine were, with names for messages: each value that the last process has, and where other processes
+    /// had others, all of them in order.
+    pub fn machines(&self) -> [(&'static str, String); 4] {
+        let all = |last: &str, of: fn(&Process) -> &String| {
+            let mut values: Vec<&str> = self.processes.iter().map(|process| of(process).as_str()).collect();
+            values.dedup();
+            if values.len() > 1 { values.join(" and then ") } else { last.to_owned() }
+        };
+        [
+            ("the version", all(&self.version, |process| &process.version)),
+            ("the commit", all(&self.commit, |process| &process.commit)),
+            ("the target", all(&self.target, |process| &process.target)),
+            ("the instruction set", all(&self.isa, |process| &process.isa)),
+        ]
     }
 
     /// Every setting by its key, `section.key` within sections.

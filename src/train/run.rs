@@ -1,13 +1,11 @@
 //! The loop: epochs of steps, a measurement on the test studies, and the folder brought up to date after each epoch.
 
 use super::checkpoint::{self, Progress, State};
-use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings};
+use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
 use crate::archive::manifest::Manifest;
 use crate::archive::split::{Split, split};
-use crate::autograd::Context;
-
 use crate::metrics::Scores;
-use crate::models::{Metadata, Model, Provenance, Trainer};
+use crate::models::{Metadata, Model, Process, Provenance, StudyCounts};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
@@ -17,6 +15,19 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path;
 use std::time::{Duration, Instant};
+
+/// Where a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the first step.
+    New,
+    /// From the checkpoint in its folder.
+    Resume {
+        /// Also where the checkpoint was made with another instruction set or another build, so that the run's bits are those of no
+        /// single machine.
+        allow_other_isa: bool,
+    },
+}
 
 /// What a run tells its caller, who can stop it after any of them.
 #[derive(Debug)]
@@ -42,6 +53,8 @@ pub enum Event<'a> {
         epoch: usize,
         /// What was wrong with a newer checkpoint that could not be used.
         problem: Option<&'a Error>,
+        /// The process that made the checkpoint, where it computed other bits than this one.
+        other: Option<&'a Process>,
     },
     /// A training step is over.
     Step {
@@ -75,21 +88,24 @@ pub enum Event<'a> {
 /// Trains a network on `manifest` into `folder` and returns the record of every epoch. `watch` sees each [`Event`].
 ///
 /// The same manifest and settings give the same model, bit for bit, whatever the number of threads, and whether the run was
-/// interrupted and then resumed, however often. With `resume` it goes on from the folder's checkpoint.
+/// interrupted and then resumed, however often.
 ///
 /// # Errors
 /// Studies that cannot be read; a folder that cannot be written; NaN or infinity in loss or gradients, if the settings say stop, and
-/// then the checkpoints stay as they are; with `resume` no checkpoint, or one of other settings or data; and
-/// [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch and a checkpoint of the step.
+/// then the checkpoints stay as they are; to resume, no checkpoint, or one of other settings or data, or of another instruction set or
+/// build that is not allowed; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch and a checkpoint of the step.
 pub fn run(
     manifest: &Manifest,
     settings: &Settings,
     folder: &RunFolder,
-    resume: bool,
+    start: Start,
     watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Vec<Epoch>> {
     let (mut session, split) = Session::begin(manifest, settings, folder)?;
-    let problem = if resume { session.restore()? } else { None };
+    let resumed = match start {
+        Start::New => None,
+        Start::Resume { allow_other_isa } => Some(session.restore(allow_other_isa)?),
+    };
     session.announce(&split)?;
     let ready = Event::Ready {
         train: session.training.studies(),
@@ -101,9 +117,9 @@ pub fn run(
     if watch(ready).is_break() {
         return Err(session.interrupted());
     }
-    if resume {
+    if let Some((problem, other)) = resumed {
         let (epoch, steps) = (session.state.epochs.len() + 1, session.state.under_way.steps);
-        let _ = watch(Event::Resumed { steps, epoch, problem: problem.as_ref() }); // the next event can stop it
+        let _ = watch(Event::Resumed { steps, epoch, problem: problem.as_ref(), other: other.as_ref() }); // the next event can stop it
         // The checkpoint of an epoch's end comes before the other files.
         if !session.state.epochs.is_empty() {
             session.save()?;
@@ -164,7 +180,7 @@ impl<'a> Session<'a> {
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
         let mut model =
             Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
-        model.set_trained_on(predict::describe(manifest, split.train.len()));
+        model.set_training_studies(count_studies(manifest, &split.train));
         if settings.zero_init_last_norm {
             model.zero_last_norms();
         }
@@ -231,15 +247,19 @@ impl<'a> Session<'a> {
     }
 
     fn record(&self) -> Result<()> {
-        let State { inputs, weights, .. } = &self.state;
+        let State { inputs, processes, weights, .. } = &self.state;
         let manifest = self.manifest.name_of(&self.manifest.path);
-        RunRecord::new(&self.resolved()?, &manifest, inputs.clone(), weights, self.chosen()).write(self.folder)
+        let studies = self.trainer.model().metadata().training_studies();
+        RunRecord::new(&self.resolved()?, &manifest, inputs.clone(), processes, studies, weights, self.chosen())
+            .write(self.folder)
     }
 
-    /// Goes on from the folder's checkpoint. Returns what was wrong with a newer one, if this is the older.
-    fn restore(&mut self) -> Result<Option<Error>> {
-        let (archive, state, problem) = checkpoint::read(self.folder)?;
+    /// Goes on from the folder's checkpoint. Returns what was wrong with a newer one, if this is the older; and the process that made it,
+    /// if that computed other bits than this one.
+    fn restore(&mut self, allow_other_isa: bool) -> Result<(Option<Error>, Option<Process>)> {
+        let (archive, mut state, problem) = checkpoint::read(self.folder)?;
         state.check(self.settings, &self.state.inputs, archive.path())?;
+        let other = state.go_on(self.folder, archive.path(), allow_other_isa)?;
         self.trainer.restore(&archive, state.adam_steps)?;
         if self.validation.is_some() && state.epochs.iter().any(|epoch| epoch.validation_loss.is_some()) {
             let mut best = self.trainer.model().copy()?;
@@ -250,7 +270,7 @@ impl<'a> Session<'a> {
             checkpoint::discard_newest(self.folder)?;
         }
         self.state = State { settings: self.state.settings.clone(), ..state };
-        Ok(problem)
+        Ok((problem, other))
     }
 
     fn checkpoint(&self) -> Result<()> {
@@ -411,7 +431,9 @@ impl<'a> Session<'a> {
 
     /// What the model's file says of the run that it comes from.
     fn provenance(&self) -> Provenance {
-        let State { inputs, epochs, .. } = &self.state;
+        let State { inputs, epochs, processes, .. } = &self.state;
+        let Process { version, commit, isa, .. } = processes.last().expect("this process").clone();
+        let mixed = processes.iter().any(|process| !process.computes_like(&processes[0]));
         let chosen = epochs.iter().find(|epoch| epoch.epoch == self.chosen());
         let score = |name: &str, value: Option<f64>| value.map(|value| (name.to_owned(), value));
         let scores = chosen.into_iter().flat_map(|epoch| {
@@ -419,9 +441,10 @@ impl<'a> Session<'a> {
         });
         let data = inputs.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect::<String>();
         Provenance {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: env!("OSTEON_COMMIT").to_owned(),
-            isa: Context::default().isa.name().to_owned(),
+            version,
+            commit,
+            isa,
+            processes: if mixed { processes.clone() } else { Vec::new() },
             data: files::sha256(data.as_bytes()),
             configuration: self.settings.to_json_of_weights(),
             epochs: self.chosen(),
@@ -441,6 +464,12 @@ impl<'a> Session<'a> {
         files::write(folder.file(RunFolder::CURVES), &report::curves(epochs, &note).png())?;
         self.record()
     }
+}
+
+/// How many of these rows of a manifest there are, and how many are simulated.
+pub fn count_studies(manifest: &Manifest, rows: &[usize]) -> StudyCounts {
+    let simulated_studies = rows.iter().filter(|&&row| manifest.rows[row].simulated).count();
+    StudyCounts { studies: rows.len(), simulated_studies }
 }
 
 /// The sides that the manifest tells, or else the settings'. Training and test have studies of every class.

@@ -4,14 +4,14 @@ use crate::compare::{Goldens, Ledger, to_nchw, to_nhwc};
 use osteon::Result;
 use osteon::autograd::Context;
 use osteon::autograd::{Mode, Parameter, Parameters, Tape, Var};
-use osteon::models::{Metadata, Model, Pooling, Trainer, architectures};
+use osteon::models::{Metadata, Model, Pooling, architectures};
 use osteon::nn::{
     Attention, AttentionSettings, BatchNorm, Block, BlockSettings, Builder, ChannelAttention, Conv, NormSettings, Placement,
     SpatialAttention,
 };
 use osteon::optim::{Adam, Moments};
 use osteon::prepare::Preprocessing;
-
+use osteon::train::Trainer;
 use osteon_kernels::simd::Isa;
 use osteon_reference::golden;
 

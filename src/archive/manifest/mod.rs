@@ -9,7 +9,8 @@
 //! Datasets ([`super::datasets`]) have more columns, each of which may be missing: `side` (`train` or `test`) says which rows
 //! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Transform`] of the fused picture, applied whenever it is
 //! read (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels are
-//! transformed already. `report` is the text of the diagnostic report, in one line.
+//! transformed already. `report` is the text of the diagnostic report, in one line. `simulated` is `yes` where the study is a
+//! phantom, not a patient.
 
 mod checks;
 mod moved;
@@ -52,13 +53,25 @@ pub struct Row {
     pub drawn: bool,
     /// The diagnostic report, where the manifest holds it.
     pub report: Option<String>,
+    /// The study is a phantom, not a patient. Manifests from before this column name their phantoms' patients `phantom-...`.
+    pub simulated: bool,
 }
 
 impl Row {
     /// A study on no side, as it is.
     pub fn new(patient: &str, anterior: Option<Cell>, posterior: Option<Cell>, label: &str) -> Self {
         let (patient, label) = (patient.to_owned(), label.to_owned());
-        Row { patient, anterior, posterior, label, side: None, transform: Transform::default(), drawn: false, report: None }
+        Row {
+            patient,
+            anterior,
+            posterior,
+            label,
+            side: None,
+            transform: Transform::default(),
+            drawn: false,
+            report: None,
+            simulated: false,
+        }
     }
 
     /// Reads its scans as they are in the files.

@@ -14,7 +14,7 @@ const MAX_BYTES: u64 = 64 << 20;
 const COLUMNS: [&str; 4] = ["patient", "anterior", "posterior", "label"];
 pub(super) const HEADER: &str = "patient,anterior,posterior,label";
 /// The columns that may be there.
-const OPTIONAL: [&str; 6] = ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn", "report"];
+const OPTIONAL: [&str; 7] = ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn", "report", "simulated"];
 
 impl Manifest {
     /// Reads and checks a manifest. Paths come back joined to the manifest's folder.
@@ -116,7 +116,8 @@ impl Manifest {
         let drawn = self.rows.iter().any(|row| row.drawn);
         let draws = drawn || self.rows.iter().any(Row::is_augmented);
         let reports = self.rows.iter().any(|row| row.report.is_some());
-        let used = [sides, draws, draws, draws, drawn, reports];
+        let simulated = self.rows.iter().any(|row| row.simulated);
+        let used = [sides, draws, draws, draws, drawn, reports, simulated];
         let mut table = csv::Writer::from_writer(Vec::new());
         let mut write = |required: [&str; 4], optional: [&str; OPTIONAL.len()]| {
             let optional = optional.into_iter().zip(used).filter_map(|(cell, used)| used.then_some(cell));
@@ -128,8 +129,9 @@ impl Manifest {
             // The shortest digits that read back to the same value; no -0.
             let [angle, down, right] = [row.transform.angle_deg, row.transform.shift_rows_px, row.transform.shift_columns_px]
                 .map(|value| (value + 0.0).to_string());
-            let (side, drawn) = (row.side.map_or("", Side::name), if row.drawn { "yes" } else { "no" });
-            let optional = [side, &angle, &down, &right, drawn, row.report.as_deref().unwrap_or_default()];
+            let side = row.side.map_or("", Side::name);
+            let [drawn, simulated] = [row.drawn, row.simulated].map(|holds| if holds { "yes" } else { "no" });
+            let optional = [side, &angle, &down, &right, drawn, row.report.as_deref().unwrap_or_default(), simulated];
             write([&row.patient, &anterior, &posterior, &row.label], optional);
         }
         files::write(&self.path, &table.into_inner().expect("written to memory"))
@@ -172,7 +174,7 @@ fn optional_columns(path: &Path, header: &csv::StringRecord) -> Result<[Option<u
 
 /// The row with what its optional cells say; `None` where there is no such column.
 fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIONAL.len()]) -> Result<Row> {
-    let [side, angle, down, right, drawn, report] = cells;
+    let [side, angle, down, right, drawn, report, simulated] = cells;
     let refuse = |problem: String, remedy: &str| Error::file(path, format!("line {line} {problem}"), remedy);
     let side = match side {
         None => None,
@@ -190,11 +192,16 @@ fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIO
         shift_rows_px: value(OPTIONAL[2], down, limits.translation_px)?,
         shift_columns_px: value(OPTIONAL[3], right, limits.translation_px)?,
     };
-    let drawn = match drawn.unwrap_or_default() {
-        "yes" => true,
-        "" | "no" => false,
-        other => return Err(refuse(format!("says `{other}` under drawn"), "write yes or no")),
+    let yes = |name: &str, cell: &str| match cell {
+        "yes" => Ok(true),
+        "" | "no" => Ok(false),
+        other => Err(refuse(format!("says `{other}` under {name}"), "write yes or no")),
+    };
+    let drawn = yes(OPTIONAL[4], drawn.unwrap_or_default())?;
+    let simulated = match simulated {
+        Some(cell) => yes(OPTIONAL[6], cell)?,
+        None => row.patient.starts_with("phantom-"),
     };
     let report = report.filter(|report| !report.is_empty()).map(str::to_owned);
-    Ok(Row { side, transform, drawn, report, ..row })
+    Ok(Row { side, transform, drawn, report, simulated, ..row })
 }

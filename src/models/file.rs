@@ -1,0 +1,330 @@
+//! The model file: safetensors with PyTorch's shapes and torchvision's names, and the hash of the weights; PyTorch's files are imported.
+
+use super::metadata::{HASHED_SINCE, WEIGHTS_HASH};
+use super::{Metadata, Model, signature};
+use crate::autograd::Parameter;
+use crate::nn::Builder;
+use crate::prepare::Preprocessing;
+use crate::tensor::file::{self, TensorFile};
+use crate::{Error, Result, files};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The largest model file that is read. That of the largest residual network has about 90 MB, of VGG-11 at 512x128 640 MB; it does not
+/// become larger (`vgg::MAX_FLATTENED_BYTES`).
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+impl Model {
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// A file that is not a model of this program, or whose weights are not those of its architecture, or not those that were written.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Model::from_bytes(path, Model::read(path)?)
+    }
+
+    /// Reads a model file that the owner of a public `key` has [signed](signature). What was checked is what is used.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); a signature that is missing or not this file's, or a key that is none.
+    pub fn load_signed(path: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = Model::read(path)?;
+        signature::verify(path, &bytes, key.as_ref())?;
+        Model::from_bytes(path, bytes)
+    }
+
+    /// The bytes of a model file.
+    ///
+    /// # Errors
+    /// Not a file, too large for a model, or it cannot be read.
+    pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+        files::read_at_most(path, MAX_FILE_BYTES)
+    }
+
+    /// A model file that is in memory already; `path` is what errors name.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let archive = &TensorFile::from_bytes(path, bytes)?;
+        let metadata = Metadata::from_text(archive.metadata()).map_err(|problem| {
+            Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
+        })?;
+        let hashed = metadata.format_version >= HASHED_SINCE;
+        let model = Model::from_tensor_file(archive, metadata)?;
+        let refuse = |problem: &str| Err(Error::file(archive.path(), problem, "copy it again from where it came from"));
+        match archive.metadata().get(WEIGHTS_HASH) {
+            Some(hash) if *hash != model.weights_hash() => {
+                refuse("holds other weights than were written: its hash does not fit them")
+            }
+            None if hashed => refuse("does not hold the hash of its weights"),
+            Some(_) | None => Ok(model),
+        }
+    }
+
+    /// Takes PyTorch's weights, in torchvision's names and shapes. Counters of batches (`num_batches_tracked`) are passed over.
+    ///
+    /// # Errors
+    /// Tensors that are missing, left over, misshapen, of another type than float32, or not finite.
+    pub fn import(
+        weights: impl AsRef<Path>,
+        architecture: &str,
+        classes: &[String],
+        input_size: [usize; 2],
+        preprocessing: Preprocessing,
+    ) -> Result<Self> {
+        Model::import_as(weights, Metadata::new(architecture, classes, input_size, preprocessing))
+    }
+
+    /// As [`import`](Self::import), with every setting of the network.
+    ///
+    /// # Errors
+    /// As [`import`](Self::import).
+    pub fn import_as(weights: impl AsRef<Path>, metadata: Metadata) -> Result<Self> {
+        Model::from_tensor_file(&TensorFile::read(weights)?, metadata)
+    }
+
+    fn from_tensor_file(archive: &TensorFile, metadata: Metadata) -> Result<Self> {
+        let named = |error| match error {
+            Error::Setting { problem, remedy } => Error::file(archive.path(), problem, remedy),
+            other => other,
+        };
+        let tensors = archive.shapes().filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+        let tensors = tensors.map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
+        let mut model = Model::build(metadata, Builder::of_file(tensors)).map_err(named)?;
+        model.parameters.change_each(|parameter| {
+            let (_, values) = archive.float_bytes(&parameter.name)?;
+            if parameter.name.ends_with("running_var") && values.iter().any(|&variance| f32::from_le_bytes(variance) < 0.0) {
+                let problem = format!("`{}` holds a negative variance", parameter.name);
+                return Err(Error::file(archive.path(), problem, "export it again from a network that was trained"));
+            }
+            parameter.set_from_file(values);
+            Ok(())
+        })?;
+        Ok(model)
+    }
+
+    /// Writes a model file: safetensors with PyTorch's shapes and torchvision's names. The same model is the same bytes.
+    ///
+    /// # Errors
+    /// A file that cannot be written; what stood there before is unchanged.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let tensors = self.parameters.iter().map(|(_, parameter)| {
+            let values = parameter.to_file(parameter.value.values());
+            (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
+        });
+        file::write(path, &self.text(), &tensors.collect::<BTreeMap<_, _>>())
+    }
+
+    /// What its file says beside the weights.
+    pub(super) fn text(&self) -> BTreeMap<String, String> {
+        let mut text = self.metadata.to_text();
+        text.insert(WEIGHTS_HASH.to_owned(), self.weights_hash());
+        text
+    }
+
+    /// SHA-256 of all parameters and running statistics, in hexadecimal digits: of the lines `SHA256  NAME SHAPE`, sorted by name, that
+    /// hold the [hash of each tensor](Parameter::sha256) and its shape as a model file has it, such as `(64, 1, 7, 7)`.
+    pub fn weights_hash(&self) -> String {
+        let hashes = self.parameters.hashes();
+        let all = self.parameters.iter().zip(hashes);
+        let by_name: BTreeMap<_, _> =
+            all.map(|((_, parameter), hash)| (&parameter.name, (parameter.file_shape(), hash))).collect();
+        let lines = by_name.iter().map(|(name, (shape, hash))| format!("{hash}  {name} {shape}\n"));
+        files::sha256(lines.collect::<String>().as_bytes())
+    }
+
+    /// Its parameters as a file has them, under their names with `prefix`.
+    pub fn tensors(&self, prefix: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+        let tensor = |parameter: &Parameter| (parameter.file_shape().to_vec(), parameter.to_file(parameter.value.values()));
+        self.parameters().iter().map(|(_, parameter)| (format!("{prefix}{}", parameter.name), tensor(parameter))).collect()
+    }
+
+    /// Takes over the values that [`tensors`](Self::tensors) gave.
+    ///
+    /// # Errors
+    /// A tensor that is missing or of another shape.
+    pub fn restore(&mut self, archive: &TensorFile, prefix: &str) -> Result<()> {
+        self.parameters_mut().change_each(|parameter| {
+            parameter.set_from_file(named_values(archive, prefix, parameter)?);
+            Ok(())
+        })
+    }
+}
+
+/// The values of a parameter in a checkpoint, under its name with `prefix`.
+///
+/// # Errors
+/// A tensor that is missing or of another shape.
+pub(crate) fn named_values<'a>(archive: &'a TensorFile, prefix: &str, parameter: &Parameter) -> Result<&'a [[u8; 4]]> {
+    let name = format!("{prefix}{}", parameter.name);
+    let (shape, values) = archive.float_bytes(&name)?;
+    let expected = parameter.file_shape();
+    if shape == &*expected {
+        return Ok(values);
+    }
+    let problem = format!("`{name}` has shape {shape:?} where {:?} was expected", &*expected);
+    Err(Error::file(archive.path(), problem, "start the run anew with --force"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::tests::{model, model_of, saved};
+
+    /// Flattened maps lie in another order in memory than in PyTorch's files: weights that read one value must read the same one.
+    #[test]
+    fn weights_of_flattened_maps_are_in_pytorchs_order() {
+        let (mut model, folder) = (model_of("vgg-11", 1), tempfile::tempdir().unwrap());
+        let path = folder.path().join("model");
+        let name = "classifier.0.weight";
+        let id = model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().0;
+        let (channel, pixel) = (37, 1);
+        model.parameters_mut().values_mut(id).fill(0.0);
+        model.parameters_mut().values_mut(id)[5 * 1024 + pixel * 512 + channel] = 1.0;
+        model.save(&path).unwrap();
+        let (shape, values) = own(TensorFile::read(&path).unwrap().floats(name).unwrap());
+        assert_eq!(shape, [4096, 1024]);
+        let places: Vec<usize> = (0..values.len()).filter(|&i| values[i] != 0.0).collect();
+        assert_eq!(places, [5 * 1024 + channel * 2 + pixel]);
+        assert_eq!(Model::load(&path).unwrap().parameters().get(id).value, model.parameters().get(id).value);
+    }
+
+    #[test]
+    fn a_loaded_model_is_the_saved_one() {
+        let (folder, path) = saved();
+        let loaded = Model::load(&path).unwrap();
+        let again = folder.path().join("again");
+        loaded.save(&again).unwrap();
+        assert!(std::fs::read(&path).unwrap() == std::fs::read(&again).unwrap(), "bytes differ");
+        assert_eq!(loaded.metadata().trained_on, "phantoms");
+        let image: Vec<f32> = (0..64 * 32).map(|i| (i % 17) as f32 / 17.0).collect();
+        assert_eq!(loaded.logits(&image, 1).unwrap(), model(4).logits(&image, 1).unwrap());
+        // Without metadata, as PyTorch writes it, and with its counters of batches.
+        let tensors = TensorFile::read(&path).unwrap();
+        let mut tensors: BTreeMap<_, _> =
+            tensors.names().map(|name| (name.to_owned(), own(tensors.floats(name).unwrap()))).collect();
+        tensors.insert("bn1.num_batches_tracked".into(), (vec![], vec![5.0]));
+        file::write(&again, &BTreeMap::new(), &tensors).unwrap();
+        assert!(Model::load(&again).unwrap_err().to_string().contains("not a model of osteon"));
+        let imported = Model::import_as(&again, loaded.metadata().clone()).unwrap();
+        assert_eq!(imported.logits(&image, 1).unwrap(), loaded.logits(&image, 1).unwrap());
+    }
+
+    fn own((shape, values): (&[usize], Vec<f32>)) -> (Vec<usize>, Vec<f32>) {
+        (shape.to_vec(), values)
+    }
+
+    #[test]
+    fn damaged_weights_are_refused() {
+        let (folder, path) = saved();
+        let archive = TensorFile::read(&path).unwrap();
+        let damaged = folder.path().join("damaged");
+        type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+        type Damage<'a> = (&'a str, &'a dyn Fn(&mut Tensors));
+        let damages: [Damage; 6] = [
+            ("no tensor `fc.bias`", &|t| drop(t.remove("fc.bias"))),
+            ("`extra` too many", &|t| drop(t.insert("extra".into(), (vec![1], vec![0.0])))),
+            ("[1, 64, 7, 7]", &|t| t.get_mut("conv1.weight").unwrap().0 = vec![1, 64, 7, 7]),
+            ("holds NaN at position 2", &|t| t.get_mut("fc.bias").unwrap().1[2] = f32::NAN),
+            ("holds inf", &|t| t.get_mut("fc.weight").unwrap().1[7] = f32::INFINITY),
+            ("negative variance", &|t| t.get_mut("bn1.running_var").unwrap().1[0] = -1.0),
+        ];
+        for (expected, damage) in damages {
+            let mut tensors: Tensors =
+                archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
+            damage(&mut tensors);
+            file::write(&damaged, archive.metadata(), &tensors).unwrap();
+            let error = Model::load(&damaged).unwrap_err().to_string();
+            assert!(error.contains("damaged: ") && error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let (folder, path) = saved();
+        let damaged = folder.path().join("damaged");
+        let bytes = std::fs::read(&path).unwrap();
+        let mut long = bytes.clone();
+        long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        let text = |from: &str, to: &str| {
+            let end = bytes.windows(2).position(|pair| pair == b"}}").unwrap() + 2;
+            let header = String::from_utf8_lossy(&bytes[8..end]).replacen(from, to, 1);
+            let mut header = header.into_bytes();
+            header.resize(header.len().next_multiple_of(8), b' ');
+            [
+                &(header.len() as u64).to_le_bytes()[..],
+                &header,
+                &bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..],
+            ]
+            .concat()
+        };
+        let cases = [
+            (bytes[..bytes.len() - 1].to_vec(), "whole safetensors"),
+            (bytes[..100].to_vec(), "whole safetensors"),
+            (Vec::new(), "whole safetensors"),
+            (long, "whole safetensors"),
+            (b"not a model, but long enough to be read as one".to_vec(), "whole safetensors"),
+            (text("[64,1,7,7]", "[99999999999,9999999999,7,7]"), "whole safetensors"),
+            (text("\"format_version\":\"2\"", "\"format_version\":\"3\""), "format version 3"),
+            (text("\"format_version\":\"2\"", "\"format_version\":\"0\""), "format version 0"),
+            (text("\"weights_sha256\"", "\"weights_sha255\""), "does not hold the hash of its weights"),
+            // Asks for more memory than any machine has, in a file of the length of before.
+            (
+                text(
+                    "[\\\"NoMet\\\"",
+                    &format!("[{}\\\"NoMet\\\"", (0..2000).map(|i| format!("\\\"{i}\\\",")).collect::<String>()),
+                ),
+                "list of classes",
+            ),
+            (text("\\\"reduction\\\":16", "\\\"reduction\\\":1"), "[4, 64] where [64, 64] was expected"),
+            (text("inrac", "resnet"), "no architecture `resnet`"),
+            (text("64x32", "6400000x3200000"), "input size"),
+            (text("64x32", "64"), "not rows x columns"),
+        ];
+        for (bytes, expected) in cases {
+            std::fs::write(&damaged, bytes).unwrap();
+            let error = Model::load(&damaged).unwrap_err().to_string();
+            assert!(error.contains("damaged: ") && error.contains(expected), "{error}");
+        }
+        assert!(Model::load(folder.path().join("none")).unwrap_err().to_string().contains("check the path"));
+    }
+
+    #[test]
+    fn other_weights_than_were_written_are_refused() {
+        let (folder, path) = saved();
+        let bytes = std::fs::read(&path).unwrap();
+        let damaged = folder.path().join("damaged");
+        let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        for at in [start, start + (bytes.len() - start) / 3, bytes.len() - 4] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1; // the least bit of a value: finite as before
+            std::fs::write(&damaged, flipped).unwrap();
+            let error = Model::load(&damaged).unwrap_err().to_string();
+            assert!(error.contains("damaged: holds other weights than were written"), "{error}");
+        }
+        // A file of before there was a hash is read.
+        let archive = TensorFile::read(&path).unwrap();
+        let tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
+        let mut text = archive.metadata().clone();
+        text.remove("weights_sha256");
+        text.insert("format_version".into(), "1".into());
+        file::write(&damaged, &text, &tensors).unwrap();
+        assert_eq!(Model::load(&damaged).unwrap().weights_hash(), Model::load(&path).unwrap().weights_hash());
+    }
+
+    #[test]
+    fn the_hash_of_the_weights_can_be_had_from_the_file_alone() {
+        let (_folder, path) = saved();
+        let archive = TensorFile::read(&path).unwrap();
+        let line = |name: &str| {
+            let (shape, values) = archive.float_bytes(name).unwrap();
+            let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+            format!("{}  {name} ({})\n", files::sha256(values.as_flattened()), shape.join(", "))
+        };
+        let lines: String = archive.names().map(line).collect();
+        assert_eq!(archive.metadata()["weights_sha256"], files::sha256(lines.as_bytes()));
+    }
+}

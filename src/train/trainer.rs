@@ -1,0 +1,337 @@
+//! One training step: forward, loss, backward, Adam, running statistics.
+
+use crate::autograd::{Context, Drops, Gradients, ParameterId, not_finite};
+use crate::models::{Differentiated, Model, named_values};
+use crate::optim::{Adam, Moments};
+use crate::tensor::Buffer;
+use crate::tensor::file::TensorFile;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// A model in training, with the optimiser's moments and the buffers of its step.
+#[derive(Debug)]
+pub struct Trainer {
+    model: Model,
+    adam: Adam,
+    moments: Moments,
+    /// The largest l2 norm of a gradient that a step takes as it is.
+    clip_norm: Option<f64>,
+    /// Of dropout.
+    seed: u64,
+    /// In the loss, by class.
+    class_weights: Option<Vec<f32>>,
+    context: Context,
+}
+
+/// What a step measured, before it changed the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepMetrics {
+    /// Mean cross-entropy of the batch, weighted where classes have weights, and the shares of auxiliary classifiers'.
+    pub loss: f32,
+    /// Images whose largest logit was their label's.
+    pub correct: usize,
+    /// l2 norm of the gradient of all parameters, before it was clipped.
+    pub gradient_norm: f64,
+}
+
+impl Trainer {
+    /// Starts with this model.
+    pub fn new(model: Model, adam: Adam) -> Self {
+        let moments = Moments::new(model.parameters());
+        let (seed, class_weights) = (0, None);
+        Trainer { model, adam, moments, clip_norm: None, seed, class_weights, context: Context::default() }
+    }
+
+    /// From now on dropout draws from this seed; before, from 0. What a step drops depends on it and on the number of
+    /// [steps](Self::steps) before.
+    pub fn seed(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
+    /// From now on a gradient whose l2 norm, over all parameters together, is above `norm` is scaled down to it (Pascanu, Mikolov and
+    /// Bengio 2013, algorithm 1).
+    pub fn clip_norm(&mut self, norm: f64) {
+        self.clip_norm = Some(norm);
+    }
+
+    /// From now on an image counts in the loss by its class's weight, above 0: the mean is that of PyTorch's
+    /// `CrossEntropyLoss(weight=weights)`.
+    pub fn weigh_classes(&mut self, weights: Vec<f32>) {
+        self.class_weights = Some(weights);
+    }
+
+    /// One step on images (batch, rows, columns) of the model's input size and their labels.
+    ///
+    /// # Errors
+    /// Images or labels that do not fit; [`Error::NotFinite`] where loss, gradient or a running statistic is not finite, or a gradient
+    /// too large for Adam, whose second moment is its square: then the model has not changed.
+    pub fn step(&mut self, images: &[f32], labels: &[u32], learning_rate: f32) -> Result<StepMetrics> {
+        let [rows, columns] = self.model.metadata().input_size;
+        self.context.dropout = Some(Drops { seed: self.seed, step: self.moments.steps() });
+        let (shape, weights) = ([labels.len(), rows, columns], self.class_weights.as_deref());
+        let pass = self.model.differentiate_weighted(&mut self.context, images, shape, labels, weights)?;
+        let Differentiated { loss, correct, mut gradients, statistics } = pass;
+        let gradient_norm = gradients.norm();
+        let statistics_are_finite = statistics.iter().all(|(_, values)| not_finite(values).is_none());
+        if !loss.is_finite() || !gradient_norm.is_finite() || !statistics_are_finite {
+            let place = self.model.first_not_finite(&mut self.context, images, shape, labels, weights)?;
+            let place = place.unwrap_or_else(|| self.first_gradient_not_finite(&gradients));
+            return Err(Error::NotFinite { place });
+        }
+        if let Some(limit) = self.clip_norm.filter(|&limit| gradient_norm > limit) {
+            gradients.scale((limit / gradient_norm) as f32);
+        }
+        let applied = self.clip_norm.map_or(gradient_norm, |limit| gradient_norm.min(limit));
+        if applied * applied > f64::from(f32::MAX) {
+            let place = format!("the gradient has the norm {gradient_norm:.1e}, too large to be squared");
+            return Err(Error::NotFinite { place });
+        }
+        self.moments.step(self.context.isa, &self.adam, self.model.parameters_mut(), &gradients, learning_rate);
+        self.adopt(statistics);
+        Ok(StepMetrics { loss, correct, gradient_norm })
+    }
+
+    /// In the order of the backward pass, from the last parameter.
+    fn first_gradient_not_finite(&self, gradients: &Gradients) -> String {
+        let ids = self.model.parameters().trained();
+        let found = ids.into_iter().rev().find_map(|id| Some((id, not_finite(gradients.get(id)?)?)));
+        found.map_or("the gradient is not finite".to_owned(), |(id, count)| {
+            format!("the gradient of {} has {count}", self.model.parameters().get(id).name)
+        })
+    }
+
+    /// Precise batch normalisation (Wu and Johnson 2021, section 3): makes the running statistics the plain average of those
+    /// of batches 0, 1, 2... of the network as it now is. Averages that run along with training are, in part, those of
+    /// weights that are gone; with few and small batches the network then predicts worse than it has learnt.
+    ///
+    /// # Errors
+    /// Images that do not fit.
+    pub fn measure_statistics(&mut self, batch: usize, images: &[f32], count: usize) -> Result<()> {
+        let [rows, columns] = self.model.metadata().input_size;
+        let share = 1.0 / (batch + 1) as f32;
+        let statistics = self.model.statistics(&mut self.context, images, [count, rows, columns], share)?;
+        self.adopt(statistics);
+        Ok(())
+    }
+
+    fn adopt(&mut self, statistics: Vec<(ParameterId, Buffer)>) {
+        for (id, values) in statistics {
+            self.model.parameters_mut().values_mut(id).copy_from_slice(&values);
+        }
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The model, to change what it says about itself.
+    pub fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u64 {
+        self.moments.steps()
+    }
+
+    /// Parameters (`model.NAME`) and Adam's moments (`adam.first.NAME`, `adam.second.NAME`), as a file has them: with
+    /// [`steps`](Self::steps) all that the next step depends on.
+    pub fn tensors(&self) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+        let mut tensors = BTreeMap::new();
+        for (id, parameter) in self.model.parameters().iter() {
+            let [first, second] = self.moments.of(id);
+            let parts = [("model.", parameter.value.values()), ("adam.first.", first), ("adam.second.", second)];
+            for (prefix, values) in parts.into_iter().filter(|(_, values)| !values.is_empty()) {
+                let name = format!("{prefix}{}", parameter.name);
+                tensors.insert(name, (parameter.file_shape().to_vec(), parameter.to_file(values)));
+            }
+        }
+        tensors
+    }
+
+    /// Goes on after `steps` steps with what [`tensors`](Self::tensors) gave.
+    ///
+    /// # Errors
+    /// A tensor that is missing or of another shape.
+    pub fn restore(&mut self, archive: &TensorFile, steps: u64) -> Result<()> {
+        let mut moments = Vec::new();
+        for (_, parameter) in self.model.parameters().iter() {
+            let mut both = [Vec::new(), Vec::new()];
+            if parameter.is_trained() {
+                for (values, prefix) in both.iter_mut().zip(["adam.first.", "adam.second."]) {
+                    *values = parameter.from_file(named_values(archive, prefix, parameter)?);
+                }
+            }
+            moments.push(both);
+        }
+        self.model.restore(archive, "model.")?;
+        self.moments.restore(steps, moments);
+        Ok(())
+    }
+
+    /// Ends the training.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
+    /// How often a step had to ask the system for memory; in a steady training it stays the same.
+    pub fn allocations(&self) -> usize {
+        self.context.allocations()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::tests::{model, model_of};
+    use crate::prepare::Preprocessing;
+    use crate::tensor::file;
+
+    #[test]
+    fn training_learns_and_settles() {
+        for (architecture, rate) in [("inrac", 1e-3), ("vgg-11", 1e-4), ("inception-v1", 1e-3)] {
+            learns_and_settles(architecture, rate);
+        }
+    }
+
+    fn learns_and_settles(architecture: &str, rate: f32) {
+        let mut trainer = Trainer::new(model_of(architecture, 5), crate::optim::Adam::default());
+        // Bright above against bright below.
+        let images: Vec<f32> = (0..4 * 64 * 32).map(|i| f32::from((i / 32 % 64 < 32) == (i / (64 * 32) % 2 == 0))).collect();
+        let labels = [0, 2, 0, 2];
+        let first = trainer.step(&images, &labels, rate).unwrap();
+        let mut allocations = 0;
+        for step in 0..12 {
+            trainer.step(&images, &labels, rate).unwrap();
+            if step == 0 {
+                allocations = trainer.allocations();
+            }
+        }
+        let last = trainer.step(&images, &labels, rate).unwrap();
+        assert!(last.loss < 0.5 * first.loss && last.correct == 4, "{architecture}: {first:?} {last:?}");
+        assert_eq!(trainer.allocations(), allocations, "{architecture}: a steady step asks for no memory");
+        let before = trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value.clone();
+        let error = trainer.step(&vec![f32::NAN; images.len()], &labels, rate).unwrap_err().to_string();
+        assert!(error.contains("the input holds 8192 NaN"), "{error}");
+        assert_eq!(trainer.model().parameters().get(trainer.model().parameters().trained()[0]).value, before);
+    }
+
+    /// What a step drops is a function of seed and step: a training that is restored goes on as if it had not stopped.
+    #[test]
+    fn a_restored_training_drops_what_it_would_have_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+        let losses = |trainer: &mut Trainer, steps: usize| -> Vec<f32> {
+            (0..steps).map(|_| trainer.step(&images, &[0, 1], 1e-3).unwrap().loss).collect()
+        };
+        let start = |seed| {
+            let mut trainer = Trainer::new(model_of("inception-v1", 5), crate::optim::Adam::default());
+            trainer.seed(seed);
+            trainer
+        };
+        let mut whole = start(7);
+        let expected = losses(&mut whole, 4);
+        let mut first = start(7);
+        assert_eq!(losses(&mut first, 2), expected[..2]);
+        file::write(&path, &BTreeMap::new(), &first.tensors()).unwrap();
+        let mut second = start(7);
+        second.restore(&TensorFile::read(&path).unwrap(), first.steps()).unwrap();
+        assert_eq!(losses(&mut second, 2), expected[2..]);
+        assert_ne!(losses(&mut start(8), 1), expected[..1], "another seed drops others");
+        // Nobody who does not ask for it has anything dropped.
+        let pass = || {
+            let model = model_of("inception-v1", 5);
+            model.differentiate(&mut Context::default(), &images, [2, 64, 32], &[0, 1]).unwrap().loss
+        };
+        assert!(pass() == pass() && pass() != expected[0]);
+    }
+
+    /// What is said of a step by a model whose parameters were changed as told, and that the step changed nothing.
+    fn refusal(changes: &[(&str, f32)]) -> String {
+        let mut model =
+            Model::new("inrac-no-attention", &model(5).metadata().classes, [64, 32], Preprocessing::default(), 5).unwrap();
+        for &(name, factor) in changes {
+            let id = model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().0;
+            model.parameters_mut().values_mut(id).iter_mut().for_each(|value| *value *= factor);
+        }
+        let mut trainer = Trainer::new(model, crate::optim::Adam::default());
+        let bits = |trainer: &Trainer| -> Vec<u32> {
+            trainer.tensors().values().flat_map(|(_, values)| values.iter().map(|value| value.to_bits())).collect()
+        };
+        let before = bits(&trainer);
+        let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+        let error = trainer.step(&images, &[0, 1], 1e-3).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { .. }), "{error:?}");
+        assert!(bits(&trainer) == before && trainer.steps() == 0, "the model has changed");
+        error.to_string()
+    }
+
+    #[test]
+    fn the_first_place_that_is_not_finite_is_named() {
+        for (changes, expected) in [
+            (&[("layer2.0.bn1.weight", f32::NAN)][..], "layer2.0.bn1.weight holds 128 NaN and 0 infinite of 128 values"),
+            // Products beyond the largest f32.
+            (&[("layer1.1.conv2.weight", 1e38), ("layer1.1.bn1.weight", 1e3)], "layer1.1.conv2 (conv) gave"),
+            // Finite values whose variance is not.
+            (&[("layer3.0.conv2.weight", 1e25)], "layer3.0.bn2"),
+            (&[("fc.weight", 1e38), ("fc.bias", 1e38), ("layer4.1.bn2.weight", 1e3)], "fc (linear) gave"),
+            // A finite loss, but a normalisation of tiny values makes gradients large.
+            (
+                &[("layer4.1.conv2.weight", 1e-10), ("layer4.1.bn2.weight", 1e20), ("fc.weight", 1e21)],
+                "the gradient of layer4.1.conv2.weight has",
+            ),
+        ] {
+            let said = refusal(changes);
+            assert!(said.starts_with(expected), "`{said}` in place of `{expected}`");
+        }
+    }
+
+    #[test]
+    fn a_gradient_above_the_limit_is_scaled_to_it() {
+        let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+        // After one step Adam's first moment is a tenth of the gradient.
+        let applied = |limit: Option<f64>| {
+            let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
+            limit.into_iter().for_each(|limit| trainer.clip_norm(limit));
+            let step = trainer.step(&images, &[0, 1], 1e-3).unwrap();
+            let tensors = trainer.tensors();
+            let moments = tensors.iter().filter(|(name, _)| name.starts_with("adam.first."));
+            let squares = moments.flat_map(|(_, (_, values))| values.iter().map(|&value| f64::from(value).powi(2)));
+            (step.gradient_norm, 10.0 * squares.sum::<f64>().sqrt())
+        };
+        let (norm, whole) = applied(None);
+        assert!((whole / norm - 1.0).abs() < 1e-5, "{whole} {norm}");
+        assert_eq!(applied(Some(2.0 * norm)), (norm, whole), "a limit that is not reached changes nothing");
+        let (same, clipped) = applied(Some(0.25 * norm));
+        assert_eq!(same, norm, "the norm before");
+        assert!((clipped / (0.25 * norm) - 1.0).abs() < 1e-5, "{clipped} {norm}");
+    }
+
+    #[test]
+    fn measured_statistics_are_the_plain_average_of_the_batches() {
+        let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
+        let batches = [1.0, 3.0].map(|size| (0..2 * 64 * 32).map(|i| size * f32::from(i * i % 97 < 40)).collect::<Vec<f32>>());
+        let mut alone = Vec::new();
+        for images in &batches {
+            trainer.measure_statistics(0, images, 2).unwrap();
+            alone.push(statistics(trainer.model()));
+        }
+        for (i, images) in batches.iter().enumerate() {
+            trainer.measure_statistics(i, images, 2).unwrap();
+        }
+        let both = statistics(trainer.model());
+        assert_ne!(alone[0], alone[1]);
+        for ((both, a), b) in both.iter().zip(&alone[0]).zip(&alone[1]) {
+            assert!((both - (a + b) / 2.0).abs() <= 1e-6 * (a.abs() + b.abs()), "{both} is not between {a} and {b}");
+        }
+        let trained = |model: &Model| model.parameters().get(model.parameters().trained()[0]).value.clone();
+        assert_eq!(trained(trainer.model()), trained(&model(5)), "weights stay as they are");
+    }
+
+    fn statistics(model: &Model) -> Vec<f32> {
+        let all = model.parameters().iter().filter(|(_, parameter)| !parameter.is_trained());
+        all.flat_map(|(_, parameter)| parameter.value.values().to_vec()).collect()
+    }
+}
