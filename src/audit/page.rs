@@ -4,7 +4,7 @@ use super::log::{Folder, Header, Record};
 use crate::image::Size;
 use crate::intake::picture;
 use crate::report::caption::{self, caveat};
-use crate::report::page::{data_uri, header, page};
+use crate::report::frame::{data_uri, header, page};
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Map, Value, json};
 
