@@ -5,7 +5,7 @@ use crate::image::Size;
 use crate::intake::picture;
 use crate::models::StudyCounts;
 use crate::report::caption::{self, caveat};
-use crate::report::page::{data_uri, header, page};
+use crate::report::frame::{data_uri, header, page};
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Map, Value, json};
 

@@ -8,6 +8,7 @@ mod bars;
 pub(crate) mod caption;
 mod figure;
 mod figures;
+pub(crate) mod frame;
 mod heat;
 pub(crate) mod page;
 

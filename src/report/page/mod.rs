@@ -1,12 +1,11 @@
 //! The pages: an evaluation (and the demo's) and a prediction.
 
-mod frame;
 mod scans;
 mod scores;
 
-pub(crate) use frame::{data_uri, header, page, printable, section};
 pub(crate) use scans::gallery;
 
+use super::frame::{header, page, section};
 use super::{Evaluation, ModelCard, Prediction, caption, figures};
 use crate::metrics::{self, Scores};
 use maud::{Markup, html};

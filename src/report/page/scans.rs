@@ -1,7 +1,7 @@
 //! Scans on a page: the fused picture, where the network looked, and what it said.
 
+use super::super::frame::data_uri;
 use super::super::{Case, Evaluation, ModelCard, caption, heat};
-use super::frame::data_uri;
 use crate::draw::{Raster, Tone};
 use crate::metrics;
 use maud::{Markup, html};

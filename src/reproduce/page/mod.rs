@@ -13,7 +13,7 @@ use crate::archive::datasets::Counts;
 use crate::archive::people::Demographics;
 use crate::metrics::{Predictions, Scores};
 use crate::models::StudyCounts;
-use crate::report::{self, Evaluation, Figure, caption, page};
+use crate::report::{self, Evaluation, Figure, caption, frame};
 use crate::{Result, files};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -161,15 +161,15 @@ impl Reproduction {
                     Block::Html(_) => {}
                 }
             }
-            sections.push(page::section(part.id, &part.heading, tag, &part.html()));
+            sections.push(frame::section(part.id, &part.heading, tag, &part.html()));
         }
         let body = html! {
-            (page::header(title, &self.caveat(), tag, &facts))
+            (frame::header(title, &self.caveat(), tag, &facts))
             main { @for section in &sections { (section) } }
         };
         files::write(folder.join(MARKDOWN), markdown.as_bytes())?;
         let path = folder.join(PAGE);
-        files::write(&path, page::page(title, &self.caveat(), &body).as_bytes())?;
+        files::write(&path, frame::page(title, &self.caveat(), &body).as_bytes())?;
         Ok(path)
     }
 
