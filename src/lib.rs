@@ -15,16 +15,22 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Threads
+//!
+//! Work is split over the threads of the [`Pool`] that [runs](Pool::run) it, and gives the same bits for any number of them. Outside of
+//! one it runs on rayon's global pool, whose threads keep denormal values as they are: then results that are nearly zero may have other
+//! bits than those of the program, which runs everything in a pool. A caller that compares bits runs in a pool too.
 
 pub mod annotation;
 pub mod archive;
 pub mod audit;
 pub mod autograd;
-pub mod cli;
+mod cli;
 pub mod dicom;
 pub mod draw;
 pub mod error;
-pub mod files;
+mod files;
 mod huge_pages;
 pub mod image;
 pub mod intake;
@@ -41,8 +47,13 @@ pub mod reproduce;
 pub mod tensor;
 pub mod train;
 
+#[doc(hidden)] // of the program
+pub use cli::main;
 pub use error::{Error, Result};
 pub use huge_pages::HugePages;
+/// The arithmetic on slices, whose shapes some signatures name.
+pub use osteon_kernels as kernels;
+pub use osteon_kernels::{par::Pool, simd::Isa};
 
 /// Stands on every page, picture and model that leaves the program.
 pub const DISCLAIMER: &str = "Research software, not a medical device.";

@@ -1,8 +1,8 @@
-//! The `osteon` binary: hands the arguments to `osteon::cli`.
+//! The `osteon` binary: passes the arguments to the library.
 
 #[global_allocator]
 static ALLOCATOR: osteon::HugePages = osteon::HugePages;
 
 fn main() -> std::process::ExitCode {
-    osteon::cli::main()
+    osteon::main()
 }

@@ -94,6 +94,7 @@ pub fn card(model: &Model, path: &Path) -> Result<ModelCard> {
         input_size: about.input_size,
         preprocessing: preprocessing(about),
         trained_on: about.trained_on.clone(),
+        training_studies: about.training_studies,
         sha256,
         parameters: model.parameter_count(),
     })

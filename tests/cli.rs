@@ -188,7 +188,9 @@ fn shells_and_man_know_every_command() {
         let script = succeeds(run(&format!("completions {shell}")));
         assert!(script.contains("gradcheck") && script.contains("max-file-size"), "{shell}: {script}");
     }
-    fails(run("completions tcsh"), 2, &["tcsh", "bash, elvish, fish, powershell, zsh"]);
+    let unknown = run("completions tcsh");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("bash, elvish, fish, powershell, zsh"), "{}", stderr(&unknown));
 
     let folder = tempfile::tempdir().unwrap();
     let printed = succeeds(osteon().args(["man", "--output"]).arg(folder.path().join("man1")).output().unwrap());
@@ -210,6 +212,54 @@ fn the_commands_by_task_are_printed() {
     assert_eq!(succeeds(run("tasks")).trim_end(), text.trim_end());
     let help = succeeds(run("help tasks"));
     assert!(help.contains("osteon dataset check d3") && help.contains("# Runs that are interrupted"), "{help}");
+}
+
+/// One patient among phantoms: every warning stays, and counts. What decides is a column of the manifest, not a name.
+#[test]
+fn one_patient_among_phantoms_does_not_silence_the_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    succeeds(osteon().args(["phantom", "--studies", "18", "--seed", "5", "--output"]).arg(at("data")).output().unwrap());
+    let manifest = fs::read_to_string(at("data/manifest.csv")).unwrap();
+    let (mut table, mut seen) = (String::new(), BTreeMap::new());
+    let (mut studies, mut tested) = (0, 0);
+    for (number, line) in manifest.lines().enumerate() {
+        let class = line.split(',').nth(3).unwrap();
+        let of_class = seen.entry(class).or_insert(0);
+        *of_class += 1;
+        let side = if number == 0 { "side" } else { ["test", "train", "train"][*of_class % 3] };
+        (studies, tested) = (studies + usize::from(side == "train"), tested + usize::from(side == "test"));
+        let patient = if side == "train" && studies == 1 { "hospital-1," } else { line.split_inclusive(',').next().unwrap() };
+        let rest = &line[line.find(',').unwrap() + 1..];
+        let rest = if patient == "hospital-1," { rest.replace(",yes", ",no") } else { rest.to_owned() };
+        table += &format!("{patient}{rest},{side}\n");
+    }
+    fs::write(at("data/mixed.csv"), &table).unwrap();
+    let told = format!("{} of {studies} studies are simulated", studies - 1);
+    let tiny = ["--recipe", "paper", "--architecture", "classifier-18", "--input-size", "32x32", "--epochs", "1"];
+    let (run, data) = (at("run"), at("data/mixed.csv"));
+    succeeds(osteon().arg("train").arg(&data).arg("--output").arg(&run).args(tiny).output().unwrap());
+    let json = |path: PathBuf| -> serde_json::Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let counts = serde_json::json!({ "studies": studies, "simulated_studies": studies - 1 });
+    assert_eq!(json(run.join("run.json"))["training_studies"], counts);
+
+    let said = succeeds(osteon().arg("evaluate").arg(&run).args(["--resamples", "100"]).output().unwrap());
+    let caveat = format!("Evaluated on phantoms (simulated patients). Trained partly on phantoms: {told}.");
+    assert!(said.contains(&caveat), "{said}");
+    let scores = json(run.join("scores.json"));
+    assert!(scores["caveat"].as_str().unwrap().starts_with(&caveat), "{}", scores["caveat"]);
+    assert_eq!((&scores["simulated_studies"], &scores["model"]["training_studies"]), (&tested.into(), &counts));
+    let said = succeeds(osteon().args(["model", "info"]).arg(run.join("model.safetensors")).output().unwrap());
+    assert!(said.contains(&format!("{studies} studies, {} of them phantoms", studies - 1)), "{said}");
+
+    // The training studies, among them the patient's.
+    succeeds(osteon().arg("evaluate").arg(&run).args(["--split", "train", "--output"]).arg(at("train")).output().unwrap());
+    let page = fs::read_to_string(at("train/report.html")).unwrap();
+    assert!(page.contains(&format!("<span class=\"tag\">{told}</span>")), "every part of the page counts");
+    let scan = at("data/studies/0001.dcm");
+    succeeds(osteon().arg("predict").arg(&run).arg(scan).arg("--report").arg(at("page")).output().unwrap());
+    let page = fs::read_to_string(at("page/report.html")).unwrap();
+    assert!(page.contains(&format!("Trained partly on phantoms: {told}.")) && page.contains(&format!("patients too ({told})")));
 }
 
 // ---- the commands end to end -------------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ use osteon::audit;
 use osteon::image::Size;
 use osteon::models::Model;
 use osteon::train::{self, ClassWeights, Epoch, Event, OnNan, RunFolder, RunRecord, ScheduleName, Settings, Start};
-use osteon::{Error, Result, files};
+use osteon::{Error, Result};
 use osteon_kernels::par::Pool;
 use osteon_kernels::simd::Isa;
 use safetensors::SafeTensors;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -617,6 +618,15 @@ fn compare_finds_where_runs_part() {
     let shorter = altered("shorter", &|record| drop(record["weights"].as_array_mut().unwrap().pop()));
     said(&whole, &shorter, &["has 2 epochs and"]);
 
+    // A model of a program that did not yet count its studies.
+    let older = altered("older", &|_| ());
+    let model = fs::read(whole.join("model.safetensors")).unwrap();
+    let start = model.windows(18).position(|word| word == b"\"training_studies\"").unwrap();
+    let end = start + model[start..].windows(3).position(|word| word == b"}\",").unwrap() + 3;
+    fs::remove_file(older.join("model.safetensors")).unwrap();
+    fs::write(older.join("model.safetensors"), [&model[..start], &vec![b' '; end - start], &model[end..]].concat()).unwrap();
+    succeeds(compare(&whole, &older));
+
     // One value of one tensor, by one bit.
     let bit = altered("bit", &|_| ());
     let mut model = fs::read(whole.join("model.safetensors")).unwrap();
@@ -692,10 +702,8 @@ fn with_larger_weights(checkpoint: &[u8], factor: f32) -> Vec<u8> {
 
 /// The checkpoint with the digest of what it holds.
 fn with_digest(mut bytes: Vec<u8>) -> Vec<u8> {
-    let digest = files::sha256(&bytes[HEAD..]);
-    for (byte, digits) in bytes[8..HEAD].iter_mut().zip(digest.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(str::from_utf8(digits).unwrap(), 16).unwrap();
-    }
+    let digest = Sha256::digest(&bytes[HEAD..]);
+    bytes[8..HEAD].copy_from_slice(&digest);
     bytes
 }
 

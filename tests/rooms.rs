@@ -1,17 +1,18 @@
-//! The map of the program, and the test that holds it: a room uses those above it in [`ROOMS`], never those below, and the
-//! modules in a room do not go round in circles.
+//! The map of the program, and the test that holds it: a room uses only rooms that stand before it in [`ROOMS`], and the modules
+//! of one room do not depend on each other in a circle.
 //!
-//! Read are the `use` lines and the paths in the code of every module that `lib.rs` of the three crates declares, but what is
+//! Read are the `use` lines and the paths in the code of every module that `lib.rs` of the three crates declares, but not what is
 //! compiled for tests only. Re-exports are followed to the module that has the item. Left out: what `lib.rs` itself says (it
-//! names the rooms), and the arrows between a module and the modules that it is divided into.
+//! names the rooms), and dependencies between a module and the modules that it is divided into.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The rooms from the ground up: path, and what is done there.
+/// The rooms from the ground up: name, and what is done there.
 #[rustfmt::skip]
 const ROOMS: &[(&str, &str)] = &[
+    // The crate osteon-kernels: arithmetic on slices.
     ("kernels::simd", "one trait of f32 lanes, a token an instruction set, one dispatcher"),
     ("kernels::par", "work split over threads; the split never depends on their number"),
     ("kernels::peak", "how fast the machine can multiply and add"),
@@ -29,26 +30,32 @@ const ROOMS: &[(&str, &str)] = &[
     ("kernels::softmax", "softmax and cross-entropy"),
     ("kernels::attention", "the attention of channels and of pixels (CBAM)"),
     ("kernels::adam", "one step of Adam"),
+    // The crate osteon-reference.
     ("reference", "the same arithmetic as plain f64 loops, and the golden arrays; uses nothing"),
+    // The crate osteon. What every room may use:
     ("error", "what is wrong and what to do about it, in one sentence"),
     ("files", "files that appear whole or not at all, hashes, reading within a bound"),
     ("random", "random streams by name: no draw depends on those before it"),
     ("huge_pages", "huge pages of memory for buffers"),
+    // Tensors and learning:
     ("tensor", "shape, dense f32 buffer, arena of buffers, tensors in files"),
     ("autograd", "the tape: records operations and walks back"),
     ("nn", "layers and the names of their parameters"),
     ("optim", "Adam, AdamW, schedules"),
+    // From a file to the input of a network, and to its answer (a model says how its inputs are prepared):
     ("image", "a picture of counts, its size, and the side of the patient that it shows"),
     ("dicom", "DICOM: reads hostile files, writes NM"),
     ("intake", "a file, a folder or pictures become a study"),
     ("prepare", "a study becomes the network's input: view aggregation, augmentation, loader"),
     ("models", "the networks: one file a family; model files, inference, learning"),
+    // Many studies, and pages for people. An archive has prepared copies and is loaded, so it stands behind `prepare`:
     ("draw", "pictures for people: a raster with text and lines; view aggregation drawn"),
     ("archive", "many studies: manifest, people, split, datasets, importers of public archives"),
     ("metrics", "counts to scores; knows no network"),
     ("report", "scores, curves, pictures and pages"),
     ("annotation", "outlines, codes, LabelMe; lesions measured"),
     ("phantom", "the simulator and its truth"),
+    // What the program does:
     ("predict", "a model and a study to an answer with its evidence"),
     ("train", "settings, recipes, the loop, checkpoints, the run's record"),
     ("audit", "trace, verify, gradient check, comparing runs"),
@@ -164,9 +171,9 @@ impl Modules {
         at
     }
 
-    /// The module that a path written in module `from` leads to; `None` outside this program. Each import that is followed costs
-    /// one of `fuel`.
-    fn target(&self, from: &str, path: &[String], fuel: usize) -> Option<String> {
+    /// The module that a path written in module `from` leads to; `None` outside this program. At most
+    /// `imports_left` imports are followed.
+    fn target(&self, from: &str, path: &[String], imports_left: usize) -> Option<String> {
         let (first, behind) = path.split_first()?;
         let (mut at, mut rest) = match first.as_str() {
             "crate" => (from.split("::").next()?.to_owned(), behind),
@@ -185,9 +192,9 @@ impl Modules {
                 at = at.rsplit_once("::")?.0.to_owned();
             } else if self.by_path.contains_key(&child) {
                 at = child;
-            } else if let Some(import) = self.by_path[&at].imported.get(name).filter(|_| fuel > 0) {
+            } else if let Some(import) = self.by_path[&at].imported.get(name).filter(|_| imports_left > 0) {
                 let longer: Vec<String> = import.iter().chain(behind).cloned().collect();
-                return self.target(&at, &longer, fuel - 1);
+                return self.target(&at, &longer, imports_left - 1);
             } else {
                 break;
             }
@@ -196,15 +203,15 @@ impl Modules {
         Some(at)
     }
 
-    /// Every pair of modules of which the first uses the second, but for what a `lib.rs` says and uses of its constants.
-    fn arrows(&self) -> BTreeSet<(String, String)> {
-        let mut arrows = BTreeSet::new();
+    /// Every pair of modules of which the first uses the second, without what a `lib.rs` says and what it defines itself.
+    fn dependencies(&self) -> BTreeSet<(String, String)> {
+        let mut found = BTreeSet::new();
         for (from, module) in &self.by_path {
             let targets = module.named.iter().filter_map(|path| self.target(from, path, 8));
-            arrows.extend(targets.map(|target| (from.clone(), target)));
+            found.extend(targets.map(|target| (from.clone(), target)));
         }
-        arrows.retain(|(from, to)| from != to && from.contains("::") && to.contains("::"));
-        arrows
+        found.retain(|(from, to)| from != to && from.contains("::") && to.contains("::"));
+        found
     }
 }
 
@@ -247,7 +254,7 @@ fn room(module: &str) -> String {
         ["osteon_kernels", room, ..] => format!("kernels::{room}"),
         ["osteon_reference", ..] => "reference".to_owned(),
         [_, room, ..] => room.to_owned(),
-        _ => unreachable!("arrows are between modules"),
+        _ => unreachable!("dependencies are between modules"),
     }
 }
 
@@ -262,8 +269,8 @@ fn every_room_is_on_the_map() {
 }
 
 #[test]
-fn arrows_are_found() {
-    let arrows = Modules::read().arrows();
+fn dependencies_are_found() {
+    let found = Modules::read().dependencies();
     for (from, to, how) in [
         ("osteon::archive::manifest::table", "osteon::archive::side", "a `use` line"),
         ("osteon::cli::fuse", "osteon::draw::aggregation", "a re-export of a module that is imported"),
@@ -271,27 +278,27 @@ fn arrows_are_found() {
         ("osteon::prepare::views", "osteon::prepare::settings", "a group from the parent, which re-exports"),
         ("osteon::tensor::file", "osteon::error", "what `lib.rs` re-exports"),
     ] {
-        assert!(arrows.contains(&(from.to_owned(), to.to_owned())), "{how}: {from} uses {to}");
+        assert!(found.contains(&(from.to_owned(), to.to_owned())), "{how}: {from} uses {to}");
     }
 }
 
 #[test]
-fn no_arrow_points_upwards() {
+fn no_room_uses_a_later_one() {
     let level = |module: &str| ROOMS.iter().position(|(known, _)| *known == room(module));
     let wrong: Vec<String> = Modules::read()
-        .arrows()
+        .dependencies()
         .into_iter()
         .filter(|(from, to)| room(from) != room(to) && level(from) < level(to))
-        .map(|(from, to)| format!("{from} uses {to}, which stands below it on the map"))
+        .map(|(from, to)| format!("{from} uses {to}, a later room of the map"))
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn no_room_has_a_circle() {
+fn no_room_has_a_circle_of_modules() {
     // Within each module: which of its children uses which, itself or by what is in it.
     let mut uses: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
-    for (from, to) in Modules::read().arrows() {
+    for (from, to) in Modules::read().dependencies() {
         let (from, to): (Vec<&str>, Vec<&str>) = (from.split("::").collect(), to.split("::").collect());
         let shared = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
         if room(&from.join("::")) == room(&to.join("::")) && shared < from.len().min(to.len()) {

@@ -4,6 +4,7 @@
 //! checked first, so that what follows can trust lengths and values.
 
 use crate::autograd::Op;
+use crate::models::StudyCounts;
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -35,6 +36,9 @@ pub struct Header {
     pub architecture: String,
     /// What the model says that it was trained on.
     pub trained_on: String,
+    /// How many studies that were, and how many of these are simulated; `None` of model files from before this was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_studies: Option<StudyCounts>,
     /// File names of the scan, each with the SHA-256 of the file.
     pub scan: BTreeMap<String, String>,
     /// Rows and columns of the network's input.

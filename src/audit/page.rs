@@ -3,8 +3,9 @@
 use super::log::{Folder, Header, Record};
 use crate::image::Size;
 use crate::intake::picture;
+use crate::models::StudyCounts;
 use crate::report::caption::{self, caveat};
-use crate::report::page::{data_uri, header, page};
+use crate::report::frame::{data_uri, header, page};
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Map, Value, json};
 
@@ -86,7 +87,8 @@ pub fn picture_name(number: usize) -> String {
 
 /// The page of a trace; `thumbnails` has a place for each record.
 pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], pictures: bool) -> String {
-    let caveat = caveat(&[("trained", &about.trained_on)]);
+    let trained_on = StudyCounts::of_training(about.training_studies, &about.trained_on);
+    let caveat = caveat(&[("trained", trained_on)]);
     let outcome = about.probabilities.iter().map(|(class, probability)| format!("{class} {probability:.4}"));
     let total = |of: &dyn Fn(&Record) -> f64| records.iter().map(of).sum::<f64>();
     let facts = [
@@ -100,7 +102,7 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
         ("Work", format!("{:.3} GFLOP in {:.1} ms", total(&|r| r.flops as f64) / 1e9, total(&|r| r.microseconds) / 1e3)),
         ("Whole run", format!("{:.1} ms, recorded {:.1} ms", about.milliseconds, about.recorded_milliseconds)),
     ];
-    let tag = caption::of_network(&about.trained_on);
+    let tag = &caption::of_network(trained_on);
     let details: Vec<Value> = records
         .iter()
         .zip(thumbnails)

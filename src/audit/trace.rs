@@ -5,7 +5,7 @@
 
 use super::log::{Equation, FORMAT, Folder, Header, OtherEquation, Part, Record, Summary, TensorWriter, Type};
 use super::page;
-use crate::autograd::ops::{Add, Description, MAX_GRADIENTS, Read, SavedOrigin, SavedValues};
+use crate::autograd::ops::{Add, Description, MAX_GRADIENTS, Read, SavedOrigin, SavedValues, Softmax};
 use crate::autograd::{Context, Drops, Op, ParameterId, Recorder, Saved, TapeEvent};
 use crate::intake::Study;
 use crate::models::{Inference, Model};
@@ -97,6 +97,7 @@ fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder)
         model_sha256: String::new(),
         architecture: about.architecture.clone(),
         trained_on: about.trained_on.clone(),
+        training_studies: about.training_studies,
         scan,
         input_size: size,
         isa: context.isa.name().into(),
@@ -426,8 +427,9 @@ impl Log {
                     let made = Made::by(op, about, layer, Part::Saved, &read, &value.shape);
                     Made { name: value.name, computed_with, flops, ..made }
                 }
-                SavedOrigin::Other { op, flops } => {
+                SavedOrigin::Softmax { flops } => {
                     read = vec![inputs[0]];
+                    let op = Op::from(Softmax {});
                     let source = op.describe(&[value.shape]).source;
                     let made = Made::given(value.name, layer, source, &value.shape);
                     Made { inputs: &read, computed_with, flops, equation: op.into(), ..made }
@@ -527,7 +529,7 @@ fn reads(wanted: &[Read], inputs: &[usize], saved: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::autograd::ops::{CrossEntropy, Softmax};
+    use crate::autograd::ops::CrossEntropy;
     use crate::autograd::{Mode, NormLayer, ParameterKind, Parameters, Tape};
 
     use crate::models::Metadata;

@@ -81,7 +81,8 @@ impl Tape<'_> {
         let (output, saved) = (operand(slots, parameters, index).values, &slots[index].saved);
         let forward = Forward { inputs: &operands[..node.inputs().len()], output, saved, accumulate };
         let mut slices: [&mut [f32]; MAX_GRADIENTS] = grads.each_mut().map(|grad| &mut grad[..]);
-        let mut run = Run { isa: context.isa, labels: &[], differentiable: true, context, parameters };
+        let Context { isa, buffers, .. } = &mut **context;
+        let mut run = Run { isa: *isa, labels: &[], differentiable: true, buffers, parameters };
         op.backward(&forward, &mut gradient, &mut slices[..inputs.len()], &mut run);
         let time = watch.time();
         self.tell_backward(index, inputs, grads.each_ref().map(|grad| &grad[..]), time);

@@ -1,7 +1,6 @@
 //! The cache of packed weights: a convolution's weights in the order in which its kernel reads them, kept while the parameters stay as
 //! they are. Inference alone uses it; weights in training change with every step.
 
-use super::{ParameterId, Parameters};
 use osteon_kernels::conv::{Algorithm, ConvShape, Pass};
 use osteon_kernels::simd::Isa;
 use std::collections::HashMap;
@@ -18,14 +17,21 @@ pub(super) struct PackedConv {
 /// All that the packed values depend on beside the values of the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    weight: ParameterId,
+    weight: usize,
     /// Batch normalisation that is folded in: gamma, beta, running mean, running variance, and the bits of epsilon.
-    norm: Option<([ParameterId; 4], u32)>,
+    norm: Option<([usize; 4], u32)>,
     algorithm: Algorithm,
     /// The layout may follow the widths of its registers, and transforms round as it multiplies and adds.
     isa: &'static str,
     /// A transform may be that of one stride.
     stride: [usize; 2],
+}
+
+/// A parameter: its number among the parameters, and its values.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub id: usize,
+    pub values: &'a [f32],
 }
 
 /// Packed weights by what they depend on.
@@ -44,30 +50,23 @@ impl PackedCache {
         packed.values().map(|conv| size_of_val(&conv.weights[..]) + size_of_val(&conv.bias[..])).sum()
     }
 
-    /// The weights of a convolution, packed once. With `norm` they hold the batch normalisation that follows:
+    /// The weights of a convolution, packed once. With `norm` (gamma, beta, running mean, running variance; epsilon) they hold the batch normalisation that follows:
     /// `(w * x - mean) * factor + beta = (w * factor) * x + (beta - mean * factor)`, `factor = gamma / sqrt(variance + epsilon)`.
-    pub fn get(
-        &self,
-        parameters: &Parameters,
-        weight: ParameterId,
-        norm: Option<([ParameterId; 4], f32)>,
-        shape: ConvShape,
-        isa: Isa,
-    ) -> Arc<PackedConv> {
+    pub fn get(&self, weight: Source, norm: Option<([Source; 4], f32)>, shape: ConvShape, isa: Isa) -> Arc<PackedConv> {
         let algorithm = Algorithm::choose(Pass::Forward, shape);
-        let bits = norm.map(|(ids, epsilon)| (ids, epsilon.to_bits()));
-        let key = Key { weight, norm: bits, algorithm, isa: isa.name(), stride: shape.stride };
+        let folded = norm.map(|(sources, epsilon)| (sources.map(|source| source.id), epsilon.to_bits()));
+        let key = Key { weight: weight.id, norm: folded, algorithm, isa: isa.name(), stride: shape.stride };
         // A poisoned lock only means that another thread panicked while it held finished entries.
         let cache = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(packed) = cache().get(&key) {
             return packed.clone();
         }
         let mut packed = PackedConv { weights: vec![0.0; algorithm.packed_len(shape)], bias: Vec::new() };
-        let weights = parameters.get(weight).value.values();
+        let weights = weight.values;
         match norm {
             None => algorithm.pack(isa, shape, weights, &mut packed.weights),
-            Some((ids, epsilon)) => {
-                let [gamma, beta, mean, variance] = ids.map(|id| parameters.get(id).value.values());
+            Some((sources, epsilon)) => {
+                let [gamma, beta, mean, variance] = sources.map(|source| source.values);
                 let factors: Vec<f64> = gamma
                     .iter()
                     .zip(variance)

@@ -1,6 +1,6 @@
 //! What a network has learnt: named tensors, trained by gradients or followed by running averages.
 
-use super::packed::{PackedCache, PackedConv};
+use super::packed::{PackedCache, PackedConv, Source};
 use crate::tensor::{Shape, Tensor};
 use crate::{Result, files};
 use osteon_kernels::conv::ConvShape;
@@ -213,6 +213,7 @@ impl Parameters {
         shape: ConvShape,
         isa: Isa,
     ) -> Arc<PackedConv> {
-        self.packed.get(self, weight, norm, shape, isa)
+        let source = |id: ParameterId| Source { id: id.0, values: self.get(id).value.values() };
+        self.packed.get(source(weight), norm.map(|(ids, epsilon)| (ids.map(source), epsilon)), shape, isa)
     }
 }

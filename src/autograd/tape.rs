@@ -296,7 +296,8 @@ impl<'a> Tape<'a> {
         let Tape { parameters, context, slots, mode, .. } = self;
         let operands = operands(slots, parameters, inputs);
         let differentiable = *mode != Mode::Inference;
-        let mut run = Run { isa: context.isa, labels, differentiable, context, parameters };
+        let Context { isa, buffers, .. } = &mut **context;
+        let mut run = Run { isa: *isa, labels, differentiable, buffers, parameters };
         let saved = op.forward(&operands[..inputs.len()], &mut output, &mut run);
         (output, saved)
     }
@@ -359,7 +360,8 @@ impl<'a> Tape<'a> {
         let mut output = self.context.take(node.shape.len());
         let Tape { parameters, context, slots, .. } = self;
         let operands = operands(slots, parameters, node.inputs());
-        let mut run = Run { isa: context.isa, labels: &[], differentiable: true, context, parameters };
+        let Context { isa, buffers, .. } = &mut **context;
+        let mut run = Run { isa: *isa, labels: &[], differentiable: true, buffers, parameters };
         op.recompute(&operands[..node.arity], &slots[index].saved, &mut output, &mut run);
         self.slots[index].value = Value::Owned(output);
     }

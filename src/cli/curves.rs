@@ -3,7 +3,7 @@
 use super::scan;
 use super::terminal::Terminal;
 use crate::metrics::Epoch;
-use crate::models::Model;
+use crate::models::{Model, StudyCounts};
 use crate::train::RunFolder;
 use crate::{Error, Result, files, report};
 use std::path::{Path, PathBuf};
@@ -35,8 +35,7 @@ impl Curves {
         let is_twice = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
         let name = |(name, run): (&String, &PathBuf)| if is_twice(name) { run.display().to_string() } else { name.clone() };
         let named = names.iter().zip(&self.runs).map(name);
-        let trained_on = runs.iter().map(|(_, trained_on)| &**trained_on).collect::<Vec<_>>().join("; ");
-        let note = report::caveat(&[("trained", &trained_on)]);
+        let note = report::caveat(&[("trained", runs.iter().map(|(_, trained_on)| *trained_on).sum())]);
         let runs: Vec<(String, Vec<Epoch>)> = named.zip(runs).map(|(name, (rows, _))| (name, rows)).collect();
         let figure = report::compared_curves(&runs, &note);
         let bytes = if is("svg") { figure.svg().into_bytes() } else { figure.png() };
@@ -46,8 +45,8 @@ impl Curves {
 }
 
 /// The epochs of a run, and what it was trained on.
-fn history(run: &Path) -> Result<(Vec<Epoch>, String)> {
+fn history(run: &Path) -> Result<(Vec<Epoch>, StudyCounts)> {
     let folder = RunFolder::open(run)?;
     let rows = Epoch::read_all(&folder.file(RunFolder::METRICS))?;
-    Ok((rows, Model::load(folder.file(RunFolder::MODEL))?.metadata().trained_on.clone()))
+    Ok((rows, Model::load(folder.file(RunFolder::MODEL))?.metadata().training_studies()))
 }

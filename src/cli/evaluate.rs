@@ -8,7 +8,7 @@ use crate::models::Model;
 use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
-use crate::train::{self, RunFolder, Settings};
+use crate::train::{RunFolder, Settings};
 use crate::{Error, Result, files};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -162,10 +162,12 @@ impl Job {
         }
         progress.finish(format_args!("{} made", cases.len()));
 
+        let evaluated_studies = manifest.study_counts(rows.iter().copied());
         Ok(Evaluation {
             title: format!("Evaluation of {}", super::scan::name(folder.path())),
             model: predict::card(model, &folder.file(RunFolder::MODEL))?,
-            evaluated_on: format!("{} {what}", train::count_studies(manifest, rows)),
+            evaluated_on: format!("{evaluated_studies} {what}"),
+            evaluated_studies,
             patients,
             cases,
             history: Epoch::read_all(&folder.file(RunFolder::METRICS))?,

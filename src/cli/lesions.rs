@@ -40,7 +40,7 @@ impl Lesions {
         let manifest = Manifest::read(&self.manifest)?;
         let options = MeasureOptions { pixel_spacing_mm: self.pixel_spacing_mm };
         let lesions = lesions::measure(&manifest, &options)?;
-        let summary = lesions::report(&lesions, &self.output)?;
+        let summary = lesions::report(&lesions, manifest.study_counts(0..manifest.rows.len()), &self.output)?;
         lesions::studies(&manifest, &lesions, &self.output)?;
         let sizeless = lesions.iter().filter(|lesion| lesion.area_mm2.is_none()).count();
         if sizeless > 0 {

@@ -174,9 +174,11 @@ impl Reproduce {
         };
         let annotated =
             source.rows.iter().map(annotation::beside).collect::<Result<Vec<_>>>()?.iter().any(|beside| !beside.is_empty());
+        let studies = source.study_counts(0..source.rows.len());
         let lesions = match annotated {
             true => Some(lesions::report(
                 &lesions::measure(source, &lesions::MeasureOptions::default())?,
+                studies,
                 self.output.join("lesions"),
             )?),
             false => None,
@@ -189,6 +191,7 @@ impl Reproduce {
         Ok(Reproduction {
             options: options.clone(),
             command,
+            studies,
             counts: counts.into_iter().filter(|(data, _)| data.kind().is_some()).collect(),
             demographics: people::demographics(source)?,
             lesions,

@@ -1,4 +1,4 @@
-//! Where in an image the evidence for a class is.
+//! Evidence maps: which pixels speak for a class (Grad-CAM).
 
 use super::Model;
 use crate::autograd::{Mode, Tape};

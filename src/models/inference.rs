@@ -5,13 +5,13 @@ use crate::Result;
 use crate::autograd::{Context, Mode, Tape, Var};
 use std::sync::PoisonError;
 
-/// Images that one inference pass takes together: so many as have these pixels, since more only cost memory.
+/// The pixels of the images that one pass takes as a batch; larger batches cost memory and save no time.
 const PIXELS_A_PASS: usize = 8 * 1024 * 256;
 
-/// Bytes of buffers that a model keeps for its next inference.
+/// The most bytes of buffers that a model keeps between inference passes.
 const KEPT_BYTES: usize = 1 << 30;
 
-/// What a network says of a batch of images.
+/// The outputs of a network for a batch of images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inference {
     /// (batch, classes)
@@ -57,7 +57,7 @@ impl Model {
         Ok(inference.probabilities.chunks(self.metadata.classes.len()).map(<[f32]>::to_vec).collect())
     }
 
-    /// What the network says of images (batch, rows, columns) of any size from 32x32; where it [flattens](Pooling::Flatten) its maps, of
+    /// Logits and probabilities of images (batch, rows, columns) of any size from 32x32; where it [flattens](Pooling::Flatten) its maps, of
     /// the model's own.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Model {
         Ok([logits, tape.softmax(again)?])
     }
 
-    /// Calls `work` with buffers that an earlier call may have left.
+    /// Calls `work` with a context whose buffers earlier calls may have allocated.
     pub(super) fn with_context<T>(&self, work: impl FnOnce(&mut Context) -> T) -> T {
         let contexts = || self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut context = contexts().pop().unwrap_or_default();

@@ -1,14 +1,14 @@
-//! The loss, its gradient, and the statistics of a batch: what one training step asks of a network.
+//! What a training step needs of a model: the loss, its gradient, and the statistics of a batch.
 
 use super::Model;
 use crate::Result;
 use crate::autograd::{Context, Gradients, Mode, ParameterId, Tape, Var, not_finite};
 use crate::tensor::Buffer;
 
-/// What one forward and backward pass in training mode gives.
+/// The result of a forward and backward pass in training mode.
 #[derive(Debug)]
 pub struct Differentiated {
-    /// Mean cross-entropy, and the shares of auxiliary classifiers'.
+    /// Mean cross-entropy, plus the weighted losses of auxiliary classifiers.
     pub loss: f32,
     /// Images whose largest logit is their label's.
     pub correct: usize,
@@ -19,7 +19,7 @@ pub struct Differentiated {
 }
 
 impl Model {
-    /// The logits of images (batch, rows, columns, 1) on a tape for training, and the loss that is to become smaller.
+    /// The logits of images (batch, rows, columns, 1) on a tape for training, and the loss to minimise.
     fn loss(&self, tape: &mut Tape, images: Var, labels: &[u32], class_weights: Option<&[f32]>) -> Result<(Var, Var)> {
         let mut outputs = self.network.outputs(tape, images)?.into_iter();
         let (logits, _) = outputs.next().expect("a network has logits");

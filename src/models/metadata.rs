@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::iter::Sum;
 
 /// The version of the model file that this program writes. It reads this one and those before it.
 pub const FORMAT_VERSION: u32 = 2;
@@ -18,8 +19,8 @@ pub(super) const HASHED_SINCE: u32 = 2;
 /// Under this key: [`Model::weights_hash`](super::Model::weights_hash).
 pub(super) const WEIGHTS_HASH: &str = "weights_sha256";
 
-/// Under this key: [`StudyCounts`] of the training set.
-const TRAINING_STUDIES: &str = "training_studies";
+/// Under this key: [`StudyCounts`] of the training set; model files from before this was counted do not have it.
+pub const TRAINING_STUDIES: &str = "training_studies";
 
 /// Under this key: [`Provenance`].
 pub const PROVENANCE: &str = "provenance";
@@ -102,6 +103,15 @@ impl StudyCounts {
     pub fn sentence(&self) -> String {
         let verb = if self.simulated_studies == 1 { "is" } else { "are" };
         format!("{} of {} studies {verb} simulated", self.simulated_studies, self.studies)
+    }
+}
+
+impl Sum for StudyCounts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(StudyCounts::default(), |sum, counts| StudyCounts {
+            studies: sum.studies + counts.studies,
+            simulated_studies: sum.simulated_studies + counts.simulated_studies,
+        })
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use file::named_values;
 pub use inception::Inception;
 pub use inference::Inference;
 pub use learning::Differentiated;
-pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Process, Provenance, StudyCounts};
+pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TRAINING_STUDIES};
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};
 pub use vgg::{Pooling, Vgg};
@@ -34,7 +34,7 @@ use crate::{Error, Result};
 use std::fmt;
 use std::sync::Mutex;
 
-/// What the tape runs: an image's features, and the logits that follow from them.
+/// A network: from images to feature maps, and from these to logits.
 pub trait Network: fmt::Debug + Send + Sync {
     /// From images (batch, rows, columns, 1) to the last feature maps (batch, rows, columns, channels).
     fn features(&self, tape: &mut Tape, x: Var) -> Result<Var>;
@@ -118,7 +118,7 @@ impl Model {
         metadata.pooling = metadata.pooling.of(&metadata.architecture, metadata.input_size);
         metadata.check()?;
         let network: Box<dyn Network> = match &*metadata.architecture {
-            vgg::NAME => Box::new(Vgg::new(&mut builder, &metadata)),
+            vgg::NAME => Box::new(Vgg::new(&mut builder, metadata.classes.len(), metadata.input_size, metadata.pooling)),
             inception::NAME => Box::new(Inception::new(&mut builder, &metadata)),
             name => match VARIANTS.iter().find(|variant| variant.name == name) {
                 Some(variant) => Box::new(Residual::new(&mut builder, *variant, &metadata)),

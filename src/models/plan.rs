@@ -1,4 +1,4 @@
-//! What a network consists of and what it takes: its operations, parameters and bytes.
+//! The operations of a network and what they cost: parameters, FLOPs and bytes.
 
 use super::Model;
 use crate::Result;
@@ -87,7 +87,7 @@ impl Model {
         self.parameters.iter().filter(|(_, parameter)| parameter.is_trained()).map(|(_, p)| p.value.shape().len()).sum()
     }
 
-    /// What inference on one image of the model's input size takes in memory. It is tried, on an image of zeros.
+    /// The memory that inference on one image of the model's input size takes, measured by running it on zeros.
     ///
     /// # Errors
     /// An input size that is too small.

@@ -5,7 +5,7 @@
 //! 49 pixels of 8x2. [`Pooling`] says what stands there. First weights are He normal with fan in, for without normalisation they alone
 //! keep the size of activations.
 
-use super::{Metadata, Network};
+use super::Network;
 use crate::autograd::{Name, Tape, Var};
 use crate::nn::{BiasConv, Builder, Linear};
 use crate::{Error, Result};
@@ -113,8 +113,8 @@ pub struct Vgg {
 }
 
 impl Vgg {
-    /// Builds its layers and their parameters.
-    pub fn new(builder: &mut Builder, metadata: &Metadata) -> Self {
+    /// Builds its layers and their parameters, for so many classes and images of this size.
+    pub fn new(builder: &mut Builder, classes: usize, input_size: [usize; 2], pooling: Pooling) -> Self {
         let name = |part: &str, index: usize| Name::from(format!("{part}.{index}"));
         let mut inputs = 1;
         let convolutions = CONVOLUTIONS.map(|(index, channels, pool)| {
@@ -122,18 +122,18 @@ impl Vgg {
             inputs = channels;
             (conv, name("features", index + 1), pool.then(|| name("features", index + 2)))
         });
-        let maps = maps(metadata.input_size);
-        let pixels = if metadata.pooling == Pooling::Flatten { maps[0] * maps[1] } else { 1 };
+        let maps = maps(input_size);
+        let pixels = if pooling == Pooling::Flatten { maps[0] * maps[1] } else { 1 };
         let (hidden, classes) = builder.within("classifier", |builder, _| {
             let first = Linear::hidden(builder, "0", pixels, CHANNELS * pixels, HIDDEN);
             let second = Linear::hidden(builder, "3", 1, HIDDEN, HIDDEN);
             let hidden = [(first, 0), (second, 3)];
             let hidden = hidden.map(|(linear, index)| (linear, name("classifier", index + 1), name("classifier", index + 2)));
-            (hidden, Linear::new(builder, "6", HIDDEN, metadata.classes.len()))
+            (hidden, Linear::new(builder, "6", HIDDEN, classes))
         });
         Vgg {
             convolutions: convolutions.into(),
-            pooling: metadata.pooling,
+            pooling,
             maps,
             input: Name::from("input"),
             pool: Name::from("avgpool"),

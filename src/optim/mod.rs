@@ -1,4 +1,4 @@
-//! Adam and AdamW, and how their learning rate goes from step to step.
+//! Adam and AdamW, and learning-rate schedules.
 
 use crate::autograd::{Gradients, ParameterId, Parameters};
 use osteon_kernels::adam::{self as kernel, AdamStep};
@@ -17,8 +17,8 @@ pub struct Adam {
     pub epsilon: f32,
     /// L2 penalty, added to the gradient of every parameter; or decoupled from it.
     pub weight_decay: f32,
-    /// Whether weight decay passes Adam's moments by. It then takes from weights of convolutions and linear layers only: scales and
-    /// shifts of batch normalisation, and biases, have one dimension and do not decay.
+    /// Whether weight decay is decoupled from Adam's moments (AdamW). It then applies to weights of convolutions and linear layers only;
+    /// one-dimensional parameters (batch normalisation's and biases) do not decay.
     pub decoupled: bool,
 }
 
@@ -28,7 +28,7 @@ impl Default for Adam {
     }
 }
 
-/// What Adam remembers from step to step.
+/// Adam's moments and the number of its steps.
 #[derive(Clone, Debug)]
 pub struct Moments {
     step: u64,
@@ -72,8 +72,8 @@ impl Moments {
         let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = *adam;
         for id in parameters.trained() {
             if let Some(gradient) = gradients.get(id) {
-                let spared = decoupled && parameters.get(id).value.shape()[..].len() == 1;
-                let weight_decay = if spared { 0.0 } else { weight_decay };
+                let no_decay = decoupled && parameters.get(id).value.shape()[..].len() == 1;
+                let weight_decay = if no_decay { 0.0 } else { weight_decay };
                 let settings = AdamStep { learning_rate, beta1, beta2, epsilon, weight_decay, decoupled, step: self.step };
                 let [first, second] = &mut self.moments[id.index()];
                 kernel::step(isa, &settings, gradient, parameters.values_mut(id), first, second);
@@ -82,14 +82,14 @@ impl Moments {
     }
 }
 
-/// The learning rate of each step: a climb from zero, then a decay.
+/// The learning rate of each step: a linear warm-up from zero, then a decay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// The rate after the climb.
+    /// The rate after the warm-up.
     pub learning_rate: f32,
-    /// Epochs of the climb.
+    /// Epochs of the warm-up.
     pub warm_up_epochs: f32,
-    /// What follows it.
+    /// How it decays after the warm-up.
     pub decay: Decay,
 }
 
@@ -99,7 +99,7 @@ pub struct Schedule {
 pub enum Decay {
     /// Not at all.
     Constant,
-    /// To zero along half a cosine.
+    /// To zero along half a cosine (cosine annealing).
     Cosine,
     /// By a factor after every so many epochs.
     Step {
@@ -119,14 +119,14 @@ impl Schedule {
     /// The rate of step `step` (from 0) of `total_steps`.
     pub fn learning_rate(&self, step: u64, total_steps: u64, steps_per_epoch: u64) -> f32 {
         let (step, total, epoch) = (step as f64, total_steps as f64, steps_per_epoch as f64);
-        let climb = f64::from(self.warm_up_epochs) * epoch;
-        let share = if step < climb {
-            (step + 1.0) / (climb + 1.0)
+        let warm_up = f64::from(self.warm_up_epochs) * epoch;
+        let share = if step < warm_up {
+            (step + 1.0) / (warm_up + 1.0)
         } else {
             match self.decay {
                 Decay::Constant => 1.0,
                 Decay::Cosine => {
-                    let done = ((step - climb) / (total - climb).max(1.0)).min(1.0);
+                    let done = ((step - warm_up) / (total - warm_up).max(1.0)).min(1.0);
                     0.5 * (1.0 + (std::f64::consts::PI * done).cos())
                 }
                 Decay::Step { epochs, factor } => {
@@ -147,7 +147,7 @@ mod tests {
     use crate::tensor::Tensor;
 
     #[test]
-    fn rates_climb_then_decay() {
+    fn rates_warm_up_then_decay() {
         let rate = |decay, step| Schedule { learning_rate: 2.0, warm_up_epochs: 1.0, decay }.learning_rate(step, 110, 10);
         assert_eq!(rate(Decay::Constant, 0), 2.0 / 11.0);
         assert_eq!(rate(Decay::Constant, 9), 20.0 / 11.0);

@@ -2,7 +2,7 @@
 //! [`Raster`]. Drawn by hand, not by a plotting crate: both outputs come of one list, with a description that is read aloud and
 //! colours that follow a page's style sheet.
 
-use super::page::printable;
+use super::frame::printable;
 use crate::draw::{Anchor, Color, Raster};
 use maud::{Markup, html};
 use std::fmt::Write;

@@ -8,6 +8,7 @@ mod bars;
 pub(crate) mod caption;
 mod figure;
 mod figures;
+pub(crate) mod frame;
 mod heat;
 pub(crate) mod page;
 
@@ -20,6 +21,7 @@ pub use page::{evaluation_page, prediction_page};
 
 use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
+use crate::models::StudyCounts;
 use crate::{Error, Result, files};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -37,8 +39,11 @@ pub struct ModelCard {
     pub input_size: [usize; 2],
     /// How views become its input, in words.
     pub preprocessing: String,
-    /// What it was trained on. A text with "phantom" in it makes the page say that scores are of simulated patients.
+    /// What it was trained on, in words.
     pub trained_on: String,
+    /// How many studies that were, and how many of these are simulated; `None` of model files from before this was counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_studies: Option<StudyCounts>,
     /// SHA-256 of the model file, in hexadecimal.
     pub sha256: String,
     /// The number of trained parameters.
@@ -80,8 +85,10 @@ pub struct Evaluation {
     pub title: String,
     /// The network.
     pub model: ModelCard,
-    /// What it was evaluated on, in words; "phantom" works as in [`ModelCard::trained_on`].
+    /// What it was evaluated on, in words.
     pub evaluated_on: String,
+    /// How many studies that were, and how many of these are simulated.
+    pub evaluated_studies: StudyCounts,
     /// Every study.
     pub patients: Vec<PatientRow>,
     /// Those to show (see [`pick_cases`]); shown misclassified first.
@@ -105,6 +112,13 @@ pub struct Prediction {
     pub model: ModelCard,
     /// The studies, in the order given.
     pub scans: Vec<Case>,
+}
+
+impl ModelCard {
+    /// How many studies it was trained on, and how many of these are simulated.
+    pub fn training_studies(&self) -> StudyCounts {
+        StudyCounts::of_training(self.training_studies, &self.trained_on)
+    }
 }
 
 impl Evaluation {
@@ -133,14 +147,14 @@ impl Evaluation {
 
     /// What must be said wherever a score stands.
     pub fn caveat(&self) -> String {
-        caveat(&[("trained", &self.model.trained_on), ("evaluated", &self.evaluated_on)])
+        caveat(&[("trained", self.model.training_studies()), ("evaluated", self.evaluated_studies)])
     }
 }
 
 impl Prediction {
     /// What must be said wherever a probability stands.
     pub fn caveat(&self) -> String {
-        caveat(&[("trained", &self.model.trained_on)])
+        caveat(&[("trained", self.model.training_studies())])
     }
 }
 
@@ -213,11 +227,15 @@ fn scores_json(evaluation: &Evaluation, scores: &Scores, folder: &Path) -> Resul
     struct File<'a> {
         caveat: String,
         evaluated_on: &'a str,
+        /// Of the `studies` that the scores count.
+        simulated_studies: usize,
         model: &'a ModelCard,
         #[serde(flatten)]
         scores: &'a Scores,
     }
-    let file = File { caveat: evaluation.caveat(), evaluated_on: &evaluation.evaluated_on, model: &evaluation.model, scores };
+    let Evaluation { evaluated_on, evaluated_studies, model, .. } = evaluation;
+    let simulated_studies = evaluated_studies.simulated_studies;
+    let file = File { caveat: evaluation.caveat(), evaluated_on, simulated_studies, model, scores };
     let mut bytes = serde_json::to_vec_pretty(&file)
         .map_err(|error| Error::file(folder, format!("scores cannot be written as JSON ({error})"), "report this"))?;
     bytes.push(b'\n');
@@ -363,11 +381,13 @@ mod tests {
                 classes: names.into_iter().map(str::to_owned).collect(),
                 input_size: [256, 64],
                 preprocessing: "both views, aligned by translation and scale".to_owned(),
-                trained_on: "140 phantoms".to_owned(),
+                trained_on: "140 phantom studies".to_owned(),
+                training_studies: Some(StudyCounts { studies: 140, simulated_studies: 140 }),
                 sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
                 parameters: 15_100_000,
             },
-            evaluated_on: "60 phantoms never trained on".to_owned(),
+            evaluated_on: "60 phantom studies never trained on".to_owned(),
+            evaluated_studies: StudyCounts { studies: 60, simulated_studies: 60 },
             patients,
             cases,
             history,
@@ -392,6 +412,8 @@ mod tests {
         assert_eq!(json["accuracy"], serde_json::json!(scores.accuracy));
         assert_eq!(json["model"]["sha256"], serde_json::json!(evaluation.model.sha256));
         assert!(json["caveat"].as_str().unwrap().contains("phantoms"));
+        assert_eq!(json["simulated_studies"], 60);
+        assert_eq!(json["model"]["training_studies"], serde_json::json!({ "studies": 140, "simulated_studies": 140 }));
         assert!(json["macro"]["f1"].is_f64() && json["metastatic"]["auc"].is_f64() && json["classes"][2]["recall"].is_f64());
 
         let csv = read("patients.csv");

@@ -18,7 +18,7 @@ const LINE: usize = 16;
 
 /// Slabs that grow in number as buffers are asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Arena {
+pub(super) struct Arena {
     slabs: Vec<Arc<Slab>>,
     growths: usize,
 }
@@ -147,7 +147,7 @@ impl fmt::Debug for Slab {
     }
 }
 
-/// Values of a [`Context`](crate::autograd::Context). When it is dropped, its place is free for the next.
+/// Values of a [`Buffers`](super::Buffers). When it is dropped, its place is free for the next.
 #[derive(Default)]
 pub struct Buffer {
     slab: Option<Arc<Slab>>,

@@ -3,10 +3,11 @@
 //! Arithmetic is in the kernels, differentiation in [`autograd`](crate::autograd); a tensor here is only a shape and its values.
 
 mod arena;
+mod buffers;
 pub mod file;
 
-pub(crate) use arena::Arena;
 pub use arena::Buffer;
+pub use buffers::Buffers;
 
 use std::fmt;
 use std::ops::Deref;

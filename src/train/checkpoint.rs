@@ -1,11 +1,11 @@
-//! All that a run needs to go on where it stopped, in a file that is either whole or refused.
+//! Checkpoints: everything that a run needs to resume at a step, in a file with a checksum.
 //!
 //! The file: eight bytes [`MAGIC`], the SHA-256 of all that follows, then a safetensors file of the parameters (`model.NAME`), of
 //! Adam's moments (`adam.first.NAME`, `adam.second.NAME`) and, where validation patients choose, of the best epoch's parameters
 //! (`best.NAME`), with [`State`] as JSON in its metadata.
 //!
-//! Random numbers have no state of their own: the order of an epoch and the augmentation of a study are streams that begin anew as a
-//! function of seed, epoch and study (`crate::random`). So the generators' state is the epoch and the step, which are kept.
+//! Random generators have no state to save: the order of an epoch and the augmentation of a study are streams seeded by seed, epoch
+//! and study (`crate::random`), so epoch and step are enough.
 
 use super::{Epoch, RunFolder, RunRecord, Settings, Trainer};
 use crate::autograd::not_finite;
@@ -26,7 +26,7 @@ const FORMAT_VERSION: u32 = 1;
 /// Before the names of the best epoch's parameters.
 pub(super) const BEST: &str = "best.";
 
-/// Where a run stands, beside its tensors.
+/// The state of a run, beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
@@ -50,7 +50,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Before the first step.
+    /// The state before the first step.
     pub fn new(settings: &Settings, inputs: BTreeMap<String, String>) -> Self {
         State {
             format_version: FORMAT_VERSION,
@@ -73,7 +73,7 @@ impl State {
     /// Refuses to go on, from the checkpoint at `path`, with settings or data other than those it was made with.
     pub fn check(&self, settings: &Settings, inputs: &BTreeMap<String, String>, path: &Path) -> Result<()> {
         let own = self.own_settings(path)?;
-        // Up to the first step that is not finite, both ways to go on from there are the same.
+        // As long as no step was skipped, `on_nan` has had no effect.
         let skipped = self.under_way.skipped + self.epochs.iter().map(|epoch| epoch.skipped_steps).sum::<usize>();
         let own = if skipped == 0 { Settings { on_nan: settings.on_nan, ..own } } else { own };
         let mut differences = settings.differences(&own);
@@ -123,15 +123,15 @@ impl State {
     }
 }
 
-/// The sums of an epoch under way.
+/// The sums over the steps of an epoch under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Progress {
     /// Steps that are done.
     pub steps: usize,
-    /// Steps among them that were left out.
+    /// Steps among them that were skipped.
     pub skipped: usize,
-    /// Studies of the others.
+    /// Studies of the steps that were not skipped.
     pub studies: usize,
     /// Sum over these studies of their loss.
     pub loss: f64,

@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A folder with the files of one training run and of its evaluation. Who made it to write a run keeps other processes from that.
+/// A folder with the files of one training run and of its evaluation. One that was made to write a run locks the folder against other
+/// processes.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -13,9 +14,9 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// The network as the last whole epoch left it, or the best of them where validation patients choose.
+    /// The network after the last whole epoch, or after the best one by the validation patients.
     pub const MODEL: &str = "model.safetensors";
-    /// Every setting, as the settings reads it.
+    /// Every setting, as TOML.
     pub const CONFIG: &str = "config.toml";
     /// One row an epoch.
     pub const METRICS: &str = "metrics.csv";
@@ -27,11 +28,11 @@ impl RunFolder {
     pub const PREVIOUS_CHECKPOINT: &str = "checkpoint.previous";
     /// What the run is: [`RunRecord`](super::RunRecord).
     pub const RECORD: &str = "run.json";
-    /// Which study trained and which tests.
+    /// The side of each study: training, validation or test.
     pub const SPLIT: &str = "split.csv";
     /// Scores of an evaluation.
     pub const SCORES: &str = "scores.json";
-    /// An evaluation's row a study.
+    /// The predictions of an evaluation, one row a study.
     pub const PATIENTS: &str = "patients.csv";
     /// An evaluation's page.
     pub const REPORT: &str = "report.html";

@@ -1,4 +1,5 @@
-//! Training: what it is told ([`Settings`]), its loop ([`run`]), and what it leaves behind ([`RunFolder`], [`RunRecord`], [`Epoch`]).
+//! Training: its settings ([`Settings`]), a single step ([`Trainer`]), the loop ([`run`]), and what a run writes ([`RunFolder`],
+//! [`RunRecord`], [`Epoch`]).
 //!
 //! The model that a run keeps is the last epoch's, or the best on validation patients: training patients that do not train. Keeping
 //! the one that tests best would choose it by the test studies, and their score would no longer be that of patients never seen.
@@ -18,6 +19,6 @@ pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use recipe::{ClassWeights, Recipe};
 pub use record::RunRecord;
-pub use run::{Event, Start, count_studies, run};
+pub use run::{Event, Start, run};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};
 pub use trainer::{StepMetrics, Trainer};

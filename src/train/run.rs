@@ -1,11 +1,11 @@
-//! The loop: epochs of steps, a measurement on the test studies, and the folder brought up to date after each epoch.
+//! The training loop: epochs of steps, an evaluation on the held-out studies, and the run folder written after each epoch.
 
 use super::checkpoint::{self, Progress, State};
 use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
 use crate::archive::manifest::Manifest;
 use crate::archive::split::{Split, split};
 use crate::metrics::Scores;
-use crate::models::{Metadata, Model, Process, Provenance, StudyCounts};
+use crate::models::{Metadata, Model, Process, Provenance};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
@@ -29,7 +29,7 @@ pub enum Start {
     },
 }
 
-/// What a run tells its caller, who can stop it after any of them.
+/// What a run reports to its caller, who can stop it at any event.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Training begins.
@@ -47,9 +47,9 @@ pub enum Event<'a> {
     },
     /// An interrupted run goes on.
     Resumed {
-        /// After so many steps
+        /// Steps of the epoch under way that are done.
         steps: usize,
-        /// of this epoch.
+        /// The epoch under way, from 1.
         epoch: usize,
         /// What was wrong with a newer checkpoint that could not be used.
         problem: Option<&'a Error>,
@@ -65,27 +65,28 @@ pub enum Event<'a> {
         /// The step's loss.
         loss: f32,
     },
-    /// A training step was left out, its loss or gradient not being finite.
+    /// A training step was skipped because its loss or gradient is not finite.
     Skipped {
         /// Steps since the run began, with this one.
         done: usize,
         /// The epoch under way, from 1.
         epoch: usize,
-        /// Where that was found first, and the batch's files.
+        /// The first layer or parameter that is not finite, and the files of the batch.
         problem: &'a str,
     },
     /// Validation and test studies have been measured.
     Test {
-        /// So many in this epoch,
+        /// Studies evaluated in this epoch.
         done: usize,
-        /// of so many.
+        /// Studies to evaluate.
         of: usize,
     },
     /// An epoch is over, and the folder holds its model and record.
     Epoch(&'a Epoch),
 }
 
-/// Trains a network on `manifest` into `folder` and returns the record of every epoch. `watch` sees each [`Event`].
+/// Trains a network on `manifest`, writes the run into `folder` and returns the metrics of every epoch. `watch` is called with each
+/// [`Event`].
 ///
 /// The same manifest and settings give the same model, bit for bit, whatever the number of threads, and whether the run was
 /// interrupted and then resumed, however often.
@@ -93,7 +94,8 @@ pub enum Event<'a> {
 /// # Errors
 /// Studies that cannot be read; a folder that cannot be written; NaN or infinity in loss or gradients, if the settings say stop, and
 /// then the checkpoints stay as they are; to resume, no checkpoint, or one of other settings or data, or of another instruction set or
-/// build that is not allowed; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch and a checkpoint of the step.
+/// build that is not allowed; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch and a
+/// checkpoint of the step.
 pub fn run(
     manifest: &Manifest,
     settings: &Settings,
@@ -145,7 +147,7 @@ pub fn run(
     Ok(session.state.epochs)
 }
 
-/// What lives from epoch to epoch.
+/// The state of a run.
 struct Session<'a> {
     manifest: &'a Manifest,
     settings: &'a Settings,
@@ -163,7 +165,7 @@ struct Session<'a> {
 
 type Watch<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
 
-/// Tells `watch`; its wish to stop is an error that passes through the loops, and is put in words in [`run`].
+/// Calls `watch`. Where it breaks off, the error has no message yet: [`run`] writes it.
 fn tell(watch: Watch, event: Event) -> Result<()> {
     match watch(event) {
         ControlFlow::Continue(()) => Ok(()),
@@ -180,7 +182,7 @@ impl<'a> Session<'a> {
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
         let mut model =
             Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
-        model.set_training_studies(count_studies(manifest, &split.train));
+        model.set_training_studies(manifest.study_counts(split.train.iter().copied()));
         if settings.zero_init_last_norm {
             model.zero_last_norms();
         }
@@ -215,7 +217,7 @@ impl<'a> Session<'a> {
         Epoch::chosen(&self.state.epochs, self.settings.choose_by)
     }
 
-    /// Whether all epochs are over, or so many as showed that no better one follows.
+    /// Whether all epochs are done, or early stopping ends the run.
     fn is_over(&self) -> bool {
         let Settings { epochs, choose_by, patience, .. } = *self.settings;
         self.state.epochs.len() >= epochs || Epoch::are_enough(&self.state.epochs, choose_by, patience)
@@ -279,13 +281,13 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// A checkpoint, if the last one is as old as the settings allow.
+    /// Writes a checkpoint if the last one is older than `checkpoint_minutes`.
     fn checkpoint_in_time(&self) -> Result<()> {
         let pause = Duration::from_secs_f64((60.0 * self.settings.checkpoint_minutes).min(1e9));
         if self.saved.get().elapsed() >= pause { self.checkpoint() } else { Ok(()) }
     }
 
-    /// The rest of the epoch under way, and the measurement that is due.
+    /// Runs the rest of the epoch under way, and the evaluation where one is due.
     fn epoch(&mut self, watch: Watch) -> Result<()> {
         let number = self.state.epochs.len() + 1;
         let (schedule, steps) = (self.settings.schedule(), self.training.batches());
@@ -349,7 +351,7 @@ impl<'a> Session<'a> {
                     let batch = batch?;
                     tell(watch, Event::Test { done: 0, of: self.held_out() })?;
                     self.trainer.measure_statistics(i, &batch.images, batch.labels.len())?;
-                    self.checkpoint_in_time()?; // statistics that are half measured are measured anew
+                    self.checkpoint_in_time()?; // a resumed run starts this measurement again
                 }
             }
             self.measure(&mut epoch, watch)?;
@@ -395,7 +397,7 @@ impl<'a> Session<'a> {
         self.validation.as_ref().map_or(0, Loader::studies) + self.test.studies()
     }
 
-    /// Fills in the columns of validation and test.
+    /// Evaluates on validation and test studies and sets their columns.
     fn measure(&self, epoch: &mut Epoch, watch: Watch) -> Result<()> {
         if let Some(validation) = &self.validation {
             let (loss, scores) = self.judge("validation", validation, 0, epoch.epoch, watch)?;
@@ -429,7 +431,7 @@ impl<'a> Session<'a> {
         Ok((judged.iter().map(|judged: &Judged| judged.loss).sum::<f64>() / judged.len() as f64, scores))
     }
 
-    /// What the model's file says of the run that it comes from.
+    /// The provenance that is written into the model file.
     fn provenance(&self) -> Provenance {
         let State { inputs, epochs, processes, .. } = &self.state;
         let Process { version, commit, isa, .. } = processes.last().expect("this process").clone();
@@ -452,7 +454,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Brings the folder up to date. Each file is replaced as a whole, the model first.
+    /// Writes model, metrics, curves and record. Each file is replaced as a whole, the model first.
     fn save(&mut self) -> Result<()> {
         let provenance = self.provenance();
         let model = self.best.as_mut().unwrap_or(self.trainer.model_mut());
@@ -466,13 +468,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// How many of these rows of a manifest there are, and how many are simulated.
-pub fn count_studies(manifest: &Manifest, rows: &[usize]) -> StudyCounts {
-    let simulated_studies = rows.iter().filter(|&&row| manifest.rows[row].simulated).count();
-    StudyCounts { studies: rows.len(), simulated_studies }
-}
-
-/// The sides that the manifest tells, or else the settings'. Training and test have studies of every class.
+/// The split by the manifest's column `side`, or else by the settings. Training and test have studies of every class.
 fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
     let split = match Split::of_sides(manifest) {
         None => split(manifest, settings.train_share, settings.split_seed)?,
@@ -505,7 +501,7 @@ fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
     Ok(split)
 }
 
-/// Loaders of training, validation and test, where they have rows. The cache is shared out by their studies.
+/// Loaders of training, validation and test, where they have rows. Each gets a share of the cache in proportion to its studies.
 fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<[Option<Loader>; 3]> {
     let size = settings.input_size.array();
     let all = split.train.len() + split.validation.len() + split.test.len();

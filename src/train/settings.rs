@@ -172,6 +172,24 @@ impl Default for Settings {
 
 const REMEDY: &str = "see `osteon train --help`";
 
+impl Recipe {
+    /// All settings, as the recipe has them.
+    pub fn settings(self) -> Settings {
+        match self {
+            Recipe::Paper => Settings::default(),
+            Recipe::Osteon => Settings {
+                recipe: Recipe::Osteon,
+                batch: 16,
+                learning_rate: 1e-3,
+                schedule: ScheduleName::Cosine,
+                warm_up_epochs: 1.0,
+                precise_norm: true,
+                ..Settings::default()
+            },
+        }
+    }
+}
+
 impl Settings {
     /// Keys that no bit of the weights depends on; the manifest counts by what it holds, the recipe by the other settings.
     pub const WITHOUT_EFFECT: [&str; 5] = ["cache_mb", "checkpoint_minutes", "loader_threads", "manifest", "recipe"];
@@ -354,6 +372,17 @@ fn merge(table: &mut toml::Table, overrides: toml::Table) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn recipes_are_what_a_run_can_use_and_know_their_name() {
+        for recipe in [Recipe::Paper, Recipe::Osteon] {
+            let settings = recipe.settings();
+            settings.validate().unwrap();
+            assert_eq!(settings.recipe, recipe);
+        }
+        let paper = Recipe::Paper.settings();
+        assert_eq!((paper.learning_rate, paper.batch, paper.epochs, paper.schedule), (0.01, 32, 300, ScheduleName::Constant));
+    }
 
     fn resolve(text: &str, overrides: &str) -> Result<Settings> {
         let folder = tempfile::tempdir().unwrap();

@@ -14,11 +14,11 @@ pub struct Trainer {
     model: Model,
     adam: Adam,
     moments: Moments,
-    /// The largest l2 norm of a gradient that a step takes as it is.
+    /// The l2 norm to which larger gradients are scaled down.
     clip_norm: Option<f64>,
-    /// Of dropout.
+    /// The seed of dropout.
     seed: u64,
-    /// In the loss, by class.
+    /// The weights of the classes in the loss.
     class_weights: Option<Vec<f32>>,
     context: Context,
 }
@@ -42,20 +42,19 @@ impl Trainer {
         Trainer { model, adam, moments, clip_norm: None, seed, class_weights, context: Context::default() }
     }
 
-    /// From now on dropout draws from this seed; before, from 0. What a step drops depends on it and on the number of
-    /// [steps](Self::steps) before.
+    /// Sets the seed of dropout, which is 0 otherwise. The mask of a step depends on the seed and on the number of [steps](Self::steps)
+    /// before it.
     pub fn seed(&mut self, seed: u64) {
         self.seed = seed;
     }
 
-    /// From now on a gradient whose l2 norm, over all parameters together, is above `norm` is scaled down to it (Pascanu, Mikolov and
-    /// Bengio 2013, algorithm 1).
+    /// Clips gradients: one whose l2 norm over all parameters is above `norm` is scaled down to it (Pascanu, Mikolov and Bengio 2013,
+    /// algorithm 1).
     pub fn clip_norm(&mut self, norm: f64) {
         self.clip_norm = Some(norm);
     }
 
-    /// From now on an image counts in the loss by its class's weight, above 0: the mean is that of PyTorch's
-    /// `CrossEntropyLoss(weight=weights)`.
+    /// Weighs each image in the loss by its class, with weights above 0, as PyTorch's `CrossEntropyLoss(weight=weights)`.
     pub fn weigh_classes(&mut self, weights: Vec<f32>) {
         self.class_weights = Some(weights);
     }
@@ -101,8 +100,8 @@ impl Trainer {
     }
 
     /// Precise batch normalisation (Wu and Johnson 2021, section 3): makes the running statistics the plain average of those
-    /// of batches 0, 1, 2... of the network as it now is. Averages that run along with training are, in part, those of
-    /// weights that are gone; with few and small batches the network then predicts worse than it has learnt.
+    /// of batches 0, 1, 2... of the network as it now is. Moving averages mix in statistics of earlier weights; with few and small batches
+    /// the network then predicts worse than it could.
     ///
     /// # Errors
     /// Images that do not fit.

@@ -3,6 +3,7 @@
 use super::{Lesion, LesionShape};
 use crate::annotation::{self, CodeKind};
 use crate::archive::manifest::{Manifest, PAPER_CLASSES};
+use crate::models::StudyCounts;
 use crate::report::{self, Bars, Figure};
 use crate::{Result, files};
 use serde::Serialize;
@@ -115,11 +116,11 @@ fn interval(edges: &[f64], at: usize) -> String {
 
 /// Writes into `folder`, which is made where it is missing: `lesions.csv`, a row a lesion a view; of the metastases, each counted
 /// once, `shapes.csv`, `regions.csv`, `uptake.csv` and `areas.csv`; and [`figure`] as `lesions.png` and `lesions.svg`. Returns
-/// what the tables say.
+/// what the tables say. `studies` are those that the lesions are of.
 ///
 /// # Errors
 /// The operating system's.
-pub fn report(lesions: &[Lesion], folder: impl AsRef<Path>) -> Result<Summary> {
+pub fn report(lesions: &[Lesion], studies: StudyCounts, folder: impl AsRef<Path>) -> Result<Summary> {
     let folder = folder.as_ref();
     files::create_folder(folder)?;
     let summary = Summary::of(lesions);
@@ -129,16 +130,15 @@ pub fn report(lesions: &[Lesion], folder: impl AsRef<Path>) -> Result<Summary> {
     {
         files::write(folder.join(format!("{name}.csv")), &table(summary.rows(rows)))?;
     }
-    let phantoms = !lesions.is_empty() && lesions.iter().all(|lesion| lesion.patient.starts_with("phantom-"));
-    let figure = figure(&summary, phantoms);
+    let figure = figure(&summary, studies);
     files::write(folder.join("lesions.png"), &figure.png())?;
     files::write(folder.join("lesions.svg"), figure.svg().as_bytes())?;
     Ok(summary)
 }
 
-/// Figure 12 of the paper: shares of lesions by shape, region and uptake; and by area. `phantoms`: it says that they are
-/// simulated.
-pub fn figure(summary: &Summary, phantoms: bool) -> Figure {
+/// Figure 12 of the paper: shares of lesions by shape, region and uptake; and by area. It says how many of the `studies` that they are
+/// of are simulated.
+pub fn figure(summary: &Summary, studies: StudyCounts) -> Figure {
     let panel =
         |title: &str, categories: &[(String, Vec<usize>)]| Bars { title: title.to_owned(), categories: categories.to_vec() };
     let panels = [
@@ -148,7 +148,7 @@ pub fn figure(summary: &Summary, phantoms: bool) -> Figure {
         panel("(d) Area, mm\u{b2}", &summary.areas),
     ];
     let heading = format!("Lesions by shape, region, uptake and area \u{b7} {} lesions", summary.lesions());
-    report::bars(&summary.diseases, &panels, &heading, &report::caveat(&[("measured", if phantoms { "phantom" } else { "" })]))
+    report::bars(&summary.diseases, &panels, &heading, &report::caveat(&[("measured", studies)]))
 }
 
 /// Writes `studies.csv` into `folder`: a row a study of the manifest, with its lesions, each counted once, and the text of its

@@ -1,5 +1,6 @@
 use super::*;
 use crate::annotation::Outline;
+use crate::models::StudyCounts;
 use crate::phantom::{self, LesionInView, LesionTruth, PhantomOptions, Truth};
 use std::collections::BTreeMap;
 use std::fs;
@@ -79,7 +80,7 @@ fn a_lesion_is_measured_in_each_view_and_counted_once() {
     assert!(sizeless.iter().all(|lesion| lesion.area_mm2.is_none() && lesion.shape.is_none()));
     assert_eq!(sizeless[0].pixels, 100);
 
-    let summary = report(&lesions, archive.path("out")).unwrap();
+    let summary = report(&lesions, StudyCounts::default(), archive.path("out")).unwrap();
     assert_eq!((summary.lesions(), summary.diseases.clone()), (3, vec!["ADMet".to_owned(), "nADMet".to_owned()]));
     assert_eq!(summary.regions[0], ("not known".to_owned(), vec![0, 1]));
     assert_eq!(summary.share(&summary.uptake, &["150 to 200"]), Some(1.0 / 3.0));
@@ -98,7 +99,7 @@ fn a_lesion_is_measured_in_each_view_and_counted_once() {
 #[test]
 fn tables_of_nothing_are_tables() {
     let folder = tempfile::tempdir().unwrap();
-    let summary = report(&[], folder.path()).unwrap();
+    let summary = report(&[], StudyCounts::default(), folder.path()).unwrap();
     assert_eq!((summary.lesions(), summary.share(&summary.shapes, &["patchy"])), (0, None));
     assert!(folder.path().join("lesions.png").is_file());
 }

@@ -22,6 +22,7 @@ use super::side::Side;
 use crate::dicom;
 use crate::intake::Study;
 use crate::intake::study::{self, Cell};
+use crate::models::StudyCounts;
 use crate::prepare::Transform;
 use crate::{Error, Result, files};
 use std::collections::BTreeMap;
@@ -151,6 +152,12 @@ impl Manifest {
         let other = labels.iter().copied().filter(|label| !PAPER_CLASSES.contains(label));
         let classes = known.chain(other).map(str::to_owned).collect();
         Ok(Manifest { path: path.to_owned(), rows, classes })
+    }
+
+    /// How many studies these rows are, and how many of them are simulated.
+    pub fn study_counts(&self, rows: impl IntoIterator<Item = usize>) -> StudyCounts {
+        let of = |row: usize| StudyCounts { studies: 1, simulated_studies: self.rows[row].simulated.into() };
+        rows.into_iter().map(of).sum()
     }
 
     /// Each row's label as an index into `classes`, which may be this manifest's or a model's.

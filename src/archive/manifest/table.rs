@@ -116,7 +116,7 @@ impl Manifest {
         let drawn = self.rows.iter().any(|row| row.drawn);
         let draws = drawn || self.rows.iter().any(Row::is_augmented);
         let reports = self.rows.iter().any(|row| row.report.is_some());
-        let simulated = self.rows.iter().any(|row| row.simulated);
+        let simulated = self.rows.iter().any(|row| row.simulated || is_named_as_phantom(&row.patient));
         let used = [sides, draws, draws, draws, drawn, reports, simulated];
         let mut table = csv::Writer::from_writer(Vec::new());
         let mut write = |required: [&str; 4], optional: [&str; OPTIONAL.len()]| {
@@ -172,6 +172,11 @@ fn optional_columns(path: &Path, header: &csv::StringRecord) -> Result<[Option<u
     Ok(columns)
 }
 
+/// Whether a manifest from before there was the column `simulated` has a phantom under this name.
+fn is_named_as_phantom(patient: &str) -> bool {
+    patient.starts_with("phantom-")
+}
+
 /// The row with what its optional cells say; `None` where there is no such column.
 fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIONAL.len()]) -> Result<Row> {
     let [side, angle, down, right, drawn, report, simulated] = cells;
@@ -200,7 +205,7 @@ fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIO
     let drawn = yes(OPTIONAL[4], drawn.unwrap_or_default())?;
     let simulated = match simulated {
         Some(cell) => yes(OPTIONAL[6], cell)?,
-        None => row.patient.starts_with("phantom-"),
+        None => is_named_as_phantom(&row.patient),
     };
     let report = report.filter(|report| !report.is_empty()).map(str::to_owned);
     Ok(Row { side, transform, drawn, report, simulated, ..row })

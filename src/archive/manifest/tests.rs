@@ -127,6 +127,27 @@ fn reports_are_kept() {
 }
 
 #[test]
+fn phantoms_are_told_by_a_column_and_counted() {
+    let table = "patient,anterior,posterior,label,simulated\nphantom-1,a.png,,NoMet,no\n2,b.png,,ADMet,yes\n3,c.png,,ADMet,\n";
+    let (_folder, path) = folder(table);
+    let manifest = Manifest::read(&path).unwrap();
+    assert_eq!(manifest.rows.iter().map(|row| row.simulated).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(manifest.study_counts(0..3).sentence(), "1 of 3 studies is simulated");
+    assert_eq!(manifest.study_counts([0, 2]).to_string(), "2 studies");
+    assert_eq!(manifest.study_counts([1]).to_string(), "1 phantom studies");
+    manifest.write().unwrap();
+    assert_eq!(Manifest::read(&path).unwrap(), manifest);
+    let one = Manifest::new(&path, manifest.rows[..1].to_vec()).unwrap();
+    one.write().unwrap();
+    assert_eq!(Manifest::read(&path).unwrap(), one, "a name says nothing where the column does");
+    // From before there was the column.
+    let old = read("patient,anterior,posterior,label\nphantom-1,a.png,,NoMet\n2,b.png,,ADMet\n").unwrap();
+    assert_eq!(old.study_counts(0..2).sentence(), "1 of 2 studies is simulated");
+    let word = read("patient,anterior,posterior,label,simulated\n1,a.png,,NoMet,maybe\n").unwrap_err().to_string();
+    assert!(word.contains("line 2 says `maybe` under simulated"), "{word}");
+}
+
+#[test]
 fn wrong_sides_and_draws_are_one_sentence() {
     const SIDED: &str = "patient,anterior,posterior,label,side,rotation_deg,shift_rows_px,shift_columns_px\n";
     for (rows, problem) in [

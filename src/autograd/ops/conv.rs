@@ -21,7 +21,7 @@ const MAX_PADDING: usize = 1 << 20;
 ///
 /// # Errors
 /// What does not fit.
-pub fn conv_shape(x: Shape, weight: Shape, stride: [usize; 2], padding: [usize; 2]) -> Result<ConvShape, String> {
+pub(crate) fn conv_shape(x: Shape, weight: Shape, stride: [usize; 2], padding: [usize; 2]) -> Result<ConvShape, String> {
     let [batch, rows, columns, in_channels] = sizes("an input", x)?;
     let [kernel_rows, kernel_columns, expected_channels, out_channels] = sizes("a weight", weight)?;
     if in_channels != expected_channels {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// # Errors
 /// Another number of labels than of images; a label that is no class.
-pub fn check_labels(logits: Shape, labels: &[u32]) -> Result<(), String> {
+pub(crate) fn check_labels(logits: Shape, labels: &[u32]) -> Result<(), String> {
     let [batch, classes] = sizes("an input", logits)?;
     if labels.len() != batch {
         return Err(format!("{} labels for {batch} images", labels.len()));

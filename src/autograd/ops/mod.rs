@@ -22,21 +22,19 @@ mod pool;
 mod saved;
 mod shape;
 
-pub use attention::{ChannelStats, ScaleAddRelu, ScaleChannels, ScalePixels, ScaledStats};
-pub(crate) use conv::conv_shape;
-pub use conv::{Conv, ConvBias, ConvNorm, ConvNormPool};
-pub use elementwise::{Add, AddHalves, AddRelu, AddScaled, Dropout, Relu, Sigmoid};
-pub use linear::Linear;
-pub use loss::{CrossEntropy, Softmax, WeightedCrossEntropy, check_labels};
-pub use norm::{BatchNorm, FrozenNorm};
-pub use pool::{AdaptiveAverage, AveragePool, GlobalAverage, GlobalMax, GlobalStats, MaxPool};
-pub use saved::{BatchStatistics, Saved, SavedOrigin, SavedValue, SavedValues};
-pub use shape::{Concat, Flatten};
+pub use attention::*;
+pub use conv::*;
+pub use elementwise::*;
+pub use linear::*;
+pub use loss::*;
+pub use norm::*;
+pub use pool::*;
+pub use saved::*;
+pub use shape::*;
 
-use super::context::Context;
 use super::packed::PackedConv;
 use super::{ParameterId, Parameters};
-use crate::tensor::{Buffer, Shape};
+use crate::tensor::{Buffer, Buffers, Shape};
 use osteon_kernels::concat::MAX_PARTS;
 use osteon_kernels::conv::ConvShape;
 use osteon_kernels::pool::PoolShape;
@@ -265,24 +263,24 @@ pub struct Run<'a> {
     pub labels: &'a [u32],
     /// Whether a backward pass may follow.
     pub differentiable: bool,
-    pub(super) context: &'a mut Context,
+    pub(super) buffers: &'a mut Buffers,
     pub(super) parameters: &'a Parameters,
 }
 
 impl Run<'_> {
     /// A buffer to be overwritten.
     pub fn buffer(&mut self, len: usize) -> Buffer {
-        self.context.take(len)
+        self.buffers.take(len)
     }
 
     /// A buffer of indices to be overwritten.
     pub fn indices(&mut self, len: usize) -> Vec<u32> {
-        self.context.take_indices(len)
+        self.buffers.take_indices(len)
     }
 
     /// Workspace of a kernel.
     pub fn workspace(&mut self, len: usize) -> Buffer {
-        self.context.take_scratch(len)
+        self.buffers.take_scratch(len)
     }
 
     /// Weights of a convolution as its forward pass reads them: kept beside the parameters where they do not change from pass to pass.
@@ -292,7 +290,7 @@ impl Run<'_> {
             return PackedWeights::Kept(self.parameters.packed(id, None, shape, self.isa));
         }
         let algorithm = Algorithm::choose(Pass::Forward, shape);
-        let mut packed = self.context.take(algorithm.packed_len(shape));
+        let mut packed = self.buffers.take(algorithm.packed_len(shape));
         algorithm.pack(self.isa, shape, weight.values, &mut packed);
         PackedWeights::Fresh(packed)
     }

@@ -1,8 +1,7 @@
 //! What a forward pass saves for its backward pass beside inputs and result, by name.
 
-use super::{IN, Op, Read, Softmax};
-use crate::autograd::Context;
-use crate::tensor::{Buffer, Shape};
+use super::{IN, Read};
+use crate::tensor::{Buffer, Buffers, Shape};
 
 /// What an operation saved.
 #[derive(Debug, Default)]
@@ -104,10 +103,8 @@ pub enum SavedOrigin {
         /// Its work, from the number of values in the first input.
         flops: fn(usize) -> u64,
     },
-    /// By another operation on the first input.
-    Other {
-        /// That operation.
-        op: Op,
+    /// As softmax of the first input.
+    Softmax {
         /// Its work.
         flops: u64,
     },
@@ -148,7 +145,7 @@ impl Saved {
             }],
             Saved::Loss { probabilities, labels, .. } => {
                 let batch = labels.len();
-                let softmax = SavedOrigin::Other { op: Softmax {}.into(), flops: 4 * probabilities.len() as u64 };
+                let softmax = SavedOrigin::Softmax { flops: 4 * probabilities.len() as u64 };
                 vec![
                     SavedValue {
                         name: "labels",
@@ -181,9 +178,9 @@ impl Saved {
     }
 
     /// Gives its buffers back.
-    pub fn recycle(self, context: &mut Context) {
+    pub fn recycle(self, buffers: &mut Buffers) {
         if let Saved::Argmax { indices, .. } | Saved::Loss { labels: indices, .. } = self {
-            context.give_indices(indices);
+            buffers.give_indices(indices);
         }
     }
 

@@ -1,20 +1,19 @@
 //! The pages: an evaluation (and the demo's) and a prediction.
 
-mod frame;
 mod scans;
 mod scores;
 
-pub(crate) use frame::{data_uri, header, page, printable, section};
 pub(crate) use scans::gallery;
 
+use super::frame::{header, page, section};
 use super::{Evaluation, ModelCard, Prediction, caption, figures};
 use crate::metrics::{self, Scores};
 use maud::{Markup, html};
 
 /// The page of an evaluation, a whole HTML file.
 pub fn evaluation_page(evaluation: &Evaluation, found: &Scores) -> String {
-    let Evaluation { title, model, evaluated_on, .. } = evaluation;
-    let tag = caption::of_scores(&model.trained_on, evaluated_on);
+    let Evaluation { title, model, evaluated_on, evaluated_studies, .. } = evaluation;
+    let tag = &caption::of_scores(model.training_studies(), *evaluated_studies);
     let facts = [("studies", found.studies.to_string()), ("evaluated on", evaluated_on.clone()), ("model", model.name.clone())];
     let body = html! {
         (header(title, &evaluation.caveat(), tag, &facts))
@@ -45,7 +44,7 @@ pub fn evaluation_page(evaluation: &Evaluation, found: &Scores) -> String {
 /// The page of a prediction, a whole HTML file.
 pub fn prediction_page(prediction: &Prediction) -> String {
     let Prediction { title, model, scans } = prediction;
-    let tag = caption::of_network(&model.trained_on);
+    let tag = &caption::of_network(model.training_studies());
     let facts = [("scans", scans.len().to_string()), ("model", model.name.clone())];
     let body = html! {
         (header(title, &prediction.caveat(), tag, &facts))
@@ -142,6 +141,7 @@ fn grouped(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::StudyCounts;
     use crate::report::tests::example;
 
     const HOSTILE: &str = "\"><script>alert('x')</script><img src=x onerror=alert(1)>{}&\u{202E}";
@@ -234,9 +234,14 @@ mod tests {
         assert!(
             html.contains("Trained and evaluated on phantoms (simulated patients). Research software, not a medical device.")
         );
+        evaluation.evaluated_studies.simulated_studies = 59;
+        let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
+        assert_eq!(tags(&html, "59 of 60 studies are simulated"), parts(&html) - 1, "one patient makes them no patients' scores");
+        evaluation.evaluated_studies.simulated_studies = 0;
         evaluation.evaluated_on = "the archive".to_owned();
         let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
         assert_eq!(tags(&html, "model trained on phantoms"), parts(&html) - 1);
+        evaluation.model.training_studies = Some(StudyCounts { studies: 140, simulated_studies: 0 });
         evaluation.model.trained_on = "another archive".to_owned();
         let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
         assert!(!html.contains("<span class=\"tag\">") && !html.contains("phantom") && html.contains(crate::DISCLAIMER));

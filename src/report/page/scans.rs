@@ -1,7 +1,7 @@
 //! Scans on a page: the fused picture, where the network looked, and what it said.
 
+use super::super::frame::data_uri;
 use super::super::{Case, Evaluation, ModelCard, caption, heat};
-use super::frame::data_uri;
 use crate::draw::{Raster, Tone};
 use crate::metrics;
 use maud::{Markup, html};
@@ -61,7 +61,7 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
                         @if is_split { ": more probable than none, though no single kind is" }
                     }
                 }
-                @if let Some(warning) = caption::of_answer(&model.trained_on) { p.small { (warning) } }
+                @if let Some(warning) = caption::of_answer(model.training_studies()) { p.small { (warning) } }
                 dl {
                     dt { "Scan" } dd { bdi { (case.name) } }
                     @for (name, value) in &case.facts { dt { (name) } dd { bdi { (value) } } }

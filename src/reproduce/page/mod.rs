@@ -12,7 +12,8 @@ use crate::annotation::lesions;
 use crate::archive::datasets::Counts;
 use crate::archive::people::Demographics;
 use crate::metrics::{Predictions, Scores};
-use crate::report::{self, Evaluation, Figure, caption, page};
+use crate::models::StudyCounts;
+use crate::report::{self, Evaluation, Figure, caption, frame};
 use crate::{Result, files};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ pub struct Reproduction {
     pub options: Options,
     /// The command that repeats it.
     pub command: String,
+    /// Of the archive, and how many of them are simulated.
+    pub studies: StudyCounts,
     /// Images by class of each dataset.
     pub counts: Vec<(Data, Vec<(String, Counts)>)>,
     /// Figure 5.
@@ -110,9 +113,9 @@ impl Part {
 }
 
 impl Reproduction {
-    /// Whether the patients are simulated.
+    /// Whether all patients are simulated.
     fn phantoms(&self) -> bool {
-        self.options.data.is_none()
+        self.studies.all_simulated()
     }
 
     fn patients(&self) -> &'static str {
@@ -134,7 +137,7 @@ impl Reproduction {
         files::create_folder(&tables)?;
         files::create_folder(&figures)?;
         let title = "The paper's study, repeated";
-        let tag = if self.phantoms() { caption::OF_PHANTOMS } else { "" };
+        let tag = &caption::of_scores(self.studies, self.studies);
         let facts = self.facts();
         let mut markdown = format!("# {title}\n\n**{}**\n\n", self.caveat());
         for (name, value) in &facts {
@@ -158,15 +161,15 @@ impl Reproduction {
                     Block::Html(_) => {}
                 }
             }
-            sections.push(page::section(part.id, &part.heading, tag, &part.html()));
+            sections.push(frame::section(part.id, &part.heading, tag, &part.html()));
         }
         let body = html! {
-            (page::header(title, &self.caveat(), tag, &facts))
+            (frame::header(title, &self.caveat(), tag, &facts))
             main { @for section in &sections { (section) } }
         };
         files::write(folder.join(MARKDOWN), markdown.as_bytes())?;
         let path = folder.join(PAGE);
-        files::write(&path, page::page(title, &self.caveat(), &body).as_bytes())?;
+        files::write(&path, frame::page(title, &self.caveat(), &body).as_bytes())?;
         Ok(path)
     }
 

@@ -106,7 +106,7 @@ impl Reproduction {
         }
         let text = "Paper: mottled, patchy and punctate lesions dominate, most are in the chest (vertebrae and ribs), and 44 % have an \
                     uptake of 50 to 100 counts.";
-        let figure = lesions::figure(summary, self.phantoms());
+        let figure = lesions::figure(summary, self.studies);
         Some(Part::new("figure12", "Figure 12: lesions").text(text).figure("figure12", figure).table(table))
     }
 

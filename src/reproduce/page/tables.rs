@@ -162,7 +162,11 @@ impl Reproduction {
             "Trained and tested on {}. Scores are macro means over the classes, as the paper's; 95 % intervals are from 2000 resamples of \
              the test patients; all copies of a scan are on one side of the split. Networks are ordered by accuracy, the mean over \
              the seeds.",
-            if self.phantoms() { "phantoms, which are simulated patients" } else { "the archive" },
+            match (self.phantoms(), self.studies.any_simulated()) {
+                (true, _) => "phantoms, which are simulated patients".to_owned(),
+                (false, true) => format!("the archive, of which {}", self.studies.sentence()),
+                (false, false) => "the archive".to_owned(),
+            },
         );
         let mut part = Part::new("ordering", "What holds").text(text);
         if self.options.scale == Scale::Smoke {
