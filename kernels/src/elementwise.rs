@@ -1,5 +1,5 @@
 //! Operations on each value by itself: ReLU, sum, product, sigmoid. Also the loops that they share with the
-//! channel-wise kernels: [`map_pixels`] and [`add_pixels`].
+//! channel-wise kernels: `map_pixels` and `add_pixels`.
 
 use crate::par;
 use crate::simd::{self, Body, Isa, LANES, Simd, zip};

@@ -1,6 +1,6 @@
 //! The fully connected layer: `output = input W^T + bias`, with PyTorch's weight (out_features, in_features).
 //!
-//! Batches are small here, so the weights are what costs: they are read once for [`ROWS`] rows of the batch.
+//! Batches are small here, so the weights are what costs: they are read once for `ROWS` rows of the batch.
 
 use crate::elementwise::{VECTORS, blocks};
 use crate::par;

@@ -36,7 +36,7 @@ impl Body for SoftmaxRow<'_> {
         // A NaN that is passed over here still makes the sum NaN, and with it the whole row.
         let mut largest = f32::NEG_INFINITY;
         for &logit in self.logits {
-            largest = largest.max(logit);
+            largest = if logit > largest { logit } else { largest };
         }
         let mut sum = simd.splat(0.0);
         for c in (0..self.logits.len()).step_by(LANES) {
