@@ -256,8 +256,7 @@ impl Recorder for Handle {
 /// What `pass` computes with a context that is listened to.
 fn record(pass: impl FnOnce(&mut Context) -> Result<()>) -> Result<Run> {
     let run = Arc::new(Mutex::new(Run::default()));
-    let mut context = Context::default();
-    context.recorder = Some(Box::new(Handle(run.clone())));
+    let mut context = Context { recorder: Some(Box::new(Handle(run.clone()))), ..Context::default() };
     pass(&mut context)?;
     drop(context);
     let run = Arc::into_inner(run).expect("the recorder is gone, and no other has the run");

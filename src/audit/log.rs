@@ -20,7 +20,7 @@ pub const FORMAT: u32 = 1;
 /// What was run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`FORMAT`]
+    /// The version of the files of a trace.
     pub format: u32,
     /// Of the program.
     pub version: String,

@@ -676,9 +676,8 @@ pub(super) mod tests {
 
     /// What `verify` says of the operations of a tape that `work` makes.
     fn verify_tape(folder: &Folder, work: impl FnOnce(&mut Context)) -> Vec<super::super::Verdict> {
-        let mut context = Context::default();
-        let log = Arc::new(Mutex::new(Log::create(folder, context.isa, true).unwrap()));
-        context.recorder = Some(Box::new(Handle(log.clone())));
+        let log = Arc::new(Mutex::new(Log::create(folder, Isa::detect(), true).unwrap()));
+        let mut context = Context { recorder: Some(Box::new(Handle(log.clone()))), ..Context::new(Isa::detect()) };
         work(&mut context);
         context.recorder = None;
         let log = Arc::into_inner(log).unwrap().into_inner().unwrap().finish().unwrap();

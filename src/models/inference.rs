@@ -57,7 +57,7 @@ impl Model {
         Ok(inference.probabilities.chunks(self.metadata.classes.len()).map(<[f32]>::to_vec).collect())
     }
 
-    /// Logits and probabilities of images (batch, rows, columns) of any size from 32x32; where it [flattens](Pooling::Flatten) its maps, of
+    /// Logits and probabilities of images (batch, rows, columns) of any size from 32x32; where it [flattens](super::Pooling::Flatten) its maps, of
     /// the model's own.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub(super) const NAME: &str = "vgg-11";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
-    /// What the network's paper has, if it is one that [fits](MAX_FLATTENED_BYTES), else the average.
+    /// What the network's paper has, if it is one that fits into 512 MB, else the average.
     Auto,
     /// Every pixel of every channel by itself, as VGG's paper has it: for one size of images.
     Flatten,

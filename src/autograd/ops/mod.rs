@@ -5,8 +5,8 @@
 //! To add one:
 //! 1. its kernel in `kernels/src`, the same arithmetic as a plain f64 loop in `reference/src`, and a proptest that compares them;
 //! 2. a struct here, in the file of its family, that implements [`Operation`];
-//! 3. its line in [`operations!`], below;
-//! 4. [`Audited`](crate::audit::verify::Audited) for it in `audit/verify`: the reference and the bound of its error;
+//! 3. its line in the list `operations!`, below;
+//! 4. the trait `Audited` for it in `audit/verify`: the reference and the bound of its error;
 //! 5. its golden: a case in `reference/scripts/goldens.py` and in `tests/goldens/operations.rs`.
 //!
 //! The compiler names what is missing of 2 to 4. A network calls it by `tape.apply(Name { .. }, [x, ..])`; a method in `build.rs` is for
