@@ -285,12 +285,8 @@ impl Run {
         let pass = if gradient.input == 0 { Pass::BackwardData } else { Pass::BackwardWeights };
         let algorithm = about.convolution.filter(|_| gradient.input < 2).map(|shape| Algorithm::choose(pass, shape));
         let ours = dot(&gradient.values, &direction);
-        let size = match computed.op {
-            // dx = g y (1 - y), and of a y near 1 the difference is as exact as 1 is.
-            Op::Sigmoid(_) => gradient.from.iter().zip(&value.values).map(|(g, y)| (g * y).powi(2)).sum::<f64>().sqrt(),
-            _ => norm(&gradient.values),
-        };
-        let claim = AuditedOp(&computed.op).gradient_claim();
+        let audited = AuditedOp(&computed.op);
+        let (claim, size) = (audited.gradient_claim(), audited.gradient_size(&gradient.values, &gradient.from, &value.values));
         let allowed = DEVIATIONS * algorithm.map_or(claim, Algorithm::max_error);
         // A result of terms that cancel is as exact as they are.
         let noise = norm(&gradient.from) * norm(&value.values) * f64::EPSILON;

@@ -249,6 +249,9 @@ impl<'a> Tape<'a> {
     ///
     /// # Errors
     /// Shapes that do not fit, under the layer's name; an operation without a gradient where one may be asked for.
+    ///
+    /// # Panics
+    /// With another number of inputs than the operation has.
     pub fn apply<const N: usize>(&mut self, op: impl Into<Op>, inputs: [Var; N]) -> Result<Var> {
         self.apply_labelled(op, inputs, &[])
     }
@@ -259,6 +262,7 @@ impl<'a> Tape<'a> {
         let shapes = indices.map(|input| self.slots[input].shape);
         let shape = op.shape(&shapes).map_err(|problem| self.misfit(problem))?;
         let description = op.describe(&shapes);
+        assert_eq!(N, description.inputs.len(), "inputs of `{}`", op.name());
         let differentiable = &indices[..description.differentiable()];
         if differentiable.is_empty() && self.mode != Mode::Inference {
             return Err(self.misfit(format!("an operation without a gradient on a tape for {:?}", self.mode)));

@@ -1,6 +1,6 @@
 //! What attention does to maps, computed again.
 
-use super::{Allowed, Audited, Bound, Check, Expected, FLUSHED, Part, SUMS_CLAIM, U, Wide, absolute, reduce_shape};
+use super::{Allowed, Audited, Bound, Check, Expected, FLUSHED, Part, U, Wide, absolute, reduce_shape};
 use crate::Result;
 use crate::autograd::ops::{ChannelStats, ScaleAddRelu, ScaleChannels, ScalePixels, ScaledStats, pixels};
 use osteon_kernels::attention as kernel;
@@ -39,10 +39,6 @@ impl Audited for ChannelStats {
             Part::Output => Ok(stats(shape, values, &x, 0.0)),
             _ => at.maxima((Vec::new(), argmax)),
         }
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }
 
@@ -95,10 +91,6 @@ impl Audited for ScaleChannels {
         }
         .expected(at)
     }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
-    }
 }
 
 impl Audited for ScalePixels {
@@ -114,10 +106,6 @@ impl Audited for ScalePixels {
             roundings: |shape| kernel::channel_sum_roundings(shape.channels),
         }
         .expected(at)
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }
 
@@ -169,10 +157,6 @@ impl Audited for ScaledStats {
             }
         }
     }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
-    }
 }
 
 impl Audited for ScaleAddRelu {
@@ -220,9 +204,5 @@ impl Audited for ScaleAddRelu {
             }
             Part::Gradient(_) | Part::Saved => Err(at.misfit()),
         }
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }

@@ -1,6 +1,6 @@
 //! Convolutions computed again.
 
-use super::{Allowed, Audited, Bound, Check, Expected, Part, SUMS_CLAIM, U, Wide, absolute, pool_shape, squared};
+use super::{Allowed, Audited, Bound, Check, Expected, Part, U, Wide, absolute, pool_shape, squared};
 use crate::Result;
 use crate::autograd::ops::{Conv, ConvBias, ConvNorm, ConvNormPool, conv_shape, windowed, windows};
 use crate::tensor::Shape;
@@ -95,10 +95,6 @@ impl Audited for Conv {
     fn expected(&self, at: &Check) -> Result<Expected> {
         at.convolution(self.stride, self.padding, None)
     }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
-    }
 }
 
 impl Audited for ConvBias {
@@ -137,10 +133,6 @@ impl Audited for ConvBias {
             Part::Saved => Err(at.misfit()),
         }
     }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
-    }
 }
 
 /// By the parts that are fused.
@@ -160,10 +152,6 @@ impl Audited for ConvNorm {
         at.ensure(at.part() == Part::Output)?;
         let shape = at.conv([at.shape(0)?, at.shape(1)?, at.result()?], self.stride, self.padding)?;
         Ok(at.conv_norm(shape, self.epsilon)?.relu(self.relu))
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }
 
@@ -194,9 +182,5 @@ impl Audited for ConvNormPool {
             *size *= ((windows[0] * windows[1]) as f64).sqrt();
         }
         Ok(expected.relu(true))
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }

@@ -1,6 +1,6 @@
 //! The fully connected layer computed again.
 
-use super::{Audited, Bound, Check, Expected, Part, SUMS_CLAIM, Wide, absolute};
+use super::{Audited, Bound, Check, Expected, Part, Wide, absolute};
 use crate::Result;
 use crate::autograd::ops::Linear;
 use osteon_kernels::linear as kernel;
@@ -49,9 +49,5 @@ impl Audited for Linear {
             }
             Part::Gradient(_) | Part::Saved => Err(at.misfit()),
         }
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }

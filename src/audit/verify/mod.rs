@@ -37,18 +37,26 @@ pub trait Audited: Operation {
     /// Its result by plain loops, from its inputs and, of a loss, its labels.
     fn reference(&self, inputs: &[Wide], labels: &[u32]) -> Vec<f64>;
 
-    /// What a record of it should hold, and how far that may be off.
+    /// What a record of it should hold, and how far that may be off. Inputs of the record: of its result what its description
+    /// [reads](crate::autograd::ops::Description::reads); of a gradient first that of the result, then what the input's
+    /// `gradient_reads` lists, and last the result where `gradients_read_output` says so.
     ///
     /// # Errors
     /// Inputs that do not fit.
     fn expected(&self, at: &Check) -> Result<Expected>;
 
-    /// The error that its gradients may have, relative to their l2 norm, where no convolution's algorithm has a claim of its own.
-    fn gradient_claim(&self) -> f64;
-}
+    /// The error that its gradients may have in the gradient check, relative to [their size](Self::gradient_size), where no convolution's
+    /// algorithm has a claim of its own: of values that are rounded a few times, or sums in groups of terms with signs, whose roundings
+    /// add up as the root of their number.
+    fn gradient_claim(&self) -> f64 {
+        16.0 * U
+    }
 
-/// Of gradients that are sums in groups, of terms with signs: their roundings add up as the root of their number.
-const SUMS_CLAIM: f64 = 16.0 * U;
+    /// What the error of a gradient is relative to: its l2 norm.
+    fn gradient_size(&self, gradient: &[f64], _of_result: &[f64], _result: &[f64]) -> f64 {
+        gradient.iter().map(|g| g * g).sum::<f64>().sqrt()
+    }
+}
 
 macro_rules! audited {
     ($($name:ident),* $(,)?) => {

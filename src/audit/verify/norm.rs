@@ -1,6 +1,6 @@
 //! Batch normalisation computed again.
 
-use super::{Allowed, Audited, Bound, Check, Expected, FLUSHED, Part, SUMS_CLAIM, U, Wide};
+use super::{Allowed, Audited, Bound, Check, Expected, FLUSHED, Part, U, Wide};
 use crate::Result;
 use crate::autograd::ops::{BatchNorm, FrozenNorm};
 use osteon_kernels::norm::{self, NormShape};
@@ -132,9 +132,5 @@ impl Audited for FrozenNorm {
             }
             _ => Err(at.misfit()),
         }
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }

@@ -1,6 +1,6 @@
 //! Maxima and means over pixels computed again.
 
-use super::{Audited, Bound, Check, Expected, Part, SUMS_CLAIM, Wide, absolute, pool_shape, reduce_shape};
+use super::{Audited, Bound, Check, Expected, Part, Wide, absolute, pool_shape, reduce_shape};
 use crate::Result;
 use crate::autograd::Operation;
 use crate::autograd::ops::{AdaptiveAverage, AveragePool, GlobalAverage, GlobalMax, GlobalStats, MaxPool, pixels, windows};
@@ -38,10 +38,6 @@ impl Audited for MaxPool {
         let steps = pool::max_backward_roundings(self.kernel, self.stride) as f64;
         Ok(Expected::within(Bound::Sum, steps, sum(&x), &sum(&absolute(&x))))
     }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
-    }
 }
 
 impl Audited for AveragePool {
@@ -57,10 +53,6 @@ impl Audited for AveragePool {
         let x = at.floats(0)?;
         let steps = pool::average_roundings(self.kernel) as f64;
         Ok(Expected::within(Bound::Sum, steps, pass(shape, &x), &pass(shape, &absolute(&x))))
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }
 
@@ -97,10 +89,6 @@ impl Audited for AdaptiveAverage {
         };
         Ok(Expected::within(Bound::Sum, steps as f64, pass(shape, &x), &pass(shape, &absolute(&x))))
     }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
-    }
 }
 
 /// Means over all pixels, and how far they may be off.
@@ -124,10 +112,6 @@ impl Audited for GlobalAverage {
         }
         Ok(Expected::rounded(2.0, reference::reduce::global_average_backward(shape, &at.floats(0)?)))
     }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
-    }
 }
 
 impl Audited for GlobalMax {
@@ -144,10 +128,6 @@ impl Audited for GlobalMax {
         let argmax = at.indices(1, x.len())?;
         Ok(Expected::exact(reference::reduce::global_max_backward(shape, &argmax, &x)))
     }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
-    }
 }
 
 impl Audited for GlobalStats {
@@ -163,9 +143,5 @@ impl Audited for GlobalStats {
         expected.values.extend(reference::reduce::global_max(shape, &at.floats(0)?).0);
         expected.exact_from_here();
         Ok(expected)
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }

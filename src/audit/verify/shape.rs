@@ -1,6 +1,6 @@
 //! Joined channels and flattened maps computed again.
 
-use super::{Audited, Check, Expected, Part, SUMS_CLAIM, Wide};
+use super::{Audited, Check, Expected, Part, Wide};
 use crate::Result;
 use crate::autograd::ops::{Concat, Flatten};
 use osteon_reference as reference;
@@ -25,10 +25,6 @@ impl Audited for Concat {
             Part::Saved => Err(at.misfit()),
         }
     }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
-    }
 }
 
 impl Audited for Flatten {
@@ -38,9 +34,5 @@ impl Audited for Flatten {
 
     fn expected(&self, at: &Check) -> Result<Expected> {
         Ok(Expected::exact(at.exactly(0, at.len())?))
-    }
-
-    fn gradient_claim(&self) -> f64 {
-        SUMS_CLAIM
     }
 }

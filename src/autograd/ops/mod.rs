@@ -3,14 +3,15 @@
 //! auditor computes it again (`audit/verify`, in the same division).
 //!
 //! To add one:
-//! 1. its kernel in `kernels/src`, the same arithmetic as a plain f64 loop in `reference/src`, and a proptest that compares them;
-//! 2. a struct here, in the file of its family, that implements [`Operation`];
+//! 1. its kernel in `kernels/src`, the same arithmetic as a plain f64 loop in `reference/src`, and in `kernels/tests/ops` a proptest that
+//!    compares them, with a line in the lists for thread counts and NaN;
+//! 2. a struct of its attributes here, in the file of its family, that implements [`Operation`]; `shape` refuses bad attributes too;
 //! 3. its line in the list `operations!`, below;
 //! 4. the trait `Audited` for it in `audit/verify`: the reference and the bound of its error;
-//! 5. its golden: a case in `reference/scripts/goldens.py` and in `tests/goldens/operations.rs`.
+//! 5. its golden: a case in `reference/scripts/goldens.py`, which writes the file, and in `tests/goldens/operations.rs`.
 //!
-//! The compiler names what is missing of 2 to 4. A network calls it by `tape.apply(Name { .. }, [x, ..])`; a method in `build.rs` is for
-//! what many layers call. Trace, verify, the gradient check, ONNX, `model info`, `bench` and the tape's memory follow from it.
+//! Once a tape applies it, the compiler names what is missing of 2 to 4. A network calls it by `tape.apply(Name { .. }, [x, ..])`; a method
+//! in `build.rs` is for what many layers call. Trace, verify, gradient check, ONNX, `model info`, `bench` and the tape's memory follow.
 
 mod attention;
 mod conv;
@@ -100,7 +101,7 @@ pub trait Operation: fmt::Debug {
     /// What it does, as a trace and `model info` show it.
     fn name(&self) -> &'static str;
 
-    /// The shape of its result from those of its inputs.
+    /// The shape of its result from those of its inputs, as many as it has.
     ///
     /// # Errors
     /// What does not fit, in words that follow the layer's name.
@@ -139,7 +140,8 @@ pub struct Description {
     pub reads: &'static [Read],
     /// Whether the equations of its gradients read its result too: a ReLU at its end, or a function whose slope its value tells.
     pub gradients_read_output: bool,
-    /// Inputs whose values its backward pass or its recomputation reads: the tape retains them.
+    /// Inputs whose values its backward pass or its recomputation reads: the tape retains them. That need not be what the equations read:
+    /// a ReLU's mask may be computed from an input, parameters are there anyway, and of some inputs the shape is enough.
     pub retains_inputs: &'static [usize],
     /// Whether its backward pass reads the values of its result.
     pub retains_output: bool,
