@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// The name of the architecture.
 pub(super) const NAME: &str = "vgg-11";
 
-/// How the last feature maps become the numbers that linear layers read.
+/// How the last feature maps become the values that linear layers read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {

@@ -48,7 +48,7 @@ impl Process {
             let isa = isa.then(|| format!("the instruction set {}", process.isa));
             isa.into_iter().chain(build).collect::<Vec<_>>().join(" and ")
         };
-        let problem = format!("was made with {}, and would go on with {}, which computes other bits", of(self), of(next));
+        let problem = format!("was made with {}, and would go on with {}, which may compute other bits", of(self), of(next));
         let same = isa.then(|| format!("--isa {}", self.isa)).into_iter().chain(build.then(|| "that build".to_owned()));
         let same = same.collect::<Vec<_>>().join(" and ");
         (problem, format!("resume with {same}, or with --allow-other-isa"))
