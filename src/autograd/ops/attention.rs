@@ -82,6 +82,24 @@ impl Operation for ChannelStats {
     }
 }
 
+/// x times a factor: for each channel, whose result is recomputed, or for each pixel.
+fn describe_scale(x: Shape, recomputed: bool) -> Description {
+    Description {
+        source: "Woo et al. 2018, eq. 1",
+        gradient_source: CHAIN_RULE,
+        inputs: const { &[Input::of("x", &[Read::Input(1)]), Input::of("factor", &[Read::Input(0)])] },
+        reads: first::<2>(),
+        gradients_read_output: false,
+        retains_inputs: &[0, 1],
+        retains_output: false,
+        flops: Flops::new(x.len(), [x.len(), 2 * x.len(), 0, 0]),
+        convolution: None,
+        backward: Backward::default(),
+        recomputed,
+        linear: true,
+    }
+}
+
 /// x (batch, rows, columns, channels) times a factor (batch, channels).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,21 +116,7 @@ impl Operation for ScaleChannels {
     }
 
     fn describe(&self, inputs: &[Shape]) -> Description {
-        let values = inputs[0].len();
-        Description {
-            source: "Woo et al. 2018, eq. 1",
-            gradient_source: CHAIN_RULE,
-            inputs: const { &[Input::of("x", &[Read::Input(1)]), Input::of("factor", &[Read::Input(0)])] },
-            reads: first::<2>(),
-            gradients_read_output: false,
-            retains_inputs: &[0, 1],
-            retains_output: false,
-            flops: Flops::new(values, [values, 2 * values, 0, 0]),
-            convolution: None,
-            backward: Backward::default(),
-            recomputed: true,
-            linear: true,
-        }
+        describe_scale(inputs[0], true)
     }
 
     fn forward(&self, inputs: &[Operand], output: &mut [f32], run: &mut Run) -> Saved {
@@ -148,21 +152,7 @@ impl Operation for ScalePixels {
     }
 
     fn describe(&self, inputs: &[Shape]) -> Description {
-        let values = inputs[0].len();
-        Description {
-            source: "Woo et al. 2018, eq. 1",
-            gradient_source: CHAIN_RULE,
-            inputs: const { &[Input::of("x", &[Read::Input(1)]), Input::of("factor", &[Read::Input(0)])] },
-            reads: first::<2>(),
-            gradients_read_output: false,
-            retains_inputs: &[0, 1],
-            retains_output: false,
-            flops: Flops::new(values, [values, 2 * values, 0, 0]),
-            convolution: None,
-            backward: Backward::default(),
-            recomputed: false,
-            linear: true,
-        }
+        describe_scale(inputs[0], false)
     }
 
     fn forward(&self, inputs: &[Operand], output: &mut [f32], run: &mut Run) -> Saved {

@@ -216,20 +216,8 @@ const FOLDED: &[Input] = &[
 ];
 
 fn describe_folded(source: &'static str, shape: ConvShape, rest: u64) -> Description {
-    Description {
-        source,
-        gradient_source: NO_GRADIENT,
-        inputs: FOLDED,
-        reads: first::<6>(),
-        gradients_read_output: false,
-        retains_inputs: &[],
-        retains_output: false,
-        flops: Flops { products: shape.flops(), rest, gradients: [0; MAX_GRADIENTS] },
-        convolution: Some(shape),
-        backward: Backward::default(),
-        recomputed: false,
-        linear: false,
-    }
+    let flops = Flops { products: shape.flops(), rest, gradients: [0; MAX_GRADIENTS] };
+    Description::without_gradient(source, FOLDED, first::<6>(), flops, Some(shape))
 }
 
 fn folded_shape(inputs: &[Shape], stride: [usize; 2], padding: [usize; 2]) -> Result<ConvShape, String> {

@@ -111,6 +111,24 @@ impl Operation for Sigmoid {
     }
 }
 
+/// A sum of two terms, with ReLU or without. Both terms have its gradient: one in its buffer, one as a copy.
+fn describe_sum(source: &'static str, term: Shape, relu: bool) -> Description {
+    Description {
+        source,
+        gradient_source: CHAIN_RULE,
+        inputs: const { &[Input::of("a", &[]), Input::of("b", &[])] },
+        reads: first::<2>(),
+        gradients_read_output: relu,
+        retains_inputs: &[],
+        retains_output: relu,
+        flops: Flops::new(term.len(), [0; 4]),
+        convolution: None,
+        backward: IN_PLACE,
+        recomputed: false,
+        linear: !relu,
+    }
+}
+
 /// `a + b`, of one shape.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,20 +144,7 @@ impl Operation for Add {
     }
 
     fn describe(&self, inputs: &[Shape]) -> Description {
-        Description {
-            source: "Woo et al. 2018, eq. 2",
-            gradient_source: CHAIN_RULE,
-            inputs: const { &[Input::of("a", &[]), Input::of("b", &[])] },
-            reads: first::<2>(),
-            gradients_read_output: false,
-            retains_inputs: &[],
-            retains_output: false,
-            flops: Flops::new(inputs[0].len(), [0; 4]),
-            convolution: None,
-            backward: IN_PLACE,
-            recomputed: false,
-            linear: true,
-        }
+        describe_sum("Woo et al. 2018, eq. 2", inputs[0], false)
     }
 
     fn forward(&self, inputs: &[Operand], output: &mut [f32], run: &mut Run) -> Saved {
@@ -173,20 +178,7 @@ impl Operation for AddRelu {
     }
 
     fn describe(&self, inputs: &[Shape]) -> Description {
-        Description {
-            source: "He et al. 2016, eq. 1",
-            gradient_source: CHAIN_RULE,
-            inputs: const { &[Input::of("a", &[]), Input::of("b", &[])] },
-            reads: first::<2>(),
-            gradients_read_output: true,
-            retains_inputs: &[],
-            retains_output: true,
-            flops: Flops::new(inputs[0].len(), [0; 4]),
-            convolution: None,
-            backward: IN_PLACE,
-            recomputed: false,
-            linear: false,
-        }
+        describe_sum("He et al. 2016, eq. 1", inputs[0], true)
     }
 
     fn forward(&self, inputs: &[Operand], output: &mut [f32], run: &mut Run) -> Saved {
@@ -274,20 +266,8 @@ impl Operation for AddHalves {
     }
 
     fn describe(&self, inputs: &[Shape]) -> Description {
-        Description {
-            source: "Woo et al. 2018, eq. 2",
-            gradient_source: "in inference only",
-            inputs: const { &[Input::fixed("x")] },
-            reads: first::<1>(),
-            gradients_read_output: false,
-            retains_inputs: &[],
-            retains_output: false,
-            flops: Flops::new(inputs[0].len() / 2, [0; 4]),
-            convolution: None,
-            backward: Backward::default(),
-            recomputed: false,
-            linear: true,
-        }
+        let flops = Flops::new(inputs[0].len() / 2, [0; 4]);
+        Description::without_gradient("Woo et al. 2018, eq. 2", const { &[Input::fixed("x")] }, first::<1>(), flops, None)
     }
 
     fn forward(&self, inputs: &[Operand], output: &mut [f32], run: &mut Run) -> Saved {

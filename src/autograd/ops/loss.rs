@@ -49,20 +49,9 @@ impl Operation for Softmax {
     }
 
     fn describe(&self, inputs: &[Shape]) -> Description {
-        Description {
-            source: "Goodfellow et al. 2016, eq. 6.29",
-            gradient_source: "in inference only",
-            inputs: const { &[Input::fixed("logits")] },
-            reads: first::<1>(),
-            gradients_read_output: false,
-            retains_inputs: &[],
-            retains_output: false,
-            flops: Flops::new(4 * inputs[0].len(), [0; 4]),
-            convolution: None,
-            backward: Backward::default(),
-            recomputed: false,
-            linear: false,
-        }
+        let flops = Flops::new(4 * inputs[0].len(), [0; 4]);
+        let inputs = const { &[Input::fixed("logits")] };
+        Description::without_gradient("Goodfellow et al. 2016, eq. 6.29", inputs, first::<1>(), flops, None)
     }
 
     fn forward(&self, inputs: &[Operand], output: &mut [f32], run: &mut Run) -> Saved {

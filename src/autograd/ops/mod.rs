@@ -160,6 +160,30 @@ pub struct Description {
 }
 
 impl Description {
+    /// Of an operation that inference alone runs.
+    fn without_gradient(
+        source: &'static str,
+        inputs: &'static [Input],
+        reads: &'static [Read],
+        flops: Flops,
+        convolution: Option<ConvShape>,
+    ) -> Self {
+        Description {
+            source,
+            gradient_source: "in inference only",
+            inputs,
+            reads,
+            gradients_read_output: false,
+            retains_inputs: &[],
+            retains_output: false,
+            flops,
+            convolution,
+            backward: Backward::default(),
+            recomputed: false,
+            linear: false,
+        }
+    }
+
     /// How many inputs, from the first, can have a gradient.
     pub fn differentiable(&self) -> usize {
         self.inputs.iter().take_while(|input| input.gradient_reads.is_some()).count()

@@ -328,20 +328,8 @@ impl Operation for GlobalStats {
     }
 
     fn describe(&self, inputs: &[Shape]) -> Description {
-        Description {
-            source: "Woo et al. 2018, eq. 2",
-            gradient_source: "in inference only",
-            inputs: const { &[Input::fixed("x")] },
-            reads: first::<1>(),
-            gradients_read_output: false,
-            retains_inputs: &[],
-            retains_output: false,
-            flops: Flops::new(inputs[0].len(), [0; 4]),
-            convolution: None,
-            backward: Backward::default(),
-            recomputed: false,
-            linear: false,
-        }
+        let flops = Flops::new(inputs[0].len(), [0; 4]);
+        Description::without_gradient("Woo et al. 2018, eq. 2", const { &[Input::fixed("x")] }, first::<1>(), flops, None)
     }
 
     fn forward(&self, inputs: &[Operand], output: &mut [f32], run: &mut Run) -> Saved {
