@@ -88,9 +88,9 @@ impl Error {
         let remedy = match error.kind() {
             NotFound => "check the path",
             PermissionDenied => "check its permissions",
-            StorageFull | QuotaExceeded => "free some space and run again; what was there before is unchanged",
+            StorageFull | QuotaExceeded => "free some space and run again",
             ReadOnlyFilesystem => "choose a place that can be written",
-            FileTooLarge => "raise the limit on file sizes; what was there before is unchanged",
+            FileTooLarge => "raise the limit on file sizes",
             _ => "check the disk and the path",
         };
         Error::file(path, format!("cannot be {action} ({error})"), remedy)

@@ -228,6 +228,9 @@ impl Folder {
     /// Feature maps in full size.
     pub const PICTURES: &str = "pictures";
 
+    /// All of them.
+    pub const FILES: [&str; 5] = [Self::HEADER, Self::RECORDS, Self::TENSORS, Self::PAGE, Self::PICTURES];
+
     /// A file of it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)

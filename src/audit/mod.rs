@@ -23,11 +23,12 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Inference: the tensor `input` (N, 1, H, W) of `input`, float32, to `logits` and `probabilities` (N, classes) in `output`.
+/// Inference: the tensor `input` (N, 1, H, W) of `input`, float32. Returns the bytes of a file with `logits` and
+/// `probabilities` (N, classes).
 ///
 /// # Errors
-/// Files that cannot be read or written, a tensor that is missing or has another shape or type, images below 32x32.
-pub fn forward(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl AsRef<Path>) -> Result<()> {
+/// Files that cannot be read, a tensor that is missing or has another shape or type, images below 32x32.
+pub fn forward(model: &Path, input: &Path) -> Result<Vec<u8>> {
     let model = Model::load(model)?;
     let archive = TensorFile::read(input)?;
     let (shape, images) = images(&archive)?;
@@ -35,15 +36,15 @@ pub fn forward(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl As
     let size = vec![shape[0], model.metadata().classes.len()];
     let tensors = [("logits", logits), ("probabilities", probabilities)];
     let tensors = tensors.into_iter().map(|(name, values)| (name.to_owned(), (size.clone(), values)));
-    file::write(output, &BTreeMap::new(), &tensors.collect())
+    Ok(file::to_bytes(&BTreeMap::new(), &tensors.collect()))
 }
 
-/// Training mode: the tensors `input` (N, 1, H, W), float32, and `labels` (N), int64, of `input`, forward and backward. Writes
-/// `loss` (a scalar), `grad.NAME` for every parameter, and the updated `NAME.running_mean` and `NAME.running_var`.
+/// Training mode: the tensors `input` (N, 1, H, W), float32, and `labels` (N), int64, of `input`, forward and backward. Returns
+/// the bytes of a file with `loss` (a scalar), `grad.NAME` for every parameter, and the updated `NAME.running_mean` and `NAME.running_var`.
 ///
 /// # Errors
 /// As [`forward`]; labels that are no classes of the model; a batch too small to train with.
-pub fn gradients(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl AsRef<Path>) -> Result<()> {
+pub fn gradients(model: &Path, input: &Path) -> Result<Vec<u8>> {
     let model = Model::load(model)?;
     let archive = TensorFile::read(input)?;
     let (shape, images) = images(&archive)?;
@@ -59,7 +60,7 @@ pub fn gradients(model: impl AsRef<Path>, input: impl AsRef<Path>, output: impl 
     for (id, values) in pass.statistics {
         tensors.insert(model.parameters().get(id).name.clone(), (vec![values.len()], values.to_vec()));
     }
-    file::write(output, &BTreeMap::new(), &tensors)
+    Ok(file::to_bytes(&BTreeMap::new(), &tensors))
 }
 
 /// Shape (batch, rows, columns) and values of `input`. One channel: (N, 1, H, W) has the order of (N, H, W, 1).
@@ -117,13 +118,13 @@ mod tests {
         model.save(file("model")).unwrap();
         let images = write(&file("input"), [2, 1, 48, 33], &[2, 0]);
 
-        forward(file("model"), file("input"), file("forward")).unwrap();
+        std::fs::write(file("forward"), forward(&file("model"), &file("input")).unwrap()).unwrap();
         let written = TensorFile::read(file("forward")).unwrap();
         assert_eq!(written.floats("logits").unwrap(), (&[2, 3][..], model.logits_of(&images, [2, 48, 33]).unwrap()));
         let (_, probabilities) = written.floats("probabilities").unwrap();
         assert!((probabilities[..3].iter().sum::<f32>() - 1.0).abs() < 1e-6);
 
-        gradients(file("model"), file("input"), file("gradients")).unwrap();
+        std::fs::write(file("gradients"), gradients(&file("model"), &file("input")).unwrap()).unwrap();
         let written = TensorFile::read(file("gradients")).unwrap();
         assert_eq!(written.floats("loss").unwrap().0, &[] as &[usize]);
         assert_eq!(written.floats("grad.conv1.weight").unwrap().0, [64, 1, 7, 7]);
@@ -148,7 +149,7 @@ mod tests {
             ([1, 1, 32, 32], vec![0], "one pixel"),
         ] {
             write(&file("input"), shape, &labels);
-            let error = gradients(file("model"), file("input"), file("output")).unwrap_err().to_string();
+            let error = gradients(&file("model"), &file("input")).unwrap_err().to_string();
             assert!(error.contains("input: ") && error.contains(expected), "{error}");
             assert!(!file("output").exists());
         }

@@ -7,6 +7,7 @@ use super::log::{Equation, FORMAT, Folder, Header, OtherEquation, Part, Record, 
 use super::page;
 use crate::autograd::ops::{Add, Description, MAX_GRADIENTS, Read, SavedOrigin, SavedValues, Softmax};
 use crate::autograd::{Context, Drops, Op, ParameterId, Recorder, Saved, TapeEvent};
+use crate::files::{Output, Staging};
 use crate::intake::Study;
 use crate::models::{Inference, Model};
 use crate::optim::{Adam, Moments};
@@ -19,7 +20,6 @@ use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,6 +33,8 @@ pub struct TraceOptions {
     pub train: Option<TrainOptions>,
     /// Whether to write all feature maps as pictures.
     pub pictures: bool,
+    /// Whether the folder may hold another trace, which is replaced.
+    pub force: bool,
 }
 
 /// The training step: a batch of the one study, and Adam's first step.
@@ -44,36 +46,33 @@ pub struct TrainOptions {
     pub learning_rate: f32,
 }
 
-/// Traces `study` through a model, into a new folder.
+/// Traces `study` through a model, into a folder.
 ///
 /// # Errors
-/// A model that cannot be used; views that cannot be fused; an input that is too small; a folder that is there already or cannot
-/// be written, and then nothing is left of it.
+/// A model that cannot be used; views that cannot be fused; an input that is too small; a folder that holds anything without `force`, or cannot
+/// be written: it is then as it was before.
 pub fn trace(model: &Path, study: &Study, options: &TraceOptions, output: &Path) -> Result<Header> {
-    let is_free = !output.exists() || fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_none());
-    if !is_free {
-        return Err(Error::file(output, "exists already", "choose another output folder, or remove this one"));
+    let inputs: Vec<&Path> = study.sources.iter().map(PathBuf::as_path).chain([model]).collect();
+    if !options.force && output.is_dir() && !files::is_empty_folder(output) {
+        let remedy = "choose another output folder, or write into it with --force";
+        return Err(Error::file(output, "exists already", remedy));
     }
+    let output = Output::folder(output, options.force, &Folder::FILES, &inputs)?;
     let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy().into_owned();
     let bytes = Model::read(model)?;
     let model_sha256 = files::sha256(&bytes); // of the very bytes that are used
     let network = Model::from_bytes(model, bytes)?;
-    let mut temporary = output.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let folder = Folder(PathBuf::from(temporary));
-    fs::create_dir_all(&folder.0).map_err(|error| Error::io(output, "created", &error))?;
+    let staging = Staging::new(output)?;
+    let folder = Folder(staging.file(""));
     let traced = run(network, study, options, &folder).and_then(|(mut header, log)| {
         (header.model, header.model_sha256) = (name, model_sha256);
         folder.write(&mut header, &log.records)?;
         files::write(folder.file(Folder::PAGE), page::html(&header, &log.records, &log.thumbnails, log.pictures).as_bytes())?;
-        files::rename(&folder.0, output)?;
         Ok(header)
     });
-    if traced.is_err() {
-        // What failed is what is told.
-        let _ = fs::remove_dir_all(&folder.0);
-    }
-    traced
+    let header = staging.named(traced)?;
+    staging.commit(Folder::HEADER)?;
+    Ok(header)
 }
 
 fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder) -> Result<(Header, Log)> {

@@ -1,5 +1,6 @@
 //! `osteon annotation`: what physicians drew, converted and checked.
 
+use super::output::Overwrite;
 use super::terminal::Terminal;
 use crate::annotation::{self, Annotation as Drawn, CodeKind, Codes};
 use crate::archive::manifest::Manifest;
@@ -22,6 +23,8 @@ pub enum Annotation {
         /// The file to write, .json or .xml.
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
+        #[command(flatten)]
+        overwrite: Overwrite,
     },
     /// Check codes and geometry: of one file, or of all files beside the scans of a manifest; exit code 1 if one fails.
     #[command(
@@ -42,8 +45,9 @@ pub enum Annotation {
 impl Annotation {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
-            Annotation::Convert { input, output } => {
-                Drawn::read(input)?.write(output)?;
+            Annotation::Convert { input, output, overwrite } => {
+                let file = overwrite.file(output, &[input])?;
+                file.write(&Drawn::read(input)?.to_bytes(output)?)?;
                 terminal.line(output.display())
             }
             Annotation::Check { input, codes } => {

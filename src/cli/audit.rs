@@ -1,5 +1,6 @@
 //! `osteon audit`: the network's arithmetic operation by operation, and on tensors from a file for comparison with other engines.
 
+use super::output::Overwrite;
 use super::predict::model_path;
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
@@ -63,6 +64,8 @@ pub struct Files {
     /// Where the results go, safetensors.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 impl Audit {
@@ -71,10 +74,17 @@ impl Audit {
             Audit::Trace(trace) => trace.run(terminal),
             Audit::Verify { trace, operation } => verify(terminal, trace, *operation),
             Audit::Gradcheck(gradcheck) => gradcheck.run(terminal),
-            Audit::Forward(files) => audit::forward(&files.model, &files.input, &files.output),
-            Audit::Gradients(files) => audit::gradients(&files.model, &files.input, &files.output),
+            Audit::Forward(files) => files.run(audit::forward),
+            Audit::Gradients(files) => files.run(audit::gradients),
             Audit::Compare { run_a, run_b } => compare(terminal, run_a, run_b),
         }
+    }
+}
+
+impl Files {
+    fn run(&self, work: fn(&Path, &Path) -> Result<Vec<u8>>) -> Result<()> {
+        let output = self.overwrite.file(&self.output, &[&self.model, &self.input])?;
+        output.write(&work(&self.model, &self.input)?)
     }
 }
 
@@ -85,9 +95,11 @@ pub struct Trace {
     model: PathBuf,
     /// The study: a two-frame DICOM file, a folder, or two files as A,B.
     scan: PathBuf,
-    /// The folder to write; it must not exist yet.
+    /// The folder to write.
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
+    #[command(flatten)]
+    overwrite: Overwrite,
     #[command(flatten)]
     options: ScanOptions,
     /// Input of the network, rows x columns; without it the model's own.
@@ -113,7 +125,12 @@ impl Trace {
             return Err(Error::setting(format!("--learning-rate {} is no rate", self.learning_rate), "give one above 0"));
         }
         let train = self.train.then(|| TrainOptions { label: self.label.clone(), learning_rate: self.learning_rate });
-        let options = TraceOptions { input_size: self.input_size.map(Size::array), train, pictures: self.pictures };
+        let options = TraceOptions {
+            input_size: self.input_size.map(Size::array),
+            train,
+            pictures: self.pictures,
+            force: self.overwrite.force,
+        };
         let study = self.options.read(&self.scan)?;
         let header = audit::trace(&model_path(&self.model), &study, &options, &self.output)?;
         let probabilities = header.probabilities.iter().map(|(class, probability)| format!("{class} {probability:.4}"));

@@ -1,11 +1,12 @@
 //! `osteon curves`: how several runs trained, in one picture.
 
+use super::output::Overwrite;
 use super::scan;
 use super::terminal::Terminal;
 use crate::metrics::Epoch;
 use crate::models::{Model, StudyCounts};
 use crate::train::RunFolder;
-use crate::{Error, Result, files, report};
+use crate::{Error, Result, report};
 use std::path::{Path, PathBuf};
 
 /// Draw the curves of several runs beside each other: training loss, held-out loss, held-out AUC.
@@ -20,6 +21,8 @@ pub struct Curves {
     /// The picture to write: PNG or SVG, by its name.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 impl Curves {
@@ -29,6 +32,9 @@ impl Curves {
             let problem = format!("--output {} is neither PNG nor SVG", self.output.display());
             return Err(Error::setting(problem, "give a name that ends in .png or .svg"));
         }
+        let read = [RunFolder::METRICS, RunFolder::MODEL].map(|name| self.runs.iter().map(move |run| run.join(name))).into_iter();
+        let read: Vec<PathBuf> = read.flatten().collect();
+        let output = self.overwrite.file(&self.output, &read.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
         let runs = self.runs.iter().map(|run| history(run)).collect::<Result<Vec<_>>>()?;
         // Folders of one name, as in a/run and b/run, are told apart by their paths.
         let names = self.runs.iter().map(|run| scan::name(run)).collect::<Vec<_>>();
@@ -39,7 +45,7 @@ impl Curves {
         let runs: Vec<(String, Vec<Epoch>)> = named.zip(runs).map(|(name, (rows, _))| (name, rows)).collect();
         let figure = report::compared_curves(&runs, &note);
         let bytes = if is("svg") { figure.svg().into_bytes() } else { figure.png() };
-        files::write(&self.output, &bytes)?;
+        output.write(&bytes)?;
         terminal.line(self.output.display())
     }
 }

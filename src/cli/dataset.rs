@@ -1,12 +1,14 @@
 //! `osteon dataset`: the paper's three datasets, their check, and public archives.
 
+use super::output::Overwrite;
 use super::terminal::Terminal;
+use crate::Result;
 use crate::archive::datasets::{self, Counts, DatasetKind, DatasetOptions};
 use crate::archive::import::{self, Imported};
 use crate::archive::manifest::Manifest;
 use crate::archive::split::PAPER_TRAIN_SHARE;
+use crate::files::Staging;
 use crate::prepare::Augmentation;
-use crate::{Error, Result, files};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
@@ -73,9 +75,8 @@ pub struct Make {
     /// Write the pixels of every row as 16-bit PNG, instead of drawing copies when they are read.
     #[arg(long)]
     materialise: bool,
-    /// Write over a dataset that is in the folder.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 /// The folder to check.
@@ -104,9 +105,8 @@ pub struct Archive {
     /// The manifest to write; boxes, if there are any, go beside it, with -boxes in their name.
     #[arg(long, value_name = "FILE.csv")]
     output: PathBuf,
-    /// Write over a manifest that is there.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 impl Dataset {
@@ -135,21 +135,17 @@ impl Make {
             counts: self.counts.as_deref().map(datasets::parse_counts).transpose()?.unwrap_or_default(),
             merge_metastatic: self.merge_metastatic,
         };
-        if !self.force && self.output.join(datasets::MANIFEST).exists() {
-            let remedy = "choose another output folder, or write over it with --force";
-            return Err(Error::file(&self.output, "has a manifest in it", remedy));
-        }
+        let output = self.overwrite.folder(&self.output, &datasets::FILES, &[&self.manifest])?;
         let source = Manifest::read(&self.manifest)?.with_frames_named()?;
         let dataset = datasets::build(kind, &source, &options)?;
-        let path = if self.materialise {
+        let (path, found) = if self.materialise {
             let progress = terminal.progress("pictures", dataset.manifest.rows.len());
-            let path = dataset.materialise(&self.output, &|done| progress.set(done, ""))?;
+            let made = dataset.put(output, Some(&|done| progress.set(done, "")))?;
             progress.finish(format_args!("{} written", dataset.manifest.rows.len()));
-            path
+            made
         } else {
-            dataset.write(&self.output)?
+            dataset.put(output, None)?
         };
-        let found = datasets::check(&self.output)?;
         print(terminal, &found.counts)?;
         terminal.line(found)?;
         terminal.line(path.display())
@@ -172,14 +168,19 @@ fn print(terminal: &Terminal, counts: &[(String, Counts)]) -> Result<()> {
 
 impl Archive {
     fn import(&self, terminal: &Terminal, read: fn(&Path, &Path) -> Result<Imported>) -> Result<()> {
-        if !self.force && self.output.exists() {
-            return Err(Error::file(&self.output, "is there already", "choose another file, or write over it with --force"));
-        }
-        if let Some(folder) = self.output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            files::create_folder(folder)?;
-        }
+        let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut boxes_name = self.output.file_stem().unwrap_or_default().to_owned();
+        boxes_name.push("-boxes.csv");
+        let [name, boxes_name] =
+            [self.output.file_name().unwrap_or_default(), &boxes_name].map(|name| name.to_string_lossy().into_owned());
+        let output = self.overwrite.files_in(folder, &[&name, &boxes_name], &[&self.folder])?;
+        let staging = Staging::new(output)?;
         let Imported { manifest, boxes, skipped, disagreements } = read(&self.folder, &self.output)?;
-        manifest.write()?;
+        staging.write(&name, &manifest.to_csv())?;
+        if !boxes.is_empty() {
+            staging.write(&boxes_name, &import::boxes_csv(&boxes))?;
+        }
+        staging.commit(&name)?;
         let classes = manifest.classes.iter().map(|class| {
             let count = manifest.rows.iter().filter(|row| row.label == *class).count();
             format!("{count} {class}")
@@ -194,11 +195,7 @@ impl Archive {
             terminal.line(skipped)?;
         }
         if !boxes.is_empty() {
-            let mut name = self.output.file_stem().unwrap_or_default().to_owned();
-            name.push("-boxes.csv");
-            let path = self.output.with_file_name(name);
-            files::write(&path, &import::boxes_csv(&boxes))?;
-            terminal.line(format_args!("{} boxes: {}", boxes.len(), path.display()))?;
+            terminal.line(format_args!("{} boxes: {}", boxes.len(), folder.join(boxes_name).display()))?;
         }
         terminal.line(manifest.path.display())
     }

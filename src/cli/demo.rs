@@ -4,9 +4,10 @@ use super::evaluate::{self, Job};
 use super::terminal::Terminal;
 use super::{phantom, predict as lines, train};
 use crate::archive::manifest::Manifest;
+use crate::files::Output;
 use crate::image::Size;
 use crate::phantom::PhantomOptions;
-use crate::report::{self, Case};
+use crate::report::Case;
 use crate::train::{RunFolder, ScheduleName, Settings, Start};
 use crate::{Result, predict};
 use std::path::PathBuf;
@@ -63,11 +64,13 @@ impl Demo {
         settings.validate()?;
         let run = self.output.join("run");
         // Before minutes of work, not after them.
+        let page = Output::files_in(&self.output, self.force, &RunFolder::EVALUATION, &[])?;
+        let phantoms = phantom::output(&self.output.join("phantoms"), self.force)?;
         let folder = RunFolder::create(&run, self.force)?;
 
         terminal.note("Synthetic patients");
         let options = PhantomOptions { studies: self.studies.unwrap_or(studies), seed: self.seed, ..PhantomOptions::default() };
-        let manifest = phantom::write(terminal, &options, &self.output.join("phantoms"), self.force)?;
+        let manifest = phantom::write(terminal, &options, phantoms, false)?;
 
         terminal.note(format_args!("\nTraining the 26-layer network at {}", settings.input_size));
         train::train(terminal, &Manifest::read(&manifest)?, &settings, &folder, Start::New)?;
@@ -83,7 +86,7 @@ impl Demo {
         let line = lines::line(file, &evaluation.model.classes, &scan);
         evaluation.title = "Osteon: a demonstration on synthetic patients".to_owned();
         evaluation.scan = Some(scan);
-        let (scores, page) = report::write_evaluation(&evaluation, &self.output)?;
+        let (scores, page) = evaluate::write(&evaluation, page)?;
 
         evaluate::print(terminal, &evaluation, &scores)?;
         terminal.line(line)?;

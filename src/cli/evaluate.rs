@@ -1,8 +1,10 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
+use super::output::Overwrite;
 use super::{interrupt, terminal::Terminal};
-use crate::archive::manifest::Manifest;
+use crate::archive::manifest::{Manifest, Row};
 use crate::archive::split::Split;
+use crate::files::Staging;
 use crate::metrics::{Bootstrap, Each, Epoch, Merged, Panel, Scores};
 use crate::models::Model;
 use crate::predict;
@@ -38,6 +40,8 @@ pub struct Evaluate {
     /// Folder for the results [default: the run's].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     #[command(flatten)]
     resampling: Resampling,
 }
@@ -79,11 +83,29 @@ impl Evaluate {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let bootstrap = self.resampling.bootstrap()?;
         let job = Job::open(&self.run, self.manifest.as_deref(), self.split, self.unaugmented)?;
+        let read: Vec<&Path> = job.manifest.rows.iter().flat_map(Row::files).chain([&*job.manifest.path]).collect();
+        let output = match &self.output {
+            // A run's own folder is the place of its evaluation.
+            None => self.overwrite.files_in(&self.run, &RunFolder::EVALUATION, &read)?,
+            Some(folder) if files::identity(folder).is_some_and(|of| Some(of) == files::identity(&self.run)) => {
+                self.overwrite.files_in(folder, &RunFolder::EVALUATION, &read)?
+            }
+            Some(folder) => self.overwrite.folder(folder, &RunFolder::EVALUATION, &read)?,
+        };
         let evaluation = Evaluation { bootstrap, ..job.evaluate(terminal)? };
-        let (scores, page) = report::write_evaluation(&evaluation, self.output.as_deref().unwrap_or(&self.run))?;
+        let (scores, page) = write(&evaluation, output)?;
         print(terminal, &evaluation, &scores)?;
         terminal.line(page.display())
     }
+}
+
+/// Writes an evaluation, all of its files or none. Gives the scores and the page's path.
+pub fn write(evaluation: &Evaluation, output: files::Output) -> Result<(Scores, PathBuf)> {
+    let staging = Staging::new(output)?;
+    let (scores, _) = staging.named(report::write_evaluation(evaluation, staging.file("")))?;
+    let page = staging.target(RunFolder::REPORT);
+    staging.commit(RunFolder::SCORES)?;
+    Ok((scores, page))
 }
 
 /// A run and the studies to evaluate it on.

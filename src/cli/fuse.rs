@@ -1,7 +1,9 @@
 //! `osteon fuse`: view aggregation, to look at.
 
-use super::scan::ScanOptions;
+use super::output::Overwrite;
+use super::scan::{self, ScanOptions};
 use super::terminal::Terminal;
+use crate::files::Staging;
 use crate::intake::picture;
 use crate::prepare::views;
 use crate::{Error, Result, draw};
@@ -22,6 +24,8 @@ pub struct Fuse {
     #[arg(long, value_name = "FILE.png")]
     output: PathBuf,
     #[command(flatten)]
+    overwrite: Overwrite,
+    #[command(flatten)]
     options: ScanOptions,
     #[command(flatten)]
     preprocessing: super::settings::PreprocessingFlags,
@@ -32,11 +36,19 @@ impl Fuse {
         if self.output.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
             return Err(Error::setting(format!("--output {} is no PNG", self.output.display()), "give a name that ends in .png"));
         }
-        let fused = views::fuse(&self.options.read(&self.scan)?, &self.preprocessing.resolve()?)?;
         let figure = figure_path(&self.output);
+        let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let names = [&self.output, &figure].map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        let scans = scan::paths(&self.scan)?;
+        let scans: Vec<&Path> = scans.iter().map(PathBuf::as_path).collect();
+        let output = self.overwrite.files_in(folder, &names.each_ref().map(String::as_str), &scans)?;
+        let fused = views::fuse(&self.options.read(&self.scan)?, &self.preprocessing.resolve()?)?;
         let counts: Vec<u16> = fused.image.pixels.iter().map(|count| count.round().clamp(0.0, 65535.0) as u16).collect();
-        picture::write_gray16(&self.output, fused.image.rows, fused.image.columns, &counts)?;
-        crate::files::write(&figure, &draw::aggregation(&fused).png())?;
+        let staging = Staging::new(output)?;
+        let picture = staging.file(&names[0]);
+        staging.named(picture::write_gray16(picture, fused.image.rows, fused.image.columns, &counts))?;
+        staging.write(&names[1], &draw::aggregation(&fused).png())?;
+        staging.commit(&names[0])?;
         terminal.line(self.output.display())?;
         terminal.line(figure.display())
     }

@@ -1,10 +1,12 @@
 //! `osteon lesions`: what physicians outlined, measured.
 
+use super::output::Overwrite;
 use super::terminal::Terminal;
 use crate::Result;
 use crate::annotation::lesions::{self, MeasureOptions};
-use crate::archive::manifest::Manifest;
-use std::path::PathBuf;
+use crate::archive::manifest::{Manifest, Row};
+use crate::files::Staging;
+use std::path::{Path, PathBuf};
 
 /// Measure the lesions that are outlined beside the scans: shape, body region, area, uptake (the paper's figure 12).
 ///
@@ -21,6 +23,8 @@ pub struct Lesions {
     /// Folder for the results.
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Height and width of a pixel in millimetres where a scan's file does not say them: one number, or two as HEIGHT,WIDTH.
     #[arg(long, value_name = "MM", value_parser = spacing)]
     pixel_spacing_mm: Option<[f64; 2]>,
@@ -39,9 +43,14 @@ impl Lesions {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let manifest = Manifest::read(&self.manifest)?;
         let options = MeasureOptions { pixel_spacing_mm: self.pixel_spacing_mm };
+        let read: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).chain([&*self.manifest]).collect();
+        let output = self.overwrite.folder(&self.output, &lesions::FILES, &read)?;
         let lesions = lesions::measure(&manifest, &options)?;
-        let summary = lesions::report(&lesions, manifest.study_counts(0..manifest.rows.len()), &self.output)?;
-        lesions::studies(&manifest, &lesions, &self.output)?;
+        let staging = Staging::new(output)?;
+        let studies = manifest.study_counts(0..manifest.rows.len());
+        let summary = staging.named(lesions::report(&lesions, studies, staging.file("")))?;
+        staging.named(lesions::studies(&manifest, &lesions, staging.file("")))?;
+        staging.commit(lesions::FILES[0])?;
         let sizeless = lesions.iter().filter(|lesion| lesion.area_mm2.is_none()).count();
         if sizeless > 0 {
             terminal.note(format_args!(

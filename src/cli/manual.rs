@@ -1,8 +1,10 @@
 //! `osteon tasks`, `osteon completions` and `osteon man`: the commands explained to a reader, a shell and `man`.
 
 use super::Arguments;
+use super::output::Overwrite;
 use super::terminal::Terminal;
-use crate::{Error, Result, files};
+use crate::files::Staging;
+use crate::{Error, Result};
 use clap::CommandFactory;
 use std::path::PathBuf;
 
@@ -50,6 +52,8 @@ pub struct Man {
     /// Write a page for each command into this folder: osteon.1, osteon-train.1 and so on.
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 impl Man {
@@ -57,9 +61,11 @@ impl Man {
         let mut osteon = Arguments::command();
         osteon.build();
         if let Some(folder) = &self.output {
-            files::create_folder(folder)?;
             let pages = pages(&osteon)?;
-            pages.iter().try_for_each(|(name, page)| files::write(folder.join(name), page))?;
+            let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+            let staging = Staging::new(self.overwrite.files_in(folder, &names, &[])?)?;
+            pages.iter().try_for_each(|(name, page)| staging.write(name, page))?;
+            staging.commit(names[0])?;
             return terminal.line(format_args!("{} manual pages in {}", pages.len(), folder.display()));
         }
         let mut command = &osteon;

@@ -14,6 +14,7 @@ mod interrupt;
 mod lesions;
 mod manual;
 mod model;
+mod output;
 mod phantom;
 mod predict;
 mod reproduce;

@@ -1,5 +1,6 @@
 //! `osteon model`: model files made, taken from elsewhere, shown, and signed.
 
+use super::output::Overwrite;
 use super::predict::model_path;
 use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
@@ -51,6 +52,8 @@ pub enum Model {
         /// The file to write.
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
+        #[command(flatten)]
+        overwrite: Overwrite,
     },
     /// Make a pair of ed25519 keys: NAME.pem signs and stays secret, NAME.pub.pem verifies.
     #[command(after_help = "Example:\n  osteon model keygen --output clinic")]
@@ -59,7 +62,7 @@ pub enum Model {
         #[arg(long, value_name = "NAME")]
         output: PathBuf,
     },
-    /// Sign a model: 64 bytes beside it, in a file with .sig after its name.
+    /// Sign a model: 64 bytes beside it, in a file with .sig after its name; over another signature only with --force.
     #[command(after_help = "Example:\n  osteon model sign runs/first/model.safetensors --key clinic.pem")]
     Sign {
         /// The model.
@@ -67,6 +70,8 @@ pub enum Model {
         /// The private key.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
+        #[command(flatten)]
+        overwrite: Overwrite,
     },
     /// Check a model's signature; exit code 1 if it is missing or another's, or the model has changed.
     #[command(after_help = "Example:\n  osteon model verify runs/first/model.safetensors --key clinic.pub.pem")]
@@ -105,6 +110,8 @@ pub struct NetworkFlags {
     /// The model file to write.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten)]
+    overwrite: Overwrite,
     // Last, since its heading is that of all flags after it.
     #[command(flatten)]
     preprocessing: PreprocessingFlags,
@@ -114,6 +121,13 @@ impl NetworkFlags {
     fn metadata(&self) -> Result<Metadata> {
         let metadata = Metadata::new(&self.architecture, &self.classes, self.input_size.array(), self.preprocessing.resolve()?);
         Ok(Metadata { pooling: self.pooling, ..metadata })
+    }
+
+    /// Writes the model that `make` makes of `inputs`.
+    fn save(&self, terminal: &Terminal, inputs: &[&Path], make: impl FnOnce(Metadata) -> Result<Network>) -> Result<()> {
+        let output = self.overwrite.file(&self.output, inputs)?;
+        output.write(&make(self.metadata()?)?.to_bytes())?;
+        terminal.line(self.output.display())
     }
 }
 
@@ -126,16 +140,18 @@ pub fn pooling(name: &str) -> Result<Pooling, String> {
 impl Model {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
-            Model::New { network, seed } => save(terminal, &Network::initialised(network.metadata()?, *seed)?, &network.output),
+            Model::New { network, seed } => network.save(terminal, &[], |metadata| Network::initialised(metadata, *seed)),
             Model::Import { weights, network } => {
-                save(terminal, &Network::import_as(weights, network.metadata()?)?, &network.output)
+                network.save(terminal, &[weights], |metadata| Network::import_as(weights, metadata))
             }
             Model::Info { model, json } => {
                 let about = About::of(&model_path(model))?;
                 if *json { terminal.line(json_text(&about)) } else { about.print(terminal) }
             }
-            Model::Export { model, format: Format::Onnx, output } => {
-                files::write(output, &Network::load(model_path(model))?.to_onnx()?)?;
+            Model::Export { model, format: Format::Onnx, output, overwrite } => {
+                let model = model_path(model);
+                let file = overwrite.file(output, &[&model])?;
+                file.write(&Network::load(model)?.to_onnx()?)?;
                 terminal.line(output.display())
             }
             Model::Keygen { output } => {
@@ -143,7 +159,11 @@ impl Model {
                 terminal.line(format_args!("{} signs: keep it secret", private.display()))?;
                 terminal.line(format_args!("{} verifies: give it to whoever uses your models", public.display()))
             }
-            Model::Sign { model, key } => terminal.line(signature::sign(&model_path(model), key)?.display()),
+            Model::Sign { model, key, overwrite } => {
+                let model = model_path(model);
+                overwrite.file(&signature::signature_path(&model), &[&model, key])?;
+                terminal.line(signature::sign(&model, key)?.display())
+            }
             Model::Verify { model, key } => {
                 let path = model_path(model);
                 let weights = Network::load_signed(&path, key)?.weights_hash();
@@ -151,11 +171,6 @@ impl Model {
             }
         }
     }
-}
-
-fn save(terminal: &Terminal, model: &Network, output: &Path) -> Result<()> {
-    model.save(output)?;
-    terminal.line(output.display())
 }
 
 fn json_text(about: &About) -> String {

@@ -1,8 +1,10 @@
 //! `osteon phantom`: synthetic patients.
 
+use super::output::Overwrite;
 use super::terminal::Terminal;
+use crate::Result;
+use crate::files::{Output, Staging};
 use crate::phantom::{self, PhantomOptions};
-use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// Make synthetic bone scans: two-frame DICOM files, a manifest, and the truth.
@@ -23,29 +25,37 @@ pub struct Phantom {
     /// Write what physicians would add: outlines of every finding beside the scans (LabelMe), a report, and the table of codes.
     #[arg(long)]
     annotations: bool,
-    /// Write over phantoms that are in the folder.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 impl Phantom {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let options = PhantomOptions { studies: self.studies, seed: self.seed, ..PhantomOptions::default() };
-        let manifest = write(terminal, &options, &self.output, self.force)?;
-        if self.annotations {
-            phantom::annotate(&options, &self.output)?;
-        }
+        options.check()?;
+        let manifest = write(terminal, &options, output(&self.output, self.overwrite.force)?, self.annotations)?;
         terminal.line(manifest.display())
     }
 }
 
-/// Writes phantoms under a progress bar and returns the manifest's path.
-pub fn write(terminal: &Terminal, options: &PhantomOptions, output: &Path, force: bool) -> Result<PathBuf> {
-    if !force && output.join("manifest.csv").exists() {
-        return Err(Error::file(output, "has a manifest in it", "choose another output folder, or write over it with --force"));
-    }
+/// The table of studies; it stands for all of them.
+const MANIFEST: &str = "manifest.csv";
+
+/// A folder for phantoms.
+pub fn output(folder: &Path, force: bool) -> Result<Output> {
+    Output::folder(folder, force, &[MANIFEST], &[])
+}
+
+/// Writes phantoms under a progress bar, all of them or none, and returns the manifest's path.
+pub fn write(terminal: &Terminal, options: &PhantomOptions, output: Output, annotated: bool) -> Result<PathBuf> {
+    let staging = Staging::new(output)?;
     let progress = terminal.progress("phantoms", options.studies);
-    let manifest = phantom::write(options, output, &|done| progress.set(done, ""))?;
+    staging.named(phantom::write(options, staging.file(""), &|done| progress.set(done, "")))?;
+    if annotated {
+        staging.named(phantom::annotate(options, staging.file("")))?;
+    }
     progress.finish(format_args!("{} patients", options.studies));
+    let manifest = staging.target(MANIFEST);
+    staging.commit(MANIFEST)?;
     Ok(manifest)
 }

@@ -9,7 +9,6 @@ use crate::archive::manifest::Manifest;
 use crate::archive::people;
 use crate::archive::split::{self, Split};
 use crate::metrics::Scores;
-use crate::phantom as simulator;
 use crate::prepare::{Preprocessing, views};
 use crate::reproduce::{
     self,
@@ -144,8 +143,7 @@ impl Reproduce {
         // A study without a record was not begun, and its phantoms may be of other options, or not all there.
         if !self.output.join(reproduce::OPTIONS_FILE).exists() {
             let phantoms = options.scale.phantoms(options.seed);
-            phantom::write(terminal, &phantoms, &folder, true)?;
-            simulator::annotate(&phantoms, &folder)?;
+            phantom::write(terminal, &phantoms, files::Output::replacing(&folder), true)?;
         }
         Manifest::read(manifest)
     }

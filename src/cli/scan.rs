@@ -35,7 +35,7 @@ impl ScanOptions {
 }
 
 /// The files of a scan argument. A comma separates two files, unless a file of that very name exists.
-fn paths(scan: &Path) -> Result<Vec<PathBuf>> {
+pub fn paths(scan: &Path) -> Result<Vec<PathBuf>> {
     let text = scan.to_string_lossy();
     match text.split_once(',') {
         Some((first, second)) if !scan.exists() && !second.contains(',') => Ok(vec![first.into(), second.into()]),

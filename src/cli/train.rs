@@ -4,11 +4,12 @@ use super::interrupt;
 use super::settings::SettingFlags;
 use super::terminal::{Progress, Terminal};
 use crate::Result;
-use crate::archive::manifest::Manifest;
+use crate::archive::manifest::{Manifest, Row};
+use crate::files::Output;
 use crate::models::Process;
 use crate::train::{self, Epoch, Event, RunFolder, Settings, Start};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Train a network on the studies of a manifest.
 ///
@@ -52,6 +53,12 @@ impl Train {
         let manifest = Manifest::read(&self.manifest)?;
         if let Some(flag) = self.settings.of_split().filter(|_| manifest.rows[0].side.is_some()) {
             return Err(Settings::refuse_split(&manifest, flag));
+        }
+        if held.is_none() {
+            // What is there may be replaced where RunFolder says so; what is read, never.
+            let read: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).chain([&*self.manifest]).collect();
+            let read: Vec<&Path> = read.into_iter().chain(self.config.as_deref()).collect();
+            Output::files_in(&self.output, true, &RunFolder::OWN, &read)?;
         }
         let folder = held.map_or_else(|| RunFolder::create(&self.output, self.force), Ok)?;
         let start = if self.resume { Start::Resume { allow_other_isa: self.allow_other_isa } } else { Start::New };

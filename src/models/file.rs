@@ -106,16 +106,21 @@ impl Model {
         Ok(model)
     }
 
+    /// The bytes of the file that [`save`](Self::save) writes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let tensors = self.parameters.iter().map(|(_, parameter)| {
+            let values = parameter.to_file(parameter.value.values());
+            (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
+        });
+        file::to_bytes(&self.text(), &tensors.collect::<BTreeMap<_, _>>())
+    }
+
     /// Writes a model file: safetensors with PyTorch's shapes and torchvision's names. The same model is the same bytes.
     ///
     /// # Errors
     /// A file that cannot be written; what stood there before is unchanged.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let tensors = self.parameters.iter().map(|(_, parameter)| {
-            let values = parameter.to_file(parameter.value.values());
-            (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
-        });
-        file::write(path, &self.text(), &tensors.collect::<BTreeMap<_, _>>())
+        files::write(path, &self.to_bytes())
     }
 
     /// What its file says beside the weights.

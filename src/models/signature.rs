@@ -26,8 +26,10 @@ pub fn signature_path(model: &Path) -> PathBuf {
 /// Makes a pair of keys, from the operating system's random numbers: `NAME.pem`, which signs and which nobody else may read, and
 /// `NAME.pub.pem`, which verifies.
 ///
+/// Where the private key is there and the public one is not, as after a kill, the public one is made of it.
+///
 /// # Errors
-/// One of the files exists or cannot be written.
+/// Both files exist, or the public one; a file that cannot be written, and then neither is left.
 pub fn keygen(name: &Path) -> Result<[PathBuf; 2]> {
     let with = |extension: &str| {
         let mut path = name.as_os_str().to_owned();
@@ -35,22 +37,32 @@ pub fn keygen(name: &Path) -> Result<[PathBuf; 2]> {
         PathBuf::from(path)
     };
     let (private, public) = (with(".pem"), with(".pub.pem"));
+    let failed = |what: String| Error::failed(what, "try again, or make the keys with `openssl genpkey -algorithm ed25519`");
+    let write_public = |key: &SigningKey| {
+        let pem = key.verifying_key().to_public_key_pem(LineEnding::LF);
+        let pem = pem.map_err(|error| failed(format!("the key cannot be written ({error})")))?;
+        files::write(&public, pem.as_bytes())
+    };
+    if private.exists() && !public.exists() {
+        write_public(&private_key(&private)?)?;
+        return Ok([private, public]);
+    }
     for path in [&private, &public] {
         if path.exists() {
             return Err(Error::file(path, "exists already", "choose another name: what it has signed needs it"));
         }
     }
     let mut secret = [0; 32];
-    let failed = |what: String| Error::failed(what, "try again, or make the keys with `openssl genpkey -algorithm ed25519`");
     SysRng.try_fill_bytes(&mut secret).map_err(|error| failed(format!("the system gives no random numbers ({error})")))?;
     let key = SigningKey::from_bytes(&secret);
     // Without the public key in it, which OpenSSL does not take.
     let private_pem = KeypairBytes { secret_key: secret, public_key: None }.to_pkcs8_pem(LineEnding::LF);
     let private_pem = private_pem.map_err(|error| failed(format!("the key cannot be written ({error})")))?;
-    let public_pem = key.verifying_key().to_public_key_pem(LineEnding::LF);
-    let public_pem = public_pem.map_err(|error| failed(format!("the key cannot be written ({error})")))?;
     files::write_secret(&private, private_pem.as_bytes())?;
-    files::write(&public, public_pem.as_bytes())?;
+    write_public(&key).inspect_err(|_| {
+        // A private key that nobody can check would be in the way of the next try; the first error is the one to report.
+        let _ = std::fs::remove_file(&private);
+    })?;
     Ok([private, public])
 }
 
@@ -59,16 +71,19 @@ pub fn keygen(name: &Path) -> Result<[PathBuf; 2]> {
 /// # Errors
 /// A model that cannot be used, a key that is none, a file that cannot be written.
 pub fn sign(model: &Path, key: &Path) -> Result<PathBuf> {
-    let pem = text(key)?;
-    let key = SigningKey::from_pkcs8_pem(&pem).map_err(|_| {
-        Error::file(key, "is not a private ed25519 key in PEM form", "give the one that `osteon model keygen` made")
-    })?;
+    let key = private_key(key)?;
     let bytes = Model::read(model)?;
     let signature = key.sign(&bytes);
     Model::from_bytes(model, bytes)?;
     let path = signature_path(model);
     files::write(&path, &signature.to_bytes())?;
     Ok(path)
+}
+
+fn private_key(path: &Path) -> Result<SigningKey> {
+    SigningKey::from_pkcs8_pem(&text(path)?).map_err(|_| {
+        Error::file(path, "is not a private ed25519 key in PEM form", "give the one that `osteon model keygen` made")
+    })
 }
 
 /// Checks the signature beside a model file of these `bytes` with a public key.
@@ -131,6 +146,16 @@ mod tests {
         assert!(load(&public).unwrap_err().contains("is not an ed25519 signature"));
         std::fs::write(signature_path(&path), &signed).unwrap();
         assert!(load(&public).is_ok());
+        // A public key that cannot be written leaves no private one in the way; one that a kill has prevented is made up for.
+        let long = folder.path().join("n".repeat(250)); // with `.pub.pem` longer than a name can be
+        assert!(keygen(&long).unwrap_err().to_string().contains(".pub.pem: cannot be written"));
+        assert!(!folder.path().join("n".repeat(250) + ".pem").exists());
+        let third = folder.path().join("third");
+        let [_, key] = keygen(&third).unwrap();
+        let bytes = std::fs::read(&key).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        keygen(&third).unwrap();
+        assert_eq!(std::fs::read(&key).unwrap(), bytes);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -1,16 +1,31 @@
 //! The folder of a run: which file holds what, and that a run is never overwritten by accident.
 
+use crate::files::NamedStaging;
 use crate::{Error, Result, files};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A folder with the files of one training run and of its evaluation. One that was made to write a run locks the folder against other
 /// processes.
+///
+/// A run that replaces another is kept aside, in a hidden folder within, until its first epoch is whole; up to then the folder holds
+/// the other.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    _held: Option<Arc<File>>,
+    /// Of the folder that this process writes: whether the path still leads to it.
+    own: Option<Arc<Own>>,
+    /// The run is still aside.
+    is_aside: Arc<AtomicBool>,
+}
+
+/// A folder that this process writes a run into.
+#[derive(Debug)]
+struct Own {
+    identity: files::Identity,
+    _lock: Option<File>,
 }
 
 impl RunFolder {
@@ -37,7 +52,7 @@ impl RunFolder {
     /// An evaluation's page.
     pub const REPORT: &str = "report.html";
     /// All that training writes.
-    const OWN: [&str; 8] = [
+    pub(crate) const OWN: [&str; 8] = [
         Self::MODEL,
         Self::CONFIG,
         Self::RECORD,
@@ -47,47 +62,133 @@ impl RunFolder {
         Self::CHECKPOINT,
         Self::PREVIOUS_CHECKPOINT,
     ];
-    const CONFUSION: [&str; 2] = ["confusion.png", "confusion.svg"];
-    const ROC: [&str; 2] = ["roc.png", "roc.svg"];
+    /// All that an evaluation writes.
+    pub const EVALUATION: [&str; 7] =
+        [Self::SCORES, Self::PATIENTS, Self::REPORT, "confusion.png", "confusion.svg", "roc.png", "roc.svg"];
+    /// Where a run is kept that replaces another.
+    const ASIDE: &str = ".replacing";
 
-    /// A folder for a new run; `force` removes a run that it holds (and no other file).
+    /// A folder for a new run. With `force` it may hold a run, which stays as it is until the new one has [settled](Self::settle).
     ///
     /// # Errors
-    /// It holds a run and `force` is off; another process writes to it; it cannot be made or written.
+    /// It holds a run or an evaluation and `force` is off; another process writes to it; it cannot be made or written.
     pub fn create(path: &Path, force: bool) -> Result<Self> {
-        let mut folder = RunFolder { path: path.to_owned(), _held: None };
+        let has_run = |folder: &RunFolder| {
+            let aside = [Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT].map(|name| folder.aside().file(name));
+            let own = Self::OWN.into_iter().chain(Self::EVALUATION).map(|name| folder.file(name));
+            own.chain(aside).any(|file| file.exists())
+        };
+        let folder = RunFolder::at(path);
         if path.exists() && !path.is_dir() {
             return Err(Error::file(path, "is a file, not a folder", "choose another output folder"));
         }
-        if !force && Self::OWN.iter().any(|name| folder.file(name).exists()) {
+        if !force && has_run(&folder) {
             return Err(Error::file(path, "has a run in it", "choose another output folder, or replace the run with --force"));
         }
         files::create_folder(path)?;
-        folder._held = files::hold_folder(path)?.map(Arc::new);
-        let evaluation = [Self::SCORES, Self::PATIENTS, Self::REPORT].into_iter().chain(Self::CONFUSION).chain(Self::ROC);
-        for stale in Self::OWN.into_iter().chain(evaluation).map(|name| folder.file(name)).filter(|file| force && file.exists()) {
-            fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
+        let folder = folder.hold()?;
+        let replaces = has_run(&folder);
+        folder.aside().remove()?;
+        if replaces {
+            folder.aside().begin()?;
+            folder.is_aside.store(true, Relaxed);
         }
-        folder.remove_unfinished()?;
         Ok(folder)
     }
 
-    /// The folder of a run that was interrupted. What a killed process has left half written is removed.
+    /// The folder of a run that was interrupted: of the newer one, where it was to replace another.
     ///
     /// # Errors
     /// There is no checkpoint in it; another process writes to it; it cannot be written.
     pub fn resume(path: &Path) -> Result<Self> {
-        let mut folder = RunFolder { path: path.to_owned(), _held: None };
-        if [Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT].iter().any(|name| folder.file(name).is_file()) {
-            folder._held = files::hold_folder(path)?.map(Arc::new);
-            folder.remove_unfinished()?;
-            return Ok(folder);
+        let folder = RunFolder::at(path);
+        let names = [Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT];
+        let has_any = |file: &dyn Fn(&str) -> PathBuf| names.iter().any(|name| file(name).is_file());
+        if !has_any(&|name| folder.file(name)) && !has_any(&|name| folder.aside().file(name)) {
+            let remedy = match folder.file(Self::CONFIG).exists() {
+                true => "it was stopped before its first step: begin it anew with --force in place of --resume",
+                false => "give the --output folder of an interrupted run",
+            };
+            return Err(Error::file(path, "has no checkpoint to resume from", remedy));
         }
-        Err(Error::file(path, "has no checkpoint to resume from", "give the --output folder of an interrupted run"))
+        let folder = folder.hold()?;
+        folder.is_aside.store(has_any(&|name| folder.aside().file(name)), Relaxed);
+        Ok(folder)
     }
 
-    fn remove_unfinished(&self) -> Result<()> {
-        Self::OWN.iter().try_for_each(|name| files::remove_unfinished(self.file(name)))
+    fn at(path: &Path) -> Self {
+        RunFolder { path: path.to_owned(), own: None, is_aside: Arc::default() }
+    }
+
+    fn aside(&self) -> NamedStaging {
+        NamedStaging::new(&self.path, Self::ASIDE)
+    }
+
+    /// Takes hold of the folder, and ends a replacement in the middle of which a process died.
+    fn hold(self) -> Result<Self> {
+        let lock = files::hold_folder(&self.path)?;
+        let identity = files::identity(&self.path).ok_or_else(|| self.is_lost())?;
+        if self.aside().is_due() {
+            self.aside().finish()?;
+        }
+        Ok(RunFolder { own: Some(Arc::new(Own { identity, _lock: lock })), ..self })
+    }
+
+    /// Whether another run still has the folder's own names.
+    pub fn is_aside(&self) -> bool {
+        self.is_aside.load(Relaxed)
+    }
+
+    /// Puts a run that was kept aside, and has all of its files now, in the place of the other, with whose evaluation nothing is left of
+    /// that. Does nothing where the run is in its place.
+    ///
+    /// # Errors
+    /// The operating system's: the next process that writes the folder goes on.
+    pub fn settle(&self) -> Result<()> {
+        if !self.is_aside() {
+            return Ok(());
+        }
+        self.check_place()?;
+        let may_be_obsolete: Vec<&str> = Self::OWN.into_iter().chain(Self::EVALUATION).collect();
+        self.aside().commit(Self::MODEL, &may_be_obsolete)?;
+        self.is_aside.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// Removes a run that was to replace another and will not.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn abandon_aside(&self) -> Result<()> {
+        if self.is_aside() { self.aside().remove() } else { Ok(()) }
+    }
+
+    /// Refuses to go on where the folder that this run is written to has been renamed or replaced: what now has its path is not the
+    /// run's. To be asked before each write.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check_place(&self) -> Result<()> {
+        match &self.own {
+            Some(own) if files::identity(&self.path) != Some(own.identity.clone()) => Err(self.is_lost()),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_lost(&self) -> Error {
+        let problem = "is no longer the folder that this run began to write: it was renamed, removed or replaced";
+        Error::file(&self.path, problem, "give its new name to `osteon train --resume`, which goes on from its last checkpoint")
+    }
+
+    /// Removes what an evaluation has written, of a model that is to be replaced.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn remove_evaluation(&self) -> Result<()> {
+        for file in Self::EVALUATION.map(|name| self.file(name)).iter().filter(|file| file.exists()) {
+            fs::remove_file(file).map_err(|error| Error::io(file, "removed", &error))?;
+        }
+        Ok(())
     }
 
     /// The folder of a run that trained at least one epoch.
@@ -95,7 +196,11 @@ impl RunFolder {
     /// # Errors
     /// There is no such folder, or no model in it.
     pub fn open(path: &Path) -> Result<Self> {
-        let folder = RunFolder { path: path.to_owned(), _held: None };
+        let folder = RunFolder::at(path);
+        if folder.aside().is_due() {
+            let problem = "was left while a new run took the place of the one before";
+            return Err(Error::file(path, problem, "`osteon train --resume` with it as --output puts the new one in its place"));
+        }
         if !folder.file(Self::MODEL).is_file() {
             let problem = format!("is not the folder of a run (it has no {})", Self::MODEL);
             return Err(Error::file(path, problem, "give the --output folder of `osteon train`"));
@@ -110,7 +215,7 @@ impl RunFolder {
 
     /// The path of one of its files.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+        if self.is_aside() { self.aside().file(name) } else { self.path.join(name) }
     }
 }
 
@@ -139,11 +244,57 @@ mod tests {
         assert!(refusal.contains("run in it") && refusal.contains("--force"), "{refusal}");
         assert!(folder.file(RunFolder::MODEL).exists());
 
-        files::write(folder.file("checkpoint.77.tmp"), b"x").unwrap();
         drop(folder);
         let folder = RunFolder::create(&path, true).unwrap();
-        assert!(!folder.file("checkpoint.77.tmp").exists());
-        assert!(!folder.file(RunFolder::MODEL).exists() && !folder.file(RunFolder::REPORT).exists());
-        assert!(folder.file("notes.txt").exists());
+        let here = |name: &str| path.join(name).exists();
+        assert!(here(RunFolder::MODEL) && here(RunFolder::REPORT), "until the new run has a model");
+        assert!(folder.is_aside() && folder.file(RunFolder::CHECKPOINT) != path.join(RunFolder::CHECKPOINT));
+        for name in [RunFolder::MODEL, RunFolder::CHECKPOINT] {
+            files::write(folder.file(name), b"new").unwrap();
+        }
+        folder.settle().unwrap();
+        assert!(!folder.is_aside() && !here(RunFolder::REPORT) && here("notes.txt") && !here(RunFolder::ASIDE));
+        assert_eq!(fs::read(folder.file(RunFolder::MODEL)).unwrap(), b"new");
+        assert_eq!(fs::read(path.join(RunFolder::CHECKPOINT)).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_run_that_was_to_replace_another_is_resumed_abandoned_or_begun_anew() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("run");
+        let folder = RunFolder::create(&path, false).unwrap();
+        for name in [RunFolder::MODEL, RunFolder::CHECKPOINT] {
+            files::write(folder.file(name), b"old").unwrap();
+        }
+        drop(folder);
+        let begin = || {
+            let folder = RunFolder::create(&path, true).unwrap();
+            files::write(folder.file(RunFolder::CHECKPOINT), b"new").unwrap();
+            folder
+        };
+        drop(begin());
+        let folder = RunFolder::resume(&path).unwrap();
+        assert_eq!(fs::read(folder.file(RunFolder::CHECKPOINT)).unwrap(), b"new");
+        folder.abandon_aside().unwrap();
+        drop(folder);
+        let folder = RunFolder::resume(&path).unwrap();
+        assert_eq!(fs::read(folder.file(RunFolder::CHECKPOINT)).unwrap(), b"old");
+        drop(folder);
+        drop(begin());
+        let folder = RunFolder::create(&path, true).unwrap();
+        assert!(!folder.file(RunFolder::CHECKPOINT).exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_was_renamed_is_not_written() {
+        let temporary = tempfile::tempdir().unwrap();
+        let [path, away] = ["run", "away"].map(|name| temporary.path().join(name));
+        let folder = RunFolder::create(&path, false).unwrap();
+        folder.check_place().unwrap();
+        fs::rename(&path, &away).unwrap();
+        assert!(folder.check_place().unwrap_err().to_string().contains("was renamed"));
+        let _other = RunFolder::create(&path, false).expect("another run can have the name");
+        assert!(folder.check_place().is_err());
     }
 }

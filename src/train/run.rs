@@ -93,10 +93,24 @@ pub enum Event<'a> {
 ///
 /// # Errors
 /// Studies that cannot be read; a folder that cannot be written; NaN or infinity in loss or gradients, if the settings say stop, and
-/// then the checkpoints stay as they are; to resume, no checkpoint, or one of other settings or data, or of another instruction set or
+/// then the checkpoints stay as they are; a folder that was renamed meanwhile; to resume, no checkpoint, or one of other settings or data, or of another instruction set or
 /// build that is not allowed; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch and a
-/// checkpoint of the step.
+/// checkpoint of the step. After any error but that, a run that was to replace another and has no whole epoch yet is removed.
 pub fn run(
+    manifest: &Manifest,
+    settings: &Settings,
+    folder: &RunFolder,
+    start: Start,
+    watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<Vec<Epoch>> {
+    let result = train(manifest, settings, folder, start, watch);
+    if !matches!(result, Ok(_) | Err(Error::Interrupted { .. })) {
+        folder.abandon_aside()?;
+    }
+    result
+}
+
+fn train(
     manifest: &Manifest,
     settings: &Settings,
     folder: &RunFolder,
@@ -125,6 +139,7 @@ pub fn run(
         // The checkpoint of an epoch's end comes before the other files.
         if !session.state.epochs.is_empty() {
             session.save()?;
+            folder.settle()?;
         }
     } else {
         session.checkpoint()?;
@@ -139,6 +154,7 @@ pub fn run(
         }
         session.checkpoint()?;
         session.save()?;
+        folder.settle()?;
         let epoch = session.state.epochs.last().expect("just pushed");
         if watch(Event::Epoch(epoch)).is_break() {
             return Err(session.interrupted());
@@ -226,16 +242,22 @@ impl<'a> Session<'a> {
     /// What an interrupted run leaves behind, in words.
     fn interrupted(&self) -> Error {
         let model = match self.chosen() {
+            0 if self.folder.is_aside() => "no epoch was finished, and the run that was there before is unchanged".to_owned(),
             0 => "no epoch was finished, so there is no model".to_owned(),
             epoch => format!("{} is whole, as epoch {epoch} left it", self.folder.file(RunFolder::MODEL).display()),
         };
         let has_checkpoint = self.folder.file(RunFolder::CHECKPOINT).is_file();
-        let resume = if has_checkpoint { ", and `osteon train --resume` goes on" } else { "" };
+        let resume = match has_checkpoint {
+            true if self.folder.is_aside() => ", and `osteon train --resume` goes on with the new one",
+            true => ", and `osteon train --resume` goes on",
+            false => "",
+        };
         Error::Interrupted { kept: format!("{model}{resume}") }
     }
 
     /// Writes what is known before the first step.
     fn announce(&self, split: &Split) -> Result<()> {
+        self.folder.check_place()?;
         files::write(self.folder.file(RunFolder::CONFIG), self.resolved()?.to_toml().as_bytes())?;
         split.write(self.folder.file(RunFolder::SPLIT), self.manifest)?;
         self.record()
@@ -276,6 +298,7 @@ impl<'a> Session<'a> {
     }
 
     fn checkpoint(&self) -> Result<()> {
+        self.folder.check_place()?;
         checkpoint::write(self.folder, &self.trainer, self.best.as_ref(), &self.state)?;
         self.saved.set(Instant::now());
         Ok(())
@@ -385,6 +408,11 @@ impl<'a> Session<'a> {
             OnNan::Stop => ", or --resume with --on-nan skip",
             OnNan::Skip => "",
         };
+        if self.folder.is_aside() {
+            let remedy = "the run that was there before is unchanged: start the new one with a lower --learning-rate, --warm-up-epochs or \
+                          --clip-norm";
+            return Error::failed(format!("training stopped in {problem}"), remedy);
+        }
         let remedy = format!(
             "{} is from before it: start anew with a lower --learning-rate, --warm-up-epochs or --clip-norm{skip}",
             checkpoint.display()
@@ -460,6 +488,7 @@ impl<'a> Session<'a> {
         let model = self.best.as_mut().unwrap_or(self.trainer.model_mut());
         model.set_provenance(provenance);
         let (folder, epochs) = (self.folder, &self.state.epochs);
+        folder.check_place()?;
         model.save(folder.file(RunFolder::MODEL))?;
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
         let note = caption::of_curves(&model.metadata().trained_on);

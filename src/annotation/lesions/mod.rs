@@ -9,7 +9,7 @@ mod shape;
 mod tables;
 
 pub use shape::{LesionShape, MOTTLED_SOLIDITY, PUNCTATE_AREA_MM2, PUNCTATE_ELONGATION, SPOT_MM};
-pub use tables::{Summary, UPTAKE_EDGES, figure, report, studies};
+pub use tables::{FILES, Summary, UPTAKE_EDGES, figure, report, studies};
 
 use crate::annotation::{self, Annotation, Beside, CodeKind, Codes, Form, Mask};
 use crate::archive::manifest::{Manifest, Row};

@@ -114,6 +114,10 @@ fn interval(edges: &[f64], at: usize) -> String {
     }
 }
 
+/// The files that [`report`] and [`studies`] write; the first stands for all of them.
+pub const FILES: [&str; 8] =
+    ["lesions.csv", "shapes.csv", "regions.csv", "uptake.csv", "areas.csv", "studies.csv", "lesions.png", "lesions.svg"];
+
 /// Writes into `folder`, which is made where it is missing: `lesions.csv`, a row a lesion a view; of the metastases, each counted
 /// once, `shapes.csv`, `regions.csv`, `uptake.csv` and `areas.csv`; and [`figure`] as `lesions.png` and `lesions.svg`. Returns
 /// what the tables say. `studies` are those that the lesions are of.

@@ -1,6 +1,6 @@
 //! The proof, on what was written, that training and test have nothing in common.
 
-use super::{Counts, MANIFEST, RECORD, counts, read_record};
+use super::{Counts, DatasetRecord, MANIFEST, RECORD, counts, read_record};
 use crate::archive::manifest::Manifest;
 use crate::archive::side::Side;
 use crate::archive::split::Split;
@@ -38,24 +38,29 @@ impl fmt::Display for Check {
 }
 
 /// Reads a written dataset back and proves that nothing is on both sides: no patient, no file by whatever name, no bytes of a
-/// file, no copy of a scan; that both sides have every class; and that the counts are those of its record.
+/// file, no copy of a scan; that both sides have every class; and that counts, manifest and every file are those of its record.
 ///
 /// # Errors
 /// One sentence about the first leak or difference; a folder that is no dataset.
 pub fn check(folder: impl AsRef<Path>) -> Result<Check> {
     let folder = folder.as_ref();
     let record = read_record(folder)?;
-    let manifest = Manifest::read(folder.join(MANIFEST))?;
+    prove(&Manifest::read(folder.join(MANIFEST))?, &record, &Path::to_owned)
+}
+
+/// The proof of [`check`] on a manifest and its record; `now` says where a file is.
+pub(super) fn prove(manifest: &Manifest, record: &DatasetRecord, now: &dyn Fn(&Path) -> PathBuf) -> Result<Check> {
     let refuse = |problem: String| Error::file(&manifest.path, problem, "make the dataset anew");
-    let split = Split::of_sides(&manifest).ok_or_else(|| refuse("has no column side".to_owned()))?;
-    split.check(&manifest)?;
-    split.check_classes(&manifest)?;
+    let split = Split::of_sides(manifest).ok_or_else(|| refuse("has no column side".to_owned()))?;
+    split.check(manifest)?;
+    split.check_classes(manifest)?;
 
     let mut patients: BTreeMap<&str, Side> = BTreeMap::new();
     let mut files: BTreeMap<PathBuf, Side> = BTreeMap::new();
     let mut contents: HashMap<String, (PathBuf, Side)> = HashMap::new();
     let mut scans: HashMap<(PathBuf, Option<usize>), Side> = HashMap::new();
     let mut known: BTreeMap<&Path, PathBuf> = BTreeMap::new();
+    let mut hashes: BTreeMap<String, String> = BTreeMap::new();
     for row in &manifest.rows {
         let side = row.side.ok_or_else(|| refuse("has a row without a side".to_owned()))?;
         if *patients.entry(&row.patient).or_insert(side) != side {
@@ -63,8 +68,9 @@ pub fn check(folder: impl AsRef<Path>) -> Result<Check> {
         }
         for cell in row.cells() {
             if let Entry::Vacant(entry) = known.entry(&*cell.path) {
-                let real = cell.path.canonicalize().map_err(|error| Error::io(&cell.path, "found", &error))?;
+                let real = now(&cell.path).canonicalize().map_err(|error| Error::io(&cell.path, "found", &error))?;
                 let hash = files::sha256(&files::read_at_most(&real, dicom::MAX_FILE_BYTES)?);
+                hashes.insert(manifest.name_of(&cell.path), hash.clone());
                 let (other, other_side) = contents.entry(hash).or_insert_with(|| (real.clone(), side));
                 if *other_side != side {
                     let names = [&cell.path, other].map(|path| path.display().to_string());
@@ -81,9 +87,16 @@ pub fn check(folder: impl AsRef<Path>) -> Result<Check> {
             }
         }
     }
-    let found = counts(&manifest);
+    let found = counts(manifest);
     if found.iter().cloned().collect::<BTreeMap<_, _>>() != record.counts {
         return Err(refuse(format!("has other numbers of rows than {RECORD} says")));
+    }
+    if let Some((name, _)) = record.files.iter().find(|(name, hash)| hashes.get(*name) != Some(*hash)) {
+        return Err(refuse(format!("names {name}, which is not the file that the dataset was made with")));
+    }
+    // A record from before hashes were kept has none.
+    if record.manifest_sha256.as_ref().is_some_and(|hash| *hash != files::sha256(&manifest.to_csv())) {
+        return Err(refuse(format!("is not the one that {RECORD} was written with")));
     }
     let both = |count: &dyn Fn(Side) -> usize| [count(Side::Train), count(Side::Test)];
     let rows = |augmented: bool, side| {

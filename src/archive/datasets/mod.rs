@@ -41,6 +41,10 @@ use std::fmt;
 pub const MANIFEST: &str = "manifest.csv";
 /// What it was made from: a [`DatasetRecord`].
 pub const RECORD: &str = "dataset.toml";
+/// Where the pixels of its rows are, if they are files of its own.
+const PICTURES: &str = "pictures";
+/// All that may be in its folder.
+pub const FILES: [&str; 3] = [MANIFEST, RECORD, PICTURES];
 /// Which of the paper's datasets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

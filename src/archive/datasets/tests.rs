@@ -306,6 +306,54 @@ fn materialised_pictures_are_what_is_drawn_on_the_fly() {
     }
 }
 
+/// What lies in a dataset's folder is what it was made with, to the last byte; what is refused leaves the folder as it was.
+#[test]
+fn a_picture_or_a_label_that_was_exchanged_is_found() {
+    let (folder, path) = phantoms();
+    let source = Manifest::read(&path).unwrap().with_frames_named().unwrap();
+    let dataset = build(DatasetKind::D1, &source, &DatasetOptions::default()).unwrap();
+    let target = folder.path().join("d1");
+    dataset.materialise(&target, &|_| ()).unwrap();
+    let refusal = || check(&target).unwrap_err().to_string();
+    let [one, two] = ["pictures/00001.png", "pictures/00002.png"].map(|name| target.join(name));
+    let swap = || {
+        let spare = target.join("spare");
+        for (from, to) in [(&one, &spare), (&two, &one), (&spare, &two)] {
+            std::fs::rename(from, to).unwrap();
+        }
+    };
+    swap();
+    assert!(
+        refusal().contains("names pictures/00001.png, which is not the file that the dataset was made with"),
+        "{}",
+        refusal()
+    );
+    swap();
+    check(&target).unwrap();
+    let table = std::fs::read_to_string(target.join(MANIFEST)).unwrap();
+    // Two patients of one side and class change places: no count differs.
+    let manifest = Manifest::read(target.join(MANIFEST)).unwrap();
+    let alike = |row: &&Row| (&row.label, row.side) == (&manifest.rows[0].label, manifest.rows[0].side);
+    let other = manifest.rows.iter().filter(alike).find(|row| row.patient != manifest.rows[0].patient).unwrap();
+    let [a, b] = [&manifest.rows[0].patient, &other.patient];
+    let swapped = table.replace(&**a, "?").replace(&**b, a).replace('?', b);
+    std::fs::write(target.join(MANIFEST), swapped).unwrap();
+    assert!(refusal().contains("is not the one that dataset.toml was written with"), "{}", refusal());
+    std::fs::write(target.join(MANIFEST), &table).unwrap();
+
+    // The same bytes under two patients: what the check finds is never put in place.
+    let scans: Vec<PathBuf> = source.rows.iter().flat_map(Row::files).map(Path::to_owned).collect();
+    for scan in &scans[1..] {
+        std::fs::copy(&scans[0], scan).unwrap();
+    }
+    let before = std::fs::read(target.join(RECORD)).unwrap();
+    assert!(dataset.write(&target).unwrap_err().to_string().contains("has the same bytes on both sides"));
+    assert_eq!(std::fs::read(target.join(RECORD)).unwrap(), before);
+    check(&target).unwrap();
+    let fresh = folder.path().join("fresh");
+    assert!(dataset.write(&fresh).is_err() && !fresh.exists());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

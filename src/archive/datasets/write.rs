@@ -1,19 +1,19 @@
 //! A dataset in its folder: the manifest, the record of what it was made from, and perhaps its pixels.
 
-use super::{Counts, Dataset, DatasetKind, MANIFEST, RECORD};
+use super::check::prove;
+use super::{Check, Counts, Dataset, DatasetKind, MANIFEST, PICTURES, RECORD};
 use crate::archive::manifest::{Manifest, Row, seen_from};
+use crate::files::{Output, Staging};
 use crate::image::Image;
 use crate::intake::picture;
 use crate::intake::study::Cell;
 use crate::prepare::{Augmentation, Preprocessing, augment, views};
-use crate::{Error, Result, files};
+use crate::{Error, Result, dicom, files};
 use osteon_kernels::par;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
-
-/// Where [`Dataset::materialise`] puts its pictures.
-const PICTURES: &str = "pictures";
 
 /// `dataset.toml`: what was made from what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct DatasetRecord {
     pub merge_metastatic: bool,
     /// The copies' pixels are files.
     pub materialised: bool,
+    /// SHA-256 of the manifest; none in records from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
     /// How far copies are turned and moved.
     pub augmentation: Augmentation,
     /// The archive.
@@ -43,6 +46,9 @@ pub struct DatasetRecord {
     pub asked: BTreeMap<String, usize>,
     /// Rows by class.
     pub counts: BTreeMap<String, Counts>,
+    /// SHA-256 of every file that the manifest names, as it names them; none in records from before it was kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// The manifest that a dataset was made from.
@@ -57,17 +63,23 @@ pub struct SourceManifest {
     pub studies: usize,
 }
 
-const FORMAT_VERSION: u32 = 1;
+/// The version that is written. Those before it are read.
+const FORMAT_VERSION: u32 = 2;
+
+/// A record with half a million files is smaller.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Makes a picture for each row; called with how many are done.
+type Progress<'a> = Option<&'a dyn Fn(usize)>;
 
 impl Dataset {
-    /// Writes `manifest.csv` and `dataset.toml` into a folder. Returns the manifest's path.
+    /// Writes `manifest.csv` and `dataset.toml` into a folder, once they have passed [`check`](super::check). Returns the manifest's path.
     ///
     /// # Errors
-    /// The source cannot be read, or is what would be written over; the folder cannot be written.
+    /// The source cannot be read, or is what would be written over; what [`check`](super::check) finds; the folder cannot be written. It
+    /// is then as it was before.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
-        let folder = folder.as_ref();
-        self.prepare(folder)?;
-        self.put(folder, &self.manifest.moved_to(folder.join(MANIFEST))?, false)
+        self.put(Output::replacing(folder.as_ref()), None).map(|(path, _)| path)
     }
 
     /// As [`write`](Self::write), with the pixels of every row as a grey PNG of 16 bits below `pictures`. Its picture is what the
@@ -79,41 +91,82 @@ impl Dataset {
     /// # Errors
     /// As [`write`](Self::write); scans that cannot be read or fused.
     pub fn materialise(&self, folder: impl AsRef<Path>, progress: &dyn Fn(usize)) -> Result<PathBuf> {
+        self.put(Output::replacing(folder.as_ref()), Some(progress)).map(|(path, _)| path)
+    }
+
+    /// Writes the dataset, all of it or nothing, with pictures where there is a `progress` to tell of them.
+    pub(crate) fn put(&self, output: Output, progress: Progress) -> Result<(PathBuf, Check)> {
+        let folder = output.path().to_owned();
+        self.refuse_sources(&folder)?;
+        let staging = Staging::new(output)?.without(&[PICTURES]);
+        let target = folder.join(MANIFEST);
+        let manifest = match progress {
+            None => self.manifest.moved_to(&target)?,
+            Some(progress) => Manifest::new(&target, self.draw(&staging, progress)?)?,
+        };
+        let own = folder.join(PICTURES);
+        // Where a file is as long as the dataset is not in its place.
+        let now =
+            |path: &Path| path.strip_prefix(&own).map_or_else(|_| path.to_owned(), |name| staging.file(PICTURES).join(name));
+        let table = manifest.to_csv();
+        let mut record = self.record(&folder, progress.is_some())?;
+        record.manifest_sha256 = Some(files::sha256(&table));
+        record.files = hashes(&manifest, &now)?;
+        let found = prove(&manifest, &record, &now)?;
+        staging.write(MANIFEST, &table)?;
+        let text = toml::to_string(&record).map_err(|error| {
+            Error::file(folder.join(RECORD), format!("cannot be made ({error})"), "choose a seed below 2^63 and paths in UTF-8")
+        })?;
+        staging.write(RECORD, text.as_bytes())?;
+        staging.commit(MANIFEST)?;
+        Ok((target, found))
+    }
+
+    /// Makes the pictures and returns the rows that name them.
+    fn draw(&self, staging: &Staging, progress: &dyn Fn(usize)) -> Result<Vec<Row>> {
         /// Pictures made at a time by all threads together.
         const GROUP: usize = 16;
-        let folder = folder.as_ref();
-        self.prepare(folder)?;
-        files::create_folder(folder.join(PICTURES))?;
+        staging.create_folder(PICTURES)?;
         let mut rows = Vec::with_capacity(self.manifest.rows.len());
         for (group, sources) in self.manifest.rows.chunks(GROUP).enumerate() {
             let mut made: Vec<Result<Row>> = sources.iter().map(|row| Ok(row.clone())).collect();
             par::chunks_mut(&mut made, 1, |at, row| {
                 let name = format!("{PICTURES}/{:05}.png", group * GROUP + at + 1);
-                row[0] = write_picture(&sources[at], folder.join(name));
+                let written = staging.named(write_picture(&sources[at], &staging.file(&name)));
+                row[0] = written.map(|cells| cells(staging.target(name)));
             });
             for row in made {
                 rows.push(row?);
             }
             progress(rows.len());
         }
-        self.put(folder, &Manifest::new(folder.join(MANIFEST), rows)?, true)
+        Ok(rows)
     }
 
-    /// Makes the folder, and refuses the one that the source is in.
-    fn prepare(&self, folder: &Path) -> Result<()> {
-        files::create_folder(folder)?;
-        let same = |path: &Path| path.canonicalize().ok();
+    /// Refuses a folder whose files the source is made of.
+    fn refuse_sources(&self, folder: &Path) -> Result<()> {
+        let real = |path: &Path| path.canonicalize().ok();
+        let refuse = |path: &Path| Err(Error::file(path, "is what the dataset is made from", "choose another output folder"));
         let target = folder.join(MANIFEST);
-        if same(&target).is_some() && same(&target) == same(&self.manifest.path) {
-            return Err(Error::file(&target, "is what the dataset is made from", "choose another output folder"));
+        if real(&target).is_some() && real(&target) == real(&self.manifest.path) {
+            return refuse(&target);
         }
-        Ok(())
+        let Some(pictures) = real(&folder.join(PICTURES)) else { return Ok(()) };
+        match self
+            .manifest
+            .rows
+            .iter()
+            .flat_map(Row::files)
+            .find(|file| real(file).is_some_and(|file| file.starts_with(&pictures)))
+        {
+            Some(file) => refuse(file),
+            None => Ok(()),
+        }
     }
 
-    /// The manifest last: it stands for a whole dataset.
-    fn put(&self, folder: &Path, manifest: &Manifest, materialised: bool) -> Result<PathBuf> {
+    fn record(&self, folder: &Path, materialised: bool) -> Result<DatasetRecord> {
         let source = &self.manifest.path;
-        let record = DatasetRecord {
+        Ok(DatasetRecord {
             format_version: FORMAT_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: env!("OSTEON_COMMIT").to_owned(),
@@ -122,6 +175,7 @@ impl Dataset {
             train_share: self.options.train_share,
             merge_metastatic: self.options.merge_metastatic,
             materialised,
+            manifest_sha256: None,
             augmentation: self.options.augmentation,
             source: SourceManifest {
                 manifest: seen_from(source, folder)?,
@@ -130,18 +184,24 @@ impl Dataset {
             },
             asked: self.options.counts.clone(),
             counts: self.counts().into_iter().collect(),
-        };
-        let text = toml::to_string(&record).map_err(|error| {
-            Error::file(folder.join(RECORD), format!("cannot be made ({error})"), "choose a seed below 2^63 and paths in UTF-8")
-        })?;
-        files::write(folder.join(RECORD), text.as_bytes())?;
-        manifest.write()?;
-        Ok(manifest.path.clone())
+            files: BTreeMap::new(),
+        })
     }
 }
 
-/// Makes the picture of a row and returns the row that names it.
-fn write_picture(row: &Row, path: PathBuf) -> Result<Row> {
+/// SHA-256 of every file that a manifest names, as it names them; `now` says where a file is.
+pub(super) fn hashes(manifest: &Manifest, now: &dyn Fn(&Path) -> PathBuf) -> Result<BTreeMap<String, String>> {
+    let mut hashes = BTreeMap::new();
+    for path in manifest.rows.iter().flat_map(Row::files) {
+        if let Entry::Vacant(hash) = hashes.entry(manifest.name_of(path)) {
+            hash.insert(files::sha256(&files::read_at_most(now(path), dicom::MAX_FILE_BYTES)?));
+        }
+    }
+    Ok(hashes)
+}
+
+/// Makes the picture of a row. Returns the row that names it, once its name is known.
+fn write_picture<'a>(row: &'a Row, path: &Path) -> Result<impl FnOnce(PathBuf) -> Row + use<'a>> {
     let fused = views::fuse(&row.read()?, &Preprocessing::default())?;
     let mut image = augment::apply(&fused.image, &row.pending_transform());
     let posterior = row.anterior.is_none();
@@ -152,10 +212,12 @@ fn write_picture(row: &Row, path: PathBuf) -> Result<Row> {
     let most = pixels.iter().copied().fold(0.0, f32::max);
     let scale = if most > 65535.0 { 65535.0 / most } else { 1.0 };
     let counts: Vec<u16> = pixels.iter().map(|count| (count * scale).round() as u16).collect(); // saturates
-    picture::write_gray16(&path, *rows, *columns, &counts)?;
-    let cell = Some(Cell { path, frame: None });
-    let (anterior, posterior) = if posterior { (None, cell) } else { (cell, None) };
-    Ok(Row { anterior, posterior, drawn: true, ..row.clone() })
+    picture::write_gray16(path, *rows, *columns, &counts)?;
+    Ok(move |path| {
+        let cell = Some(Cell { path, frame: None });
+        let (anterior, posterior) = if posterior { (None, cell) } else { (cell, None) };
+        Row { anterior, posterior, drawn: true, ..row.clone() }
+    })
 }
 
 /// Reads the record of the dataset in a folder.
@@ -169,11 +231,11 @@ pub fn read_record(folder: &Path) -> Result<DatasetRecord> {
         return Err(Error::file(folder, problem, "give the --output folder of `osteon dataset`"));
     }
     let refused = |problem: String| Error::file(&path, problem, "make the dataset anew");
-    let text = String::from_utf8(files::read_at_most(&path, 1 << 20)?).map_err(|_| refused("is not text".to_owned()))?;
+    let text = String::from_utf8(files::read_at_most(&path, MAX_BYTES)?).map_err(|_| refused("is not text".to_owned()))?;
     let record: DatasetRecord =
         toml::from_str(&text).map_err(|error| refused(format!("is no record of a dataset ({})", error.message())))?;
-    if record.format_version != FORMAT_VERSION {
-        let problem = format!("has version {}, and this program reads {FORMAT_VERSION}", record.format_version);
+    if !(1..=FORMAT_VERSION).contains(&record.format_version) {
+        let problem = format!("has version {}, and this program reads those up to {FORMAT_VERSION}", record.format_version);
         return Err(refused(problem));
     }
     Ok(record)

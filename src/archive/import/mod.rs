@@ -165,6 +165,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let paths: Result<Vec<PathBuf>> =
         fs::read_dir(folder).map_err(unreadable)?.map(|entry| entry.map(|entry| entry.path()).map_err(unreadable)).collect();
     let mut paths = paths?;
+    paths.retain(|path| !path.file_name().is_some_and(files::is_temporary));
     paths.sort();
     Ok(paths)
 }

@@ -102,11 +102,16 @@ impl Manifest {
         Manifest::checked(path, rows, |row| format!("line {}", lines[row]))
     }
 
-    /// Writes the table to its [`path`](Manifest::path). Files in or below its folder are written relative to it.
+    /// Writes the table to its [`path`](Manifest::path).
     ///
     /// # Errors
     /// The operating system's.
     pub fn write(&self) -> Result<()> {
+        files::write(&self.path, &self.to_csv())
+    }
+
+    /// The file that [`write`](Self::write) writes. Files in or below its folder are named relative to it.
+    pub fn to_csv(&self) -> Vec<u8> {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let cell = |cell: &Cell| {
             let path = cell.path.strip_prefix(folder).unwrap_or(&cell.path).to_owned();
@@ -134,7 +139,7 @@ impl Manifest {
             let optional = [side, &angle, &down, &right, drawn, row.report.as_deref().unwrap_or_default(), simulated];
             write([&row.patient, &anterior, &posterior, &row.label], optional);
         }
-        files::write(&self.path, &table.into_inner().expect("written to memory"))
+        table.into_inner().expect("written to memory")
     }
 }
 

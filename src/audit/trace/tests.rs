@@ -3,6 +3,7 @@
 use super::*;
 use crate::autograd::ops::CrossEntropy;
 use crate::autograd::{Mode, NormLayer, ParameterKind, Parameters, Tape};
+use std::fs;
 
 use crate::models::Metadata;
 use crate::phantom;
