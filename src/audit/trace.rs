@@ -55,9 +55,8 @@ pub fn trace(model: &Path, study: &Study, options: &TraceOptions, output: &Path)
         return Err(Error::file(output, "exists already", "choose another output folder, or remove this one"));
     }
     let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy().into_owned();
-    let bytes = Model::read(model)?;
-    let model_sha256 = files::sha256(&bytes); // of the very bytes that are used
-    let network = Model::from_bytes(model, bytes)?;
+    let network = Model::load(model)?;
+    let model_sha256 = network.file_sha256().unwrap_or_default().to_owned();
     let mut temporary = output.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let folder = Folder(PathBuf::from(temporary));

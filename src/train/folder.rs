@@ -47,8 +47,9 @@ impl RunFolder {
         Self::CHECKPOINT,
         Self::PREVIOUS_CHECKPOINT,
     ];
-    const CONFUSION: [&str; 2] = ["confusion.png", "confusion.svg"];
-    const ROC: [&str; 2] = ["roc.png", "roc.svg"];
+    /// All that an evaluation writes.
+    const EVALUATION: [&str; 7] =
+        [Self::SCORES, Self::PATIENTS, Self::REPORT, "confusion.png", "confusion.svg", "roc.png", "roc.svg"];
 
     /// A folder for a new run; `force` removes a run that it holds (and no other file).
     ///
@@ -64,8 +65,9 @@ impl RunFolder {
         }
         files::create_folder(path)?;
         folder._held = files::hold_folder(path)?.map(Arc::new);
-        let evaluation = [Self::SCORES, Self::PATIENTS, Self::REPORT].into_iter().chain(Self::CONFUSION).chain(Self::ROC);
-        for stale in Self::OWN.into_iter().chain(evaluation).map(|name| folder.file(name)).filter(|file| force && file.exists()) {
+        for stale in
+            Self::OWN.into_iter().chain(Self::EVALUATION).map(|name| folder.file(name)).filter(|file| force && file.exists())
+        {
             fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
         }
         folder.remove_unfinished()?;
@@ -88,6 +90,17 @@ impl RunFolder {
 
     fn remove_unfinished(&self) -> Result<()> {
         Self::OWN.iter().try_for_each(|name| files::remove_unfinished(self.file(name)))
+    }
+
+    /// Removes the results of an evaluation, if there are any: they are of a model that is not there any more.
+    ///
+    /// # Errors
+    /// One of them cannot be removed.
+    pub(super) fn remove_evaluation(&self) -> Result<()> {
+        for stale in Self::EVALUATION.map(|name| self.file(name)).iter().filter(|file| file.exists()) {
+            fs::remove_file(stale).map_err(|error| Error::io(stale, "removed", &error))?;
+        }
+        Ok(())
     }
 
     /// The folder of a run that trained at least one epoch.
