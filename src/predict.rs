@@ -108,6 +108,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_card_is_of_the_bytes_that_were_loaded() {
+        let (_folder, path) = crate::models::tests::saved();
+        let hash = crate::files::sha256(&std::fs::read(&path).unwrap());
+        let model = Model::load(&path).unwrap();
+        std::fs::write(&path, "another file").unwrap();
+        assert_eq!(card(&model, &path).sha256, hash);
+    }
+
+    #[test]
     fn cross_entropy_is_that_of_the_softmax_and_always_finite() {
         assert!((cross_entropy(&[1.0, 1.0, 1.0], 2) - 3f64.ln()).abs() < 1e-9);
         assert_eq!(cross_entropy(&[1000.0, 0.0], 1), 1000.0);

@@ -468,6 +468,32 @@ mod tests {
         assert!(json["operating_points"]["sensitivity"][1]["ppv"].is_f64() && json["statistics"].is_null());
     }
 
+    /// A run that went on leaves no table of the model before it unnoticed.
+    #[test]
+    fn a_table_by_another_model_than_that_beside_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut evaluation = example(3);
+        evaluation.model.sha256 = files::sha256(b"a model");
+        write_evaluation(&evaluation, folder.path()).unwrap();
+        let table = std::fs::read_to_string(folder.path().join("patients.csv")).unwrap();
+        assert!(table.starts_with("patient,truth,predicted,correct,p(NoMet),p(ADMet),p(nADMet),model_sha256\n"), "{table}");
+        assert_eq!(table.matches(&format!(",{}\n", evaluation.model.sha256)).count(), 60);
+        read_patients(folder.path()).expect("no model lies beside it");
+        let model = folder.path().join("model.safetensors");
+        files::write(&model, b"a model").unwrap();
+        assert_eq!(read_patients(folder.path()).unwrap().patients.len(), 60);
+        files::write(&model, b"another model").unwrap();
+        let said = read_patients(folder.path().join("patients.csv")).unwrap_err().to_string();
+        assert!(
+            said.contains("patients.csv: line 2 is by another model than the model.safetensors beside it; evaluate"),
+            "{said}"
+        );
+        // Of before the column was there, or of a model in memory.
+        evaluation.model.sha256.clear();
+        write_evaluation(&evaluation, folder.path()).unwrap();
+        read_patients(folder.path()).unwrap();
+    }
+
     #[test]
     fn what_is_no_table_of_patients_is_refused_by_line() {
         let folder = tempfile::tempdir().unwrap();
