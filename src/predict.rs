@@ -6,7 +6,7 @@ use crate::prepare::loader::Loader;
 use crate::prepare::views;
 use crate::prepare::{Transform, augment};
 use crate::report::{Case, ModelCard};
-use crate::{Result, files, metrics};
+use crate::{Result, metrics};
 use std::path::Path;
 
 /// What a network said of one labelled study.
@@ -80,14 +80,10 @@ pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, ex
     Ok(Case { name: name.to_owned(), truth: None, probabilities, fused: fused.image, heat, facts })
 }
 
-/// What a page says of a model that was loaded from `path`.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn card(model: &Model, path: &Path) -> Result<ModelCard> {
+/// What a page says of a model that was loaded from `path`, with the hash of the bytes that were loaded.
+pub fn card(model: &Model, path: &Path) -> ModelCard {
     let about = model.metadata();
-    let sha256 = files::sha256(&files::read(path)?);
-    Ok(ModelCard {
+    ModelCard {
         name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         architecture: about.architecture.clone(),
         classes: about.classes.clone(),
@@ -95,9 +91,9 @@ pub fn card(model: &Model, path: &Path) -> Result<ModelCard> {
         preprocessing: preprocessing(about),
         trained_on: about.trained_on.clone(),
         training_studies: about.training_studies,
-        sha256,
+        sha256: model.file_sha256().unwrap_or_default().to_owned(),
         parameters: model.parameter_count(),
-    })
+    }
 }
 
 /// How views become a model's input, in words.
@@ -110,6 +106,15 @@ pub fn preprocessing(about: &Metadata) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_card_is_of_the_bytes_that_were_loaded() {
+        let (_folder, path) = crate::models::tests::saved();
+        let hash = crate::files::sha256(&std::fs::read(&path).unwrap());
+        let model = Model::load(&path).unwrap();
+        std::fs::write(&path, "another file").unwrap();
+        assert_eq!(card(&model, &path).sha256, hash);
+    }
 
     #[test]
     fn cross_entropy_is_that_of_the_softmax_and_always_finite() {

@@ -421,7 +421,7 @@ fn evaluations_have_intervals_and_can_be_compared() {
             let cells: Vec<&str> = line.split(',').collect();
             let sure = |class: &str| if cells[1] == class { "1" } else { "0" };
             let row = ["NoMet", "ADMet", "nADMet"].map(sure).join(",");
-            if at == 0 { format!("{line}\n") } else { format!("{},{row}\n", cells[..4].join(",")) }
+            if at == 0 { format!("{line}\n") } else { format!("{},{row},{}\n", cells[..4].join(","), cells[7]) }
         })
         .collect();
     fs::write(folder.path().join("right.csv"), &right).unwrap();
@@ -534,7 +534,15 @@ fn a_trained_model_says_where_it_comes_from() {
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&fs::read(SHARED.run().join("run.json")).unwrap()).unwrap();
     assert_eq!(&info["weights_sha256"], record["weights"].as_array().unwrap().last().unwrap());
+    let hex = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let bytes = fs::read(SHARED.model()).unwrap();
+    assert_eq!(info["file_sha256"], hex(&bytes));
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let mut text: BTreeMap<String, String> = header.metadata().clone().unwrap().into_iter().collect();
+    assert_eq!(info["model_sha256"], text.remove("model_sha256").unwrap());
+    assert_eq!(info["model_sha256"], hex(serde_json::to_string(&text).unwrap().as_bytes()));
     let run = &info["provenance"];
+    assert_eq!(run["split"], hex(&fs::read(SHARED.run().join("split.csv")).unwrap()));
     assert_eq!(run["configuration"]["batch"], 4);
     assert_eq!(run["commit"], record["commit"]);
     assert_eq!(run["epochs"], 2);

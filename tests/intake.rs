@@ -499,7 +499,7 @@ fn what_is_too_large_is_refused_unread() {
     let table = folder.path().join("manifest.csv");
     fs::write(&table, "patient,anterior,posterior,label\n1,300.dcm,,NoMet\n").unwrap();
     let manifest = osteon::archive::manifest::Manifest::read(&table).unwrap();
-    let said = worst.attempt(|| manifest.hashes()).unwrap_err();
+    let said = worst.attempt(|| manifest.fingerprints()).unwrap_err();
     assert!(said.contains("300.dcm: has more than 256 MB"), "{said}");
     fs::remove_file(&table).unwrap();
     File::create(&table).unwrap().set_len(65 << 20).unwrap();

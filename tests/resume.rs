@@ -437,6 +437,239 @@ fn a_run_from_before_processes_were_kept_is_resumed_by_what_its_record_says() {
     expect_same(&SHARED.path("whole"), &run);
 }
 
+// ---- what belongs together ---------------------------------------------------------------------------------------------
+
+/// A copy of the phantoms, which a test may change. Returns its manifest.
+fn copied_phantoms(folder: &Path) -> PathBuf {
+    let phantoms = folder.join("phantoms");
+    fs::create_dir_all(phantoms.join("studies")).unwrap();
+    for name in names(&SHARED.path("phantoms/studies")) {
+        fs::copy(SHARED.path("phantoms/studies").join(&name), phantoms.join("studies").join(&name)).unwrap();
+    }
+    fs::copy(SHARED.manifest(), phantoms.join("manifest.csv")).unwrap();
+    phantoms.join("manifest.csv")
+}
+
+/// A copy of a finished or interrupted run, whose files may be changed.
+fn copied_run(name: &str, folder: &Path) -> PathBuf {
+    let copy = folder.join(name);
+    fs::create_dir(&copy).unwrap();
+    for file in names(&SHARED.path(name)) {
+        fs::copy(SHARED.path(name).join(&file), copy.join(&file)).unwrap();
+    }
+    copy
+}
+
+fn evaluate(run: &Path, more: &str) -> Output {
+    osteon()
+        .args(["--threads", "2", "evaluate"])
+        .arg(run)
+        .args("--resamples 100".split(' '))
+        .args(more.split_whitespace())
+        .output()
+        .unwrap()
+}
+
+/// The first patient of one side, and the file of the patient's scan.
+fn scan_of_side(run: &Path, manifest: &Path, side: &str) -> PathBuf {
+    let split = fs::read_to_string(run.join("split.csv")).unwrap();
+    let patient = split.lines().find_map(|line| line.strip_suffix(&format!(",{side}"))).unwrap();
+    let table = fs::read_to_string(manifest).unwrap();
+    let row = table.lines().find(|line| line.starts_with(&format!("{patient},"))).unwrap();
+    manifest.parent().unwrap().join(row.split(',').nth(1).unwrap().split('#').next().unwrap())
+}
+
+#[test]
+fn a_scan_that_is_replaced_during_training_stops_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = copied_phantoms(folder.path());
+    let scan = scan_of_side(&SHARED.path("whole"), &manifest, "train");
+    let whole = fs::read(&scan).unwrap();
+    let mut changed = whole.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    // Nothing is kept in memory: every epoch reads every file.
+    let settings = Settings { cache_mb: 0, ..settings() };
+    let output = folder.path().join("run");
+    let train = |resume, bytes: &[u8]| {
+        run(&manifest, &settings, 2, &output, resume, |event| {
+            if step(event) == Some(1) {
+                fs::write(scan.with_extension("new"), bytes).unwrap();
+                fs::rename(scan.with_extension("new"), &scan).unwrap();
+            }
+            false
+        })
+    };
+    let said = train(false, &changed).unwrap_err().to_string();
+    let name = scan.file_name().unwrap().to_str().unwrap();
+    assert!(said.contains(&format!("{name}: has changed since the training began (")) && said.contains("other bytes"), "{said}");
+    let said = run(&manifest, &settings, 2, &output, true, |_| false).unwrap_err().to_string();
+    assert!(said.contains("was made with other data") && said.contains(&format!("{name} has changed")), "{said}");
+    // As the remedy says.
+    fs::write(&scan, &whole).unwrap();
+    run(&manifest, &settings, 2, &output, true, |_| false).unwrap();
+    expect_same(&SHARED.path("whole"), &output);
+
+    // The same bytes, written anew, are the same scan.
+    fs::remove_dir_all(&output).unwrap();
+    train(false, &whole).unwrap();
+    expect_same(&SHARED.path("whole"), &output);
+}
+
+#[test]
+fn the_same_bytes_on_two_sides_are_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = copied_phantoms(folder.path());
+    let [trained, tested] = ["train", "test"].map(|side| scan_of_side(&SHARED.path("whole"), &manifest, side));
+    let (whole, table) = (fs::read(&tested).unwrap(), fs::read_to_string(&manifest).unwrap());
+    let output = folder.path().join("run");
+    let names = [&trained, &tested].map(|path| format!("studies/{}", path.file_name().unwrap().to_str().unwrap()));
+    let refused = || {
+        let parts = ["manifest.csv: has the same bytes on two sides: ", &names[0], "(train)", &names[1], "(test)"];
+        fails(command(&manifest, &output, "").output().unwrap(), 1, &parts);
+        assert!(!output.join("model.safetensors").exists() && !output.join("checkpoint").exists());
+    };
+    fs::copy(&trained, &tested).unwrap();
+    refused();
+    fs::remove_file(&tested).unwrap();
+    fs::hard_link(&trained, &tested).unwrap();
+    refused();
+    // As the remedy says: one of them left out.
+    let shorter: String = table.split_inclusive('\n').filter(|line| !line.contains(&*names[1])).collect();
+    fs::write(&manifest, shorter).unwrap();
+    succeeds(command(&manifest, &folder.path().join("other"), "--epochs 1").output().unwrap());
+    fs::remove_file(&tested).unwrap();
+    fs::write(&tested, whole).unwrap();
+    fs::write(&manifest, table).unwrap();
+    succeeds(command(&manifest, &folder.path().join("restored"), "--epochs 1").output().unwrap());
+}
+
+/// Each file of a run's folder, put there from another run.
+#[test]
+fn an_evaluation_of_files_of_two_runs_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let run = copied_run("whole", folder.path());
+    succeeds(command(&SHARED.manifest(), &at("other"), "--split-seed 2 --seed 2").output().unwrap());
+    succeeds(evaluate(&run, ""));
+    let before = contents(&run);
+    let swapped = |name: &str, parts: &[&str]| {
+        let own = fs::read(run.join(name)).unwrap();
+        fs::copy(at("other").join(name), run.join(name)).unwrap();
+        let said = fails(evaluate(&run, ""), 1, parts);
+        fs::write(run.join(name), own).unwrap();
+        said
+    };
+    swapped(
+        "split.csv",
+        &["whole/split.csv: is not the split of this run's model", "; restore it", "or evaluate with --split all"],
+    );
+    swapped("config.toml", &["whole/config.toml: is not the configuration of this run's model: seed is 2, and 1 in the model"]);
+    swapped(
+        "model.safetensors",
+        &["whole/model.safetensors: is not the model of this run: run.json has other weights after epoch 2"],
+    );
+    swapped("run.json", &["whole/model.safetensors: is not the model of this run"]);
+    assert!(contents(&run) == before, "a refusal changes nothing");
+    // As the remedies say.
+    fs::copy(at("other/split.csv"), run.join("split.csv")).unwrap();
+    succeeds(evaluate(&run, "--split all"));
+    succeeds(command(&SHARED.manifest(), &run, "--resume").output().unwrap());
+    succeeds(evaluate(&run, ""));
+    fs::copy(at("other/model.safetensors"), run.join("model.safetensors")).unwrap();
+    fails(evaluate(&run, "--split all"), 1, &["model.safetensors: is not the model of this run"]);
+    succeeds(command(&SHARED.manifest(), &run, "--resume").output().unwrap());
+    succeeds(evaluate(&run, ""));
+    expect_same(&SHARED.path("whole"), &run);
+    // Where the studies are is no setting of the weights, and what they were is in the record.
+    alter_record(&run, |record| record["inputs"]["studies/0001.dcm"] = "00".into());
+    fails(evaluate(&run, ""), 1, &["whole/run.json: is not the record of this run's model, which was trained on other data"]);
+    fs::remove_file(run.join("run.json")).unwrap();
+    fails(evaluate(&run, ""), 1, &["it has no run.json"]);
+}
+
+#[test]
+fn an_evaluation_of_data_that_changed_since_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = copied_run("whole", folder.path());
+    let manifest = copied_phantoms(folder.path());
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    let moved = config.replace(SHARED.manifest().to_str().unwrap(), manifest.to_str().unwrap());
+    assert_ne!(moved, config);
+    fs::write(run.join("config.toml"), moved).unwrap();
+    succeeds(evaluate(&run, ""));
+    let [trained, tested] = ["train", "test"].map(|side| scan_of_side(&run, &manifest, side));
+    let change = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    change(&trained);
+    succeeds(evaluate(&run, ""));
+    fails(evaluate(&run, "--split train"), 1, &[trained.to_str().unwrap(), "has changed since; restore it, or evaluate"]);
+    change(&tested);
+    fails(evaluate(&run, ""), 1, &[tested.to_str().unwrap(), "has changed since; restore it, or evaluate"]);
+    change(&tested);
+    let text = fs::read_to_string(&manifest).unwrap();
+    let swapped = text.replace("NoMet", "AbMet").replacen("nADMet", "NoMet", 1).replace("AbMet", "NoMet");
+    assert_ne!(text, swapped);
+    fs::write(&manifest, swapped).unwrap();
+    let said = fails(evaluate(&run, ""), 1, &["phantoms/manifest.csv: is not the manifest that the run was trained on"]);
+    // As the remedy says.
+    let (_, remedy) = said.split_once("what is there now with ").unwrap();
+    succeeds(evaluate(&run, remedy));
+    fs::write(&manifest, text).unwrap();
+    succeeds(evaluate(&run, ""));
+}
+
+#[test]
+fn an_evaluation_of_an_earlier_epoch_goes_when_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = copied_run("interrupted", folder.path());
+    let before = names(&run);
+    succeeds(evaluate(&run, ""));
+    let compare = || osteon().arg("compare").args([&run, &run]).output().unwrap();
+    succeeds(compare());
+    let stale = fs::read(run.join("patients.csv")).unwrap();
+    let evaluated = names(&run);
+    assert_eq!(evaluated.len(), before.len() + 7, "{evaluated:?}");
+    // The same model is written again: its evaluation stays.
+    interrupted(self::run(&SHARED.manifest(), &settings(), 2, &run, true, |event| step(event).is_some()));
+    assert_eq!(names(&run), evaluated);
+    succeeds(compare());
+    succeeds(command(&SHARED.manifest(), &run, "--resume").output().unwrap());
+    assert_eq!(names(&run), before, "the results of the first epoch's model are gone");
+    expect_same(&SHARED.path("whole"), &run);
+    fs::write(run.join("patients.csv"), stale).unwrap();
+    fails(compare(), 1, &["patients.csv: line 2 is by another model than the model.safetensors beside it; evaluate again"]);
+    succeeds(evaluate(&run, ""));
+    succeeds(compare());
+}
+
+/// What a process leaves that is killed before it replaces the model: `run.json` of the second epoch, the model of the first.
+#[test]
+fn a_folder_between_two_epochs_belongs_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = copied_run("interrupted", folder.path());
+    let (model, first) = (run.join("model.safetensors"), folder.path().join("first"));
+    let result = self::run(&SHARED.manifest(), &settings(), 2, &run, true, |event| {
+        if step(event).is_some() && !first.exists() {
+            fs::rename(&model, &first).unwrap();
+            fs::create_dir(&model).unwrap(); // so that nothing can be written there
+            fs::write(model.join("inside"), "").unwrap();
+        }
+        false
+    });
+    assert!(result.unwrap_err().to_string().contains("model.safetensors: cannot be written"));
+    fs::remove_dir_all(&model).unwrap();
+    fs::rename(&first, &model).unwrap();
+    assert_eq!(RunRecord::read(&run).unwrap().weights.len(), 2);
+    assert_eq!(Epoch::read_all(&run.join("metrics.csv")).unwrap().len(), 2);
+    assert_eq!(Model::load(&model).unwrap().metadata().provenance.as_ref().unwrap().epochs, 1);
+    succeeds(evaluate(&run, ""));
+    succeeds(command(&SHARED.manifest(), &run, "--resume").output().unwrap());
+    expect_same(&SHARED.path("whole"), &run);
+}
+
 // ---- other settings, other data ----------------------------------------------------------------------------------------
 
 #[test]

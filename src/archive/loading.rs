@@ -1,10 +1,12 @@
 //! The rows of a manifest as inputs of the network.
 
+use super::fingerprints::Fingerprints;
 use super::manifest::{Manifest, Row};
 use crate::image::Image;
 use crate::prepare::loader::{Loader, LoaderOptions, Source};
 use crate::prepare::{Preprocessing, augment, views};
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// The studies of a manifest: read, fused, turned and moved as their rows say, resized and normalised.
 struct ManifestSource {
@@ -12,12 +14,26 @@ struct ManifestSource {
     labels: Vec<u32>,
     input_size: [usize; 2],
     preprocessing: Preprocessing,
+    /// What the files must hold; without it, whatever they do.
+    fingerprints: Option<Arc<Fingerprints>>,
+}
+
+impl ManifestSource {
+    /// Refuses a row one of whose files has been replaced.
+    fn check(&self, row: &Row) -> Result<()> {
+        let Some(fingerprints) = &self.fingerprints else { return Ok(()) };
+        row.files().try_for_each(|file| fingerprints.check(file))
+    }
 }
 
 impl Source for ManifestSource {
     fn input(&self, study: usize) -> Result<Image> {
         let row = &self.rows[study];
-        let fused = views::fuse(&row.read()?, &self.preprocessing)?;
+        self.check(row)?;
+        let study = row.read();
+        // Before what is wrong with the study: it may be wrong because it was being replaced.
+        self.check(row)?;
+        let fused = views::fuse(&study?, &self.preprocessing)?;
         // At the scan's own size: the same as if the copy were a file.
         let copy = augment::apply(&fused.image, &row.pending_transform());
         Ok(views::network_input(&copy, self.input_size, &self.preprocessing))
@@ -40,13 +56,29 @@ impl Manifest {
         preprocessing: &Preprocessing,
         options: LoaderOptions,
     ) -> Result<Loader> {
+        self.loader_of(classes, studies, preprocessing, options, None)
+    }
+
+    /// As [`loader`](Self::loader), and each time that a file is read it must hold what it held when its fingerprint was taken.
+    ///
+    /// # Errors
+    /// As [`loader`](Self::loader). A file that has been replaced is an error of its batch.
+    pub fn loader_of(
+        &self,
+        classes: &[String],
+        studies: Vec<usize>,
+        preprocessing: &Preprocessing,
+        options: LoaderOptions,
+        fingerprints: Option<Arc<Fingerprints>>,
+    ) -> Result<Loader> {
         preprocessing.check()?;
         if let Some(unknown) = studies.iter().find(|study| **study >= self.rows.len()) {
             let problem = format!("has {} studies, but number {} is wanted", self.rows.len(), unknown + 1);
             return Err(Error::file(&self.path, problem, "split it again"));
         }
         let (rows, labels) = (self.rows.clone(), self.labels(classes)?);
-        let source = ManifestSource { rows, labels, input_size: options.input_size, preprocessing: preprocessing.clone() };
+        let (input_size, preprocessing) = (options.input_size, preprocessing.clone());
+        let source = ManifestSource { rows, labels, input_size, preprocessing, fingerprints };
         Loader::new(source, studies, options)
     }
 }

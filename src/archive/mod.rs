@@ -1,6 +1,7 @@
 //! Many studies: manifests, the people in them, splits, datasets, and importers of public archives.
 
 pub mod datasets;
+pub mod fingerprints;
 pub mod import;
 mod loading;
 pub mod manifest;

@@ -1,6 +1,7 @@
 //! Training, validation and test patients: by patient, stratified by class, seeded (paper: Experimental setup; 70:30, and no
 //! patient on both sides).
 
+use super::fingerprints::Fingerprints;
 use super::manifest::Manifest;
 use super::side::Side;
 use crate::random::{Purpose, shuffle, stream};
@@ -225,11 +226,45 @@ impl Split {
         Ok(())
     }
 
+    /// Refuses a split with the same bytes on two sides: a scan that was copied or linked under another name or another patient would
+    /// be trained on and tested with.
+    ///
+    /// # Errors
+    /// One sentence naming the first such files and their sides.
+    pub fn check_files(&self, manifest: &Manifest, fingerprints: &Fingerprints) -> Result<()> {
+        let mut seen: HashMap<&str, (&str, &Path, &str)> = HashMap::new();
+        for (side, rows) in SIDES.into_iter().zip(self.sides()) {
+            for row in rows.iter().map(|&row| &manifest.rows[row]) {
+                for (file, hash) in row.files().filter_map(|file| Some((file, fingerprints.sha256(file)?))) {
+                    let (other_side, other, patient) = *seen.entry(hash).or_insert((side, file, &row.patient));
+                    if other_side != side {
+                        let [one, two] = [other, file].map(|file| manifest.name_of(file));
+                        let problem = format!(
+                            "has the same bytes on two sides: {one} of patient {patient} ({other_side}) and {two} of patient {} ({side})",
+                            row.patient
+                        );
+                        let remedy = "list both under the same patient, or leave one of them out";
+                        return Err(Error::file(&manifest.path, problem, remedy));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Writes `patient,side` with a line a patient, so that an evaluation tests exactly those that training did not see.
     ///
     /// # Errors
     /// As [`Split::check`]; the operating system's.
     pub fn write(&self, path: impl AsRef<Path>, manifest: &Manifest) -> Result<()> {
+        files::write(path, &self.to_csv(manifest)?)
+    }
+
+    /// The bytes that [`write`](Self::write) writes.
+    ///
+    /// # Errors
+    /// As [`Split::check`].
+    pub fn to_csv(&self, manifest: &Manifest) -> Result<Vec<u8>> {
         self.check(manifest)?;
         let mut side_of: BTreeMap<&str, &str> = BTreeMap::new();
         for (side, rows) in SIDES.into_iter().zip(self.sides()) {
@@ -239,7 +274,7 @@ impl Split {
         let mut write = |cells: [&str; 2]| table.write_record(cells).expect("two cells each, written to memory");
         write(["patient", "side"]);
         side_of.iter().for_each(|(patient, side)| write([patient, side]));
-        files::write(path, &table.into_inner().expect("written to memory"))
+        Ok(table.into_inner().expect("written to memory"))
     }
 
     /// Reads what [`Split::write`] wrote, for the same patients.
@@ -360,6 +395,41 @@ mod tests {
         assert!(message(&[0, 1], &[2, 3]).unwrap_err().contains("patient p001 on both sides"));
         assert!(message(&[0, 0], &[1]).unwrap_err().contains("study 1 of patient p001 twice"));
         assert!(message(&[0, 4], &[1]).unwrap_err().contains("has 4 studies but the split names number 5"));
+    }
+
+    /// A copy, a hard link, two frames of one file: whatever the names and the patients.
+    #[test]
+    fn the_same_bytes_on_two_sides_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["a.dcm", "b.dcm", "c.dcm", "d.dcm"] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        std::fs::write(at("copy.dcm"), "a.dcm").unwrap();
+        std::fs::hard_link(at("b.dcm"), at("link.dcm")).unwrap();
+        let said = |rows: [&str; 4], sides: [&[usize]; 3]| {
+            let rows: String = rows.map(|row| format!("{row},NoMet\n")).concat();
+            std::fs::write(at("m.csv"), format!("patient,anterior,posterior,label\n{rows}")).unwrap();
+            let manifest = Manifest::read(at("m.csv")).unwrap();
+            let [train, validation, test] = sides.map(<[usize]>::to_vec);
+            let split = Split { train, validation, test };
+            split.check(&manifest).unwrap();
+            split.check_files(&manifest, &manifest.fingerprints().unwrap()).map_err(|error| error.to_string())
+        };
+        let copied = ["1,a.dcm,", "2,b.dcm,", "3,c.dcm,copy.dcm", "4,d.dcm,"];
+        assert_eq!(said(copied, [&[0, 2], &[1], &[3]]), Ok(()));
+        let error = said(copied, [&[0, 1], &[], &[2, 3]]).unwrap_err();
+        let part =
+            "m.csv: has the same bytes on two sides: a.dcm of patient 1 (train) and copy.dcm of patient 3 (test); list both";
+        assert!(error.contains(part), "{error}");
+        // As the remedy says.
+        let together = ["1,a.dcm,", "2,b.dcm,", "1,c.dcm,copy.dcm", "4,d.dcm,"];
+        assert_eq!(said(together, [&[0, 2], &[1], &[3]]), Ok(()));
+        let linked = ["1,a.dcm,", "2,b.dcm,", "3,c.dcm,", "4,link.dcm,"];
+        let error = said(linked, [&[0], &[1], &[2, 3]]).unwrap_err();
+        assert!(error.contains("b.dcm of patient 2 (validation) and link.dcm of patient 4 (test)"), "{error}");
+        let frames = ["1,a.dcm#1,", "2,b.dcm,", "3,c.dcm,", "4,copy.dcm#2,"];
+        assert!(said(frames, [&[0, 1, 2], &[], &[3]]).unwrap_err().contains("a.dcm of patient 1 (train)"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whether two runs are the same, and where they first differ: from what they were told to what came of it.
 
-use crate::models::{PROVENANCE, TRAINING_STUDIES};
+use crate::models::{FORMAT, MODEL_HASH, PROVENANCE, TRAINING_STUDIES};
 use crate::tensor::file::TensorFile;
 use crate::train::{RunFolder, RunRecord, Settings};
 use crate::{Error, Result};
@@ -123,10 +123,14 @@ fn between_models(a: &TensorFile, b: &TensorFile) -> Result<Option<String>> {
     Ok(match (first, tensors) {
         (Some(first), 1) => Some(first),
         (Some(first), more) => Some(format!("{first}, the first of {more} such tensors")),
-        // Of how the models came about the runs' records tell, and an older file does not have the counts.
+        // Of how the models came about the runs' records tell, and the hash of all that they say is another then; an older file does not
+        // have the counts, and has an older format.
         (None, _) => unequal(a.metadata(), b.metadata())
             .iter()
-            .find(|(key, [a, b])| *key != PROVENANCE && (*key != TRAINING_STUDIES || a.is_some() && b.is_some()))
+            .find(|(key, [a, b])| match *key {
+                PROVENANCE | MODEL_HASH | FORMAT => false,
+                key => key != TRAINING_STUDIES || a.is_some() && b.is_some(),
+            })
             .map(|(key, [a, b])| format!("the models' `{key}` is {} and {}", a.unwrap_or("missing"), b.unwrap_or("missing"))),
     })
 }

@@ -59,9 +59,8 @@ pub fn trace(model: &Path, study: &Study, options: &TraceOptions, output: &Path)
     }
     let output = Output::folder(output, options.force, &Folder::FILES, &inputs)?;
     let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy().into_owned();
-    let bytes = Model::read(model)?;
-    let model_sha256 = files::sha256(&bytes); // of the very bytes that are used
-    let network = Model::from_bytes(model, bytes)?;
+    let network = Model::load(model)?;
+    let model_sha256 = network.file_sha256().unwrap_or_default().to_owned();
     let staging = Staging::new(output)?;
     let folder = Folder(staging.file(""));
     let traced = run(network, study, options, &folder).and_then(|(mut header, log)| {

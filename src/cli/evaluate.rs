@@ -10,7 +10,7 @@ use crate::models::Model;
 use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
-use crate::train::{RunFolder, Settings};
+use crate::train::{self, RunFolder, Settings};
 use crate::{Error, Result, files};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -127,12 +127,14 @@ impl Job {
         Job::open(run, None, Side::Test, false)
     }
 
-    /// The studies of one side of a run's manifest, or of another; `unaugmented` leaves copies out.
-    pub fn open(run: &Path, manifest: Option<&Path>, side: Side, unaugmented: bool) -> Result<Self> {
+    /// The studies of one side of a run's manifest, or of another; `unaugmented` leaves copies out. What is of another run, or has changed
+    /// since the run, is refused.
+    pub fn open(run: &Path, elsewhere: Option<&Path>, side: Side, unaugmented: bool) -> Result<Self> {
         let folder = RunFolder::open(run)?;
         let model = Model::load(folder.file(RunFolder::MODEL))?;
         let settings = Settings::resolve(Some(&folder.file(RunFolder::CONFIG)), toml::Table::new())?;
-        let manifest = Manifest::read(manifest.unwrap_or(&settings.manifest))?;
+        train::check_folder(&folder, &model, &settings, side != Side::All)?;
+        let manifest = Manifest::read(elsewhere.unwrap_or(&settings.manifest))?;
         let split = || Split::read(folder.file(RunFolder::SPLIT), &manifest);
         let (mut rows, what) = match side {
             Side::Test => (split()?.test, "of patients that it was not trained with"),
@@ -145,6 +147,9 @@ impl Job {
             if rows.is_empty() {
                 return Err(Error::file(&manifest.path, "has only augmented copies there", "leave out --unaugmented"));
             }
+        }
+        if elsewhere.is_none() {
+            train::check_data(&folder, &manifest, &rows, &mut go_on)?;
         }
         let what = if unaugmented { format!("without copies, {what}") } else { what.to_owned() };
         Ok(Job { folder, settings, manifest, rows, model, what })
@@ -160,7 +165,7 @@ impl Job {
         let progress = terminal.progress("studies", rows.len());
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");
-            if interrupt::pressed() { Err(Error::Interrupted { kept: "nothing was written".to_owned() }) } else { Ok(()) }
+            go_on()
         })?;
         progress.finish(format_args!("{} evaluated", judged.len()));
 
@@ -187,7 +192,7 @@ impl Job {
         let evaluated_studies = manifest.study_counts(rows.iter().copied());
         Ok(Evaluation {
             title: format!("Evaluation of {}", super::scan::name(folder.path())),
-            model: predict::card(model, &folder.file(RunFolder::MODEL))?,
+            model: predict::card(model, &folder.file(RunFolder::MODEL)),
             evaluated_on: format!("{evaluated_studies} {what}"),
             evaluated_studies,
             patients,
@@ -198,6 +203,11 @@ impl Job {
             bootstrap: Bootstrap::default(),
         })
     }
+}
+
+/// An error once Ctrl-C was pressed.
+fn go_on() -> Result<()> {
+    if interrupt::pressed() { Err(Error::Interrupted { kept: "nothing was written".to_owned() }) } else { Ok(()) }
 }
 
 fn text(path: &Path) -> Result<String> {

@@ -184,6 +184,9 @@ struct About {
     file_sha256: String,
     /// [`Network::weights_hash`]
     weights_sha256: String,
+    /// [`Network::model_sha256`]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_sha256: Option<String>,
     #[serde(flatten)]
     metadata: Metadata,
     parameters: usize,
@@ -213,9 +216,7 @@ struct TensorRow {
 
 impl About {
     fn of(path: &Path) -> Result<Self> {
-        let bytes = Network::read(path)?;
-        let file_sha256 = files::sha256(&bytes);
-        let model = Network::from_bytes(path, bytes)?;
+        let model = Network::load(path)?;
         let mega = |flops: u64| flops as f64 / 1e6;
         let layers: Vec<LayerRow> = model
             .layers(model.metadata().input_size)?
@@ -236,8 +237,9 @@ impl About {
             sha256,
         });
         Ok(About {
-            file_sha256,
+            file_sha256: model.file_sha256().unwrap_or_default().to_owned(),
             weights_sha256: model.weights_hash(),
+            model_sha256: model.model_sha256().map(str::to_owned),
             metadata: model.metadata().clone(),
             parameters: model.parameter_count(),
             gflop: layers.iter().map(|layer| layer.mflop).sum::<f64>() / 1e3,
@@ -280,11 +282,9 @@ impl About {
                 ("configuration", run.configuration.to_string()),
             ]);
         }
-        lines.extend([
-            ("format version", about.format_version.to_string()),
-            ("weights SHA-256", self.weights_sha256.clone()),
-            ("file SHA-256", self.file_sha256.clone()),
-        ]);
+        lines.extend([("format version", about.format_version.to_string()), ("weights SHA-256", self.weights_sha256.clone())]);
+        lines.extend(self.model_sha256.clone().map(|hash| ("model SHA-256", hash)));
+        lines.push(("file SHA-256", self.file_sha256.clone()));
         for (name, value) in lines {
             terminal.line(format_args!("{name:<17}{value}"))?;
         }

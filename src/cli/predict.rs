@@ -71,7 +71,7 @@ impl Predict {
         }
         if let Some(folder) = self.report.as_ref().filter(|_| !cases.is_empty()) {
             let title = if cases.len() == 1 { "One scan".to_owned() } else { format!("{} scans", cases.len()) };
-            let prediction = Prediction { title, model: predict::card(&model, &path)?, scans: cases };
+            let prediction = Prediction { title, model: predict::card(&model, &path), scans: cases };
             let page = report::write_prediction(&prediction, folder)?;
             if self.json { terminal.note(page.display()) } else { terminal.line(page.display())? }
         }

@@ -1,7 +1,8 @@
-//! The model file: safetensors with PyTorch's shapes and torchvision's names, and the hash of the weights; PyTorch's files are imported.
+//! The model file: safetensors with PyTorch's shapes and torchvision's names, the hash of the weights, and that of all that it says about
+//! itself; PyTorch's files are imported.
 
-use super::metadata::{HASHED_SINCE, WEIGHTS_HASH};
-use super::{Metadata, Model, signature};
+use super::metadata::{HASHED_SINCE, MODEL_HASH, WEIGHTS_HASH, WEIGHTS_HASHED_SINCE};
+use super::{LoadedFrom, Metadata, Model, signature};
 use crate::autograd::Parameter;
 use crate::nn::Builder;
 use crate::prepare::Preprocessing;
@@ -18,7 +19,8 @@ impl Model {
     /// Reads a model file.
     ///
     /// # Errors
-    /// A file that is not a model of this program, or whose weights are not those of its architecture, or not those that were written.
+    /// A file that is not a model of this program, or whose weights are not those of its architecture; weights or metadata that are not
+    /// those that were written.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Model::from_bytes(path, Model::read(path)?)
@@ -48,20 +50,42 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let file_sha256 = files::sha256(&bytes);
         let archive = &TensorFile::from_bytes(path, bytes)?;
-        let metadata = Metadata::from_text(archive.metadata()).map_err(|problem| {
+        let text = archive.metadata();
+        let metadata = Metadata::from_text(text).map_err(|problem| {
             Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
         })?;
-        let hashed = metadata.format_version >= HASHED_SINCE;
-        let model = Model::from_tensor_file(archive, metadata)?;
+        let version = metadata.format_version;
         let refuse = |problem: &str| Err(Error::file(archive.path(), problem, "copy it again from where it came from"));
-        match archive.metadata().get(WEIGHTS_HASH) {
-            Some(hash) if *hash != model.weights_hash() => {
-                refuse("holds other weights than were written: its hash does not fit them")
+        // Whatever the version says: it could have been lowered.
+        match text.get(MODEL_HASH) {
+            Some(hash) if *hash != hash_of_text(text) => {
+                return refuse("says other things about itself than were written: its hash does not fit its metadata");
             }
-            None if hashed => refuse("does not hold the hash of its weights"),
-            Some(_) | None => Ok(model),
+            None if version >= HASHED_SINCE => return refuse("does not hold the hash of its metadata"),
+            Some(_) | None => {}
         }
+        let mut model = Model::from_tensor_file(archive, metadata)?;
+        match text.get(WEIGHTS_HASH) {
+            Some(hash) if *hash != model.weights_hash() => {
+                return refuse("holds other weights than were written: its hash does not fit them");
+            }
+            None if version >= WEIGHTS_HASHED_SINCE => return refuse("does not hold the hash of its weights"),
+            Some(_) | None => {}
+        }
+        model.loaded_from = Some(LoadedFrom { file_sha256, model_sha256: text.get(MODEL_HASH).cloned() });
+        Ok(model)
+    }
+
+    /// SHA-256 of the bytes of the file that it was loaded from; `None` of a model that was made in memory.
+    pub fn file_sha256(&self) -> Option<&str> {
+        self.loaded_from.as_ref().map(|file| &*file.file_sha256)
+    }
+
+    /// The hash of its metadata that the file holds which it was loaded from ([`MODEL_HASH`]); `None` in files from before it was kept.
+    pub fn model_sha256(&self) -> Option<&str> {
+        self.loaded_from.as_ref()?.model_sha256.as_deref()
     }
 
     /// Takes PyTorch's weights, in torchvision's names and shapes. Counters of batches (`num_batches_tracked`) are passed over.
@@ -108,11 +132,7 @@ impl Model {
 
     /// The bytes of the file that [`save`](Self::save) writes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let tensors = self.parameters.iter().map(|(_, parameter)| {
-            let values = parameter.to_file(parameter.value.values());
-            (parameter.name.clone(), (parameter.file_shape().to_vec(), values))
-        });
-        file::to_bytes(&self.text(), &tensors.collect::<BTreeMap<_, _>>())
+        file::to_bytes(&self.text(), &self.tensors(""))
     }
 
     /// Writes a model file: safetensors with PyTorch's shapes and torchvision's names. The same model is the same bytes.
@@ -127,6 +147,7 @@ impl Model {
     pub(super) fn text(&self) -> BTreeMap<String, String> {
         let mut text = self.metadata.to_text();
         text.insert(WEIGHTS_HASH.to_owned(), self.weights_hash());
+        text.insert(MODEL_HASH.to_owned(), hash_of_text(&text));
         text
     }
 
@@ -157,6 +178,12 @@ impl Model {
             Ok(())
         })
     }
+}
+
+/// What stands under [`MODEL_HASH`].
+fn hash_of_text(text: &BTreeMap<String, String>) -> String {
+    let rest: BTreeMap<&String, &String> = text.iter().filter(|(key, _)| *key != MODEL_HASH).collect();
+    files::sha256(&serde_json::to_vec(&rest).expect("text is JSON"))
 }
 
 /// The values of a parameter in a checkpoint, under its name with `prefix`.
@@ -218,6 +245,22 @@ mod tests {
         assert_eq!(imported.logits(&image, 1).unwrap(), loaded.logits(&image, 1).unwrap());
     }
 
+    /// A model file with another header.
+    fn with_header(bytes: &[u8], change: impl Fn(&str) -> String) -> Vec<u8> {
+        let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut header = change(std::str::from_utf8(&bytes[8..start]).unwrap().trim_end()).into_bytes();
+        header.resize(header.len().next_multiple_of(8), b' ');
+        [&(header.len() as u64).to_le_bytes()[..], &header, &bytes[start..]].concat()
+    }
+
+    /// A header with the hash that fits its metadata.
+    fn seal(header: &str) -> String {
+        let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
+        let text: BTreeMap<String, String> = serde_json::from_value(header["__metadata__"].clone()).unwrap();
+        header["__metadata__"][MODEL_HASH] = hash_of_text(&text).into();
+        header.to_string()
+    }
+
     fn own((shape, values): (&[usize], Vec<f32>)) -> (Vec<usize>, Vec<f32>) {
         (shape.to_vec(), values)
     }
@@ -254,18 +297,9 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         let mut long = bytes.clone();
         long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-        let text = |from: &str, to: &str| {
-            let end = bytes.windows(2).position(|pair| pair == b"}}").unwrap() + 2;
-            let header = String::from_utf8_lossy(&bytes[8..end]).replacen(from, to, 1);
-            let mut header = header.into_bytes();
-            header.resize(header.len().next_multiple_of(8), b' ');
-            [
-                &(header.len() as u64).to_le_bytes()[..],
-                &header,
-                &bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..],
-            ]
-            .concat()
-        };
+        let text = |from: &str, to: &str| with_header(&bytes, |header| header.replacen(from, to, 1));
+        // Behind a hash that fits, as another program would write it.
+        let sealed = |from: &str, to: &str| with_header(&bytes, |header| seal(&header.replacen(from, to, 1)));
         let cases = [
             (bytes[..bytes.len() - 1].to_vec(), "whole safetensors"),
             (bytes[..100].to_vec(), "whole safetensors"),
@@ -273,20 +307,20 @@ mod tests {
             (long, "whole safetensors"),
             (b"not a model, but long enough to be read as one".to_vec(), "whole safetensors"),
             (text("[64,1,7,7]", "[99999999999,9999999999,7,7]"), "whole safetensors"),
-            (text("\"format_version\":\"2\"", "\"format_version\":\"3\""), "format version 3"),
-            (text("\"format_version\":\"2\"", "\"format_version\":\"0\""), "format version 0"),
-            (text("\"weights_sha256\"", "\"weights_sha255\""), "does not hold the hash of its weights"),
+            (text("\"format_version\":\"3\"", "\"format_version\":\"4\""), "format version 4"),
+            (text("\"format_version\":\"3\"", "\"format_version\":\"0\""), "format version 0"),
+            (sealed("\"weights_sha256\"", "\"weights_sha255\""), "does not hold the hash of its weights"),
             // Asks for more memory than any machine has, in a file of the length of before.
             (
-                text(
+                sealed(
                     "[\\\"NoMet\\\"",
                     &format!("[{}\\\"NoMet\\\"", (0..2000).map(|i| format!("\\\"{i}\\\",")).collect::<String>()),
                 ),
                 "list of classes",
             ),
-            (text("\\\"reduction\\\":16", "\\\"reduction\\\":1"), "[4, 64] where [64, 64] was expected"),
-            (text("inrac", "resnet"), "no architecture `resnet`"),
-            (text("64x32", "6400000x3200000"), "input size"),
+            (sealed("\\\"reduction\\\":16", "\\\"reduction\\\":1"), "[4, 64] where [64, 64] was expected"),
+            (sealed("inrac", "resnet"), "no architecture `resnet`"),
+            (sealed("64x32", "6400000x3200000"), "input size"),
             (text("64x32", "64"), "not rows x columns"),
         ];
         for (bytes, expected) in cases {
@@ -315,9 +349,72 @@ mod tests {
         let tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
         let mut text = archive.metadata().clone();
         text.remove("weights_sha256");
+        text.remove("model_sha256");
         text.insert("format_version".into(), "1".into());
         file::write(&damaged, &text, &tensors).unwrap();
         assert_eq!(Model::load(&damaged).unwrap().weights_hash(), Model::load(&path).unwrap().weights_hash());
+    }
+
+    /// A model that names its classes in another order answers wrongly, and its weights are as they were.
+    #[test]
+    fn other_metadata_than_was_written_is_refused() {
+        let (folder, path) = saved();
+        let (bytes, damaged) = (std::fs::read(&path).unwrap(), folder.path().join("damaged"));
+        let said = |from: &str, to: &str| {
+            let changed = with_header(&bytes, |header| header.replacen(from, to, 1));
+            assert!(changed != bytes, "`{from}` is not there");
+            std::fs::write(&damaged, changed).unwrap();
+            Model::load(&damaged).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let classes = "[\\\"NoMet\\\",\\\"ADMet\\\",\\\"nADMet\\\"]";
+        for (from, to) in [
+            (classes, "[\\\"nADMet\\\",\\\"ADMet\\\",\\\"NoMet\\\"]"),
+            ("\\\"threshold\\\":", "\\\"threshold\\\":0"),
+            ("\"trained_on\":\"phantoms\"", "\"trained_on\":\"patients\""),
+            ("\"input_size\":\"64x32\"", "\"input_size\":\"96x32\""),
+            ("\"trained_on\":", "\"approved_by\":\"nobody\",\"trained_on\":"),
+            // The hash counts whatever the version says.
+            ("\"format_version\":\"3\"", "\"format_version\":\"2\""),
+            ("\"format_version\":\"3\"", "\"format_version\":\"1\""),
+        ] {
+            let error = said(from, to).unwrap_err();
+            assert!(error.contains("damaged: says other things about itself than were written"), "{to}: {error}");
+        }
+        let error = said("\"model_sha256\"", "\"model_sha255\"").unwrap_err();
+        assert!(error.contains("damaged: does not hold the hash of its metadata"), "{error}");
+        // A file of before there was this hash is read, with the hash of its weights alone.
+        let before = |header: &str| {
+            let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
+            let text = header["__metadata__"].as_object_mut().unwrap();
+            text.remove("model_sha256");
+            text["format_version"] = "2".into();
+            header.to_string()
+        };
+        std::fs::write(&damaged, with_header(&bytes, before)).unwrap();
+        let model = Model::load(&damaged).unwrap();
+        assert_eq!((model.weights_hash(), model.model_sha256()), (Model::load(&path).unwrap().weights_hash(), None));
+        model.save(&damaged).unwrap();
+        assert!(std::fs::read(&damaged).unwrap() == bytes, "saved again it is of this version");
+    }
+
+    /// The rule as the documentation has it, with the escapes that JSON needs.
+    #[test]
+    fn the_hash_of_the_metadata_is_that_of_its_json() {
+        let text = [("b", "a \"word\"\n\u{1}\u{7f}"), ("a", "Übung \u{1f9b4}"), ("model_sha256", "is left out")];
+        let text = text.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let json = "{\"a\":\"Übung \u{1f9b4}\",\"b\":\"a \\\"word\\\"\\n\\u0001\u{7f}\"}";
+        assert_eq!(hash_of_text(&text), files::sha256(json.as_bytes()));
+    }
+
+    #[test]
+    fn a_model_knows_the_file_that_it_was_loaded_from() {
+        let (_folder, path) = saved();
+        let loaded = Model::load(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, "another file").unwrap();
+        assert_eq!(loaded.file_sha256(), Some(&*files::sha256(&bytes)));
+        assert_eq!(loaded.model_sha256(), loaded.text().get("model_sha256").map(String::as_str));
+        assert_eq!((loaded.copy().unwrap().file_sha256(), model(1).file_sha256()), (None, None));
     }
 
     #[test]

@@ -11,13 +11,23 @@ use std::fmt;
 use std::iter::Sum;
 
 /// The version of the model file that this program writes. It reads this one and those before it.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// From this version on a model file holds the hash of its weights.
-pub(super) const HASHED_SINCE: u32 = 2;
+pub(super) const WEIGHTS_HASHED_SINCE: u32 = 2;
+
+/// From this version on it holds the hash of all that it says about itself.
+pub(super) const HASHED_SINCE: u32 = 3;
 
 /// Under this key: [`Model::weights_hash`](super::Model::weights_hash).
 pub(super) const WEIGHTS_HASH: &str = "weights_sha256";
+
+/// Under this key: SHA-256 of the rest of the text metadata, the hash of the weights among it, as compact JSON with sorted keys in
+/// UTF-8. That is Python's `json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()`.
+pub const MODEL_HASH: &str = "model_sha256";
+
+/// Under this key: the version of the model file.
+pub const FORMAT: &str = "format_version";
 
 /// Under this key: [`StudyCounts`] of the training set; model files from before this was counted do not have it.
 pub const TRAINING_STUDIES: &str = "training_studies";
@@ -61,6 +71,9 @@ pub struct Provenance {
     pub processes: Vec<Process>,
     /// SHA-256 of the data: of the lines `SHA256  NAME`, sorted by name, of the manifest and every file that it names.
     pub data: String,
+    /// SHA-256 of the run's `split.csv`; `None` in model files from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// Every setting that the weights depend on.
     pub configuration: serde_json::Value,
     /// Epochs of training: all of the run's, or as many as validation patients found best.
@@ -222,7 +235,7 @@ impl Metadata {
             ("attention", json(serde_json::to_string(&self.attention))),
             ("batch_norm", json(serde_json::to_string(&self.norm))),
             ("classes", json(serde_json::to_string(&self.classes))),
-            ("format_version", FORMAT_VERSION.to_string()),
+            (FORMAT, FORMAT_VERSION.to_string()),
             ("input_size", format!("{rows}x{columns}")),
             ("pooling", json(serde_json::to_string(&self.pooling))),
             ("preprocessing", json(serde_json::to_string(&self.preprocessing))),
@@ -239,7 +252,7 @@ impl Metadata {
         fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
             serde_json::from_str(text).map_err(|error| format!("has metadata `{key}` that cannot be used ({error})"))
         }
-        let format_version: u32 = json("format_version", get("format_version")?)?;
+        let format_version: u32 = json(FORMAT, get(FORMAT)?)?;
         if !(1..=FORMAT_VERSION).contains(&format_version) {
             return Err(format!("has format version {format_version}, and this program reads those up to {FORMAT_VERSION}"));
         }

@@ -22,7 +22,9 @@ pub(crate) use file::named_values;
 pub use inception::Inception;
 pub use inference::Inference;
 pub use learning::Differentiated;
-pub use metadata::{FORMAT_VERSION, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TRAINING_STUDIES};
+pub use metadata::{
+    FORMAT, FORMAT_VERSION, MODEL_HASH, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TRAINING_STUDIES,
+};
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};
 pub use vgg::{Pooling, Vgg};
@@ -85,6 +87,14 @@ pub struct Model {
     parameters: Parameters,
     /// Buffers of finished inference passes; a pass takes one out, so passes on several threads do not wait for each other.
     contexts: Mutex<Vec<Context>>,
+    loaded_from: Option<LoadedFrom>,
+}
+
+/// Of the file that a model was loaded from.
+#[derive(Debug)]
+struct LoadedFrom {
+    file_sha256: String,
+    model_sha256: Option<String>,
 }
 
 impl Model {
@@ -132,7 +142,7 @@ impl Model {
             let remedy = "with these classes; `osteon model info` lists their names";
             Error::setting(problem, format!("give the weights of `{}` {remedy}", metadata.architecture))
         })?;
-        Ok(Model { metadata, network, parameters, contexts: Mutex::default() })
+        Ok(Model { metadata, network, parameters, contexts: Mutex::default(), loaded_from: None })
     }
 
     /// Sets the scale of the last batch normalisation of every residual branch to zero, so that each block begins as its shortcut

@@ -242,13 +242,15 @@ fn scores_json(evaluation: &Evaluation, scores: &Scores, folder: &Path) -> Resul
     Ok(bytes)
 }
 
-/// `patient,truth,predicted,correct,p(CLASS)...`, a row a study.
+/// `patient,truth,predicted,correct,p(CLASS)...,model_sha256`, a row a study; the last column only where the model has a file.
 fn patients_csv(evaluation: &Evaluation, folder: &Path) -> Result<Vec<u8>> {
     let classes = &evaluation.model.classes;
     let failed = |error: String| Error::file(folder, format!("patients.csv cannot be composed ({error})"), "report this");
     let mut writer = csv::Writer::from_writer(Vec::new());
     let heads = ["patient", "truth", "predicted", "correct"].map(str::to_owned);
     let heads = heads.into_iter().chain(classes.iter().map(|class| format!("p({class})")));
+    let model = Some(evaluation.model.sha256.clone()).filter(|hash| !hash.is_empty());
+    let heads = heads.chain(model.iter().map(|_| OF_MODEL.to_owned()));
     writer.write_record(heads).map_err(|error| failed(error.to_string()))?;
     for row in &evaluation.patients {
         let predicted = metrics::predicted(&row.probabilities);
@@ -258,7 +260,7 @@ fn patients_csv(evaluation: &Evaluation, folder: &Path) -> Result<Vec<u8>> {
             classes[predicted].clone(),
             if row.truth == predicted { "yes" } else { "no" }.to_owned(),
         ];
-        let record = about.into_iter().chain(row.probabilities.iter().map(f32::to_string));
+        let record = about.into_iter().chain(row.probabilities.iter().map(f32::to_string)).chain(model.clone());
         writer.write_record(record).map_err(|error| failed(error.to_string()))?;
     }
     writer.into_inner().map_err(|error| failed(error.to_string()))
@@ -275,10 +277,17 @@ pub fn read_scores(path: impl AsRef<Path>) -> Result<Scores> {
         .map_err(|error| Error::file(path, format!("holds no scores ({error})"), "remove it, and evaluate again"))
 }
 
+/// The column of [`ModelCard::sha256`].
+const OF_MODEL: &str = "model_sha256";
+
+/// The model of a run, beside which its results may lie.
+const MODEL: &str = "model.safetensors";
+
 /// Reads what [`write_evaluation`] wrote as `patients.csv`; a folder means the file in it. Other columns may stand among these.
 ///
 /// # Errors
-/// One sentence naming file and line: not such a table, a class that no column has, a probability that is none.
+/// One sentence naming file and line: not such a table, a class that no column has, a probability that is none; rows by another model
+/// than the one that lies in the same folder.
 pub fn read_patients(path: impl AsRef<Path>) -> Result<Predictions> {
     let path = path.as_ref();
     let path = &if path.is_dir() { path.join("patients.csv") } else { path.to_owned() };
@@ -289,6 +298,9 @@ pub fn read_patients(path: impl AsRef<Path>) -> Result<Predictions> {
     let heads = reader.headers().map_err(not_csv)?.clone();
     let column = |name: &str| heads.iter().position(|head| head == name).ok_or_else(|| refuse(format!("has no column `{name}`")));
     let [of_patient, of_truth] = [column("patient")?, column("truth")?];
+    let beside = path.with_file_name(MODEL);
+    let of_model = heads.iter().position(|head| head == OF_MODEL).filter(|_| beside.is_file());
+    let of_model = of_model.map(|at| Ok::<_, Error>((at, files::sha256(&files::read(&beside)?)))).transpose()?;
     let class_of = |head: &str| Some(head.strip_prefix("p(")?.strip_suffix(')')?.to_owned());
     let (of_classes, classes): (Vec<usize>, Vec<String>) =
         heads.iter().enumerate().filter_map(|(at, head)| Some((at, class_of(head)?))).unzip();
@@ -308,6 +320,10 @@ pub fn read_patients(path: impl AsRef<Path>) -> Result<Predictions> {
         });
         probabilities.push(row.collect::<Result<Vec<f32>>>()?);
         patients.push(cell(of_patient).to_owned());
+        if of_model.as_ref().is_some_and(|(at, model)| cell(*at) != model) {
+            let problem = format!("line {line} is by another model than the {MODEL} beside it");
+            return Err(Error::file(path, problem, "evaluate again, since the run has gone on or was replaced"));
+        }
     }
     Predictions::new(path.display().to_string(), classes, patients, truths, probabilities)
 }
@@ -450,6 +466,32 @@ mod tests {
         }
         assert!(json["calibration"]["top_label"]["expected"].is_f64() && json["calibration"]["log_loss"].is_f64());
         assert!(json["operating_points"]["sensitivity"][1]["ppv"].is_f64() && json["statistics"].is_null());
+    }
+
+    /// A run that went on leaves no table of the model before it unnoticed.
+    #[test]
+    fn a_table_by_another_model_than_that_beside_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut evaluation = example(3);
+        evaluation.model.sha256 = files::sha256(b"a model");
+        write_evaluation(&evaluation, folder.path()).unwrap();
+        let table = std::fs::read_to_string(folder.path().join("patients.csv")).unwrap();
+        assert!(table.starts_with("patient,truth,predicted,correct,p(NoMet),p(ADMet),p(nADMet),model_sha256\n"), "{table}");
+        assert_eq!(table.matches(&format!(",{}\n", evaluation.model.sha256)).count(), 60);
+        read_patients(folder.path()).expect("no model lies beside it");
+        let model = folder.path().join("model.safetensors");
+        files::write(&model, b"a model").unwrap();
+        assert_eq!(read_patients(folder.path()).unwrap().patients.len(), 60);
+        files::write(&model, b"another model").unwrap();
+        let said = read_patients(folder.path().join("patients.csv")).unwrap_err().to_string();
+        assert!(
+            said.contains("patients.csv: line 2 is by another model than the model.safetensors beside it; evaluate"),
+            "{said}"
+        );
+        // Of before the column was there, or of a model in memory.
+        evaluation.model.sha256.clear();
+        write_evaluation(&evaluation, folder.path()).unwrap();
+        read_patients(folder.path()).unwrap();
     }
 
     #[test]

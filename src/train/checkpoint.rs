@@ -33,7 +33,8 @@ pub(super) struct State {
     pub format_version: u32,
     /// Every setting, as TOML.
     pub settings: String,
-    /// Hash of the manifest and of every file that it names: [`Manifest::hashes`].
+    /// Hash of the manifest and of every file that it names:
+    /// [`Fingerprints::by_name`](crate::archive::fingerprints::Fingerprints::by_name).
     pub inputs: BTreeMap<String, String>,
     /// Every process that has written a checkpoint of this run, in order, and the one that goes on; empty in checkpoints from before
     /// they were kept.

@@ -5,6 +5,7 @@
 //! the one that tests best would choose it by the test studies, and their score would no longer be that of patients never seen.
 
 mod checkpoint;
+mod consistency;
 mod folder;
 mod memory;
 mod recipe;
@@ -15,6 +16,7 @@ mod trainer;
 
 pub use crate::metrics::Epoch;
 pub use checkpoint::check_checkpoint;
+pub use consistency::{check_data, check_folder};
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use recipe::{ClassWeights, Recipe};

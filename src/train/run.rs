@@ -1,7 +1,9 @@
 //! The training loop: epochs of steps, an evaluation on the held-out studies, and the run folder written after each epoch.
 
 use super::checkpoint::{self, Progress, State};
+use super::consistency::hash_of_data;
 use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
+use crate::archive::fingerprints::Fingerprints;
 use crate::archive::manifest::Manifest;
 use crate::archive::split::{Split, split};
 use crate::metrics::Scores;
@@ -14,6 +16,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Where a run begins.
@@ -92,8 +95,9 @@ pub enum Event<'a> {
 /// interrupted and then resumed, however often.
 ///
 /// # Errors
-/// Studies that cannot be read; a folder that cannot be written; NaN or infinity in loss or gradients, if the settings say stop, and
-/// then the checkpoints stay as they are; a folder that was renamed meanwhile; to resume, no checkpoint, or one of other settings or data, or of another instruction set or
+/// Studies that cannot be read, that are on two sides, or whose files are replaced while the run reads them; a folder that cannot be
+/// written, or that was renamed meanwhile; NaN or infinity in loss or gradients, if the settings say stop, and then the checkpoints stay
+/// as they are; to resume, no checkpoint, or one of other settings or data, or of another instruction set or
 /// build that is not allowed; and [`Error::Interrupted`] when `watch` breaks off: then the folder holds the last whole epoch and a
 /// checkpoint of the step. After any error but that, a run that was to replace another and has no whole epoch yet is removed.
 pub fn run(
@@ -173,6 +177,8 @@ struct Session<'a> {
     validation: Option<Loader>,
     test: Loader,
     state: State,
+    /// SHA-256 of `split.csv`.
+    split: String,
     /// The network of the best epoch so far, where validation patients choose.
     best: Option<Model>,
     /// When the last checkpoint was written.
@@ -203,13 +209,14 @@ impl<'a> Session<'a> {
             model.zero_last_norms();
         }
 
-        let [training, validation, test] = loaders(manifest, &split, settings)?;
-        let (training, test) = (training.expect("a split has training rows"), test.expect("a split has test rows"));
-        if training.studies() < 2 {
+        if split.train.len() < 2 {
             return Err(Error::file(&manifest.path, "leaves fewer than two studies for training", "add studies"));
         }
-
-        let inputs = manifest.hashes()?;
+        let fingerprints = manifest.fingerprints()?;
+        split.check_files(manifest, &fingerprints)?;
+        let inputs = fingerprints.by_name.clone();
+        let [training, validation, test] = loaders(manifest, &split, settings, fingerprints)?;
+        let (training, test) = (training.expect("a split has training rows"), test.expect("a split has test rows"));
         let mut trainer = Trainer::new(model, settings.adam());
         trainer.seed(settings.seed);
         if settings.clip_norm > 0.0 {
@@ -224,7 +231,9 @@ impl<'a> Session<'a> {
         }
         let state = State::new(settings, inputs);
         let (best, saved) = (None, Cell::new(Instant::now()));
-        let session = Session { manifest, settings, folder, trainer, training, validation, test, state, best, saved };
+        let split_hash = files::sha256(&split.to_csv(manifest)?);
+        let session =
+            Session { manifest, settings, folder, trainer, training, validation, test, state, split: split_hash, best, saved };
         Ok((session, split))
     }
 
@@ -469,31 +478,37 @@ impl<'a> Session<'a> {
         let scores = chosen.into_iter().flat_map(|epoch| {
             [("loss", epoch.test_loss), ("accuracy", epoch.test_accuracy), ("f1", epoch.test_f1), ("auc", epoch.test_auc)]
         });
-        let data = inputs.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect::<String>();
         Provenance {
             version,
             commit,
             isa,
             processes: if mixed { processes.clone() } else { Vec::new() },
-            data: files::sha256(data.as_bytes()),
+            data: hash_of_data(inputs),
+            split: Some(self.split.clone()),
             configuration: self.settings.to_json_of_weights(),
             epochs: self.chosen(),
             scores: scores.filter_map(|(name, value)| score(name, value)).collect(),
         }
     }
 
-    /// Writes model, metrics, curves and record. Each file is replaced as a whole, the model first.
+    /// Writes record, metrics, curves and model. Each file is replaced as a whole, the model last: the record lists the weights of the
+    /// model before it too, so that whatever two of them a killed process leaves belong together. An evaluation of the model before it
+    /// goes first.
     fn save(&mut self) -> Result<()> {
         let provenance = self.provenance();
         let model = self.best.as_mut().unwrap_or(self.trainer.model_mut());
         model.set_provenance(provenance);
+        let (bytes, note) = (model.to_bytes(), caption::of_curves(&model.metadata().trained_on));
         let (folder, epochs) = (self.folder, &self.state.epochs);
         folder.check_place()?;
-        model.save(folder.file(RunFolder::MODEL))?;
+        self.record()?;
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
-        let note = caption::of_curves(&model.metadata().trained_on);
         files::write(folder.file(RunFolder::CURVES), &report::curves(epochs, &note).png())?;
-        self.record()
+        let path = folder.file(RunFolder::MODEL);
+        if !files::read(&path).is_ok_and(|there| there == bytes) {
+            folder.remove_evaluation()?;
+        }
+        files::write(path, &bytes)
     }
 }
 
@@ -530,8 +545,10 @@ fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
     Ok(split)
 }
 
-/// Loaders of training, validation and test, where they have rows. Each gets a share of the cache in proportion to its studies.
-fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<[Option<Loader>; 3]> {
+/// Loaders of training, validation and test, where they have rows. Each gets a share of the cache in proportion to its studies, and
+/// refuses files that do not hold what the fingerprints say.
+fn loaders(manifest: &Manifest, split: &Split, settings: &Settings, fingerprints: Fingerprints) -> Result<[Option<Loader>; 3]> {
+    let fingerprints = Arc::new(fingerprints);
     let size = settings.input_size.array();
     let all = split.train.len() + split.validation.len() + split.test.len();
     let cache = |side: &[usize]| (settings.cache_mb << 20) / all * side.len();
@@ -547,7 +564,8 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings) -> Result<[O
         ..LoaderOptions::evaluation(size, settings.batch)
     };
     let loader = |side: &[usize], options| {
-        let loader = || manifest.loader(&manifest.classes, side.to_vec(), &settings.preprocessing, options);
+        let (classes, unchanged) = (&manifest.classes, Some(fingerprints.clone()));
+        let loader = || manifest.loader_of(classes, side.to_vec(), &settings.preprocessing, options, unchanged);
         (!side.is_empty()).then(loader).transpose()
     };
     let Split { train, validation, test } = split;

@@ -19,14 +19,11 @@ mod table;
 pub(in crate::archive) use moved::seen_from;
 
 use super::side::Side;
-use crate::dicom;
 use crate::intake::Study;
 use crate::intake::study::{self, Cell};
 use crate::models::StudyCounts;
 use crate::prepare::Transform;
-use crate::{Error, Result, files};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The classes of the paper, in its order; a manifest's other labels follow in alphabetical order.
@@ -206,21 +203,6 @@ impl Manifest {
     pub fn name_of(&self, path: &Path) -> String {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path).display().to_string()
-    }
-
-    /// SHA-256 of the manifest (under its file name) and of every file that it names, as it names them.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn hashes(&self) -> Result<BTreeMap<String, String>> {
-        let files = self.rows.iter().flat_map(Row::cells).map(|cell| &cell.path).chain([&self.path]);
-        let mut hashes = BTreeMap::new();
-        for path in files {
-            if let Entry::Vacant(hash) = hashes.entry(self.name_of(path)) {
-                hash.insert(files::sha256(&files::read_at_most(path, dicom::MAX_FILE_BYTES)?));
-            }
-        }
-        Ok(hashes)
     }
 }
 
