@@ -3,8 +3,8 @@
 use super::ops::{Forward, MAX_GRADIENTS, Run};
 use super::tape::{Stopwatch, operand, operands};
 use super::{Context, Gradients, Mode, Origin, ParameterId, Tape, TapeEvent, Var};
-use crate::Result;
 use crate::tensor::Buffer;
+use crate::{Result, interrupt};
 use osteon_kernels::elementwise;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ impl Tape<'_> {
     /// value and gradient is released as soon as nothing earlier needs it.
     ///
     /// # Errors
-    /// A seed whose length is not the output's, and a tape that has not recorded.
+    /// A seed whose length is not the output's, and a tape that has not recorded; the [wish to stop](interrupt).
     pub fn backward(&mut self, output: Var, seed: &[f32]) -> Result<Gradients> {
         let len = self.shape(&output).len();
         if seed.len() != len || self.mode == Mode::Inference || !self.computes {
@@ -32,6 +32,7 @@ impl Tape<'_> {
         self.release(output);
         for index in (0..=last).rev() {
             let Some(gradient) = self.slots[index].gradient.take() else { continue };
+            interrupt::check()?;
             match self.nodes[index].origin {
                 Origin::Input => self.slots[index].gradient = Some(gradient),
                 Origin::Parameter(id) => {

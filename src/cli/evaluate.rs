@@ -1,6 +1,6 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
-use super::{interrupt, terminal::Terminal};
+use super::terminal::Terminal;
 use crate::archive::manifest::Manifest;
 use crate::archive::split::Split;
 use crate::metrics::{Bootstrap, Each, Epoch, Merged, Panel, Scores};
@@ -9,7 +9,7 @@ use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
 use crate::train::{RunFolder, Settings};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, interrupt};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
@@ -138,7 +138,7 @@ impl Job {
         let progress = terminal.progress("studies", rows.len());
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");
-            if interrupt::pressed() { Err(Error::Interrupted { kept: "nothing was written".to_owned() }) } else { Ok(()) }
+            interrupt::check()
         })?;
         progress.finish(format_args!("{} evaluated", judged.len()));
 
@@ -154,6 +154,7 @@ impl Job {
         let progress = terminal.progress("pictures", shown.len());
         let mut cases = Vec::new();
         for patient in shown {
+            interrupt::check()?;
             let PatientRow { patient: name, truth, .. } = &patients[patient];
             let row = &manifest.rows[judged[patient].study];
             let case = predict::drawn_case(model, name, &row.read()?, &row.pending_transform(), true)?;

@@ -1,23 +1,21 @@
 //! `osteon reproduce`: the paper's whole study, in one folder and on one page.
 
 use super::evaluate::{Job, Side};
+use super::phantom;
 use super::terminal::{Progress, Terminal};
-use super::{interrupt, phantom};
-use crate::annotation::{self, lesions};
-use crate::archive::datasets::{self, Counts};
+use crate::annotation::{self, codes, lesions};
+use crate::archive::datasets::{self, Counts, DatasetOptions};
 use crate::archive::manifest::Manifest;
 use crate::archive::people;
 use crate::archive::split::{self, Split};
-use crate::metrics::Scores;
-use crate::phantom as simulator;
+use crate::intake::Study;
+use crate::metrics::{Epoch, Scores};
+use crate::phantom::{self as simulator, Phantom, PhantomOptions};
 use crate::prepare::{Preprocessing, views};
-use crate::reproduce::{
-    self,
-    page::{self, Outcome, Reproduction},
-};
+use crate::reproduce::page::{self, Outcome, Reproduction};
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
 use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
-use crate::{Error, Result, files, report};
+use crate::{Error, Result, files, interrupt, report};
 use osteon_kernels::par;
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +26,8 @@ use std::time::Instant;
 /// Repeat the paper's whole study and write one page with its tables and figures beside the paper's.
 ///
 /// Every network is trained and tested as `osteon train` and `osteon evaluate` do, in a folder of its own under OUTPUT/runs. A study
-/// that was interrupted goes on where it stopped when the same command is given again; more seeds or folds add trainings to it.
+/// that was interrupted or killed goes on where it stopped when the same command is given again; more seeds or folds add trainings to
+/// it. A folder that has something else in it is refused.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  osteon reproduce --scale smoke --output study\n  osteon reproduce --scale quarter --seeds 3 --output study\n  \
@@ -62,54 +61,81 @@ pub struct Reproduce {
     /// Go on also with a training that was begun with another instruction set or another build of osteon.
     #[arg(long)]
     allow_other_isa: bool,
-    /// Print what would be trained and how long it takes, and end.
+    /// Print what would be trained and how long it takes, and end. Writes nothing.
     #[arg(long)]
     plan: bool,
 }
 
 impl Reproduce {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        interrupt::watch()?;
         let options = self.options()?;
         options.check()?;
+        options.check_folder(&self.output)?;
+        if self.plan {
+            return self.print_plan(terminal, &options);
+        }
+        self.study(terminal, &options).map_err(|error| match error {
+            Error::Interrupted { .. } => Error::Interrupted { kept: "the same command goes on from here".to_owned() },
+            other => other,
+        })
+    }
+
+    /// What would be trained, and how long it takes, from what can be known without making anything.
+    fn print_plan(&self, terminal: &Terminal, options: &Options) -> Result<()> {
+        let (source, study) = match &options.data {
+            Some(data) => {
+                let source = Manifest::read(data)?.with_frames_named()?;
+                let study = seconds_a_study(&source)?;
+                (source, study)
+            }
+            None => {
+                let phantoms = options.scale.phantoms(options.seed);
+                let path = self.output.join(PHANTOMS).join(datasets::MANIFEST);
+                (Manifest::from_bytes(path, simulator::manifest(&phantoms).as_bytes())?, seconds_a_phantom(&phantoms)?)
+            }
+        };
+        let plan = Plan::new(options);
+        let folder = Folder(&self.output);
+        let counts = |data: Data| Ok((data, sum(&folder.unwritten(data, &source, options)?.counts())));
+        let sides: BTreeMap<Data, [usize; 2]> = plan.data().into_iter().map(counts).collect::<Result<_>>()?;
+        let open = folder.open(terminal, &plan, options)?;
+        if !open.is_empty() {
+            Estimate::new(terminal, (&plan, &open), options, &sides, study, None)?;
+        }
+        Ok(())
+    }
+
+    /// The whole study, or what is left of it. Whatever moment a process dies at, the next one goes on from there: the record of the
+    /// options comes first, and of phantoms, datasets and trainings each has one file that is written last and stands for all of it.
+    fn study(&self, terminal: &Terminal, options: &Options) -> Result<()> {
         files::create_folder(&self.output)?;
         let _held = files::hold_folder(&self.output)?;
         options.check_folder(&self.output)?;
-
-        let source = self.source(terminal, &options)?.with_frames_named()?;
-        let plan = Plan::new(&options);
+        let plan = Plan::new(options);
         let folder = Folder(&self.output);
-        // All that can be wrong with the archive is said before any training starts.
-        let counts =
-            plan.data().into_iter().map(|data| Ok((data, folder.make(data, &source, &options)?))).collect::<Result<Vec<_>>>()?;
-        let sides: BTreeMap<Data, [usize; 2]> = counts.iter().map(|(data, counts)| (*data, sum(counts))).collect();
         for training in &plan.trainings {
-            folder.refuse_other(training, &options)?;
+            folder.refuse_other(training, options)?;
         }
         options.write(&self.output)?;
 
-        let open: Vec<&Training> = plan.trainings.iter().filter(|training| !folder.is_done(training)).collect();
-        terminal.note(format_args!(
-            "{} trainings of {} epochs, {} of them done",
-            plan.trainings.len(),
-            options.epochs,
-            plan.trainings.len() - open.len()
-        ));
-        let estimate =
-            if open.is_empty() { None } else { Some(Estimate::new(terminal, (&plan, &open), &options, &sides, &self.output)?) };
-        if self.plan {
-            return Ok(());
-        }
-        if let Some(estimate) = estimate {
+        let source = self.source(terminal, options)?;
+        // All that can be wrong with the archive is said before any training starts.
+        let counts =
+            plan.data().into_iter().map(|data| Ok((data, folder.make(data, &source, options)?))).collect::<Result<Vec<_>>>()?;
+        let sides: BTreeMap<Data, [usize; 2]> = counts.iter().map(|(data, counts)| (*data, sum(counts))).collect();
+
+        let open = folder.open(terminal, &plan, options)?;
+        if !open.is_empty() {
+            let study = seconds_a_study(&source)?;
+            let estimate = Estimate::new(terminal, (&plan, &open), options, &sides, study, Some(&self.output))?;
             let resume = Start::Resume { allow_other_isa: self.allow_other_isa };
-            train_all(terminal, &folder, &open, &options, &sides, &estimate, resume).map_err(|error| match error {
-                Error::Interrupted { .. } => Error::Interrupted { kept: "the same command goes on from here".to_owned() },
-                other => other,
-            })?;
+            train_all(terminal, &folder, &open, options, &sides, &estimate, resume)?;
         }
+        // Those of a training whose process died when all else was done.
+        plan.trainings.iter().try_for_each(|training| remove_checkpoints(&folder.run(training)))?;
 
         terminal.note("The page");
-        let page = self.reproduction(&source, &plan, &options, counts)?.write(&self.output)?;
+        let page = self.reproduction(&source, &plan, options, counts)?.write(&self.output)?;
         terminal.line(page.display())
     }
 
@@ -134,20 +160,21 @@ impl Reproduce {
         })
     }
 
-    /// The archive: a hospital's, or phantoms that are made where they are not there yet.
+    /// The archive, with the frame of every view named: a hospital's, or phantoms, which are made where they are not all there.
     fn source(&self, terminal: &Terminal, options: &Options) -> Result<Manifest> {
         if let Some(data) = &options.data {
-            return Manifest::read(data);
+            return Manifest::read(data)?.with_frames_named();
         }
-        let folder = self.output.join("phantoms");
-        let manifest = folder.join("manifest.csv");
-        // A study without a record was not begun, and its phantoms may be of other options, or not all there.
-        if !self.output.join(reproduce::OPTIONS_FILE).exists() {
-            let phantoms = options.scale.phantoms(options.seed);
+        let folder = self.output.join(PHANTOMS);
+        let manifest = folder.join(datasets::MANIFEST);
+        let phantoms = options.scale.phantoms(options.seed);
+        if !manifest.is_file() {
             phantom::write(terminal, &phantoms, &folder, true)?;
+        }
+        if !folder.join(codes::FILE).is_file() {
             simulator::annotate(&phantoms, &folder)?;
         }
-        Manifest::read(manifest)
+        Manifest::read(manifest)?.with_frames_named()
     }
 
     /// What the page is made of.
@@ -206,6 +233,10 @@ impl Reproduce {
 const RUNS: &str = "runs";
 /// In a run's folder, its evaluation without copies.
 const UNAUGMENTED: &str = "unaugmented";
+/// In a run's folder, written when all of its results are there: the SHA-256 of the model that they are of.
+const TESTED: &str = "tested.toml";
+/// The folder of the phantoms.
+const PHANTOMS: &str = "phantoms";
 
 /// Training and test images of all classes.
 fn sum(counts: &[(String, Counts)]) -> [usize; 2] {
@@ -224,29 +255,63 @@ impl Folder<'_> {
         self.0.join("datasets").join(data.name()).join(datasets::MANIFEST)
     }
 
-    /// Makes a dataset, proves that it does not leak, and counts its images.
+    /// The manifest of a dataset or fold, which is not written yet.
+    fn unwritten(&self, data: Data, source: &Manifest, options: &Options) -> Result<Unwritten> {
+        if let Some((kind, merge_metastatic)) = data.kind() {
+            let made = DatasetOptions { seed: options.seed, merge_metastatic, ..DatasetOptions::default() };
+            return Ok(Unwritten::Dataset(datasets::build(kind, source, &made)?));
+        }
+        let Data::Fold(fold) = data else { unreachable!("all but folds have a kind") };
+        Ok(Unwritten::Fold(split::folds(source, options.folds, options.seed)?[fold].with_sides(source)?))
+    }
+
+    /// Makes a dataset that is not there, proves that it does not leak, and counts its images.
     fn make(&self, data: Data, source: &Manifest, options: &Options) -> Result<Vec<(String, Counts)>> {
+        interrupt::check()?;
         let path = self.manifest(data);
         let folder = path.parent().unwrap_or(self.0);
-        if let Some((kind, merge_metastatic)) = data.kind() {
-            let made = datasets::DatasetOptions { seed: options.seed, merge_metastatic, ..datasets::DatasetOptions::default() };
-            datasets::build(kind, source, &made)?.write(folder)?;
+        if !path.is_file() {
+            match self.unwritten(data, source, options)? {
+                Unwritten::Dataset(dataset) => drop(dataset.write(folder)?),
+                Unwritten::Fold(manifest) => {
+                    files::create_folder(folder)?;
+                    manifest.moved_to(&path)?.write()?;
+                }
+            }
+        }
+        if data.kind().is_some() {
             return Ok(datasets::check(folder)?.counts);
         }
-        let Data::Fold(fold) = data else { return Ok(Vec::new()) };
-        let folds = split::folds(source, options.folds, options.seed)?;
-        files::create_folder(folder)?;
-        let manifest = folds[fold].with_sides(source)?.moved_to(&path)?;
-        manifest.write()?;
         let written = Manifest::read(&path)?;
         Split::of_sides(&written).unwrap_or_default().check(&written)?;
         Ok(datasets::counts(&written))
     }
 
-    /// Whether a training is over and tested.
-    fn is_done(&self, training: &Training) -> bool {
+    /// The trainings that are not done; says how many there are.
+    fn open<'p>(&self, terminal: &Terminal, plan: &'p Plan, options: &Options) -> Result<Vec<&'p Training>> {
+        let mut open = Vec::new();
+        for training in &plan.trainings {
+            self.refuse_other(training, options)?;
+            if !self.is_done(training)? {
+                open.push(training);
+            }
+        }
+        let (all, epochs) = (plan.trainings.len(), options.epochs);
+        terminal.note(format_args!("{all} trainings of {epochs} epochs, {} of them done", all - open.len()));
+        Ok(open)
+    }
+
+    /// Whether a training is over and tested: the last file that testing writes names the model that is there.
+    fn is_done(&self, training: &Training) -> Result<bool> {
+        interrupt::check()?;
         let run = self.run(training);
-        [run.join(RunFolder::SCORES), run.join(UNAUGMENTED).join(RunFolder::SCORES)].iter().all(|file| file.is_file())
+        let (tested, model) = (run.join(TESTED), run.join(RunFolder::MODEL));
+        if !tested.is_file() || !model.is_file() {
+            return Ok(false);
+        }
+        let results = [RunFolder::SCORES, RunFolder::PATIENTS, RunFolder::REPORT];
+        let whole = |folder: &Path| results.iter().all(|name| folder.join(name).is_file());
+        Ok(whole(&run) && whole(&run.join(UNAUGMENTED)) && files::read_at_most(&tested, 1 << 10)? == mark(&model)?.as_bytes())
     }
 
     /// Refuses a run that was trained in another way than it would be now.
@@ -273,8 +338,48 @@ impl Folder<'_> {
     }
 }
 
+/// A dataset or a fold in memory.
+enum Unwritten {
+    Dataset(datasets::Dataset),
+    Fold(Manifest),
+}
+
+impl Unwritten {
+    fn counts(&self) -> Vec<(String, Counts)> {
+        match self {
+            Unwritten::Dataset(dataset) => dataset.counts(),
+            Unwritten::Fold(manifest) => datasets::counts(manifest),
+        }
+    }
+}
+
+/// What [`TESTED`] holds once this model is tested.
+fn mark(model: &Path) -> Result<String> {
+    Ok(format!("model_sha256 = \"{}\"\n", files::sha256(&files::read(model)?)))
+}
+
 /// Studies that are read to see how long that takes.
 const STUDIES_TO_TIME: usize = 16;
+
+/// Seconds in which a study of an archive is read and fused while all cores do.
+fn seconds_a_study(source: &Manifest) -> Result<f64> {
+    let rows = &source.rows[..source.rows.len().min(STUDIES_TO_TIME)];
+    let start = Instant::now();
+    for row in rows {
+        interrupt::check()?;
+        views::fuse(&row.read()?, &Preprocessing::default())?;
+    }
+    Ok(start.elapsed().as_secs_f64() / (rows.len() * par::workers()) as f64)
+}
+
+/// The same of phantoms that no file has yet: the time in which they are fused, which is most of it.
+fn seconds_a_phantom(options: &PhantomOptions) -> Result<f64> {
+    let Phantom { anterior, posterior, .. } = simulator::simulate(options, 0);
+    let study = Study { anterior: Some(anterior), posterior: Some(posterior), sources: Vec::new() };
+    let start = Instant::now();
+    views::fuse(&study, &Preprocessing::default())?;
+    Ok(start.elapsed().as_secs_f64() / par::workers() as f64)
+}
 
 /// How long the trainings take that are not done.
 struct Estimate {
@@ -284,22 +389,15 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// Measures every architecture and says what comes.
+    /// Measures every architecture and says what comes. Without the folder that files go to, the time that they take is left out.
     fn new(
         terminal: &Terminal,
         (plan, open): (&Plan, &[&Training]),
         options: &Options,
         sides: &BTreeMap<Data, [usize; 2]>,
-        folder: &Path,
+        study: f64,
+        folder: Option<&Path>,
     ) -> Result<Self> {
-        let first = open.first().map_or(Data::D3, |training| training.data);
-        let rows = Manifest::read(Folder(folder).manifest(first))?.rows;
-        let rows = &rows[..rows.len().min(STUDIES_TO_TIME)];
-        let start = Instant::now();
-        for row in rows {
-            views::fuse(&row.read()?, &Preprocessing::default())?;
-        }
-        let study = start.elapsed().as_secs_f64() / (rows.len() * par::workers()) as f64;
         let estimate = Estimate { speeds: speeds(plan, options, folder)?, study };
         let seconds = |training: &Training| {
             let images = sides[&training.data];
@@ -313,7 +411,8 @@ impl Estimate {
             terminal.note(format_args!("  {name:40} {train:>5} training images, {test:>4} test images, about {time}"));
         }
         let all = open.iter().map(|training| seconds(training)).sum();
-        terminal.note(format_args!("Estimated time: {}", duration(all)));
+        let without = if folder.is_some() { "" } else { ", and that of writing models and checkpoints" };
+        terminal.note(format_args!("Estimated time: {}{without}", duration(all)));
         Ok(estimate)
     }
 }
@@ -356,7 +455,7 @@ fn train_all(
     Ok(())
 }
 
-/// Trains one network, from its checkpoint where it was interrupted.
+/// Trains one network, from its checkpoint where it was interrupted. One that is whole is left as it is.
 fn train_one(
     folder: &Folder,
     training: &Training,
@@ -366,13 +465,16 @@ fn train_one(
     (before, title, expected, is_first): (usize, &str, f64, bool),
 ) -> Result<()> {
     let run = folder.run(training);
-    let has_checkpoint = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].iter().any(|name| run.join(name).is_file());
+    let settings = training.settings(options);
+    let has_checkpoint = CHECKPOINTS.iter().any(|name| run.join(name).is_file());
+    if !has_checkpoint && is_trained(&run, &settings) {
+        return Ok(());
+    }
     let (run_folder, start) = match has_checkpoint {
         true => (RunFolder::resume(&run)?, resume),
         false => (RunFolder::create(&run, true)?, Start::New),
     };
     let manifest = Manifest::read(folder.manifest(training.data))?;
-    let settings = training.settings(options);
     train::run(&manifest, &settings, &run_folder, start, &mut |event| {
         match event {
             Event::Step { done, epoch, loss } => {
@@ -394,12 +496,18 @@ fn train_one(
             }
             Event::Ready { .. } | Event::Test { .. } | Event::Epoch(_) => {}
         }
-        if interrupt::pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        interrupt::check().map_or(ControlFlow::Break(()), ControlFlow::Continue)
     })?;
     Ok(())
 }
 
-/// Tests one network, with and without copies, and removes the checkpoints that it no longer needs.
+/// Whether a run has the model of its last epoch: one without a checkpoint was not interrupted.
+fn is_trained(run: &Path, settings: &Settings) -> bool {
+    let epochs = Epoch::read_all(&run.join(RunFolder::METRICS));
+    run.join(RunFolder::MODEL).is_file() && epochs.is_ok_and(|epochs| epochs.len() >= settings.epochs)
+}
+
+/// Tests one network, with and without copies, marks it as done, and removes the checkpoints that it no longer needs.
 fn test_one(folder: &Folder, training: &Training) -> Result<()> {
     let run = folder.run(training);
     let terminal = Terminal::silent();
@@ -407,11 +515,16 @@ fn test_one(folder: &Folder, training: &Training) -> Result<()> {
         let job = Job::open(&run, None, Side::Test, unaugmented)?;
         report::write_evaluation(&job.evaluate(&terminal)?, output)?;
     }
-    for name in [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT] {
-        let path = run.join(name);
-        if path.exists() {
-            fs::remove_file(&path).map_err(|error| Error::io(&path, "removed", &error))?;
-        }
+    files::write(run.join(TESTED), mark(&run.join(RunFolder::MODEL))?.as_bytes())?;
+    remove_checkpoints(&run)
+}
+
+/// All that a run could go on from.
+const CHECKPOINTS: [&str; 2] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT];
+
+fn remove_checkpoints(run: &Path) -> Result<()> {
+    for path in CHECKPOINTS.map(|name| run.join(name)).iter().filter(|path| path.exists()) {
+        fs::remove_file(path).map_err(|error| Error::io(path, "removed", &error))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::{Counts, MANIFEST, RECORD, counts, read_record};
 use crate::archive::manifest::Manifest;
 use crate::archive::side::Side;
 use crate::archive::split::Split;
-use crate::{Error, Result, dicom, files};
+use crate::{Error, Result, dicom, files, interrupt};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -57,6 +57,7 @@ pub fn check(folder: impl AsRef<Path>) -> Result<Check> {
     let mut scans: HashMap<(PathBuf, Option<usize>), Side> = HashMap::new();
     let mut known: BTreeMap<&Path, PathBuf> = BTreeMap::new();
     for row in &manifest.rows {
+        interrupt::check()?;
         let side = row.side.ok_or_else(|| refuse("has a row without a side".to_owned()))?;
         if *patients.entry(&row.patient).or_insert(side) != side {
             return Err(refuse(format!("has patient {} on both sides", row.patient)));

@@ -6,7 +6,7 @@ use crate::image::Image;
 use crate::intake::picture;
 use crate::intake::study::Cell;
 use crate::prepare::{Augmentation, Preprocessing, augment, views};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, interrupt};
 use osteon_kernels::par;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -142,6 +142,7 @@ impl Dataset {
 
 /// Makes the picture of a row and returns the row that names it.
 fn write_picture(row: &Row, path: PathBuf) -> Result<Row> {
+    interrupt::check()?;
     let fused = views::fuse(&row.read()?, &Preprocessing::default())?;
     let mut image = augment::apply(&fused.image, &row.pending_transform());
     let posterior = row.anterior.is_none();

@@ -24,7 +24,7 @@ use crate::intake::Study;
 use crate::intake::study::{self, Cell};
 use crate::models::StudyCounts;
 use crate::prepare::Transform;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, interrupt};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
@@ -196,6 +196,7 @@ impl Manifest {
     /// A file that cannot be read, or as [`study::read_manifest_row`].
     pub fn with_frames_named(&self) -> Result<Self> {
         let name = |row: &Row| {
+            interrupt::check()?;
             let [anterior, posterior] = study::named_frames(row.anterior.as_ref(), row.posterior.as_ref())?;
             Ok(Row { anterior, posterior, ..row.clone() })
         };
@@ -216,6 +217,7 @@ impl Manifest {
         let files = self.rows.iter().flat_map(Row::cells).map(|cell| &cell.path).chain([&self.path]);
         let mut hashes = BTreeMap::new();
         for path in files {
+            interrupt::check()?;
             if let Entry::Vacant(hash) = hashes.entry(self.name_of(path)) {
                 hash.insert(files::sha256(&files::read_at_most(path, dicom::MAX_FILE_BYTES)?));
             }
