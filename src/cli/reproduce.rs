@@ -71,71 +71,66 @@ impl Reproduce {
         let options = self.options()?;
         options.check()?;
         options.check_folder(&self.output)?;
-        if self.plan {
-            return self.print_plan(terminal, &options);
+        let plan = Plan::new(&options);
+        let folder = Folder(&self.output);
+        for training in &plan.trainings {
+            folder.refuse_other(training, &options)?;
         }
-        self.study(terminal, &options).map_err(|error| match error {
+        if self.plan {
+            return self.print_plan(terminal, &folder, &plan, &options);
+        }
+        self.study(terminal, &folder, &plan, &options).map_err(|error| match error {
             Error::Interrupted { .. } => Error::Interrupted { kept: "the same command goes on from here".to_owned() },
             other => other,
         })
     }
 
     /// What would be trained, and how long it takes, from what can be known without making anything.
-    fn print_plan(&self, terminal: &Terminal, options: &Options) -> Result<()> {
-        let (source, study) = match &options.data {
-            Some(data) => {
-                let source = Manifest::read(data)?.with_frames_named()?;
-                let study = seconds_a_study(&source)?;
-                (source, study)
-            }
-            None => {
-                let phantoms = options.scale.phantoms(options.seed);
-                let path = self.output.join(PHANTOMS).join(datasets::MANIFEST);
-                (Manifest::from_bytes(path, simulator::manifest(&phantoms).as_bytes())?, seconds_a_phantom(&phantoms)?)
-            }
-        };
-        let plan = Plan::new(options);
-        let folder = Folder(&self.output);
-        let counts = |data: Data| Ok((data, sum(&folder.unwritten(data, &source, options)?.counts())));
-        let sides: BTreeMap<Data, [usize; 2]> = plan.data().into_iter().map(counts).collect::<Result<_>>()?;
-        let open = folder.open(terminal, &plan, options)?;
+    fn print_plan(&self, terminal: &Terminal, folder: &Folder, plan: &Plan, options: &Options) -> Result<()> {
+        let source = self.source(options)?;
+        let datasets = unwritten(plan, &source, options)?;
+        let sides = datasets.iter().map(|(data, dataset)| (*data, sum(&datasets::counts(dataset.manifest())))).collect();
+        let open = folder.open(terminal, plan, options)?;
         if !open.is_empty() {
-            Estimate::new(terminal, (&plan, &open), options, &sides, study, None)?;
+            let study = match options.data {
+                Some(_) => seconds_a_study(&source)?,
+                None => seconds_a_phantom(&options.scale.phantoms(options.seed))?,
+            };
+            Estimate::new(terminal, (plan, &open), options, &sides, study, None)?;
         }
         Ok(())
     }
 
     /// The whole study, or what is left of it. Whatever moment a process dies at, the next one goes on from there: the record of the
     /// options comes first, and of phantoms, datasets and trainings each has one file that is written last and stands for all of it.
-    fn study(&self, terminal: &Terminal, options: &Options) -> Result<()> {
+    fn study(&self, terminal: &Terminal, folder: &Folder, plan: &Plan, options: &Options) -> Result<()> {
+        // All that can be wrong with archive and options is said before anything is made.
+        let source = self.source(options)?;
+        let datasets = unwritten(plan, &source, options)?;
         files::create_folder(&self.output)?;
         let _held = files::hold_folder(&self.output)?;
         options.check_folder(&self.output)?;
-        let plan = Plan::new(options);
-        let folder = Folder(&self.output);
-        for training in &plan.trainings {
-            folder.refuse_other(training, options)?;
-        }
         options.write(&self.output)?;
 
-        let source = self.source(terminal, options)?;
-        // All that can be wrong with the archive is said before any training starts.
-        let counts =
-            plan.data().into_iter().map(|data| Ok((data, folder.make(data, &source, options)?))).collect::<Result<Vec<_>>>()?;
+        if options.data.is_none() {
+            self.make_phantoms(terminal, options)?;
+        }
+        let make = |(data, dataset)| Ok((data, folder.make(data, dataset)?));
+        let counts = datasets.into_iter().map(make).collect::<Result<Vec<_>>>()?;
         let sides: BTreeMap<Data, [usize; 2]> = counts.iter().map(|(data, counts)| (*data, sum(counts))).collect();
 
-        let open = folder.open(terminal, &plan, options)?;
+        let open = folder.open(terminal, plan, options)?;
         if !open.is_empty() {
             let study = seconds_a_study(&source)?;
-            let estimate = Estimate::new(terminal, (&plan, &open), options, &sides, study, Some(&self.output))?;
+            let estimate = Estimate::new(terminal, (plan, &open), options, &sides, study, Some(&self.output))?;
             let resume = Start::Resume { allow_other_isa: self.allow_other_isa };
-            train_all(terminal, &folder, &open, options, &sides, &estimate, resume)?;
+            train_all(terminal, folder, &open, options, &sides, &estimate, resume)?;
         }
         // Those of a training whose process died when all else was done.
         plan.trainings.iter().try_for_each(|training| remove_checkpoints(&folder.run(training)))?;
 
         terminal.note("The page");
-        let page = self.reproduction(&source, &plan, options, counts)?.write(&self.output)?;
+        let page = self.reproduction(&source, plan, options, counts)?.write(&self.output)?;
         terminal.line(page.display())
     }
 
@@ -160,21 +155,25 @@ impl Reproduce {
         })
     }
 
-    /// The archive, with the frame of every view named: a hospital's, or phantoms, which are made where they are not all there.
-    fn source(&self, terminal: &Terminal, options: &Options) -> Result<Manifest> {
-        if let Some(data) = &options.data {
-            return Manifest::read(data)?.with_frames_named();
-        }
-        let folder = self.output.join(PHANTOMS);
-        let manifest = folder.join(datasets::MANIFEST);
-        let phantoms = options.scale.phantoms(options.seed);
-        if !manifest.is_file() {
+    /// The archive, with the frame of every view named: a hospital's, or the phantoms, which may not be there yet.
+    fn source(&self, options: &Options) -> Result<Manifest> {
+        let Some(data) = &options.data else {
+            let text = simulator::manifest(&options.scale.phantoms(options.seed));
+            return Manifest::from_bytes(self.output.join(PHANTOMS).join(datasets::MANIFEST), text.as_bytes());
+        };
+        Manifest::read(data)?.with_frames_named()
+    }
+
+    /// Makes the phantoms and what physicians would add to them, where they are not there.
+    fn make_phantoms(&self, terminal: &Terminal, options: &Options) -> Result<()> {
+        let (folder, phantoms) = (self.output.join(PHANTOMS), options.scale.phantoms(options.seed));
+        if !folder.join(datasets::MANIFEST).is_file() {
             phantom::write(terminal, &phantoms, &folder, true)?;
         }
         if !folder.join(codes::FILE).is_file() {
             simulator::annotate(&phantoms, &folder)?;
         }
-        Manifest::read(manifest)?.with_frames_named()
+        Ok(())
     }
 
     /// What the page is made of.
@@ -255,23 +254,21 @@ impl Folder<'_> {
         self.0.join("datasets").join(data.name()).join(datasets::MANIFEST)
     }
 
-    /// The manifest of a dataset or fold, which is not written yet.
-    fn unwritten(&self, data: Data, source: &Manifest, options: &Options) -> Result<Unwritten> {
-        if let Some((kind, merge_metastatic)) = data.kind() {
-            let made = DatasetOptions { seed: options.seed, merge_metastatic, ..DatasetOptions::default() };
-            return Ok(Unwritten::Dataset(datasets::build(kind, source, &made)?));
-        }
-        let Data::Fold(fold) = data else { unreachable!("all but folds have a kind") };
-        Ok(Unwritten::Fold(split::folds(source, options.folds, options.seed)?[fold].with_sides(source)?))
-    }
-
-    /// Makes a dataset that is not there, proves that it does not leak, and counts its images.
-    fn make(&self, data: Data, source: &Manifest, options: &Options) -> Result<Vec<(String, Counts)>> {
+    /// Writes a dataset that is not there, proves that it does not leak, and counts its images.
+    fn make(&self, data: Data, dataset: Unwritten) -> Result<Vec<(String, Counts)>> {
         interrupt::check()?;
         let path = self.manifest(data);
         let folder = path.parent().unwrap_or(self.0);
-        if !path.is_file() {
-            match self.unwritten(data, source, options)? {
+        if path.is_file() {
+            let rows = |manifest: &Manifest| -> Vec<_> {
+                manifest.rows.iter().map(|row| (row.patient.clone(), row.label.clone(), row.side, row.transform)).collect()
+            };
+            if rows(&Manifest::read(&path)?) != rows(dataset.manifest()) {
+                let problem = "is not what this study makes of its archive: it may be of another number of folds";
+                return Err(Error::file(&path, problem, "give the options that it was made with, or another output folder"));
+            }
+        } else {
+            match dataset {
                 Unwritten::Dataset(dataset) => drop(dataset.write(folder)?),
                 Unwritten::Fold(manifest) => {
                     files::create_folder(folder)?;
@@ -291,7 +288,6 @@ impl Folder<'_> {
     fn open<'p>(&self, terminal: &Terminal, plan: &'p Plan, options: &Options) -> Result<Vec<&'p Training>> {
         let mut open = Vec::new();
         for training in &plan.trainings {
-            self.refuse_other(training, options)?;
             if !self.is_done(training)? {
                 open.push(training);
             }
@@ -345,12 +341,28 @@ enum Unwritten {
 }
 
 impl Unwritten {
-    fn counts(&self) -> Vec<(String, Counts)> {
+    fn manifest(&self) -> &Manifest {
         match self {
-            Unwritten::Dataset(dataset) => dataset.counts(),
-            Unwritten::Fold(manifest) => datasets::counts(manifest),
+            Unwritten::Dataset(dataset) => &dataset.manifest,
+            Unwritten::Fold(manifest) => manifest,
         }
     }
+}
+
+/// All that the trainings of a plan are of.
+fn unwritten(plan: &Plan, source: &Manifest, options: &Options) -> Result<Vec<(Data, Unwritten)>> {
+    let of = |data: Data| match (data, data.kind()) {
+        (_, Some((kind, merge_metastatic))) => {
+            let made = DatasetOptions { seed: options.seed, merge_metastatic, ..DatasetOptions::default() };
+            Ok((data, Unwritten::Dataset(datasets::build(kind, source, &made)?)))
+        }
+        (Data::Fold(fold), _) => {
+            let folds = split::folds(source, options.folds, options.seed)?;
+            Ok((data, Unwritten::Fold(folds[fold].with_sides(source)?)))
+        }
+        _ => unreachable!("all but folds have a kind"),
+    };
+    plan.data().into_iter().map(of).collect()
 }
 
 /// What [`TESTED`] holds once this model is tested.
@@ -527,4 +539,33 @@ fn remove_checkpoints(run: &Path) -> Result<()> {
         fs::remove_file(path).map_err(|error| Error::io(path, "removed", &error))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last file that testing writes decides, and only for the model that it names.
+    #[test]
+    fn a_training_is_done_when_its_last_file_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let training = Training { data: Data::D3, architecture: "inrac", repetition: 0 };
+        let study = Folder(folder.path());
+        let run = study.run(&training);
+        let is_done = || study.is_done(&training).unwrap();
+        files::create_folder(run.join(UNAUGMENTED)).unwrap();
+        assert!(!is_done());
+        for name in [RunFolder::MODEL, RunFolder::SCORES, RunFolder::PATIENTS, RunFolder::REPORT] {
+            files::write(run.join(name), b"1").unwrap();
+            files::write(run.join(UNAUGMENTED).join(name), b"1").unwrap();
+        }
+        assert!(!is_done(), "killed after its last result, before its mark");
+        files::write(run.join(TESTED), mark(&run.join(RunFolder::MODEL)).unwrap().as_bytes()).unwrap();
+        assert!(is_done());
+        files::write(run.join(RunFolder::MODEL), b"2").unwrap();
+        assert!(!is_done(), "the model is another");
+        files::write(run.join(RunFolder::MODEL), b"1").unwrap();
+        fs::remove_file(run.join(UNAUGMENTED).join(RunFolder::PATIENTS)).unwrap();
+        assert!(!is_done(), "a result is gone");
+    }
 }
