@@ -5,10 +5,11 @@
 //! to the program.
 
 use crate::{Error, Result};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static NOTICED: AtomicBool = AtomicBool::new(false);
+static KEEPING: AtomicUsize = AtomicUsize::new(0);
 
 /// What is left behind by work that was stopped, whatever it was, in words.
 pub const KEPT: &str = "every file is whole, or as it was before";
@@ -23,13 +24,41 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
+/// The flag behind [`requested`], for arithmetic that is left unfinished once it is set.
+pub(crate) fn flag() -> &'static AtomicBool {
+    &REQUESTED
+}
+
 /// Whether a [`check`] has said so: then the work is on its way out.
 pub fn noticed() -> bool {
     NOTICED.load(Ordering::SeqCst)
 }
 
+/// While it lives, something is written that is to outlive the process, a checkpoint or a model: who would end the process waits.
+#[derive(Debug)]
+pub struct Keeping(());
+
+impl Keeping {
+    /// From now on.
+    pub fn begin() -> Self {
+        KEEPING.fetch_add(1, Ordering::SeqCst);
+        Keeping(())
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        KEEPING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether any [`Keeping`] lives.
+pub fn is_keeping() -> bool {
+    KEEPING.load(Ordering::SeqCst) > 0
+}
+
 /// An error from the moment on that the work is asked to stop. Cheap enough for every operation of a network. Not for code that writes
-/// what is to be kept (a checkpoint, a model): that is what there still is time for.
+/// a checkpoint or a model: that is what there still is time for.
 ///
 /// # Errors
 /// [`Error::Interrupted`].

@@ -5,7 +5,7 @@ use super::tape::{Stopwatch, operand, operands};
 use super::{Context, Gradients, Mode, Origin, ParameterId, Tape, TapeEvent, Var};
 use crate::tensor::Buffer;
 use crate::{Result, interrupt};
-use osteon_kernels::elementwise;
+use osteon_kernels::{elementwise, par};
 use std::time::Duration;
 
 impl Tape<'_> {
@@ -32,7 +32,6 @@ impl Tape<'_> {
         self.release(output);
         for index in (0..=last).rev() {
             let Some(gradient) = self.slots[index].gradient.take() else { continue };
-            interrupt::check()?;
             match self.nodes[index].origin {
                 Origin::Input => self.slots[index].gradient = Some(gradient),
                 Origin::Parameter(id) => {
@@ -42,7 +41,10 @@ impl Tape<'_> {
                         recorder.record(TapeEvent::Parameter { slot: index, id, gradient: sum, time: watch.time() });
                     }
                 }
-                Origin::Operation(..) => self.step_back(index, gradient),
+                Origin::Operation(..) => {
+                    par::abandonable(interrupt::flag(), || self.step_back(index, gradient));
+                    interrupt::check()?; // it may be unfinished
+                }
             }
             std::mem::take(&mut self.slots[index].saved).recycle(self.context);
             self.free_unless_used(index);

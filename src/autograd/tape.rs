@@ -9,6 +9,7 @@ use super::ops::{Description, MAX_INPUTS, Op, Operand, Run, Saved};
 use super::{Context, Name, ParameterId, Parameters, TapeEvent, not_finite};
 use crate::tensor::{Buffer, Shape};
 use crate::{Error, Result, interrupt};
+use osteon_kernels::par;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -272,8 +273,8 @@ impl<'a> Tape<'a> {
         let (mut value, mut saved) = (Value::Gone, Saved::Nothing);
         let watch = Stopwatch::start(self.context);
         if self.computes {
-            interrupt::check()?;
-            let (output, own) = self.forward(&op, &indices, shape.len(), labels);
+            let (output, own) = par::abandonable(interrupt::flag(), || self.forward(&op, &indices, shape.len(), labels));
+            interrupt::check()?; // it may be unfinished
             self.look(op.name(), &output);
             (value, saved) = (Value::Owned(output), own);
         }

@@ -35,10 +35,14 @@ fn heed() {
     }
     interrupt::request();
     let watchdog = thread::Builder::new().spawn(|| {
-        thread::sleep(PATIENCE);
-        // Who has noticed writes what is to be kept, for as long as that takes.
-        if !interrupt::noticed() {
-            end();
+        loop {
+            thread::sleep(PATIENCE);
+            // What is to be kept is written for as long as that takes, and work notices when it is.
+            match (interrupt::noticed(), interrupt::is_keeping()) {
+                (true, _) => return,
+                (false, true) => {}
+                (false, false) => end(),
+            }
         }
     });
     if watchdog.is_err() {

@@ -4,6 +4,7 @@ use super::checkpoint::{self, Progress, State};
 use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
 use crate::archive::manifest::Manifest;
 use crate::archive::split::{Split, split};
+use crate::interrupt::Keeping;
 use crate::metrics::Scores;
 use crate::models::{Metadata, Model, Process, Provenance};
 use crate::predict::{self, Judged};
@@ -276,6 +277,7 @@ impl<'a> Session<'a> {
     }
 
     fn checkpoint(&self) -> Result<()> {
+        let _keeping = Keeping::begin();
         checkpoint::write(self.folder, &self.trainer, self.best.as_ref(), &self.state)?;
         self.saved.set(Instant::now());
         Ok(())
@@ -456,6 +458,7 @@ impl<'a> Session<'a> {
 
     /// Writes model, metrics, curves and record. Each file is replaced as a whole, the model first.
     fn save(&mut self) -> Result<()> {
+        let _keeping = Keeping::begin();
         let provenance = self.provenance();
         let model = self.best.as_mut().unwrap_or(self.trainer.model_mut());
         model.set_provenance(provenance);
