@@ -4,9 +4,11 @@
 # has the page, tables, figures and models of one that was never interrupted, byte for byte, and that SIGTERM, SIGINT and SIGHUP
 # end it within two seconds with exit code 1.
 #
-#   tests/study_kills.sh [KILLS]        default 50; needs target/release/osteon, or another program in $OSTEON
+#   tests/study_kills.sh [KILLS [FLAGS...]]        default 50 --folds 2; needs target/release/osteon, or another program in $OSTEON
 set -euo pipefail
 kills=${1:-50}
+flags=("${@:2}")
+[ $# -gt 1 ] || flags=(--folds 2)
 osteon=$(realpath "${OSTEON:-$(dirname "$0")/../target/release/osteon}")
 allowed=$((2000 + ${SLACK:-1000})) # ms for a signal that is heeded; a machine that tests is busy
 
@@ -23,7 +25,7 @@ fail() {
 }
 millis() { echo $((${EPOCHREALTIME/./} / 1000)); }
 # A shell in the background would have SIGINT ignored.
-study() { exec env --default-signal=INT,TERM,HUP "$osteon" --threads 2 reproduce --scale smoke --folds 2 --output "$folder/study"; }
+study() { exec env --default-signal=INT,TERM,HUP "$osteon" --threads 2 reproduce --scale smoke "${flags[@]}" --output "$folder/study"; }
 
 start=$(millis)
 (study) >"$folder/log" 2>&1 || fail "$(cat "$folder/log")"
@@ -57,8 +59,8 @@ while true; do
         wait "$process" || fail "$(cat "$folder/log")"
         code=0
     else
-        # Up to a third of a study: as a time, or as the arrival of a file.
-        deadline=$(($(millis) + 1 + (RANDOM * 32768 + RANDOM) % (whole / 3)))
+        # Up to a fifth of a study: as a time, or as the arrival of a file.
+        deadline=$(($(millis) + 1 + (RANDOM * 32768 + RANDOM) % (whole / 5)))
         file=
         if [ $((RANDOM % 2)) = 0 ]; then
             missing=()

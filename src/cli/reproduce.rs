@@ -96,7 +96,7 @@ impl Reproduce {
                 Some(_) => seconds_a_study(&source)?,
                 None => seconds_a_phantom(&options.scale.phantoms(options.seed))?,
             };
-            Estimate::new(terminal, (plan, &open), options, &sides, study, None)?;
+            Estimate::new(terminal, &open, options, &sides, study, None)?;
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Reproduce {
         let open = folder.open(terminal, plan, options)?;
         if !open.is_empty() {
             let study = seconds_a_study(&source)?;
-            let estimate = Estimate::new(terminal, (plan, &open), options, &sides, study, Some(&self.output))?;
+            let estimate = Estimate::new(terminal, &open, options, &sides, study, Some(&self.output))?;
             let resume = Start::Resume { allow_other_isa: self.allow_other_isa };
             train_all(terminal, folder, &open, options, &sides, &estimate, resume)?;
         }
@@ -401,16 +401,16 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// Measures every architecture and says what comes. Without the folder that files go to, the time that they take is left out.
+    /// Measures every architecture that is still to be trained and says what comes. Without the folder that files go to, the time that they take is left out.
     fn new(
         terminal: &Terminal,
-        (plan, open): (&Plan, &[&Training]),
+        open: &[&Training],
         options: &Options,
         sides: &BTreeMap<Data, [usize; 2]>,
         study: f64,
         folder: Option<&Path>,
     ) -> Result<Self> {
-        let estimate = Estimate { speeds: speeds(plan, options, folder)?, study };
+        let estimate = Estimate { speeds: speeds(open, options, folder)?, study };
         let seconds = |training: &Training| {
             let images = sides[&training.data];
             estimate.speeds[training.architecture].training(images, &training.settings(options))
@@ -423,7 +423,7 @@ impl Estimate {
             terminal.note(format_args!("  {name:40} {train:>5} training images, {test:>4} test images, about {time}"));
         }
         let all = open.iter().map(|training| seconds(training)).sum();
-        let without = if folder.is_some() { "" } else { ", and that of writing models and checkpoints" };
+        let without = if folder.is_some() { "" } else { ", without that of writing models and checkpoints" };
         terminal.note(format_args!("Estimated time: {}{without}", duration(all)));
         Ok(estimate)
     }

@@ -376,15 +376,15 @@ impl Speed {
     }
 }
 
-/// The speed of every architecture of a plan, whose files go to `folder`; without one nothing is written, and the time that files take
+/// The speed of every architecture of some trainings, whose files go to `folder`; without one nothing is written, and the time that files take
 /// is left out.
 ///
 /// # Errors
 /// As [`Speed::measure`]; the folder cannot be written.
-pub fn speeds(plan: &Plan, options: &Options, folder: Option<&Path>) -> Result<BTreeMap<&'static str, Speed>> {
+pub fn speeds(trainings: &[&Training], options: &Options, folder: Option<&Path>) -> Result<BTreeMap<&'static str, Speed>> {
     let written = folder.map_or(Ok(f64::INFINITY), bytes_a_second)?;
     let mut speeds = BTreeMap::new();
-    for training in &plan.trainings {
+    for training in trainings {
         if !speeds.contains_key(training.architecture) {
             speeds.insert(training.architecture, Speed::measure(&training.settings(options), written)?);
         }
