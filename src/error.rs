@@ -48,7 +48,7 @@ pub enum Error {
         /// The layer or parameter where it came up first, and what it was.
         place: String,
     },
-    /// Ctrl-C.
+    /// The work was [asked to stop](crate::interrupt): Ctrl-C, a signal.
     #[error("interrupted; {kept}")]
     Interrupted {
         /// What is whole on disk.

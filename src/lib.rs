@@ -34,6 +34,7 @@ mod files;
 mod huge_pages;
 pub mod image;
 pub mod intake;
+pub mod interrupt;
 pub mod metrics;
 pub mod models;
 pub mod nn;

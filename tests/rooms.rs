@@ -34,6 +34,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("reference", "the same arithmetic as plain f64 loops, and the golden arrays; uses nothing"),
     // The crate osteon. What every room may use:
     ("error", "what is wrong and what to do about it, in one sentence"),
+    ("interrupt", "the wish to stop, and who heeds it"),
     ("files", "files that appear whole or not at all, hashes, reading within a bound"),
     ("random", "random streams by name: no draw depends on those before it"),
     ("huge_pages", "huge pages of memory for buffers"),

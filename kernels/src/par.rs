@@ -2,11 +2,11 @@
 //! its own piece of the output or its own row of partial sums; so the result is the same bits for any number of threads.
 
 use rayon::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A pool of worker threads. Everything inside [`Pool::run`] uses these workers.
@@ -136,16 +136,43 @@ fn flush_denormals() {
     }
 }
 
+thread_local! {
+    /// Of a thread in [`abandonable`]: what tells its splits to stop.
+    static STOP: Cell<Option<&'static AtomicBool>> = const { Cell::new(None) };
+}
+
+/// Runs `work`. Once `stop` is set, the splits that this thread makes in it leave out every part that has not begun, so that it soon
+/// returns; what it has computed is then worth nothing. So `stop` must stay set, and the caller must look at it before it uses a
+/// value that `work` gave or wrote.
+pub fn abandonable<T>(stop: &'static AtomicBool, work: impl FnOnce() -> T) -> T {
+    struct Restore(Option<&'static AtomicBool>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STOP.set(self.0);
+        }
+    }
+    let _restore = Restore(STOP.replace(Some(stop)));
+    work()
+}
+
+/// Asked by each part of a split that this thread makes: whether it is to be done.
+fn goes_on() -> impl Fn() -> bool + Sync + Send {
+    let stop = STOP.get();
+    move || !stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+}
+
 /// Calls `work(i)` for every `i` below `count`, in any order, on any worker.
 pub fn for_each(count: usize, work: impl Fn(usize) + Sync + Send) {
     keep_awake();
-    (0..count).into_par_iter().with_max_len(1).for_each(work);
+    let goes_on = goes_on();
+    (0..count).into_par_iter().with_max_len(1).filter(|_| goes_on()).for_each(work);
 }
 
 /// Splits `output` into chunks of `chunk` values (the last may be shorter) and calls `work(i, chunk i)`.
 pub fn chunks_mut<T: Send>(output: &mut [T], chunk: usize, work: impl Fn(usize, &mut [T]) + Sync + Send) {
     keep_awake();
-    output.par_chunks_mut(chunk).with_max_len(1).enumerate().for_each(|(i, part)| work(i, part));
+    let goes_on = goes_on();
+    output.par_chunks_mut(chunk).with_max_len(1).enumerate().filter(|_| goes_on()).for_each(|(i, part)| work(i, part));
 }
 
 /// As [`chunks_mut`] for two outputs that are split alike: chunk `i` of both goes to one call.
@@ -157,7 +184,8 @@ pub fn chunks_mut2<T: Send, U: Send>(
     assert_eq!(first.len().div_ceil(first_chunk), second.len().div_ceil(second_chunk), "outputs split into unequal counts");
     keep_awake();
     let parts = first.par_chunks_mut(first_chunk).zip(second.par_chunks_mut(second_chunk));
-    parts.with_max_len(1).enumerate().for_each(|(i, (a, b))| work(i, a, b));
+    let goes_on = goes_on();
+    parts.with_max_len(1).enumerate().filter(|_| goes_on()).for_each(|(i, (a, b))| work(i, a, b));
 }
 
 /// As [`chunks_mut`] for several outputs, each split by its own chunk into as many parts: chunk `i` of each goes to one call.
@@ -171,6 +199,12 @@ pub fn chunks_mut_each<T: Send, const N: usize>(
     assert!((1..N).all(|i| count(i) == parts), "outputs split into unequal counts");
     if parts > 0 {
         keep_awake();
+        let goes_on = goes_on();
+        let work = |i: usize, parts: [&mut [T]; N]| {
+            if goes_on() {
+                work(i, parts);
+            }
+        };
         halve(outputs, chunks, 0..parts, &work);
     }
 }
@@ -197,8 +231,10 @@ fn halve<T: Send, const N: usize>(
 /// As [`chunks_mut`] for each of the equal images in `output`: `work(image, band, part)`, where no part crosses two images.
 pub fn bands_mut<T: Send>(output: &mut [T], image: usize, band: usize, work: impl Fn(usize, usize, &mut [T]) + Sync + Send) {
     keep_awake();
+    let goes_on = goes_on();
     output.par_chunks_mut(image).with_max_len(1).enumerate().for_each(|(n, image)| {
-        image.par_chunks_mut(band).with_max_len(1).enumerate().for_each(|(i, part)| work(n, i, part));
+        let bands = image.par_chunks_mut(band).with_max_len(1).enumerate();
+        bands.filter(|_| goes_on()).for_each(|(i, part)| work(n, i, part));
     });
 }
 
@@ -291,6 +327,27 @@ mod tests {
                 });
             }
         }
+    }
+
+    /// Parts that have begun are done, the others are left out, in every kind of split; and none outside of `abandonable`.
+    #[test]
+    fn a_split_that_is_told_to_stop_leaves_out_what_has_not_begun() {
+        static STOP_NOW: AtomicBool = AtomicBool::new(false);
+        let pool = Pool::new(2).unwrap();
+        let whole = pool.run(visits);
+        assert_eq!(pool.run(|| abandonable(&STOP_NOW, visits)), whole, "nobody said stop");
+        let begun = AtomicUsize::new(0);
+        pool.run(|| {
+            abandonable(&STOP_NOW, || {
+                for_each(1000, |_| {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    STOP_NOW.store(true, Ordering::SeqCst);
+                });
+            });
+        });
+        assert!((1..=2).contains(&begun.into_inner()), "one a worker");
+        assert!(pool.run(|| abandonable(&STOP_NOW, visits)).iter().all(|&visits| visits == 0));
+        assert_eq!(pool.run(visits), whole);
     }
 
     /// Of two leaders that see the count at 0 at the same time, one makes it what it subtracts later.

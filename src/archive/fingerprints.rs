@@ -4,7 +4,7 @@
 //! asked for the file's size, times and number; where one is not what it was, the bytes are hashed again.
 
 use super::manifest::{Manifest, Row};
-use crate::{Error, Result, dicom, files};
+use crate::{Error, Result, dicom, files, interrupt};
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -71,6 +71,7 @@ impl Manifest {
         let (mut by_name, mut by_path) = (BTreeMap::new(), BTreeMap::new());
         for path in self.rows.iter().flat_map(Row::files).chain([&*self.path]) {
             if !by_path.contains_key(path) {
+                interrupt::check()?;
                 let fingerprint = Fingerprint::of(path)?;
                 by_name.insert(self.name_of(path), fingerprint.sha256.clone());
                 by_path.insert(path.to_owned(), fingerprint);

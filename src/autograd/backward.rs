@@ -3,9 +3,9 @@
 use super::ops::{Forward, MAX_GRADIENTS, Run};
 use super::tape::{Stopwatch, operand, operands};
 use super::{Context, Gradients, Mode, Origin, ParameterId, Tape, TapeEvent, Var};
-use crate::Result;
 use crate::tensor::Buffer;
-use osteon_kernels::elementwise;
+use crate::{Result, interrupt};
+use osteon_kernels::{elementwise, par};
 use std::time::Duration;
 
 impl Tape<'_> {
@@ -13,7 +13,7 @@ impl Tape<'_> {
     /// value and gradient is released as soon as nothing earlier needs it.
     ///
     /// # Errors
-    /// A seed whose length is not the output's, and a tape that has not recorded.
+    /// A seed whose length is not the output's, and a tape that has not recorded; the [wish to stop](interrupt).
     pub fn backward(&mut self, output: Var, seed: &[f32]) -> Result<Gradients> {
         let len = self.shape(&output).len();
         if seed.len() != len || self.mode == Mode::Inference || !self.computes {
@@ -41,7 +41,10 @@ impl Tape<'_> {
                         recorder.record(TapeEvent::Parameter { slot: index, id, gradient: sum, time: watch.time() });
                     }
                 }
-                Origin::Operation(..) => self.step_back(index, gradient),
+                Origin::Operation(..) => {
+                    par::abandonable(interrupt::flag(), || self.step_back(index, gradient));
+                    interrupt::check()?; // it may be unfinished
+                }
             }
             std::mem::take(&mut self.slots[index].saved).recycle(self.context);
             self.free_unless_used(index);

@@ -8,7 +8,8 @@
 use super::ops::{Description, MAX_INPUTS, Op, Operand, Run, Saved};
 use super::{Context, Name, ParameterId, Parameters, TapeEvent, not_finite};
 use crate::tensor::{Buffer, Shape};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
+use osteon_kernels::par;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -248,7 +249,8 @@ impl<'a> Tape<'a> {
     /// Runs an operation, records it, and ends this use of its inputs.
     ///
     /// # Errors
-    /// Shapes that do not fit, under the layer's name; an operation without a gradient where one may be asked for.
+    /// Shapes that do not fit, under the layer's name; an operation without a gradient where one may be asked for; the
+    /// [wish to stop](interrupt).
     ///
     /// # Panics
     /// With another number of inputs than the operation has.
@@ -271,7 +273,8 @@ impl<'a> Tape<'a> {
         let (mut value, mut saved) = (Value::Gone, Saved::Nothing);
         let watch = Stopwatch::start(self.context);
         if self.computes {
-            let (output, own) = self.forward(&op, &indices, shape.len(), labels);
+            let (output, own) = par::abandonable(interrupt::flag(), || self.forward(&op, &indices, shape.len(), labels));
+            interrupt::check()?; // it may be unfinished
             self.look(op.name(), &output);
             (value, saved) = (Value::Owned(output), own);
         }

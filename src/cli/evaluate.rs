@@ -1,7 +1,7 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
 use super::output::Overwrite;
-use super::{interrupt, terminal::Terminal};
+use super::terminal::Terminal;
 use crate::archive::manifest::{Manifest, Row};
 use crate::archive::split::Split;
 use crate::files::Staging;
@@ -11,7 +11,7 @@ use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
 use crate::train::{self, RunFolder, Settings};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, interrupt};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
@@ -149,7 +149,7 @@ impl Job {
             }
         }
         if elsewhere.is_none() {
-            train::check_data(&folder, &manifest, &rows, &mut go_on)?;
+            train::check_data(&folder, &manifest, &rows, &mut interrupt::check)?;
         }
         let what = if unaugmented { format!("without copies, {what}") } else { what.to_owned() };
         Ok(Job { folder, settings, manifest, rows, model, what })
@@ -165,7 +165,7 @@ impl Job {
         let progress = terminal.progress("studies", rows.len());
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");
-            go_on()
+            interrupt::check()
         })?;
         progress.finish(format_args!("{} evaluated", judged.len()));
 
@@ -181,6 +181,7 @@ impl Job {
         let progress = terminal.progress("pictures", shown.len());
         let mut cases = Vec::new();
         for patient in shown {
+            interrupt::check()?;
             let PatientRow { patient: name, truth, .. } = &patients[patient];
             let row = &manifest.rows[judged[patient].study];
             let case = predict::drawn_case(model, name, &row.read()?, &row.pending_transform(), true)?;
@@ -203,11 +204,6 @@ impl Job {
             bootstrap: Bootstrap::default(),
         })
     }
-}
-
-/// An error once Ctrl-C was pressed.
-fn go_on() -> Result<()> {
-    if interrupt::pressed() { Err(Error::Interrupted { kept: "nothing was written".to_owned() }) } else { Ok(()) }
 }
 
 fn text(path: &Path) -> Result<String> {

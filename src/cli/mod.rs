@@ -44,7 +44,7 @@ use terminal::Terminal;
   osteon tasks           the commands by task, the files they read, and what they leave behind
   osteon COMMAND --help  one command, with an example
 
-Results go to standard output, progress to standard error. The exit code is 0, 1 (failed, or stopped by Ctrl-C) or 2 (usage)."
+Results go to standard output, progress to standard error. The exit code is 0, 1 (failed, or stopped by Ctrl-C or a signal) or 2 (usage)."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -117,6 +117,11 @@ impl Command {
 
 /// Runs the command line. Exit codes: 0 done, 1 failed or interrupted, 2 usage.
 pub fn main() -> ExitCode {
+    let terminal = Terminal::new();
+    if let Err(error) = interrupt::watch() {
+        terminal.error(&error);
+        return ExitCode::FAILURE;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -125,7 +130,6 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let terminal = Terminal::new();
     interrupt::survive_file_size_limit();
     match run(&arguments, &terminal) {
         Ok(()) => ExitCode::SUCCESS,

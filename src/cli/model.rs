@@ -6,7 +6,7 @@ use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
 use crate::image::Size;
 use crate::models::{Memory, Metadata, Model as Network, Pooling, signature};
-use crate::{Result, files, predict};
+use crate::{Result, predict};
 use clap::Subcommand;
 use serde::Serialize;
 use std::path::{Path, PathBuf};

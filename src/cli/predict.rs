@@ -5,7 +5,7 @@ use super::terminal::Terminal;
 use crate::models::Model;
 use crate::report::{self, Case, Prediction};
 use crate::train::RunFolder;
-use crate::{Result, metrics, predict};
+use crate::{Error, Result, interrupt, metrics, predict};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,7 @@ impl Predict {
         let progress = terminal.progress("scans", self.scans.len());
         let (mut cases, mut objects, mut failed) = (Vec::new(), Vec::new(), None);
         for (done, scan) in self.scans.iter().enumerate() {
+            interrupt::check()?;
             progress.set(done, scan.display());
             let study = self.options.read(scan);
             match study.and_then(|study| predict::case(&model, &scan::name(scan), &study, self.report.is_some())) {
@@ -56,6 +57,7 @@ impl Predict {
                     progress.hidden(|| terminal.line(line(scan, classes, &case)))?;
                     cases.push(case);
                 }
+                Err(stop @ Error::Interrupted { .. }) => return Err(stop),
                 Err(error) => {
                     objects.push(json!({ "scan": scan, "error": error.to_string() }));
                     // The last one ends the command.

@@ -1,22 +1,21 @@
 //! `osteon reproduce`: the paper's whole study, in one folder and on one page.
 
 use super::evaluate::{Job, Side};
+use super::phantom;
 use super::terminal::{Progress, Terminal};
-use super::{interrupt, phantom};
 use crate::annotation::{self, lesions};
-use crate::archive::datasets::{self, Counts};
+use crate::archive::datasets::{self, Counts, DatasetOptions};
 use crate::archive::manifest::Manifest;
 use crate::archive::people;
 use crate::archive::split::{self, Split};
-use crate::metrics::Scores;
+use crate::intake::Study;
+use crate::metrics::{Epoch, Scores};
+use crate::phantom::{self as simulator, Phantom, PhantomOptions};
 use crate::prepare::{Preprocessing, views};
-use crate::reproduce::{
-    self,
-    page::{self, Outcome, Reproduction},
-};
+use crate::reproduce::page::{self, Outcome, Reproduction};
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
 use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
-use crate::{Error, Result, files, report};
+use crate::{Error, Result, files, interrupt, report};
 use osteon_kernels::par;
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +26,8 @@ use std::time::Instant;
 /// Repeat the paper's whole study and write one page with its tables and figures beside the paper's.
 ///
 /// Every network is trained and tested as `osteon train` and `osteon evaluate` do, in a folder of its own under OUTPUT/runs. A study
-/// that was interrupted goes on where it stopped when the same command is given again; more seeds or folds add trainings to it.
+/// that was interrupted or killed goes on where it stopped when the same command is given again; more seeds or folds add trainings to
+/// it. A folder that has something else in it is refused.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  osteon reproduce --scale smoke --output study\n  osteon reproduce --scale quarter --seeds 3 --output study\n  \
@@ -61,54 +61,76 @@ pub struct Reproduce {
     /// Go on also with a training that was begun with another instruction set or another build of osteon.
     #[arg(long)]
     allow_other_isa: bool,
-    /// Print what would be trained and how long it takes, and end.
+    /// Print what would be trained and how long it takes, and end. Writes nothing.
     #[arg(long)]
     plan: bool,
 }
 
 impl Reproduce {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        interrupt::watch()?;
         let options = self.options()?;
         options.check()?;
-        files::create_folder(&self.output)?;
-        let _held = files::hold_folder(&self.output)?;
         options.check_folder(&self.output)?;
-
-        let source = self.source(terminal, &options)?.with_frames_named()?;
         let plan = Plan::new(&options);
         let folder = Folder(&self.output);
-        // All that can be wrong with the archive is said before any training starts.
-        let counts =
-            plan.data().into_iter().map(|data| Ok((data, folder.make(data, &source, &options)?))).collect::<Result<Vec<_>>>()?;
-        let sides: BTreeMap<Data, [usize; 2]> = counts.iter().map(|(data, counts)| (*data, sum(counts))).collect();
         for training in &plan.trainings {
             folder.refuse_other(training, &options)?;
         }
+        if self.plan {
+            return self.print_plan(terminal, &folder, &plan, &options);
+        }
+        self.study(terminal, &folder, &plan, &options).map_err(|error| match error {
+            Error::Interrupted { .. } => Error::Interrupted { kept: "the same command goes on from here".to_owned() },
+            other => other,
+        })
+    }
+
+    /// What would be trained, and how long it takes, from what can be known without making anything.
+    fn print_plan(&self, terminal: &Terminal, folder: &Folder, plan: &Plan, options: &Options) -> Result<()> {
+        let source = self.source(options)?;
+        let datasets = unwritten(plan, &source, options)?;
+        let sides = datasets.iter().map(|(data, dataset)| (*data, sum(&datasets::counts(dataset.manifest())))).collect();
+        let open = folder.open(terminal, plan, options)?;
+        if !open.is_empty() {
+            let study = match options.data {
+                Some(_) => seconds_a_study(&source)?,
+                None => seconds_a_phantom(&options.scale.phantoms(options.seed))?,
+            };
+            Estimate::new(terminal, &open, options, &sides, study, None)?;
+        }
+        Ok(())
+    }
+
+    /// The whole study, or what is left of it. Whatever moment a process dies at, the next one goes on from there: the record of the
+    /// options comes first, and of phantoms, datasets and trainings each has one file that is written last and stands for all of it.
+    fn study(&self, terminal: &Terminal, folder: &Folder, plan: &Plan, options: &Options) -> Result<()> {
+        // All that can be wrong with archive and options is said before anything is made.
+        let source = self.source(options)?;
+        let datasets = unwritten(plan, &source, options)?;
+        files::create_folder(&self.output)?;
+        let _held = files::hold_folder(&self.output)?;
+        options.check_folder(&self.output)?;
         options.write(&self.output)?;
 
-        let open: Vec<&Training> = plan.trainings.iter().filter(|training| !folder.is_done(training)).collect();
-        terminal.note(format_args!(
-            "{} trainings of {} epochs, {} of them done",
-            plan.trainings.len(),
-            options.epochs,
-            plan.trainings.len() - open.len()
-        ));
-        let estimate =
-            if open.is_empty() { None } else { Some(Estimate::new(terminal, (&plan, &open), &options, &sides, &self.output)?) };
-        if self.plan {
-            return Ok(());
+        if options.data.is_none() {
+            self.make_phantoms(terminal, options)?;
         }
-        if let Some(estimate) = estimate {
+        let make = |(data, dataset)| Ok((data, folder.make(data, dataset)?));
+        let counts = datasets.into_iter().map(make).collect::<Result<Vec<_>>>()?;
+        let sides: BTreeMap<Data, [usize; 2]> = counts.iter().map(|(data, counts)| (*data, sum(counts))).collect();
+
+        let open = folder.open(terminal, plan, options)?;
+        if !open.is_empty() {
+            let study = seconds_a_study(&source)?;
+            let estimate = Estimate::new(terminal, &open, options, &sides, study, Some(&self.output))?;
             let resume = Start::Resume { allow_other_isa: self.allow_other_isa };
-            train_all(terminal, &folder, &open, &options, &sides, &estimate, resume).map_err(|error| match error {
-                Error::Interrupted { .. } => Error::Interrupted { kept: "the same command goes on from here".to_owned() },
-                other => other,
-            })?;
+            train_all(terminal, folder, &open, options, &sides, &estimate, resume)?;
         }
+        // Those of a training whose process died when all else was done.
+        plan.trainings.iter().try_for_each(|training| remove_checkpoints(&folder.run(training)))?;
 
         terminal.note("The page");
-        let page = self.reproduction(&source, &plan, &options, counts)?.write(&self.output)?;
+        let page = self.reproduction(&source, plan, options, counts)?.write(&self.output)?;
         terminal.line(page.display())
     }
 
@@ -133,19 +155,22 @@ impl Reproduce {
         })
     }
 
-    /// The archive: a hospital's, or phantoms that are made where they are not there yet.
-    fn source(&self, terminal: &Terminal, options: &Options) -> Result<Manifest> {
-        if let Some(data) = &options.data {
-            return Manifest::read(data);
-        }
-        let folder = self.output.join("phantoms");
-        let manifest = folder.join("manifest.csv");
-        // A study without a record was not begun, and its phantoms may be of other options, or not all there.
-        if !self.output.join(reproduce::OPTIONS_FILE).exists() {
-            let phantoms = options.scale.phantoms(options.seed);
+    /// The archive, with the frame of every view named: a hospital's, or the phantoms, which may not be there yet.
+    fn source(&self, options: &Options) -> Result<Manifest> {
+        let Some(data) = &options.data else {
+            let text = simulator::manifest(&options.scale.phantoms(options.seed));
+            return Manifest::from_bytes(self.output.join(PHANTOMS).join(datasets::MANIFEST), text.as_bytes());
+        };
+        Manifest::read(data)?.with_frames_named()
+    }
+
+    /// Makes the phantoms and what physicians would add to them, where they are not there.
+    fn make_phantoms(&self, terminal: &Terminal, options: &Options) -> Result<()> {
+        let (folder, phantoms) = (self.output.join(PHANTOMS), options.scale.phantoms(options.seed));
+        if !folder.join(datasets::MANIFEST).is_file() {
             phantom::write(terminal, &phantoms, files::Output::replacing(&folder), true)?;
         }
-        Manifest::read(manifest)
+        Ok(())
     }
 
     /// What the page is made of.
@@ -204,6 +229,10 @@ impl Reproduce {
 const RUNS: &str = "runs";
 /// In a run's folder, its evaluation without copies.
 const UNAUGMENTED: &str = "unaugmented";
+/// In a run's folder, written when all of its results are there: the SHA-256 of the model that they are of.
+const TESTED: &str = "tested.toml";
+/// The folder of the phantoms.
+const PHANTOMS: &str = "phantoms";
 
 /// Training and test images of all classes.
 fn sum(counts: &[(String, Counts)]) -> [usize; 2] {
@@ -222,29 +251,60 @@ impl Folder<'_> {
         self.0.join("datasets").join(data.name()).join(datasets::MANIFEST)
     }
 
-    /// Makes a dataset, proves that it does not leak, and counts its images.
-    fn make(&self, data: Data, source: &Manifest, options: &Options) -> Result<Vec<(String, Counts)>> {
+    /// Writes a dataset that is not there, proves that it does not leak, and counts its images.
+    fn make(&self, data: Data, dataset: Unwritten) -> Result<Vec<(String, Counts)>> {
+        interrupt::check()?;
         let path = self.manifest(data);
         let folder = path.parent().unwrap_or(self.0);
-        if let Some((kind, merge_metastatic)) = data.kind() {
-            let made = datasets::DatasetOptions { seed: options.seed, merge_metastatic, ..datasets::DatasetOptions::default() };
-            datasets::build(kind, source, &made)?.write(folder)?;
+        if path.is_file() {
+            let rows = |manifest: &Manifest| -> Vec<_> {
+                manifest.rows.iter().map(|row| (row.patient.clone(), row.label.clone(), row.side, row.transform)).collect()
+            };
+            if rows(&Manifest::read(&path)?) != rows(dataset.manifest()) {
+                let problem = "is not what this study makes of its archive: it may be of another number of folds";
+                return Err(Error::file(&path, problem, "give the options that it was made with, or another output folder"));
+            }
+        } else {
+            match dataset {
+                Unwritten::Dataset(dataset) => drop(dataset.write(folder)?),
+                Unwritten::Fold(manifest) => {
+                    files::create_folder(folder)?;
+                    manifest.moved_to(&path)?.write()?;
+                }
+            }
+        }
+        if data.kind().is_some() {
             return Ok(datasets::check(folder)?.counts);
         }
-        let Data::Fold(fold) = data else { return Ok(Vec::new()) };
-        let folds = split::folds(source, options.folds, options.seed)?;
-        files::create_folder(folder)?;
-        let manifest = folds[fold].with_sides(source)?.moved_to(&path)?;
-        manifest.write()?;
         let written = Manifest::read(&path)?;
         Split::of_sides(&written).unwrap_or_default().check(&written)?;
         Ok(datasets::counts(&written))
     }
 
-    /// Whether a training is over and tested.
-    fn is_done(&self, training: &Training) -> bool {
+    /// The trainings that are not done; says how many there are.
+    fn open<'p>(&self, terminal: &Terminal, plan: &'p Plan, options: &Options) -> Result<Vec<&'p Training>> {
+        let mut open = Vec::new();
+        for training in &plan.trainings {
+            if !self.is_done(training)? {
+                open.push(training);
+            }
+        }
+        let (all, epochs) = (plan.trainings.len(), options.epochs);
+        terminal.note(format_args!("{all} trainings of {epochs} epochs, {} of them done", all - open.len()));
+        Ok(open)
+    }
+
+    /// Whether a training is over and tested: the last file that testing writes names the model that is there.
+    fn is_done(&self, training: &Training) -> Result<bool> {
+        interrupt::check()?;
         let run = self.run(training);
-        [run.join(RunFolder::SCORES), run.join(UNAUGMENTED).join(RunFolder::SCORES)].iter().all(|file| file.is_file())
+        let (tested, model) = (run.join(TESTED), run.join(RunFolder::MODEL));
+        if !tested.is_file() || !model.is_file() {
+            return Ok(false);
+        }
+        let results = [RunFolder::SCORES, RunFolder::PATIENTS, RunFolder::REPORT];
+        let whole = |folder: &Path| results.iter().all(|name| folder.join(name).is_file());
+        Ok(whole(&run) && whole(&run.join(UNAUGMENTED)) && files::read_at_most(&tested, 1 << 10)? == mark(&model)?.as_bytes())
     }
 
     /// Refuses a run that was trained in another way than it would be now.
@@ -271,8 +331,64 @@ impl Folder<'_> {
     }
 }
 
+/// A dataset or a fold in memory.
+enum Unwritten {
+    Dataset(datasets::Dataset),
+    Fold(Manifest),
+}
+
+impl Unwritten {
+    fn manifest(&self) -> &Manifest {
+        match self {
+            Unwritten::Dataset(dataset) => &dataset.manifest,
+            Unwritten::Fold(manifest) => manifest,
+        }
+    }
+}
+
+/// All that the trainings of a plan are of.
+fn unwritten(plan: &Plan, source: &Manifest, options: &Options) -> Result<Vec<(Data, Unwritten)>> {
+    let of = |data: Data| match (data, data.kind()) {
+        (_, Some((kind, merge_metastatic))) => {
+            let made = DatasetOptions { seed: options.seed, merge_metastatic, ..DatasetOptions::default() };
+            Ok((data, Unwritten::Dataset(datasets::build(kind, source, &made)?)))
+        }
+        (Data::Fold(fold), _) => {
+            let folds = split::folds(source, options.folds, options.seed)?;
+            Ok((data, Unwritten::Fold(folds[fold].with_sides(source)?)))
+        }
+        _ => unreachable!("all but folds have a kind"),
+    };
+    plan.data().into_iter().map(of).collect()
+}
+
+/// What [`TESTED`] holds once this model is tested.
+fn mark(model: &Path) -> Result<String> {
+    Ok(format!("model_sha256 = \"{}\"\n", files::sha256(&files::read(model)?)))
+}
+
 /// Studies that are read to see how long that takes.
 const STUDIES_TO_TIME: usize = 16;
+
+/// Seconds in which a study of an archive is read and fused while all cores do.
+fn seconds_a_study(source: &Manifest) -> Result<f64> {
+    let rows = &source.rows[..source.rows.len().min(STUDIES_TO_TIME)];
+    let start = Instant::now();
+    for row in rows {
+        interrupt::check()?;
+        views::fuse(&row.read()?, &Preprocessing::default())?;
+    }
+    Ok(start.elapsed().as_secs_f64() / (rows.len() * par::workers()) as f64)
+}
+
+/// The same of phantoms that no file has yet: the time in which they are fused, which is most of it.
+fn seconds_a_phantom(options: &PhantomOptions) -> Result<f64> {
+    let Phantom { anterior, posterior, .. } = simulator::simulate(options, 0);
+    let study = Study { anterior: Some(anterior), posterior: Some(posterior), sources: Vec::new() };
+    let start = Instant::now();
+    views::fuse(&study, &Preprocessing::default())?;
+    Ok(start.elapsed().as_secs_f64() / par::workers() as f64)
+}
 
 /// How long the trainings take that are not done.
 struct Estimate {
@@ -282,23 +398,16 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// Measures every architecture and says what comes.
+    /// Measures every architecture that is still to be trained and says what comes. Without the folder that files go to, the time that they take is left out.
     fn new(
         terminal: &Terminal,
-        (plan, open): (&Plan, &[&Training]),
+        open: &[&Training],
         options: &Options,
         sides: &BTreeMap<Data, [usize; 2]>,
-        folder: &Path,
+        study: f64,
+        folder: Option<&Path>,
     ) -> Result<Self> {
-        let first = open.first().map_or(Data::D3, |training| training.data);
-        let rows = Manifest::read(Folder(folder).manifest(first))?.rows;
-        let rows = &rows[..rows.len().min(STUDIES_TO_TIME)];
-        let start = Instant::now();
-        for row in rows {
-            views::fuse(&row.read()?, &Preprocessing::default())?;
-        }
-        let study = start.elapsed().as_secs_f64() / (rows.len() * par::workers()) as f64;
-        let estimate = Estimate { speeds: speeds(plan, options, folder)?, study };
+        let estimate = Estimate { speeds: speeds(open, options, folder)?, study };
         let seconds = |training: &Training| {
             let images = sides[&training.data];
             estimate.speeds[training.architecture].training(images, &training.settings(options))
@@ -311,7 +420,8 @@ impl Estimate {
             terminal.note(format_args!("  {name:40} {train:>5} training images, {test:>4} test images, about {time}"));
         }
         let all = open.iter().map(|training| seconds(training)).sum();
-        terminal.note(format_args!("Estimated time: {}", duration(all)));
+        let without = if folder.is_some() { "" } else { ", without that of writing models and checkpoints" };
+        terminal.note(format_args!("Estimated time: {}{without}", duration(all)));
         Ok(estimate)
     }
 }
@@ -354,7 +464,7 @@ fn train_all(
     Ok(())
 }
 
-/// Trains one network, from its checkpoint where it was interrupted.
+/// Trains one network, from its checkpoint where it was interrupted. One that is whole is left as it is.
 fn train_one(
     folder: &Folder,
     training: &Training,
@@ -364,13 +474,16 @@ fn train_one(
     (before, title, expected, is_first): (usize, &str, f64, bool),
 ) -> Result<()> {
     let run = folder.run(training);
-    let has_checkpoint = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].iter().any(|name| run.join(name).is_file());
+    let settings = training.settings(options);
+    let has_checkpoint = RunFolder::can_resume(&run);
+    if !has_checkpoint && is_trained(&run, &settings) {
+        return Ok(());
+    }
     let (run_folder, start) = match has_checkpoint {
         true => (RunFolder::resume(&run)?, resume),
         false => (RunFolder::create(&run, true)?, Start::New),
     };
     let manifest = Manifest::read(folder.manifest(training.data))?;
-    let settings = training.settings(options);
     train::run(&manifest, &settings, &run_folder, start, &mut |event| {
         match event {
             Event::Step { done, epoch, loss } => {
@@ -392,12 +505,18 @@ fn train_one(
             }
             Event::Ready { .. } | Event::Test { .. } | Event::Epoch(_) => {}
         }
-        if interrupt::pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        interrupt::check().map_or(ControlFlow::Break(()), ControlFlow::Continue)
     })?;
     Ok(())
 }
 
-/// Tests one network, with and without copies, and removes the checkpoints that it no longer needs.
+/// Whether a run has the model of its last epoch: one without a checkpoint was not interrupted.
+fn is_trained(run: &Path, settings: &Settings) -> bool {
+    let epochs = Epoch::read_all(&run.join(RunFolder::METRICS));
+    run.join(RunFolder::MODEL).is_file() && epochs.is_ok_and(|epochs| epochs.len() >= settings.epochs)
+}
+
+/// Tests one network, with and without copies, marks it as done, and removes the checkpoints that it no longer needs.
 fn test_one(folder: &Folder, training: &Training) -> Result<()> {
     let run = folder.run(training);
     let terminal = Terminal::silent();
@@ -405,11 +524,45 @@ fn test_one(folder: &Folder, training: &Training) -> Result<()> {
         let job = Job::open(&run, None, Side::Test, unaugmented)?;
         report::write_evaluation(&job.evaluate(&terminal)?, output)?;
     }
-    for name in [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT] {
-        let path = run.join(name);
-        if path.exists() {
-            fs::remove_file(&path).map_err(|error| Error::io(&path, "removed", &error))?;
-        }
+    files::write(run.join(TESTED), mark(&run.join(RunFolder::MODEL))?.as_bytes())?;
+    remove_checkpoints(&run)
+}
+
+/// All that a run could go on from.
+const CHECKPOINTS: [&str; 2] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT];
+
+fn remove_checkpoints(run: &Path) -> Result<()> {
+    for path in CHECKPOINTS.map(|name| run.join(name)).iter().filter(|path| path.exists()) {
+        fs::remove_file(path).map_err(|error| Error::io(path, "removed", &error))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last file that testing writes decides, and only for the model that it names.
+    #[test]
+    fn a_training_is_done_when_its_last_file_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let training = Training { data: Data::D3, architecture: "inrac", repetition: 0 };
+        let study = Folder(folder.path());
+        let run = study.run(&training);
+        let is_done = || study.is_done(&training).unwrap();
+        files::create_folder(run.join(UNAUGMENTED)).unwrap();
+        assert!(!is_done());
+        for name in [RunFolder::MODEL, RunFolder::SCORES, RunFolder::PATIENTS, RunFolder::REPORT] {
+            files::write(run.join(name), b"1").unwrap();
+            files::write(run.join(UNAUGMENTED).join(name), b"1").unwrap();
+        }
+        assert!(!is_done(), "killed after its last result, before its mark");
+        files::write(run.join(TESTED), mark(&run.join(RunFolder::MODEL)).unwrap().as_bytes()).unwrap();
+        assert!(is_done());
+        files::write(run.join(RunFolder::MODEL), b"2").unwrap();
+        assert!(!is_done(), "the model is another");
+        files::write(run.join(RunFolder::MODEL), b"1").unwrap();
+        fs::remove_file(run.join(UNAUGMENTED).join(RunFolder::PATIENTS)).unwrap();
+        assert!(!is_done(), "a result is gone");
+    }
 }

@@ -1,13 +1,12 @@
 //! `osteon train`: a manifest in, a run folder out.
 
-use super::interrupt;
 use super::settings::SettingFlags;
 use super::terminal::{Progress, Terminal};
-use crate::Result;
 use crate::archive::manifest::{Manifest, Row};
 use crate::files::Output;
 use crate::models::Process;
 use crate::train::{self, Epoch, Event, RunFolder, Settings, Start};
+use crate::{Result, interrupt};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Patients are split into training and test patients, the same for the same seed, or as the manifest's column side says. The run
 /// folder gets the model, the resolved configuration, the split and, after each epoch, a row of metrics and new curves. The model is the last
 /// whole epoch's or, with --validation-share, that of the epoch which did best on patients taken out of training; test patients never
-/// choose. Ctrl-C stops after the current step and leaves the model whole and a checkpoint, from which --resume goes on.
+/// choose. Ctrl-C, SIGTERM and SIGHUP stop within two seconds and leave the model whole and a checkpoint, from which --resume goes on.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30\n  \
       osteon train hospital.csv --recipe paper --output runs/paper\n  \
@@ -67,7 +66,7 @@ impl Train {
     }
 }
 
-/// Trains under a progress bar, stopped by Ctrl-C. Returns the epochs' record.
+/// Trains under a progress bar, stopped by a signal. Returns the epochs' record.
 pub fn train(
     terminal: &Terminal,
     manifest: &Manifest,
@@ -75,7 +74,6 @@ pub fn train(
     folder: &RunFolder,
     start: Start,
 ) -> Result<Vec<Epoch>> {
-    interrupt::watch()?;
     let mut progress: Option<Progress> = None;
     let mut training_studies = 0;
     let epochs = train::run(manifest, settings, folder, start, &mut |event| {
@@ -119,7 +117,7 @@ pub fn train(
                 }
             }
         }
-        if interrupt::pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        interrupt::check().map_or(ControlFlow::Break(()), ControlFlow::Continue)
     })?;
     if let Some(progress) = progress {
         let memory = train::peak_bytes().map_or(String::new(), |bytes| format!(", peak memory {} MB", bytes >> 20));

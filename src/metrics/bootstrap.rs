@@ -15,7 +15,7 @@
 
 use super::ranking::Ranking;
 use super::{Confusion, Panel, Predictions, Scores, predicted};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 
 /// What an interval covers.
@@ -63,13 +63,14 @@ impl Intervals {
     /// The intervals of `scores`, which are those of `predictions`.
     ///
     /// # Errors
-    /// As [`Bootstrap::check`].
+    /// As [`Bootstrap::check`]; the [wish to stop](interrupt).
     pub fn new(predictions: &Predictions, scores: &Scores, bootstrap: Bootstrap) -> Result<Self> {
         bootstrap.check()?;
         let values = Panel::of(scores);
         let resampler = Resampler::new(predictions, &values);
         let mut columns = Columns::new(values.values().len(), bootstrap.resamples);
         for resample in 0..bootstrap.resamples {
+            interrupt::check()?;
             columns.push(&resampler.measure(&bootstrap.draw(resample, resampler.patients)));
         }
         let mut intervals = columns.intervals().into_iter();

@@ -3,7 +3,7 @@
 use super::{Benign, Label, LesionInView, LesionTruth, PhantomOptions, Region, SimulatedShape, Truth, stem};
 use crate::annotation::{Annotation, Codes, Flags, Form, Mask, Outline, codes};
 use crate::image::{Size, View};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, interrupt};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -100,14 +100,15 @@ impl SimulatedShape {
 }
 
 /// Writes what physicians would add to phantoms that [`super::write`] has put into `folder` with the same options: beside each
-/// scan `0001.anterior.json` and `0001.posterior.json` (LabelMe) and `0001.report.txt`, and `codes.csv` beside the manifest.
+/// scan `0001.anterior.json` and `0001.posterior.json` (LabelMe) and `0001.report.txt`, and `codes.csv` beside the manifest, last: it stands
+/// for all of them.
 ///
 /// # Errors
 /// A truth that cannot be read, or a file that cannot be written.
 pub fn annotate(options: &PhantomOptions, folder: impl AsRef<Path>) -> Result<()> {
     let folder = folder.as_ref();
-    files::write(folder.join(codes::FILE), Codes::default().to_csv().as_bytes())?;
     for index in 0..options.studies {
+        interrupt::check()?;
         let stem = stem(index);
         let path = folder.join(format!("truth/{stem}.json"));
         let damaged = |error| Error::file(&path, format!("is no truth ({error})"), "make the phantoms again");
@@ -117,5 +118,5 @@ pub fn annotate(options: &PhantomOptions, folder: impl AsRef<Path>) -> Result<()
         }
         files::write(folder.join(format!("studies/{stem}.report.txt")), truth.report().as_bytes())?;
     }
-    Ok(())
+    files::write(folder.join(codes::FILE), Codes::default().to_csv().as_bytes())
 }

@@ -20,7 +20,7 @@ pub use skeleton::Region;
 
 use crate::dicom::{self, NmHeader, Sex};
 use crate::image::Image;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, interrupt};
 use camera::{Exposure, Field};
 use osteon_kernels::par;
 use random::{Random, Stream};
@@ -283,6 +283,8 @@ fn stem(index: usize) -> String {
     format!("{:04}", index + 1)
 }
 
+const HEADER: &str = "patient,anterior,posterior,label,simulated\n";
+
 /// Studies made at a time by all threads together; progress is reported after each such group.
 const GROUP: usize = 16;
 
@@ -297,7 +299,7 @@ pub fn write(options: &PhantomOptions, folder: impl AsRef<Path>, progress: &dyn 
     let folder = folder.as_ref();
     files::create_folder(folder.join("studies"))?;
     files::create_folder(folder.join("truth"))?;
-    let mut manifest = String::from("patient,anterior,posterior,label,simulated\n");
+    let mut manifest = HEADER.to_owned();
     for first in (0..options.studies).step_by(GROUP) {
         let mut group: Vec<Result<String>> = (first..options.studies.min(first + GROUP)).map(|_| Ok(String::new())).collect();
         par::chunks_mut(&mut group, 1, |i, line| line[0] = write_study(options, folder, first + i));
@@ -314,7 +316,8 @@ pub fn write(options: &PhantomOptions, folder: impl AsRef<Path>, progress: &dyn 
 
 /// Makes and writes one study; its line of the manifest.
 fn write_study(options: &PhantomOptions, folder: &Path, index: usize) -> Result<String> {
-    let Phantom { label, anterior, posterior, truth } = simulate(options, index);
+    interrupt::check()?;
+    let Phantom { anterior, posterior, truth, .. } = simulate(options, index);
     let stem = stem(index);
     let header = NmHeader {
         patient: truth.patient.clone(),
@@ -330,7 +333,18 @@ fn write_study(options: &PhantomOptions, folder: &Path, index: usize) -> Result<
     let json =
         serde_json::to_vec(&truth).map_err(|error| Error::file(&path, format!("cannot be made ({error})"), "report this"))?;
     files::write(&path, &json)?;
-    Ok(format!("{},studies/{stem}.dcm#1,studies/{stem}.dcm#2,{label},yes\n", truth.patient))
+    Ok(manifest_line(options, index))
+}
+
+/// Its line of the manifest.
+fn manifest_line(options: &PhantomOptions, index: usize) -> String {
+    let (patient, stem, label) = (patient_name(index), stem(index), options.label(index));
+    format!("{patient},studies/{stem}.dcm#1,studies/{stem}.dcm#2,{label},yes\n")
+}
+
+/// The manifest that [`write`] leaves, without simulating anything.
+pub fn manifest(options: &PhantomOptions) -> String {
+    (0..options.studies).fold(HEADER.to_owned(), |text, index| text + &manifest_line(options, index))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
@@ -140,15 +141,19 @@ impl Options {
         files::write(folder.join(OPTIONS_FILE), self.text()?.as_bytes())
     }
 
-    /// Refuses a folder that has a study of other options. More seeds or folds only add trainings: a study may grow by them, and be
-    /// shown with fewer.
+    /// Refuses a folder that has a study of other options, or no study but something else. More seeds or folds only add trainings: a
+    /// study may grow by them, and be shown with fewer.
     ///
     /// # Errors
-    /// One sentence with the first that differs.
+    /// One sentence with the first option that differs; a folder that cannot be read.
     pub fn check_folder(&self, folder: &Path) -> Result<()> {
         let path = folder.join(OPTIONS_FILE);
         if !path.exists() {
-            return Ok(());
+            return if is_free(folder)? {
+                Ok(())
+            } else {
+                Err(Error::file(folder, "holds something that is not this study's", "choose another output folder"))
+            };
         }
         let text = self.text()?;
         let there = String::from_utf8(files::read_at_most(&path, 1 << 20)?).unwrap_or_default();
@@ -165,6 +170,21 @@ impl Options {
             }
         }
     }
+}
+
+/// Whether a folder is not there yet, or has nothing in it but what a process has left that was killed while it wrote the first file.
+fn is_free(folder: &Path) -> Result<bool> {
+    let unreadable = |error| Error::io(folder, "read", &error);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        entries => entries.map_err(unreadable)?,
+    };
+    for entry in entries {
+        if entry.map_err(unreadable)?.path().extension().is_none_or(|ending| ending != "tmp") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What a network is trained on.
@@ -306,7 +326,7 @@ pub struct Speed {
 
 impl Speed {
     /// Measures an architecture at the size and batch of `settings`; it takes a few steps. `written` is how many bytes a second are
-    /// hashed and reach the disk.
+    /// hashed and reach the disk; infinity leaves that out.
     ///
     /// # Errors
     /// Settings that no network can have.
@@ -356,11 +376,24 @@ impl Speed {
     }
 }
 
-/// The speed of every architecture of a plan, whose files go to `folder`.
+/// The speed of every architecture of some trainings, whose files go to `folder`; without one nothing is written, and the time that files take
+/// is left out.
 ///
 /// # Errors
 /// As [`Speed::measure`]; the folder cannot be written.
-pub fn speeds(plan: &Plan, options: &Options, folder: &Path) -> Result<BTreeMap<&'static str, Speed>> {
+pub fn speeds(trainings: &[&Training], options: &Options, folder: Option<&Path>) -> Result<BTreeMap<&'static str, Speed>> {
+    let written = folder.map_or(Ok(f64::INFINITY), bytes_a_second)?;
+    let mut speeds = BTreeMap::new();
+    for training in trainings {
+        if !speeds.contains_key(training.architecture) {
+            speeds.insert(training.architecture, Speed::measure(&training.settings(options), written)?);
+        }
+    }
+    Ok(speeds)
+}
+
+/// How many bytes a second are hashed and reach the disk in a folder.
+fn bytes_a_second(folder: &Path) -> Result<f64> {
     let bytes = vec![1; 64 << 20];
     let path = folder.join("speed.tmp");
     let start = Instant::now();
@@ -368,13 +401,7 @@ pub fn speeds(plan: &Plan, options: &Options, folder: &Path) -> Result<BTreeMap<
     files::sha256(&bytes);
     let written = bytes.len() as f64 / start.elapsed().as_secs_f64();
     fs::remove_file(&path).map_err(|error| Error::io(&path, "removed", &error))?;
-    let mut speeds = BTreeMap::new();
-    for training in &plan.trainings {
-        if !speeds.contains_key(training.architecture) {
-            speeds.insert(training.architecture, Speed::measure(&training.settings(options), written)?);
-        }
-    }
-    Ok(speeds)
+    Ok(written)
 }
 
 #[cfg(test)]
@@ -433,6 +460,13 @@ mod tests {
         let said = other.check_folder(folder.path()).unwrap_err().to_string();
         assert!(said.contains("`epochs = 20` where this one has `epochs = 21`"), "{said}");
         Options { seeds: 1, folds: 0, ..options() }.check_folder(folder.path()).unwrap();
+        let own = tempfile::tempdir().unwrap();
+        options().check_folder(&own.path().join("absent")).unwrap();
+        fs::write(own.path().join("study.toml.77.tmp"), "sca").unwrap();
+        options().check_folder(own.path()).unwrap();
+        fs::create_dir(own.path().join("phantoms")).unwrap();
+        let said = options().check_folder(own.path()).unwrap_err().to_string();
+        assert!(said.contains("holds something that is not this study's; choose another"), "{said}");
         for (wrong, word) in [
             (Options { seeds: 0, ..options() }, "no seeds"),
             (Options { epochs: 0, ..options() }, "no epochs"),

@@ -102,9 +102,7 @@ impl RunFolder {
     /// There is no checkpoint in it; another process writes to it; it cannot be written.
     pub fn resume(path: &Path) -> Result<Self> {
         let folder = RunFolder::at(path);
-        let names = [Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT];
-        let has_any = |file: &dyn Fn(&str) -> PathBuf| names.iter().any(|name| file(name).is_file());
-        if !has_any(&|name| folder.file(name)) && !has_any(&|name| folder.aside().file(name)) {
+        if !Self::can_resume(path) {
             let remedy = match folder.file(Self::CONFIG).exists() {
                 true => "it was stopped before its first step: begin it anew with --force in place of --resume",
                 false => "give the --output folder of an interrupted run",
@@ -112,8 +110,17 @@ impl RunFolder {
             return Err(Error::file(path, "has no checkpoint to resume from", remedy));
         }
         let folder = folder.hold()?;
-        folder.is_aside.store(has_any(&|name| folder.aside().file(name)), Relaxed);
+        let aside = [Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT].map(|name| folder.aside().file(name));
+        folder.is_aside.store(aside.iter().any(|file| file.is_file()), Relaxed);
         Ok(folder)
+    }
+
+    /// Whether [`resume`](Self::resume) has something to go on from.
+    pub fn can_resume(path: &Path) -> bool {
+        let folder = RunFolder::at(path);
+        [Self::CHECKPOINT, Self::PREVIOUS_CHECKPOINT]
+            .iter()
+            .any(|name| folder.file(name).is_file() || folder.aside().file(name).is_file())
     }
 
     fn at(path: &Path) -> Self {

@@ -6,6 +6,7 @@ use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
 use crate::archive::fingerprints::Fingerprints;
 use crate::archive::manifest::Manifest;
 use crate::archive::split::{Split, split};
+use crate::interrupt::Keeping;
 use crate::metrics::Scores;
 use crate::models::{Metadata, Model, Process, Provenance};
 use crate::predict::{self, Judged};
@@ -308,6 +309,7 @@ impl<'a> Session<'a> {
 
     fn checkpoint(&self) -> Result<()> {
         self.folder.check_place()?;
+        let _keeping = Keeping::begin();
         checkpoint::write(self.folder, &self.trainer, self.best.as_ref(), &self.state)?;
         self.saved.set(Instant::now());
         Ok(())
@@ -495,6 +497,7 @@ impl<'a> Session<'a> {
     /// model before it too, so that whatever two of them a killed process leaves belong together. An evaluation of the model before it
     /// goes first.
     fn save(&mut self) -> Result<()> {
+        let _keeping = Keeping::begin();
         let provenance = self.provenance();
         let model = self.best.as_mut().unwrap_or(self.trainer.model_mut());
         model.set_provenance(provenance);

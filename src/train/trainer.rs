@@ -62,8 +62,9 @@ impl Trainer {
     /// One step on images (batch, rows, columns) of the model's input size and their labels.
     ///
     /// # Errors
-    /// Images or labels that do not fit; [`Error::NotFinite`] where loss, gradient or a running statistic is not finite, or a gradient
-    /// too large for Adam, whose second moment is its square: then the model has not changed.
+    /// Images or labels that do not fit; [`Error::Interrupted`]; [`Error::NotFinite`] where loss, gradient or a running statistic is not finite, or a gradient
+    /// too large for Adam, whose second moment is its square. In each case neither the model nor anything that the next step depends on
+    /// has changed.
     pub fn step(&mut self, images: &[f32], labels: &[u32], learning_rate: f32) -> Result<StepMetrics> {
         let [rows, columns] = self.model.metadata().input_size;
         self.context.dropout = Some(Drops { seed: self.seed, step: self.moments.steps() });

@@ -16,7 +16,7 @@ use crate::archive::manifest::{Manifest, Row};
 use crate::dicom;
 use crate::image::{Image, Size, View};
 use crate::intake::picture;
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 use osteon_kernels::par;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -114,6 +114,7 @@ fn measure_study(
     codes: &Codes,
     options: &MeasureOptions,
 ) -> Result<Vec<Lesion>> {
+    interrupt::check()?;
     let row = &manifest.rows[at];
     let study = row.read()?;
     let (mut lesions, mut numbers) = (Vec::new(), Numbers::default());

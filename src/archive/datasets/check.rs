@@ -4,7 +4,7 @@ use super::{Counts, DatasetRecord, MANIFEST, RECORD, counts, read_record};
 use crate::archive::manifest::Manifest;
 use crate::archive::side::Side;
 use crate::archive::split::Split;
-use crate::{Error, Result, dicom, files};
+use crate::{Error, Result, dicom, files, interrupt};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -62,6 +62,7 @@ pub(super) fn prove(manifest: &Manifest, record: &DatasetRecord, now: &dyn Fn(&P
     let mut known: BTreeMap<&Path, PathBuf> = BTreeMap::new();
     let mut hashes: BTreeMap<String, String> = BTreeMap::new();
     for row in &manifest.rows {
+        interrupt::check()?;
         let side = row.side.ok_or_else(|| refuse("has a row without a side".to_owned()))?;
         if *patients.entry(&row.patient).or_insert(side) != side {
             return Err(refuse(format!("has patient {} on both sides", row.patient)));

@@ -8,7 +8,7 @@ use crate::image::Image;
 use crate::intake::picture;
 use crate::intake::study::Cell;
 use crate::prepare::{Augmentation, Preprocessing, augment, views};
-use crate::{Error, Result, dicom, files};
+use crate::{Error, Result, dicom, files, interrupt};
 use osteon_kernels::par;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -193,6 +193,7 @@ impl Dataset {
 pub(super) fn hashes(manifest: &Manifest, now: &dyn Fn(&Path) -> PathBuf) -> Result<BTreeMap<String, String>> {
     let mut hashes = BTreeMap::new();
     for path in manifest.rows.iter().flat_map(Row::files) {
+        interrupt::check()?;
         if let Entry::Vacant(hash) = hashes.entry(manifest.name_of(path)) {
             hash.insert(files::sha256(&files::read_at_most(now(path), dicom::MAX_FILE_BYTES)?));
         }
@@ -202,6 +203,7 @@ pub(super) fn hashes(manifest: &Manifest, now: &dyn Fn(&Path) -> PathBuf) -> Res
 
 /// Makes the picture of a row. Returns the row that names it, once its name is known.
 fn write_picture<'a>(row: &'a Row, path: &Path) -> Result<impl FnOnce(PathBuf) -> Row + use<'a>> {
+    interrupt::check()?;
     let fused = views::fuse(&row.read()?, &Preprocessing::default())?;
     let mut image = augment::apply(&fused.image, &row.pending_transform());
     let posterior = row.anterior.is_none();

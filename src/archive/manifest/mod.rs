@@ -23,7 +23,7 @@ use crate::intake::Study;
 use crate::intake::study::{self, Cell};
 use crate::models::StudyCounts;
 use crate::prepare::Transform;
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 use std::path::{Path, PathBuf};
 
 /// The classes of the paper, in its order; a manifest's other labels follow in alphabetical order.
@@ -193,6 +193,7 @@ impl Manifest {
     /// A file that cannot be read, or as [`study::read_manifest_row`].
     pub fn with_frames_named(&self) -> Result<Self> {
         let name = |row: &Row| {
+            interrupt::check()?;
             let [anterior, posterior] = study::named_frames(row.anterior.as_ref(), row.posterior.as_ref())?;
             Ok(Row { anterior, posterior, ..row.clone() })
         };

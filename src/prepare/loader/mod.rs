@@ -7,12 +7,13 @@
 use super::augment::{self, Augmentation, Transform};
 use crate::image::Image;
 use crate::random::{Purpose, shuffle, stream};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Where inputs come from. Called from several threads at once; the same study must always give the same.
 pub trait Source: Send + Sync {
@@ -299,6 +300,9 @@ fn prepare(shared: &Shared, work: &Work) {
     }
 }
 
+/// How long the wait for a batch may keep the [wish to stop](interrupt) waiting.
+const HEED_AFTER: Duration = Duration::from_millis(100);
+
 /// The batches of one epoch, prepared ahead.
 pub struct Epoch {
     shared: Arc<Shared>,
@@ -332,7 +336,12 @@ impl Iterator for Epoch {
                 Some(partial) => queue.batches.insert(number, partial),
                 None => None,
             };
-            queue = self.work.prepared.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            if let Err(stop) = interrupt::check() {
+                drop(queue);
+                self.stop();
+                return Some(Err(stop));
+            }
+            queue = self.work.prepared.wait_timeout(queue, HEED_AFTER).unwrap_or_else(PoisonError::into_inner).0;
         };
         queue.taken += 1;
         drop(queue);

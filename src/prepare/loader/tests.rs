@@ -1,6 +1,5 @@
 use super::*;
 use proptest::prelude::*;
-use std::time::Duration;
 
 const SIZE: [usize; 2] = [16, 8];
 
