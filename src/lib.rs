@@ -34,6 +34,7 @@ mod files;
 mod huge_pages;
 pub mod image;
 pub mod intake;
+mod memory;
 pub mod metrics;
 pub mod models;
 pub mod nn;
@@ -45,6 +46,7 @@ mod random;
 pub mod report;
 pub mod reproduce;
 pub mod tensor;
+mod text;
 pub mod train;
 
 #[doc(hidden)] // of the program

@@ -1,5 +1,6 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
+use super::numbers::{count, seed};
 use super::{interrupt, terminal::Terminal};
 use crate::archive::manifest::Manifest;
 use crate::archive::split::Split;
@@ -45,11 +46,11 @@ pub struct Evaluate {
 /// How intervals are made.
 #[derive(clap::Args)]
 pub struct Resampling {
-    /// Resamples of the patients that the 95 % intervals are made from.
-    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().resamples)]
+    /// Resamples of the patients that the 95 % intervals are made from, from 100 to 1000000.
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().resamples, value_parser = count(Bootstrap::RESAMPLES))]
     resamples: usize,
-    /// Seed of the resamples.
-    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().seed)]
+    /// Seed of the resamples, from 0 to 2^63 - 1.
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().seed, value_parser = seed())]
     resample_seed: u64,
 }
 

@@ -21,7 +21,8 @@ pub struct Lesions {
     /// Folder for the results.
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Height and width of a pixel in millimetres where a scan's file does not say them: one number, or two as HEIGHT,WIDTH.
+    /// Height and width of a pixel in millimetres where a scan's file does not say them, from 0.01 to 100: one number, or
+    /// two as HEIGHT,WIDTH.
     #[arg(long, value_name = "MM", value_parser = spacing)]
     pixel_spacing_mm: Option<[f64; 2]>,
 }

@@ -14,6 +14,7 @@ mod interrupt;
 mod lesions;
 mod manual;
 mod model;
+mod numbers;
 mod phantom;
 mod predict;
 mod reproduce;
@@ -23,9 +24,11 @@ mod terminal;
 mod train;
 
 use crate::autograd::use_isa;
-use crate::{Error, Result};
+use crate::train::Settings;
+use crate::{Error, Result, memory, text};
 use clap::{Parser, Subcommand};
 use osteon_kernels::{par::Pool, simd::Isa};
+use std::ffi::OsString;
 use std::process::ExitCode;
 use terminal::Terminal;
 
@@ -55,8 +58,15 @@ struct Arguments {
 /// The options of every command about the machine.
 #[derive(clap::Args)]
 struct Machine {
-    /// Worker threads; 0 takes every core. The results are the same bits for any number.
-    #[arg(long, global = true, default_value_t = 0, value_name = "N", help_heading = "Machine")]
+    /// Worker threads, from 1 to 256; 0 takes every core. The results are the same bits for any number.
+    #[arg(
+        long,
+        global = true,
+        default_value_t = 0,
+        value_name = "N",
+        help_heading = "Machine",
+        value_parser = numbers::count(0..=Settings::MOST_THREADS)
+    )]
     threads: usize,
     /// Instruction set: avx512, avx2+fma or portable; without it the fastest that this machine has.
     #[arg(long, global = true, value_name = "NAME", help_heading = "Machine")]
@@ -90,6 +100,18 @@ enum Command {
 }
 
 impl Command {
+    /// What a user can do where the command gets no more memory.
+    fn to_need_less_memory(&self) -> &'static str {
+        match self {
+            Command::Train(_) => "lower --batch, --input-size or --cache-mb",
+            Command::Demo(_) => "lower --size or --studies",
+            Command::Reproduce(_) => "choose a smaller --scale",
+            Command::Bench(_) => "lower --batch or --size",
+            Command::Audit(_) => "lower --input-size or the batch",
+            _ => "give smaller inputs or more memory",
+        }
+    }
+
     fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
             Command::Demo(command) => command.run(terminal),
@@ -116,7 +138,7 @@ impl Command {
 
 /// Runs the command line. Exit codes: 0 done, 1 failed or interrupted, 2 usage.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(error) => {
             // The help or the usage error. If the output is closed, there is nowhere to report it.
@@ -135,6 +157,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The arguments, or the help, or the usage error: with what cannot be seen in an argument written out.
+fn parse(given: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    Arguments::try_parse_from(&given).map_err(|error| {
+        let shown = given.iter().map(|argument| match argument.to_str() {
+            Some(text) if !text.contains(text::is_hidden) => argument.clone(),
+            _ => text::escaped(argument).into(),
+        });
+        // It fails as well: but for these characters it is the same.
+        Arguments::try_parse_from(shown).err().unwrap_or(error)
+    })
+}
+
 fn run(arguments: &Arguments, terminal: &Terminal) -> Result<()> {
     let isa = match &arguments.machine.isa {
         None => Isa::detect(),
@@ -144,6 +178,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<()> {
         })?,
     };
     use_isa(isa);
+    memory::advise(arguments.command.to_need_less_memory());
     let pool = Pool::new(arguments.machine.threads)
         .map_err(|error| Error::setting(format!("--threads {}: {error}", arguments.machine.threads), "give fewer threads"))?;
     pool.run(|| arguments.command.run(terminal))

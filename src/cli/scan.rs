@@ -18,13 +18,13 @@ pub struct ScanOptions {
     /// Accept a scan of one view.
     #[arg(long)]
     single_view: bool,
-    /// Refuse a file that is larger than this, in megabytes of 1024 * 1024 bytes, before it is read.
+    /// Refuse a file that is larger than this, in megabytes of 1024 * 1024 bytes, from 1 to 1048576, before it is read.
     #[arg(long, value_name = "MB", default_value_t = dicom::MAX_FILE_BYTES >> 20, value_parser = value_parser!(u64).range(1..=MAX_MB))]
     max_file_size: u64,
 }
 
-/// Of the megabytes of `--max-file-size`, so that their bytes are a number.
-const MAX_MB: u64 = u64::MAX >> 20;
+/// Of the megabytes of `--max-file-size`: a terabyte.
+const MAX_MB: u64 = 1 << 20;
 
 impl ScanOptions {
     /// Reads one study: a two-frame file, a folder, or two files with a comma between them.

@@ -114,6 +114,36 @@ pub struct Prediction {
     pub scans: Vec<Case>,
 }
 
+/// Which part of many scans a page shows: up to [`Part::MOST_SCANS`] are on one page, more are on several, that name each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The page, from 1.
+    pub number: usize,
+    /// Scans on all pages.
+    pub total: usize,
+}
+
+impl Part {
+    /// The most scans on a page.
+    pub const MOST_SCANS: usize = 100;
+
+    /// How many pages there are.
+    pub fn count(&self) -> usize {
+        self.total.div_ceil(Self::MOST_SCANS).max(1)
+    }
+
+    /// The file name of a page: `report.html`, `report-2.html`, `report-3.html`...
+    pub fn file_name(number: usize) -> String {
+        if number > 1 { format!("report-{number}.html") } else { "report.html".to_owned() }
+    }
+
+    /// `scans 101 to 200 of 1000`
+    pub fn sentence(&self) -> String {
+        let first = (self.number - 1) * Self::MOST_SCANS + 1;
+        format!("scans {first} to {} of {}", self.total.min(self.number * Self::MOST_SCANS), self.total)
+    }
+}
+
 impl ModelCard {
     /// How many studies it was trained on, and how many of these are simulated.
     pub fn training_studies(&self) -> StudyCounts {
@@ -209,6 +239,15 @@ pub fn write_evaluation(evaluation: &Evaluation, folder: impl AsRef<Path>) -> Re
 /// # Errors
 /// Where a scan's probabilities do not fit the classes or the folder cannot be written.
 pub fn write_prediction(prediction: &Prediction, folder: impl AsRef<Path>) -> Result<PathBuf> {
+    write_prediction_part(prediction, Part { number: 1, total: 1 }, folder)
+}
+
+/// As [`write_prediction`], of one page of several, whose scans are those of the `prediction`. The last page removes those that come
+/// after it, which are of an earlier prediction.
+///
+/// # Errors
+/// As [`write_prediction`].
+pub fn write_prediction_part(prediction: &Prediction, part: Part, folder: impl AsRef<Path>) -> Result<PathBuf> {
     let folder = folder.as_ref();
     let classes = prediction.model.classes.len();
     if let Some(scan) = prediction.scans.iter().find(|scan| scan.probabilities.len() != classes) {
@@ -216,8 +255,12 @@ pub fn write_prediction(prediction: &Prediction, folder: impl AsRef<Path>) -> Re
         return Err(Error::setting(problem, "give one probability a class"));
     }
     files::create_folder(folder)?;
-    let page = folder.join("report.html");
-    files::write(&page, prediction_page(prediction).as_bytes())?;
+    let page = folder.join(Part::file_name(part.number));
+    files::write(&page, page::part(prediction, part).as_bytes())?;
+    let later = (part.count() + 1..).map(|number| folder.join(Part::file_name(number)));
+    for stale in later.take_while(|page| part.number == part.count() && page.is_file()) {
+        std::fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
+    }
     Ok(page)
 }
 

@@ -9,7 +9,7 @@ use crate::models::{Metadata, Model, Process, Provenance};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, memory};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -147,6 +147,18 @@ pub fn run(
     Ok(session.state.epochs)
 }
 
+/// Refuses a training that cannot fit into the memory that the process may have: by a step of the network, the batches that are
+/// loaded, and what the cache holds of the `studies`.
+fn check_memory(model: &Model, studies: usize, settings: &Settings) -> Result<()> {
+    let Settings { architecture, input_size, batch, cache_mb, .. } = settings;
+    let batch = (*batch).min(studies);
+    let image = input_size.pixels() * size_of::<f32>();
+    let cache = (cache_mb << 20).min(studies * image);
+    let need = model.training_bytes(batch)? + (batch * image + cache) as u64;
+    let what = format!("training {architecture} at {input_size} with a batch of {batch} and a cache of {} MB", cache >> 20);
+    memory::check(&what, need, "lower --batch, --input-size or --cache-mb")
+}
+
 /// The state of a run.
 struct Session<'a> {
     manifest: &'a Manifest,
@@ -182,6 +194,7 @@ impl<'a> Session<'a> {
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
         let mut model =
             Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
+        check_memory(&model, manifest.rows.len(), settings)?;
         model.set_training_studies(manifest.study_counts(split.train.iter().copied()));
         if settings.zero_init_last_norm {
             model.zero_last_norms();
