@@ -181,6 +181,9 @@ mod tests {
     fn what_fits_is_not_refused_and_what_cannot_names_the_limit() {
         assert!(check("it", 1 << 20, "lower it").is_ok());
         let said = check("it", 1 << 60, "lower it").unwrap_err().to_string();
-        assert!(said.starts_with("it needs at least 1099511627776 MB of memory, and the ") && said.ends_with(" MB; lower it"), "{said}");
+        assert!(
+            said.starts_with("it needs at least 1099511627776 MB of memory, and the ") && said.ends_with(" MB; lower it"),
+            "{said}"
+        );
     }
 }

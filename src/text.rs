@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::path::Path;
 
 /// Whether a character is not seen as what it is: it moves the cursor, ends the line, or changes how the text around it is read.
@@ -41,7 +40,7 @@ pub fn quoted(name: impl AsRef<OsStr>) -> String {
 /// What stands between the quotes of [`quoted`].
 pub fn escaped(name: impl AsRef<OsStr>) -> String {
     let mut text = String::new();
-    let octal = |text: &mut String, bytes: &[u8]| bytes.iter().for_each(|byte| drop(write!(text, "\\{byte:03o}")));
+    let octal = |text: &mut String, bytes: &[u8]| text.extend(bytes.iter().map(|byte| format!("\\{byte:03o}")));
     for chunk in name.as_ref().as_encoded_bytes().utf8_chunks() {
         for character in chunk.valid().chars() {
             let letter = match character {
@@ -100,7 +99,7 @@ pub fn json(json: &str) -> Cow<'_, str> {
     let mut text = String::new();
     for character in json.chars() {
         match is_escaped(character) {
-            true => character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| drop(write!(text, "\\u{unit:04x}"))),
+            true => text.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
             false => text.push(character),
         }
     }

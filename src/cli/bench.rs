@@ -183,7 +183,11 @@ impl Bench {
         let labels: Vec<u32> = (0..batch as u32).map(|i| i % classes as u32).collect();
         let [least, most] = [model.inference_bytes(1)?, model.training_bytes(batch)?];
         let need = if self.measures(Part::Training) { most } else { least };
-        memory::check(&format!("{} at {} with a batch of {batch}", self.architecture, self.size), need, "lower --batch or --size")?;
+        memory::check(
+            &format!("{} at {} with a batch of {batch}", self.architecture, self.size),
+            need,
+            "lower --batch or --size",
+        )?;
         let layers = model.layers(self.size.array())?;
         let (architecture, pooling) = (model.metadata().architecture.clone(), model.metadata().pooling);
         let (weights, flops) = (model.parameter_count(), layers.iter().map(|layer| layer.flops).sum::<u64>());

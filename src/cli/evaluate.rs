@@ -10,7 +10,7 @@ use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
 use crate::train::{RunFolder, Settings};
-use crate::{Error, Result, files};
+use crate::{Error, Result};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
@@ -137,6 +137,7 @@ impl Job {
             LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };
         let loader = manifest.loader(&about.classes, rows.clone(), &about.preprocessing, options)?;
         let progress = terminal.progress("studies", rows.len());
+        model.check_memory(settings.batch)?;
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");
             if interrupt::pressed() { Err(Error::Interrupted { kept: "nothing was written".to_owned() }) } else { Ok(()) }
@@ -172,15 +173,17 @@ impl Job {
             patients,
             cases,
             history: Epoch::read_all(&folder.file(RunFolder::METRICS))?,
-            configuration: text(&folder.file(RunFolder::CONFIG))?,
+            configuration: configuration(settings),
             scan: None,
             bootstrap: Bootstrap::default(),
         })
     }
 }
 
-fn text(path: &Path) -> Result<String> {
-    String::from_utf8(files::read(path)?).map_err(|_| Error::file(path, "is not text", "restore it, or train again"))
+/// A run's settings as a page shows them, which is handed on: of the manifest's path the name alone.
+fn configuration(settings: &Settings) -> String {
+    let manifest = settings.manifest.file_name().map(PathBuf::from).unwrap_or_default();
+    Settings { manifest, ..settings.clone() }.to_toml()
 }
 
 /// The scores, as lines.

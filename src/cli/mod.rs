@@ -208,6 +208,41 @@ mod tests {
         walk(&command, "osteon");
     }
 
+    /// Such as `from 1 to 256`, `above 0` or `0 or above`.
+    #[test]
+    fn every_number_has_a_range_in_its_help() {
+        fn walk(command: &clap::Command, numbers: &mut usize) {
+            command.get_subcommands().for_each(|inner| walk(inner, numbers));
+            let names = ["N", "MB", "MINUTES", "RATE", "SHARE", "X", "DEGREES", "PIXELS", "FACTOR", "MM", "CLASS=N,..."];
+            for argument in command.get_arguments() {
+                let value = argument.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+                if !value.is_some_and(|value| names.contains(&&*value)) {
+                    continue;
+                }
+                *numbers += 1;
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                let is_range = ["from ", "above "]
+                    .iter()
+                    .any(|word| help.split(word).skip(1).any(|rest| rest.starts_with(|first: char| first.is_ascii_digit())))
+                    || help.contains(" or above");
+                assert!(is_range, "{} --{}: {help}", command.get_name(), argument.get_id());
+            }
+        }
+        let mut numbers = 0;
+        walk(&Arguments::command(), &mut numbers);
+        assert!(numbers > 40, "{numbers}");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_in_an_argument_is_written_out_in_its_usage_error() {
+        for given in [["osteon", "--threads", "1\u{1b}[31m\nosteon: done"], ["osteon", "a\u{202e}\u{9b}31m", "b"]] {
+            let said = parse(given.map(OsString::from).to_vec()).err().unwrap().to_string();
+            assert!(!said.contains(|letter| text::is_hidden(letter) && letter != '\n'), "{said:?}");
+            assert!(!said.lines().any(|line| line.starts_with("osteon: ")), "{said}");
+            assert!(said.contains("\\033[31m\\nosteon") || said.contains("\\342\\200\\256"), "{said}");
+        }
+    }
+
     #[test]
     fn the_text_by_task_has_every_command_and_no_other() {
         fn leaves(command: &clap::Command, path: &str) -> Vec<String> {

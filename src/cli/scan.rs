@@ -4,8 +4,9 @@ use crate::dicom;
 use crate::image::View;
 use crate::intake::Study;
 use crate::intake::study::{self, StudyOptions};
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use clap::{Args, value_parser};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// How to read scans.
@@ -36,19 +37,34 @@ impl ScanOptions {
 
 /// The files of a scan argument. A comma separates two files, unless a file of that very name exists.
 fn paths(scan: &Path) -> Result<Vec<PathBuf>> {
-    let text = scan.to_string_lossy();
-    match text.split_once(',') {
-        Some((first, second)) if !scan.exists() && !second.contains(',') => Ok(vec![first.into(), second.into()]),
-        Some(_) if !scan.exists() => {
+    // Names need not be UTF-8: a comma parts their bytes.
+    let parts: Vec<&OsStr> = parted(scan.as_os_str());
+    match parts[..] {
+        [first, second] if !scan.exists() => Ok(vec![first.into(), second.into()]),
+        [_, _, _, ..] if !scan.exists() => {
             Err(Error::file(scan, "names more than two files", "give the two views of one study as A,B"))
         }
         _ => Ok(vec![scan.to_owned()]),
     }
 }
 
+/// The pieces of a name between its commas.
+fn parted(name: &OsStr) -> Vec<&OsStr> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        name.as_bytes().split(|byte| *byte == b',').map(OsStr::from_bytes).collect()
+    }
+    #[cfg(not(unix))]
+    match name.to_str() {
+        Some(text) => text.split(',').map(OsStr::new).collect(),
+        None => vec![name],
+    }
+}
+
 /// A short name for a scan: its last path component.
 pub fn name(scan: &Path) -> String {
-    scan.file_name().unwrap_or(scan.as_os_str()).to_string_lossy().into_owned()
+    text::plain(Path::new(scan.file_name().unwrap_or(scan.as_os_str())))
 }
 
 #[cfg(test)]
@@ -63,5 +79,12 @@ mod tests {
         assert_eq!(paths(&odd).unwrap(), [odd]);
         assert_eq!(paths(Path::new("x.png,y.png")).unwrap(), [PathBuf::from("x.png"), PathBuf::from("y.png")]);
         assert!(paths(Path::new("x,y,z")).is_err());
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            let both = [b"\xff/x".as_slice(), b"\xfe"].map(|name| PathBuf::from(OsStr::from_bytes(name)));
+            assert_eq!(paths(Path::new(OsStr::from_bytes(b"\xff/x,\xfe"))).unwrap(), both);
+            assert_eq!(name(&both[1]), "\"\\376\"");
+        }
     }
 }

@@ -11,8 +11,8 @@ mod write;
 pub use person::{Person, Sex, read_person};
 pub use write::{NmHeader, encode_nm, write_nm};
 
-use crate::memory::where_it_may_fail;
 use crate::image::{Image, View};
+use crate::memory::where_it_may_fail;
 use crate::{Error, Result, files};
 use dataset::{Damage, DataSet, Element, Encoding};
 use dicom_core::Tag;

@@ -22,6 +22,7 @@ pub use page::{evaluation_page, prediction_page};
 use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
 use crate::models::StudyCounts;
+use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -296,9 +297,9 @@ fn patients_csv(evaluation: &Evaluation, folder: &Path) -> Result<Vec<u8>> {
     for row in &evaluation.patients {
         let predicted = metrics::predicted(&row.probabilities);
         let about = [
-            row.patient.clone(),
-            classes[row.truth].clone(),
-            classes[predicted].clone(),
+            guard(&row.patient).into_owned(),
+            guard(&classes[row.truth]).into_owned(),
+            guard(&classes[predicted]).into_owned(),
             if row.truth == predicted { "yes" } else { "no" }.to_owned(),
         ];
         let record = about.into_iter().chain(row.probabilities.iter().map(f32::to_string));
@@ -343,14 +344,14 @@ pub fn read_patients(path: impl AsRef<Path>) -> Result<Predictions> {
         let record = record.map_err(not_csv)?;
         let line = record.position().map_or(0, csv::Position::line);
         let cell = |at: usize| record.get(at).unwrap_or_default();
-        let truth = classes.iter().position(|class| class == cell(of_truth));
+        let truth = classes.iter().position(|class| class == unguard(cell(of_truth)));
         truths.push(truth.ok_or_else(|| refuse(format!("line {line} has the class `{}`, which no column has", cell(of_truth))))?);
         let row = of_classes.iter().map(|&at| {
             let p = cell(at).parse().ok().filter(|p| (0.0..=1.00001).contains(p));
             p.ok_or_else(|| refuse(format!("line {line} has `{}`, which is no probability", cell(at))))
         });
         probabilities.push(row.collect::<Result<Vec<f32>>>()?);
-        patients.push(cell(of_patient).to_owned());
+        patients.push(unguard(cell(of_patient)).to_owned());
     }
     Predictions::new(path.display().to_string(), classes, patients, truths, probabilities)
 }

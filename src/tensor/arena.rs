@@ -94,8 +94,7 @@ impl Slab {
             NonNull::new(unsafe { alloc::alloc_zeroed(layout(len)) }.cast::<f32>()).map(|memory| (len, layout(len), memory))
         };
         let whole = where_it_may_fail(|| allocate(room.max(SLAB)));
-        let (len, layout, memory) =
-            whole.or_else(|| allocate(room)).unwrap_or_else(|| alloc::handle_alloc_error(layout(room)));
+        let (len, layout, memory) = whole.or_else(|| allocate(room)).unwrap_or_else(|| alloc::handle_alloc_error(layout(room)));
         let first = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let state = State { holes: std::iter::once(0..len).collect(), touched: 0, used: 0 };
         Slab { memory, layout, first, state: Mutex::new(state) }

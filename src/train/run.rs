@@ -222,6 +222,7 @@ impl<'a> Session<'a> {
         let state = State::new(settings, inputs);
         let (best, saved) = (None, Cell::new(Instant::now()));
         let session = Session { manifest, settings, folder, trainer, training, validation, test, state, best, saved };
+        session.resolved()?;
         Ok((session, split))
     }
 
@@ -258,6 +259,10 @@ impl<'a> Session<'a> {
     fn resolved(&self) -> Result<Settings> {
         let manifest = &self.manifest.path;
         let manifest = path::absolute(manifest).map_err(|error| Error::io(manifest, "found", &error))?;
+        if manifest.to_str().is_none() {
+            let problem = "has a path that is not UTF-8, which the record of a run cannot hold";
+            return Err(Error::file(manifest, problem, "rename its folder, or give the manifest by another path"));
+        }
         Ok(Settings { manifest, ..self.settings.clone() })
     }
 

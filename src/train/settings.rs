@@ -313,7 +313,8 @@ impl Settings {
             ("loader_threads", self.loader_threads, 1, Self::MOST_THREADS),
             ("cache_mb", self.cache_mb, 0, Self::MOST_CACHE_MB),
         ];
-        if let Some((name, value, least, most)) = counts.into_iter().find(|(_, value, least, most)| value < least || value > most) {
+        if let Some((name, value, least, most)) = counts.into_iter().find(|(_, value, least, most)| value < least || value > most)
+        {
             return Err(format!("{name} is {value}, not from {least} to {most}"));
         }
         for (name, seed) in [("seed", self.seed), ("split_seed", self.split_seed)] {

@@ -276,9 +276,11 @@ mod tests {
         let of = |number, total| part(&prediction, Part { number, total });
         assert_eq!(of(1, 100), prediction_page(&prediction));
         assert!(!of(1, 100).contains("<nav"));
-        let names = |number| ["report.html", "report-2.html", "report-3.html"].map(|name| {
-            of(number, 201).matches(&format!("<a href=\"{name}\">")).count() / 2 // above and below the scans
-        });
+        let names = |number| {
+            ["report.html", "report-2.html", "report-3.html"].map(|name| {
+                of(number, 201).matches(&format!("<a href=\"{name}\">")).count() / 2 // above and below the scans
+            })
+        };
         assert_eq!([names(1), names(2), names(3)], [[0, 1, 0], [2, 0, 1], [1, 1, 0]]);
         assert!(of(2, 201).contains("scans 101 to 200 of 201") && of(3, 201).contains("scans 201 to 201 of 201"));
         assert_balanced(&of(2, 201));
