@@ -1,5 +1,6 @@
 //! Every failure a user can meet, each a sentence that names the file or setting, what is wrong, and what to do.
 
+use crate::text::{Shown, without_hidden};
 use std::path::{Path, PathBuf};
 
 /// `Result` with Osteon's [`Error`].
@@ -9,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder cannot be used.
-    #[error("{}: {problem}; {remedy}", path.display())]
+    #[error("{}: {}; {}", path.shown(), one_line(problem), one_line(remedy))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -19,7 +20,7 @@ pub enum Error {
         remedy: String,
     },
     /// A command-line option, configuration value or argument of the library cannot be used.
-    #[error("{problem}; {remedy}")]
+    #[error("{}; {}", one_line(problem), one_line(remedy))]
     Setting {
         /// What is wrong, naming the setting.
         problem: String,
@@ -27,7 +28,7 @@ pub enum Error {
         remedy: String,
     },
     /// Shapes that do not fit, found where the tape is built.
-    #[error("{layer}: {problem}")]
+    #[error("{}: {}", one_line(layer), one_line(problem))]
     Shape {
         /// The layer or operation.
         layer: String,
@@ -35,7 +36,7 @@ pub enum Error {
         problem: String,
     },
     /// A computation that cannot go on, whatever its files and settings seemed worth.
-    #[error("{problem}; {remedy}")]
+    #[error("{}; {}", one_line(problem), one_line(remedy))]
     Failed {
         /// What happened.
         problem: String,
@@ -43,13 +44,13 @@ pub enum Error {
         remedy: String,
     },
     /// NaN or infinity in a training step; the model has not changed.
-    #[error("{place}; choose a smaller learning rate, a warm-up, or a limit for the gradient's norm")]
+    #[error("{}; choose a smaller learning rate, a warm-up, or a limit for the gradient's norm", one_line(place))]
     NotFinite {
         /// The layer or parameter where it came up first, and what it was.
         place: String,
     },
     /// The work was [asked to stop](crate::interrupt): Ctrl-C, a signal.
-    #[error("interrupted; {kept}")]
+    #[error("interrupted; {}", one_line(kept))]
     Interrupted {
         /// What is whole on disk.
         kept: String,
@@ -57,19 +58,19 @@ pub enum Error {
 }
 
 /// A problem may quote what a file holds: a line break would make it two sentences, and an escape would speak to the terminal.
-fn one_line(problem: impl Into<String>) -> String {
-    problem.into().replace(char::is_control, "\u{fffd}")
+fn one_line(text: &str) -> String {
+    without_hidden(text, &[])
 }
 
 impl Error {
     /// A file or folder that cannot be used.
     pub fn file(path: impl AsRef<Path>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Error::File { path: path.as_ref().to_owned(), problem: one_line(problem), remedy: remedy.into() }
+        Error::File { path: path.as_ref().to_owned(), problem: problem.into(), remedy: remedy.into() }
     }
 
     /// A setting that cannot be used.
     pub fn setting(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Error::Setting { problem: one_line(problem), remedy: remedy.into() }
+        Error::Setting { problem: problem.into(), remedy: remedy.into() }
     }
 
     /// A computation that cannot go on.

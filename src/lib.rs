@@ -35,6 +35,7 @@ mod huge_pages;
 pub mod image;
 pub mod intake;
 pub mod interrupt;
+mod memory;
 pub mod metrics;
 pub mod models;
 pub mod nn;
@@ -46,6 +47,7 @@ mod random;
 pub mod report;
 pub mod reproduce;
 pub mod tensor;
+mod text;
 pub mod train;
 
 #[doc(hidden)] // of the program

@@ -6,7 +6,7 @@ use crate::prepare::loader::Loader;
 use crate::prepare::views;
 use crate::prepare::{Transform, augment};
 use crate::report::{Case, ModelCard};
-use crate::{Result, metrics};
+use crate::{Result, metrics, text};
 use std::path::Path;
 
 /// What a network said of one labelled study.
@@ -84,7 +84,7 @@ pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, ex
 pub fn card(model: &Model, path: &Path) -> ModelCard {
     let about = model.metadata();
     ModelCard {
-        name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        name: text::plain(Path::new(path.file_name().unwrap_or(path.as_os_str()))),
         architecture: about.architecture.clone(),
         classes: about.classes.clone(),
         input_size: about.input_size,

@@ -7,6 +7,9 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// The largest seed: what TOML, whose integers are signed, can hold.
+pub(crate) const MOST_SEED: u64 = i64::MAX as u64;
+
 /// What a stream is for; two purposes never share a stream.
 #[derive(Clone, Copy, Debug)]
 #[repr(u64)]

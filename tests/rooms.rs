@@ -33,10 +33,12 @@ const ROOMS: &[(&str, &str)] = &[
     // The crate osteon-reference.
     ("reference", "the same arithmetic as plain f64 loops, and the golden arrays; uses nothing"),
     // The crate osteon. What every room may use:
+    ("text", "names and cells of strangers, as a terminal and a spreadsheet may have them"),
     ("error", "what is wrong and what to do about it, in one sentence"),
     ("interrupt", "the wish to stop, and who heeds it"),
     ("files", "files that appear whole or not at all, hashes, reading within a bound"),
     ("random", "random streams by name: no draw depends on those before it"),
+    ("memory", "how much memory a process may have, and what it says where that ends"),
     ("huge_pages", "huge pages of memory for buffers"),
     // Tensors and learning:
     ("tensor", "shape, dense f32 buffer, arena of buffers, tensors in files"),

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 pub struct Pool {
     pool: rayon::ThreadPool,
     spinning: Arc<Spinning>,
+    /// Whether workers wait for tasks without falling asleep: where there are more of them than cores, each would keep a core from
+    /// another that has work.
+    spins: bool,
 }
 
 impl Pool {
@@ -33,7 +36,9 @@ impl Pool {
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("osteon-{i}"));
         let pool = builder.start_handler(|_| flush_denormals()).build()?;
-        Ok(Pool { pool, spinning: Arc::default() })
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let spins = pool.current_num_threads() <= cores;
+        Ok(Pool { pool, spinning: Arc::default(), spins })
     }
 
     /// Number of workers.
@@ -44,7 +49,7 @@ impl Pool {
     /// Runs `work` on a worker of the pool, also when the pool has one thread, and waits for it.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.pool.install(|| {
-            let before = LEADER_OF.replace(Some(self.spinning.clone()));
+            let before = LEADER_OF.replace(self.spins.then(|| self.spinning.clone()));
             let result = work();
             LEADER_OF.set(before);
             result
@@ -315,9 +320,10 @@ mod tests {
     #[test]
     fn every_part_is_visited_once_whatever_the_workers_did_before() {
         let expected = Pool::new(1).unwrap().run(visits);
+        let spinning = |threads| Pool { spins: true, ..Pool::new(threads).unwrap() };
         assert_eq!(expected[999..1002], [2 + 9, 0, 1]);
         for threads in [2, 3, 5] {
-            let (pool, other) = (Pool::new(threads).unwrap(), Pool::new(2).unwrap());
+            let (pool, other) = (spinning(threads), spinning(2));
             for pause in [0, 0, 2 * SPIN_TIME.as_micros() as u64, SPIN_TIME.as_micros() as u64] {
                 pool.run(|| {
                     assert_eq!(visits(), expected);
@@ -390,7 +396,7 @@ mod tests {
     /// Two leaders of one pool that split at the same time, again and again: the count of spinning workers comes back to 0.
     #[test]
     fn as_many_workers_end_spinning_as_have_started() {
-        let (pool, arrived) = (Pool::new(3).unwrap(), AtomicUsize::new(0));
+        let (pool, arrived) = (Pool { spins: true, ..Pool::new(3).unwrap() }, AtomicUsize::new(0));
         let count = || pool.spinning.0.load(Ordering::Relaxed);
         // Not a barrier: where the count is wrong, the other thread must not wait for ever.
         let wait = |what: &dyn Fn() -> bool| {
@@ -419,6 +425,21 @@ mod tests {
             scope.spawn(lead);
             scope.spawn(lead);
         });
+    }
+
+    /// With more workers than any machine of today has cores.
+    #[test]
+    fn workers_beyond_the_cores_do_not_spin() {
+        let pool = Pool::new(1000).unwrap();
+        let splits = || {
+            pool.run(|| {
+                for_each(4, |_| ());
+                pool.spinning.0.load(Ordering::Relaxed)
+            })
+        };
+        assert!((0..20).all(|_| splits() == 0));
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert!(Pool::new(cores).unwrap().spins && !Pool::new(cores + 1).unwrap().spins);
     }
 
     /// A second reference to an area that is in use is refused, and the area can be used again afterwards.

@@ -5,6 +5,7 @@ use super::fingerprints::Fingerprints;
 use super::manifest::Manifest;
 use super::side::Side;
 use crate::random::{Purpose, shuffle, stream};
+use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -273,7 +274,7 @@ impl Split {
         let mut table = csv::Writer::from_writer(Vec::new());
         let mut write = |cells: [&str; 2]| table.write_record(cells).expect("two cells each, written to memory");
         write(["patient", "side"]);
-        side_of.iter().for_each(|(patient, side)| write([patient, side]));
+        side_of.iter().for_each(|(patient, side)| write([&guard(patient), side]));
         Ok(table.into_inner().expect("written to memory"))
     }
 
@@ -294,7 +295,7 @@ impl Split {
         let mut side_of: BTreeMap<String, usize> = BTreeMap::new();
         for record in reader.records() {
             let Ok(record) = record else { return fail("is not CSV".into(), "give the split.csv of a run") };
-            let (patient, side) = (&record[0], &record[1]);
+            let (patient, side) = (unguard(&record[0]), &record[1]);
             let Some(side) = SIDES.into_iter().position(|name| name == side) else {
                 return fail(format!("patient {patient} is on the side `{side}`"), "write train, validation or test");
             };
@@ -328,6 +329,20 @@ mod tests {
     use super::*;
     use crate::archive::manifest::Row;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_spreadsheet_computes_nothing_of_a_split() {
+        let folder = tempfile::tempdir().unwrap();
+        let row = |at: usize, patient: &str| Row::new(patient, Some(format!("{at}.png").parse().unwrap()), None, "NoMet");
+        let rows = ["=a", "'=a", "-1", "b"].into_iter().enumerate().map(|(at, patient)| row(at, patient)).collect();
+        let manifest = Manifest::new(folder.path().join("m.csv"), rows).unwrap();
+        let split = Split { train: vec![0, 3], test: vec![1, 2], ..Split::default() };
+        let path = folder.path().join("split.csv");
+        split.write(&path, &manifest).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("'=a,train\n") && text.contains("''=a,test\n") && text.contains("\n'-1,test\n"), "{text}");
+        assert_eq!(Split::read(&path, &manifest).unwrap(), split);
+    }
 
     /// A manifest of studies given as (patient, class).
     fn manifest(studies: &[(usize, usize)]) -> Manifest {

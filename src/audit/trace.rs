@@ -15,7 +15,7 @@ use crate::prepare::views;
 use crate::tensor::Shape;
 use osteon_kernels::conv::{Algorithm, Pass};
 
-use crate::{DISCLAIMER, Error, Result, files, metrics};
+use crate::{DISCLAIMER, Error, Result, files, metrics, text};
 use osteon_kernels::par;
 use osteon_kernels::simd::Isa;
 use std::collections::hash_map::Entry;
@@ -58,7 +58,7 @@ pub fn trace(model: &Path, study: &Study, options: &TraceOptions, output: &Path)
         return Err(Error::file(output, "exists already", remedy));
     }
     let output = Output::folder(output, options.force, &Folder::FILES, &inputs)?;
-    let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy().into_owned();
+    let name = text::plain(Path::new(model.file_name().unwrap_or(model.as_os_str())));
     let network = Model::load(model)?;
     let model_sha256 = network.file_sha256().unwrap_or_default().to_owned();
     let staging = Staging::new(output)?;
@@ -81,7 +81,7 @@ fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder)
     let input = views::network_input(&fused.image, size, &about.preprocessing);
     let mut scan = BTreeMap::new();
     for path in &study.sources {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = text::plain(Path::new(path.file_name().unwrap_or(path.as_os_str())));
         scan.insert(name, files::sha256(&files::read(path)?));
     }
     let shape = [1, size[0], size[1]];

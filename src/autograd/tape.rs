@@ -226,6 +226,14 @@ impl<'a> Tape<'a> {
         var
     }
 
+    /// How many values stay for a backward pass when every [`Var`] has been released: those that some operation retains, but for
+    /// parameters and for what is recomputed. Of a plan as of a tape that computes.
+    pub fn kept_values(&self) -> usize {
+        let is_parameter = |index: usize| matches!(self.slots[index].value, Value::Parameter(_));
+        let stays = |index: &usize| self.slots[*index].retained && !is_parameter(*index) && !self.can_be_recomputed(*index);
+        (0..self.slots.len()).filter(stays).map(|index| self.slots[index].shape.len()).sum()
+    }
+
     /// The same value, to be used once more.
     pub fn retain(&mut self, var: &Var) -> Var {
         self.slots[var.0].uses += 1;

@@ -1,5 +1,6 @@
 //! `osteon audit`: the network's arithmetic operation by operation, and on tensors from a file for comparison with other engines.
 
+use super::numbers::{count, seed};
 use super::output::Overwrite;
 use super::predict::model_path;
 use super::scan::ScanOptions;
@@ -25,8 +26,8 @@ pub enum Audit {
     Verify {
         /// The folder that `osteon audit trace` wrote.
         trace: PathBuf,
-        /// Only the operation of this number.
-        #[arg(long, value_name = "N")]
+        /// Only the operation of this number, from 0 to 1000000.
+        #[arg(long, value_name = "N", value_parser = count(0..=1_000_000))]
         operation: Option<usize>,
     },
     /// Compare every gradient of a model with central differences in float64; exit code 1 when one is off by more than its bound.
@@ -114,7 +115,7 @@ pub struct Trace {
     /// The study's class; without it the one that the model predicts.
     #[arg(long, value_name = "CLASS", requires = "train")]
     label: Option<String>,
-    /// Adam's learning rate.
+    /// Adam's learning rate, above 0.
     #[arg(long, value_name = "RATE", default_value_t = 0.01, requires = "train")]
     learning_rate: f32,
 }
@@ -218,11 +219,11 @@ pub struct Gradcheck {
     /// Rows x columns of the images.
     #[arg(long, value_name = "ROWSxCOLUMNS", default_value = "64x64")]
     input_size: Size,
-    /// Images.
+    /// Images, from 1 to 255.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
     batch: u8,
-    /// Of images, labels and directions.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Of images, labels and directions, from 0 to 2^63 - 1.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
     seed: u64,
     /// Print JSON: a list with an object a gradient.
     #[arg(long)]
@@ -235,7 +236,7 @@ impl Gradcheck {
         let options = GradcheckOptions { batch: self.batch.into(), input_size: self.input_size.array(), seed: self.seed };
         let slopes = audit::gradcheck(&Model::load(&path)?, &options)?;
         if self.json {
-            terminal.line(serde_json::to_string_pretty(&slopes).expect("plain values are JSON"))?;
+            terminal.json(&serde_json::to_string_pretty(&slopes).expect("plain values are JSON"))?;
         } else {
             print(terminal, &slopes)?;
         }

@@ -8,7 +8,7 @@ use crate::models::{Metadata, Model, Pooling, architectures};
 use crate::optim::Adam;
 use crate::prepare::Preprocessing;
 use crate::train::Trainer;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use osteon_kernels::conv::{Algorithm, ConvShape, Epilogue, Pass};
 use osteon_kernels::simd::Isa;
 use osteon_kernels::{par, peak};
@@ -24,7 +24,7 @@ use std::time::Instant;
     after_help = "Examples:\n  osteon bench --threads 2 --batch 8 --size 1024x256\n  osteon bench --architecture all --size 256x64"
 )]
 pub struct Bench {
-    /// Images in a batch.
+    /// Images in a batch, from 1 to 1024.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
     /// The network's input, rows x columns.
@@ -36,7 +36,7 @@ pub struct Bench {
     /// Of vgg-11: flatten, average, or auto.
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = pooling)]
     pooling: Pooling,
-    /// Rounds of which the median is taken.
+    /// Rounds of which the median is taken, from 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// Measure one part alone: then the peak memory is its own.
@@ -159,7 +159,7 @@ impl Bench {
         };
         if self.json {
             let text = serde_json::to_string_pretty(&figures).map_err(|error| Error::setting(error.to_string(), "report it"))?;
-            return terminal.line(text);
+            return terminal.json(&text);
         }
         figures.print(terminal)
     }
@@ -181,6 +181,13 @@ impl Bench {
         let (batch, rounds, classes) = (usize::from(self.batch), usize::from(self.rounds), model.metadata().classes.len());
         let images: Vec<f32> = values(batch * self.size.pixels());
         let labels: Vec<u32> = (0..batch as u32).map(|i| i % classes as u32).collect();
+        let [least, most] = [model.inference_bytes(1)?, model.training_bytes(batch)?];
+        let need = if self.measures(Part::Training) { most } else { least };
+        memory::check(
+            &format!("{} at {} with a batch of {batch}", self.architecture, self.size),
+            need,
+            "lower --batch or --size",
+        )?;
         let layers = model.layers(self.size.array())?;
         let (architecture, pooling) = (model.metadata().architecture.clone(), model.metadata().pooling);
         let (weights, flops) = (model.parameter_count(), layers.iter().map(|layer| layer.flops).sum::<u64>());

@@ -34,7 +34,7 @@ impl Compare {
         if self.json {
             let json = serde_json::to_string_pretty(&found)
                 .map_err(|error| Error::failed(format!("the comparison cannot be written as JSON ({error})"), "report this"))?;
-            return terminal.line(json);
+            return terminal.json(&json);
         }
         terminal.line(format_args!("A {}\nB {}", found.a, found.b))?;
         terminal.line(format_args!("{} studies of {} patients\n", found.studies, found.patients))?;

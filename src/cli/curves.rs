@@ -1,12 +1,11 @@
 //! `osteon curves`: how several runs trained, in one picture.
 
 use super::output::Overwrite;
-use super::scan;
 use super::terminal::Terminal;
 use crate::metrics::Epoch;
 use crate::models::{Model, StudyCounts};
 use crate::train::RunFolder;
-use crate::{Error, Result, report};
+use crate::{Error, Result, report, text};
 use std::path::{Path, PathBuf};
 
 /// Draw the curves of several runs beside each other: training loss, held-out loss, held-out AUC.
@@ -36,11 +35,7 @@ impl Curves {
         let read: Vec<PathBuf> = read.flatten().collect();
         let output = self.overwrite.file(&self.output, &read.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
         let runs = self.runs.iter().map(|run| history(run)).collect::<Result<Vec<_>>>()?;
-        // Folders of one name, as in a/run and b/run, are told apart by their paths.
-        let names = self.runs.iter().map(|run| scan::name(run)).collect::<Vec<_>>();
-        let is_twice = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
-        let name = |(name, run): (&String, &PathBuf)| if is_twice(name) { run.display().to_string() } else { name.clone() };
-        let named = names.iter().zip(&self.runs).map(name);
+        let named = self.runs.iter().map(|run| short_name(run, &self.runs));
         let note = report::caveat(&[("trained", runs.iter().map(|(_, trained_on)| *trained_on).sum())]);
         let runs: Vec<(String, Vec<Epoch>)> = named.zip(runs).map(|(name, (rows, _))| (name, rows)).collect();
         let figure = report::compared_curves(&runs, &note);
@@ -50,9 +45,32 @@ impl Curves {
     }
 }
 
+/// A run's name in the picture, which is handed on: its folder's or, of several that have it, as in a/run and b/run, with as many folders
+/// before it as tell it from the others of `all`.
+fn short_name(run: &Path, all: &[PathBuf]) -> String {
+    let last = |path: &Path, count: usize| {
+        let parts: Vec<_> = path.components().collect();
+        parts[parts.len().saturating_sub(count)..].iter().collect::<PathBuf>()
+    };
+    let is_single = |count: &usize| all.iter().filter(|other| last(other, *count) == last(run, *count)).count() <= 1;
+    let count = (1..run.components().count()).find(is_single).unwrap_or(1);
+    text::plain(&last(run, count))
+}
+
 /// The epochs of a run, and what it was trained on.
 fn history(run: &Path) -> Result<(Vec<Epoch>, StudyCounts)> {
     let folder = RunFolder::open(run)?;
     let rows = Epoch::read_all(&folder.file(RunFolder::METRICS))?;
     Ok((rows, Model::load(folder.file(RunFolder::MODEL))?.metadata().training_studies()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_one_name_are_told_apart_by_no_more_folders_than_that_takes() {
+        let runs = ["/data/me/a/run", "/data/me/b/run", "/data/other", "/data/other"].map(PathBuf::from);
+        assert_eq!(runs.each_ref().map(|run| short_name(run, &runs)), ["a/run", "b/run", "other", "other"]);
+    }
 }

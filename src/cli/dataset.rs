@@ -1,5 +1,6 @@
 //! `osteon dataset`: the paper's three datasets, their check, and public archives.
 
+use super::numbers::seed;
 use super::output::Overwrite;
 use super::terminal::Terminal;
 use crate::Result;
@@ -54,19 +55,20 @@ pub struct Make {
     /// Folder for manifest.csv and dataset.toml.
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Seed of subsampling, split and copies.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Seed of subsampling, split and copies, from 0 to 2^63 - 1.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
     seed: u64,
-    /// Share of each class's patients that train.
+    /// Share of each class's patients that train, above 0 and below 1.
     #[arg(long, value_name = "SHARE", default_value_t = PAPER_TRAIN_SHARE)]
     train_share: f64,
-    /// How many rows some classes get, in place of what the paper would give.
+    /// How many rows some classes get, from 1 to 1000000 each, in place of what the paper would give.
     #[arg(long, value_name = "CLASS=N,...")]
     counts: Option<String>,
-    /// Copies are rotated by up to this angle, either way.
+    /// Copies are rotated by up to this angle, either way, from 0 to 180.
     #[arg(long, value_name = "DEGREES", default_value_t = Augmentation::default().rotation_deg)]
     rotation_deg: f32,
-    /// Copies are moved by up to this, in pixels of a 1024x256 picture, along rows and columns.
+    /// Copies are moved by up to this, in pixels of a 1024x256 picture, along rows and columns, from 0
+    /// to 1024.
     #[arg(long, value_name = "PIXELS", default_value_t = Augmentation::default().translation_px)]
     translation_px: f32,
     /// Two classes, NoMet and Met: ADMet and nADMet are merged (the paper's Table 8).
@@ -176,7 +178,7 @@ impl Archive {
         let output = self.overwrite.files_in(folder, &[&name, &boxes_name], &[&self.folder])?;
         let staging = Staging::new(output)?;
         let Imported { manifest, boxes, skipped, disagreements } = read(&self.folder, &self.output)?;
-        staging.write(&name, &manifest.to_csv())?;
+        staging.write(&name, &manifest.to_csv()?)?;
         if !boxes.is_empty() {
             staging.write(&boxes_name, &import::boxes_csv(&boxes))?;
         }

@@ -1,6 +1,7 @@
 //! `osteon demo`: everything once, from synthetic patients to a page with pictures, in a few minutes.
 
 use super::evaluate::{self, Job};
+use super::numbers::{count, seed};
 use super::terminal::Terminal;
 use super::{phantom, predict as lines, train};
 use crate::archive::manifest::Manifest;
@@ -23,14 +24,14 @@ pub struct Demo {
     /// Folder for everything that the demo makes.
     #[arg(long, value_name = "FOLDER", default_value = "osteon-demo")]
     output: PathBuf,
-    /// Seed of patients, split and network.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Seed of patients, split and network, from 0 to 2^63 - 1.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
     seed: u64,
-    /// Synthetic patients [default: 600].
-    #[arg(long, value_name = "N")]
+    /// Synthetic patients, from 1 to 1000000 [default: 600].
+    #[arg(long, value_name = "N", value_parser = count(1..=PhantomOptions::MOST_STUDIES))]
     studies: Option<usize>,
-    /// Passes over the training patients [default: 14].
-    #[arg(long, value_name = "N")]
+    /// Passes over the training patients, from 1 to 1000000 [default: 14].
+    #[arg(long, value_name = "N", value_parser = count(1..=Settings::MOST_EPOCHS))]
     epochs: Option<usize>,
     /// The network's input, rows x columns [default: 192x48].
     #[arg(long, value_name = "ROWSxCOLUMNS")]

@@ -1,5 +1,6 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
+use super::numbers::{count, seed};
 use super::output::Overwrite;
 use super::terminal::Terminal;
 use crate::archive::manifest::{Manifest, Row};
@@ -49,11 +50,11 @@ pub struct Evaluate {
 /// How intervals are made.
 #[derive(clap::Args)]
 pub struct Resampling {
-    /// Resamples of the patients that the 95 % intervals are made from.
-    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().resamples)]
+    /// Resamples of the patients that the 95 % intervals are made from, from 100 to 1000000.
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().resamples, value_parser = count(Bootstrap::RESAMPLES))]
     resamples: usize,
-    /// Seed of the resamples.
-    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().seed)]
+    /// Seed of the resamples, from 0 to 2^63 - 1.
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().seed, value_parser = seed())]
     resample_seed: u64,
 }
 
@@ -163,6 +164,7 @@ impl Job {
             LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };
         let loader = manifest.loader(&about.classes, rows.clone(), &about.preprocessing, options)?;
         let progress = terminal.progress("studies", rows.len());
+        model.check_memory(settings.batch)?;
         let judged = predict::judge(model, &loader, &mut |done| {
             progress.set(done, "");
             interrupt::check()
@@ -199,15 +201,17 @@ impl Job {
             patients,
             cases,
             history: Epoch::read_all(&folder.file(RunFolder::METRICS))?,
-            configuration: text(&folder.file(RunFolder::CONFIG))?,
+            configuration: configuration(settings),
             scan: None,
             bootstrap: Bootstrap::default(),
         })
     }
 }
 
-fn text(path: &Path) -> Result<String> {
-    String::from_utf8(files::read(path)?).map_err(|_| Error::file(path, "is not text", "restore it, or train again"))
+/// A run's settings as a page shows them, which is handed on: of the manifest's path the name alone.
+fn configuration(settings: &Settings) -> String {
+    let manifest = settings.manifest.file_name().map(PathBuf::from).unwrap_or_default();
+    Settings { manifest, ..settings.clone() }.to_toml()
 }
 
 /// The scores, as lines.

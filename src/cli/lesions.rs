@@ -25,7 +25,8 @@ pub struct Lesions {
     output: PathBuf,
     #[command(flatten)]
     overwrite: Overwrite,
-    /// Height and width of a pixel in millimetres where a scan's file does not say them: one number, or two as HEIGHT,WIDTH.
+    /// Height and width of a pixel in millimetres where a scan's file does not say them, from 0.01 to 100: one number, or
+    /// two as HEIGHT,WIDTH.
     #[arg(long, value_name = "MM", value_parser = spacing)]
     pixel_spacing_mm: Option<[f64; 2]>,
 }

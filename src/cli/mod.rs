@@ -14,6 +14,7 @@ mod interrupt;
 mod lesions;
 mod manual;
 mod model;
+mod numbers;
 mod output;
 mod phantom;
 mod predict;
@@ -24,9 +25,11 @@ mod terminal;
 mod train;
 
 use crate::autograd::use_isa;
-use crate::{Error, Result};
+use crate::train::Settings;
+use crate::{Error, Result, memory, text};
 use clap::{Parser, Subcommand};
 use osteon_kernels::{par::Pool, simd::Isa};
+use std::ffi::OsString;
 use std::process::ExitCode;
 use terminal::Terminal;
 
@@ -56,8 +59,15 @@ struct Arguments {
 /// The options of every command about the machine.
 #[derive(clap::Args)]
 struct Machine {
-    /// Worker threads; 0 takes every core. The results are the same bits for any number.
-    #[arg(long, global = true, default_value_t = 0, value_name = "N", help_heading = "Machine")]
+    /// Worker threads, from 1 to 256; 0 takes every core. The results are the same bits for any number.
+    #[arg(
+        long,
+        global = true,
+        default_value_t = 0,
+        value_name = "N",
+        help_heading = "Machine",
+        value_parser = numbers::count(0..=Settings::MOST_THREADS)
+    )]
     threads: usize,
     /// Instruction set: avx512, avx2+fma or portable; without it the fastest that this machine has.
     #[arg(long, global = true, value_name = "NAME", help_heading = "Machine")]
@@ -91,6 +101,18 @@ enum Command {
 }
 
 impl Command {
+    /// What a user can do where the command gets no more memory.
+    fn to_need_less_memory(&self) -> &'static str {
+        match self {
+            Command::Train(_) => "lower --batch, --input-size or --cache-mb",
+            Command::Demo(_) => "lower --size or --studies",
+            Command::Reproduce(_) => "choose a smaller --scale",
+            Command::Bench(_) => "lower --batch or --size",
+            Command::Audit(_) => "lower --input-size or the batch",
+            _ => "give smaller inputs or more memory",
+        }
+    }
+
     fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
             Command::Demo(command) => command.run(terminal),
@@ -122,7 +144,7 @@ pub fn main() -> ExitCode {
         terminal.error(&error);
         return ExitCode::FAILURE;
     }
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(error) => {
             // The help or the usage error. If the output is closed, there is nowhere to report it.
@@ -140,6 +162,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The arguments, or the help, or the usage error: with what cannot be seen in an argument written out.
+fn parse(given: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    Arguments::try_parse_from(&given).map_err(|error| {
+        let shown = given.iter().map(|argument| match argument.to_str() {
+            Some(text) if !text.contains(text::is_hidden) => argument.clone(),
+            _ => text::escaped(argument).into(),
+        });
+        // It fails as well: but for these characters it is the same.
+        Arguments::try_parse_from(shown).err().unwrap_or(error)
+    })
+}
+
 fn run(arguments: &Arguments, terminal: &Terminal) -> Result<()> {
     let isa = match &arguments.machine.isa {
         None => Isa::detect(),
@@ -149,6 +183,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result<()> {
         })?,
     };
     use_isa(isa);
+    memory::advise(arguments.command.to_need_less_memory());
     let pool = Pool::new(arguments.machine.threads)
         .map_err(|error| Error::setting(format!("--threads {}: {error}", arguments.machine.threads), "give fewer threads"))?;
     pool.run(|| arguments.command.run(terminal))
@@ -176,6 +211,41 @@ mod tests {
         let command = Arguments::command();
         command.clone().debug_assert();
         walk(&command, "osteon");
+    }
+
+    /// Such as `from 1 to 256`, `above 0` or `0 or above`.
+    #[test]
+    fn every_number_has_a_range_in_its_help() {
+        fn walk(command: &clap::Command, numbers: &mut usize) {
+            command.get_subcommands().for_each(|inner| walk(inner, numbers));
+            let names = ["N", "MB", "MINUTES", "RATE", "SHARE", "X", "DEGREES", "PIXELS", "FACTOR", "MM", "CLASS=N,..."];
+            for argument in command.get_arguments() {
+                let value = argument.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+                if !value.is_some_and(|value| names.contains(&&*value)) {
+                    continue;
+                }
+                *numbers += 1;
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                let is_range = ["from ", "above "]
+                    .iter()
+                    .any(|word| help.split(word).skip(1).any(|rest| rest.starts_with(|first: char| first.is_ascii_digit())))
+                    || help.contains(" or above");
+                assert!(is_range, "{} --{}: {help}", command.get_name(), argument.get_id());
+            }
+        }
+        let mut numbers = 0;
+        walk(&Arguments::command(), &mut numbers);
+        assert!(numbers > 40, "{numbers}");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_in_an_argument_is_written_out_in_its_usage_error() {
+        for given in [["osteon", "--threads", "1\u{1b}[31m\nosteon: done"], ["osteon", "a\u{202e}\u{9b}31m", "b"]] {
+            let said = parse(given.map(OsString::from).to_vec()).err().unwrap().to_string();
+            assert!(!said.contains(|letter| text::is_hidden(letter) && letter != '\n'), "{said:?}");
+            assert!(!said.lines().any(|line| line.starts_with("osteon: ")), "{said}");
+            assert!(said.contains("\\033[31m\\nosteon") || said.contains("\\342\\200\\256"), "{said}");
+        }
     }
 
     #[test]

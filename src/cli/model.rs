@@ -1,5 +1,6 @@
 //! `osteon model`: model files made, taken from elsewhere, shown, and signed.
 
+use super::numbers::seed;
 use super::output::Overwrite;
 use super::predict::model_path;
 use super::settings::PreprocessingFlags;
@@ -17,8 +18,8 @@ pub enum Model {
     /// Make a model with random weights.
     #[command(after_help = "Example:\n  osteon model new --seed 1 --output M.safetensors")]
     New {
-        /// Seed of the weights.
-        #[arg(long, value_name = "N", default_value_t = 1)]
+        /// Seed of the weights, from 0 to 2^63 - 1.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
         seed: u64,
         #[command(flatten)]
         network: NetworkFlags,
@@ -146,7 +147,7 @@ impl Model {
             }
             Model::Info { model, json } => {
                 let about = About::of(&model_path(model))?;
-                if *json { terminal.line(json_text(&about)) } else { about.print(terminal) }
+                if *json { terminal.json(&json_text(&about)) } else { about.print(terminal) }
             }
             Model::Export { model, format: Format::Onnx, output, overwrite } => {
                 let model = model_path(model);

@@ -1,5 +1,6 @@
 //! `osteon phantom`: synthetic patients.
 
+use super::numbers::{count, seed};
 use super::output::Overwrite;
 use super::terminal::Terminal;
 use crate::Result;
@@ -13,11 +14,11 @@ use std::path::{Path, PathBuf};
     after_help = "Example:\n  osteon phantom --studies 1000 --seed 7 --output phantoms\n  osteon phantom --annotations --output phantoms"
 )]
 pub struct Phantom {
-    /// Number of patients, one study each.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    /// Number of patients, one study each, from 1 to 1000000.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count(1..=PhantomOptions::MOST_STUDIES))]
     studies: usize,
-    /// Seed: the same seed makes the same patients.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Seed, from 0 to 2^63 - 1: the same seed makes the same patients.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
     seed: u64,
     /// Folder for the files.
     #[arg(long, value_name = "FOLDER")]

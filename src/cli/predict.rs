@@ -1,9 +1,12 @@
 //! `osteon predict`: scans in, classes out.
 
+use super::output::Overwrite;
 use super::scan::{self, ScanOptions};
 use super::terminal::Terminal;
+use crate::files::{Output, Staging};
 use crate::models::Model;
-use crate::report::{self, Case, Prediction};
+use crate::report::{self, Case, ModelCard, Part, Prediction};
+use crate::text::{self, Shown};
 use crate::train::RunFolder;
 use crate::{Error, Result, interrupt, metrics, predict};
 use serde_json::{Value, json};
@@ -11,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Classify scans with a trained model: a line for each study.
 ///
-/// A scan that cannot be read is reported, the others are still classified, and the exit code is 1.
+/// A scan that cannot be read is reported, the others are still classified, and the exit code is 1. Any number of scans takes the memory
+/// of one, with --report of a hundred.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  osteon predict runs/first/model.safetensors scan.dcm folder front.png,back.png \\
       --views anterior,posterior --report page")]
@@ -26,58 +30,140 @@ pub struct Predict {
     /// Use the model only if the owner of this public key signed it (`osteon model sign`).
     #[arg(long, value_name = "KEY")]
     require_signature: Option<PathBuf>,
-    /// Print JSON: a list with an object for each study.
+    /// Print JSON: a list with an object for each study, each printed when its study is done.
     #[arg(long)]
     json: bool,
-    /// Write a page with the fused pictures and where the network looked into this folder.
+    /// Write a page with the fused pictures and where the network looked into this folder: report.html, and for every further
+    /// hundred scans report-2.html, report-3.html and so on.
     #[arg(long, value_name = "FOLDER")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 impl Predict {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let path = model_path(&self.model);
+        let output = self.report.as_deref().map(|folder| self.output(folder, &path)).transpose()?;
         let model = match &self.require_signature {
             Some(key) => Model::load_signed(&path, key)?,
             None => Model::load(&path)?,
         };
-        let classes = &model.metadata().classes;
+        model.check_memory(1)?;
+        let model_sha256 = model.file_sha256().unwrap_or_default().to_owned();
+        let mut report = output.map(|output| Report::new(output, predict::card(&model, &path))).transpose()?;
+        let mut list = self.json.then(|| List { terminal, model_sha256, is_empty: true });
         let progress = terminal.progress("scans", self.scans.len());
-        let (mut cases, mut objects, mut failed) = (Vec::new(), Vec::new(), None);
-        for (done, scan) in self.scans.iter().enumerate() {
+        let classes = &model.metadata().classes;
+        let mut failed: Option<Error> = None;
+        let mut classify = |(at, scan): (usize, &PathBuf)| -> Result<()> {
             interrupt::check()?;
-            progress.set(done, scan.display());
+            progress.set(at, scan.shown());
             let study = self.options.read(scan);
-            match study.and_then(|study| predict::case(&model, &scan::name(scan), &study, self.report.is_some())) {
-                Ok(case) if self.json => {
-                    objects.push(object(scan, classes, &case));
-                    cases.push(case);
+            let case = study.and_then(|study| predict::case(&model, &scan::name(scan), &study, report.is_some()));
+            match (&case, &mut list) {
+                (Ok(case), Some(list)) => progress.hidden(|| list.push(object(scan, classes, case)))?,
+                (Ok(case), None) => progress.hidden(|| terminal.line(line(scan, classes, case)))?,
+                (Err(error), Some(list)) => {
+                    progress.hidden(|| list.push(json!({ "scan": text::plain(scan), "error": error.to_string() })))?;
                 }
+                (Err(_), None) => {}
+            }
+            match case {
                 Ok(case) => {
-                    progress.hidden(|| terminal.line(line(scan, classes, &case)))?;
-                    cases.push(case);
+                    if let Some(report) = &mut report {
+                        report.cases.push(case);
+                    }
                 }
                 Err(stop @ Error::Interrupted { .. }) => return Err(stop),
                 Err(error) => {
-                    objects.push(json!({ "scan": scan, "error": error.to_string() }));
-                    // The last one ends the command.
                     if let Some(earlier) = failed.replace(error) {
                         progress.hidden(|| terminal.error(&earlier));
                     }
                 }
             }
-        }
+            report.as_mut().map_or(Ok(()), |report| report.page_after(at + 1, self.scans.len()))
+        };
+        let outcome = self.scans.iter().enumerate().try_for_each(&mut classify);
         drop(progress);
-        if self.json {
-            terminal.line(format_args!("{:#}", Value::from(objects)))?;
-        }
-        if let Some(folder) = self.report.as_ref().filter(|_| !cases.is_empty()) {
-            let title = if cases.len() == 1 { "One scan".to_owned() } else { format!("{} scans", cases.len()) };
-            let prediction = Prediction { title, model: predict::card(&model, &path), scans: cases };
-            let page = report::write_prediction(&prediction, folder)?;
-            if self.json { terminal.note(page.display()) } else { terminal.line(page.display())? }
+        // A list that was begun is ended, whatever ended the work.
+        let ended = list.map_or(Ok(()), List::end);
+        outcome.and(ended)?;
+        for page in report.map(Report::finish).transpose()?.unwrap_or_default() {
+            if self.json { terminal.note(page.shown()) } else { terminal.line(page.shown())? }
         }
         failed.map_or(Ok(()), Err)
+    }
+}
+
+impl Predict {
+    /// The folder of the report.
+    fn output(&self, folder: &Path, model: &Path) -> Result<Output> {
+        let scans: Vec<PathBuf> = self.scans.iter().map(|scan| scan::paths(scan)).collect::<Result<Vec<_>>>()?.concat();
+        let read: Vec<&Path> = scans.iter().map(PathBuf::as_path).chain([model]).collect();
+        let pages: Vec<String> = (1..=Part { number: 1, total: self.scans.len() }.count()).map(Part::file_name).collect();
+        self.overwrite.folder(folder, &pages.iter().map(String::as_str).collect::<Vec<_>>(), &read)
+    }
+}
+
+/// The list of objects on standard output, an object as soon as it is there.
+struct List<'a> {
+    terminal: &'a Terminal,
+    model_sha256: String,
+    is_empty: bool,
+}
+
+impl List<'_> {
+    fn push(&mut self, mut object: Value) -> Result<()> {
+        object["model_sha256"] = json!(self.model_sha256);
+        let before = if std::mem::take(&mut self.is_empty) { "[\n" } else { ",\n" };
+        let lines: Vec<String> = format!("{object:#}").lines().map(|line| format!("  {line}")).collect();
+        self.terminal.json_part(&format!("{before}{}", lines.join("\n")))
+    }
+
+    fn end(self) -> Result<()> {
+        self.terminal.json(if self.is_empty { "[]" } else { "\n]" })
+    }
+}
+
+/// The pages under way: the cases of one page at most are held.
+struct Report {
+    staging: Staging,
+    model: ModelCard,
+    cases: Vec<Case>,
+    pages: Vec<PathBuf>,
+}
+
+impl Report {
+    fn new(output: Output, model: ModelCard) -> Result<Self> {
+        // A report of more scans than these has pages that this one lacks.
+        let before = (2..).map(Part::file_name).take_while(|name| output.path().join(name).exists()).collect();
+        Ok(Report { staging: Staging::new(output)?.without(before), model, cases: Vec::new(), pages: Vec::new() })
+    }
+
+    /// Writes the page that is full after `done` of the `total` scans, if there is one.
+    fn page_after(&mut self, done: usize, total: usize) -> Result<()> {
+        let is_full = done.is_multiple_of(Part::MOST_SCANS) || done == total;
+        let part = Part { number: done.div_ceil(Part::MOST_SCANS), total };
+        // A page alone of which no scan could be read is none.
+        if !is_full || self.cases.is_empty() && part.count() == 1 {
+            return Ok(());
+        }
+        let scans = std::mem::take(&mut self.cases);
+        let shown = if part.count() == 1 { scans.len() } else { total };
+        let title = if shown == 1 { "One scan".to_owned() } else { format!("{shown} scans") };
+        let prediction = Prediction { title, model: self.model.clone(), scans };
+        let page = self.staging.named(report::write_prediction_part(&prediction, part, self.staging.file("")))?;
+        self.pages.push(self.staging.target(page.file_name().unwrap_or_default()));
+        Ok(())
+    }
+
+    /// Puts all pages in their place and gives their paths.
+    fn finish(self) -> Result<Vec<PathBuf>> {
+        if !self.pages.is_empty() {
+            self.staging.commit(RunFolder::REPORT)?;
+        }
+        Ok(self.pages)
     }
 }
 
@@ -90,11 +176,11 @@ pub fn model_path(path: &Path) -> PathBuf {
 pub fn line(scan: &Path, classes: &[String], case: &Case) -> String {
     let each = classes.iter().zip(&case.probabilities).map(|(class, probability)| format!("{class} {probability:.4}"));
     let class = &classes[metrics::predicted(&case.probabilities)];
-    format!("{}  {class}  ({})", scan.display(), each.collect::<Vec<_>>().join(", "))
+    format!("{}  {class}  ({})", scan.shown(), each.collect::<Vec<_>>().join(", "))
 }
 
 fn object(scan: &Path, classes: &[String], case: &Case) -> Value {
     let probabilities: serde_json::Map<String, Value> =
         classes.iter().zip(&case.probabilities).map(|(class, probability)| (class.clone(), json!(probability))).collect();
-    json!({ "scan": scan, "class": classes[metrics::predicted(&case.probabilities)], "probabilities": probabilities })
+    json!({ "scan": text::plain(scan), "class": classes[metrics::predicted(&case.probabilities)], "probabilities": probabilities })
 }

@@ -1,6 +1,7 @@
 //! `osteon reproduce`: the paper's whole study, in one folder and on one page.
 
 use super::evaluate::{Job, Side};
+use super::numbers::{count, seed};
 use super::phantom;
 use super::terminal::{Progress, Terminal};
 use crate::annotation::{self, lesions};
@@ -43,20 +44,20 @@ pub struct Reproduce {
     /// The study's folder.
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Seed of phantoms, datasets and networks.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Seed of phantoms, datasets and networks, from 0 to 2^63 - 1.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
     seed: u64,
-    /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights, from 1 to 100.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1..=Options::MOST_SEEDS))]
     seeds: usize,
-    /// Folds of a cross-validation by patient; 0: none.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Folds of a cross-validation by patient, from 2 to 100; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = count(0..=Options::MOST_FOLDS))]
     folds: usize,
     /// The training's recipe: paper or osteon.
     #[arg(long, value_name = "NAME", default_value = "paper", value_parser = ["paper", "osteon"])]
     recipe: String,
-    /// Passes over the training images [default: 2, 36 or 300 by the scale].
-    #[arg(long, value_name = "N")]
+    /// Passes over the training images, from 1 to 1000000 [default: 2, 36 or 300 by the scale].
+    #[arg(long, value_name = "N", value_parser = count(1..=Settings::MOST_EPOCHS))]
     epochs: Option<usize>,
     /// Go on also with a training that was begun with another instruction set or another build of osteon.
     #[arg(long)]

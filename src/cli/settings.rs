@@ -1,5 +1,6 @@
 //! Every setting of a training run as a flag.
 
+use super::numbers::seed;
 use crate::image::Size;
 use crate::prepare::Preprocessing;
 use crate::{Error, Result};
@@ -20,40 +21,40 @@ pub struct SettingFlags {
     /// the former where its weights take at most 512 MB (auto) [default: auto].
     #[arg(long, value_name = "NAME", value_parser = ["auto", "flatten", "average"])]
     pooling: Option<String>,
-    /// The network's input, rows x columns [default: 1024x256].
+    /// The network's input, rows x columns, from 32x32 to 16384x16384 [default: 1024x256].
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     input_size: Option<Size>,
-    /// Passes over the training studies [default: 300].
+    /// Passes over the training studies, from 1 to 1000000 [default: 300].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Studies in a training step [default: 16; paper: 32].
+    /// Studies in a training step, from 2 to 4096 [default: 16; paper: 32].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Adam's learning rate, before the schedule [default: 0.001; paper: 0.01].
+    /// Adam's learning rate, before the schedule, above 0 [default: 0.001; paper: 0.01].
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
     /// How the learning rate goes from step to step [default: cosine; paper: constant].
     #[arg(long, value_name = "NAME", value_parser = ["constant", "cosine", "step"])]
     schedule: Option<String>,
-    /// Epochs in which the learning rate climbs from zero [default: 1; paper: 0].
+    /// Epochs in which the learning rate climbs from zero, from 0 to 1000000 [default: 1; paper: 0].
     #[arg(long, value_name = "N")]
     warm_up_epochs: Option<f64>,
-    /// Epochs between the steps of the step schedule [default: 100].
+    /// Epochs between the steps of the step schedule, from 1 to 1000000 [default: 100].
     #[arg(long, value_name = "N")]
     step_epochs: Option<usize>,
-    /// What the step schedule multiplies the learning rate by [default: 0.1].
+    /// What the step schedule multiplies the learning rate by, above 0 to 1 [default: 0.1].
     #[arg(long, value_name = "FACTOR")]
     step_factor: Option<f64>,
-    /// Adam's decay of the first moment [default: 0.9].
+    /// Adam's decay of the first moment, from 0 to below 1 [default: 0.9].
     #[arg(long, value_name = "X")]
     beta1: Option<f64>,
-    /// Adam's decay of the second moment [default: 0.999].
+    /// Adam's decay of the second moment, from 0 to below 1 [default: 0.999].
     #[arg(long, value_name = "X")]
     beta2: Option<f64>,
-    /// Adam's epsilon [default: 1e-8].
+    /// Adam's epsilon, above 0 [default: 1e-8].
     #[arg(long, value_name = "X")]
     epsilon: Option<f64>,
-    /// Weight decay: an L2 penalty, as in PyTorch's Adam, or decoupled [default: 0].
+    /// Weight decay: an L2 penalty, as in PyTorch's Adam, or decoupled; 0 or above [default: 0].
     #[arg(long, value_name = "X")]
     weight_decay: Option<f64>,
     /// Decay weights beside Adam (AdamW), those of batch normalisation and biases not at all [default: false].
@@ -62,16 +63,17 @@ pub struct SettingFlags {
     /// How much an image counts in the loss, by its class: none, balanced, or a value for each class, such as 1,1.5,2 [default: none].
     #[arg(long, value_name = "WEIGHTS")]
     class_weights: Option<String>,
-    /// The largest l2 norm of a step's gradient, over all parameters; a larger one is scaled down to it. 0 is no limit [default: 0].
+    /// The largest l2 norm of a step's gradient, over all parameters; a larger one is scaled down to it. 0 or
+    /// above; 0 is no limit [default: 0].
     #[arg(long, value_name = "X")]
     clip_norm: Option<f64>,
     /// What follows a step with NaN or infinity in loss or gradient: stop, or skip and count it [default: stop].
     #[arg(long, value_name = "stop|skip", value_parser = ["stop", "skip"])]
     on_nan: Option<String>,
-    /// What batch normalisation adds to the variance [default: 1e-5].
+    /// What batch normalisation adds to the variance, above 0 and below 1 [default: 1e-5].
     #[arg(long, value_name = "X")]
     norm_epsilon: Option<f64>,
-    /// Share of a new batch in batch normalisation's running statistics [default: 0.1].
+    /// Share of a new batch in batch normalisation's running statistics, above 0 to 1 [default: 0.1].
     #[arg(long, value_name = "X")]
     norm_momentum: Option<f64>,
     /// Measure batch normalisation's statistics anew, over all training studies, before each test [default: true; paper: false].
@@ -80,34 +82,35 @@ pub struct SettingFlags {
     /// Begin with a scale of zero in the last batch normalisation of each residual branch [default: false].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     zero_init_last_norm: Option<bool>,
-    /// Seed of the initial weights, the order of studies and the augmentation [default: 1].
-    #[arg(long, value_name = "N")]
+    /// Seed of the initial weights, the order of studies and the augmentation, from 0 to 2^63 - 1 [default: 1].
+    #[arg(long, value_name = "N", value_parser = seed())]
     seed: Option<u64>,
-    /// Share of each class's patients that train [default: 0.7].
+    /// Share of each class's patients that train, above 0 and below 1 [default: 0.7].
     #[arg(long, value_name = "SHARE")]
     train_share: Option<f64>,
-    /// Seed of the split into training and test patients [default: 1].
-    #[arg(long, value_name = "N")]
+    /// Seed of the split into training and test patients, from 0 to 2^63 - 1 [default: 1].
+    #[arg(long, value_name = "N", value_parser = seed())]
     split_seed: Option<u64>,
-    /// Share of each class's training patients that choose the epoch to keep instead of training; 0 keeps the last [default: 0].
+    /// Share of each class's training patients that choose the epoch to keep instead of training, from 0 to
+    /// below 1; 0 keeps the last [default: 0].
     #[arg(long, value_name = "SHARE")]
     validation_share: Option<f64>,
     /// What makes an epoch the best on the validation patients: the least loss, or the largest mean AUC [default: loss].
     #[arg(long, value_name = "loss|auc", value_parser = ["loss", "auc"])]
     choose_by: Option<String>,
-    /// Stop after so many measured epochs without a new best on the validation patients; 0 never [default: 0].
+    /// Stop after so many measured epochs without a new best on the validation patients, from 0 to 1000000; 0 never [default: 0].
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
-    /// Epochs between measurements on the test and validation studies [default: 1].
+    /// Epochs between measurements on the test and validation studies, from 1 to 1000000 [default: 1].
     #[arg(long, value_name = "N")]
     test_every: Option<usize>,
-    /// Threads that prepare studies ahead of the training step [default: 1].
+    /// Threads that prepare studies ahead of the training step, from 1 to 256 [default: 1].
     #[arg(long, value_name = "N")]
     loader_threads: Option<usize>,
-    /// Memory for prepared studies, in MB [default: 1024].
+    /// Memory for prepared studies, in MB, from 0 to 1048576 [default: 1024].
     #[arg(long, value_name = "MB")]
     cache_mb: Option<usize>,
-    /// Minutes after which a checkpoint is written within an epoch; there is one after every epoch too [default: 10].
+    /// Minutes after which a checkpoint is written within an epoch, above 0 to 1000000; there is one after every epoch too [default: 10].
     #[arg(long, value_name = "MINUTES")]
     checkpoint_minutes: Option<f64>,
     #[command(flatten)]
@@ -119,10 +122,11 @@ pub struct SettingFlags {
 /// The section `[augmentation]`.
 #[derive(Args, Serialize, Default)]
 struct AugmentationFlags {
-    /// Training studies are rotated by up to this angle, either way [default: 5].
+    /// Training studies are rotated by up to this angle, either way, from 0 to 180 [default: 5].
     #[arg(long, value_name = "DEGREES")]
     rotation_deg: Option<f64>,
-    /// Training studies are moved by up to this, in pixels of a 1024x256 picture, along rows and columns [default: 6].
+    /// Training studies are moved by up to this, in pixels of a 1024x256 picture, along rows and columns, from 0 to
+    /// 1024 [default: 6].
     #[arg(long, value_name = "PIXELS")]
     translation_px: Option<f64>,
 }
@@ -134,10 +138,10 @@ pub struct PreprocessingFlags {
     /// How the posterior view is laid on the anterior one [default: translate].
     #[arg(long, value_name = "NAME", value_parser = ["translate", "translate-scale"])]
     alignment: Option<String>,
-    /// A pixel is body from this share of the body's level on [default: 0.15].
+    /// A pixel is body from this share of the body's level on, above 0 and below 1 [default: 0.15].
     #[arg(long, value_name = "SHARE")]
     threshold: Option<f64>,
-    /// Pixels are clamped to this many times the body's level [default: 16].
+    /// Pixels are clamped to this many times the body's level, 1 or above [default: 16].
     #[arg(long, value_name = "X")]
     ceiling: Option<f64>,
     /// What follows the clamp [default: sqrt].

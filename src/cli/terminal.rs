@@ -1,11 +1,20 @@
 //! Results on standard output, progress and errors on standard error: bars on a terminal, plain lines in a log.
+//!
+//! Names of files are [quoted](crate::text::quoted) where a line is made. What still comes here with a character that would speak to
+//! the terminal, an escape for example, is printed without it.
 
+use crate::text::{self, without_hidden};
 use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+/// Text in which no character speaks to the terminal, but for line feeds and tabs.
+fn harmless(text: impl Display) -> String {
+    without_hidden(&text.to_string(), &['\n', '\t'])
+}
 
 /// Where a command prints.
 pub struct Terminal {
@@ -31,8 +40,28 @@ impl Terminal {
     /// # Errors
     /// Standard output cannot be written (a full disk behind it). A closed pipe is no error: its reader has seen enough.
     pub fn line(&self, text: impl Display) -> Result<()> {
+        self.print(&format!("{}\n", harmless(text)))
+    }
+
+    /// A line of JSON, or several.
+    ///
+    /// # Errors
+    /// As [`line`](Self::line).
+    pub fn json(&self, json: &str) -> Result<()> {
+        self.print(&format!("{}\n", text::json(json)))
+    }
+
+    /// A piece of JSON that ends no line.
+    ///
+    /// # Errors
+    /// As [`line`](Self::line).
+    pub fn json_part(&self, json: &str) -> Result<()> {
+        self.print(&text::json(json))
+    }
+
+    fn print(&self, text: &str) -> Result<()> {
         let mut output = io::stdout().lock();
-        match writeln!(output, "{text}").and_then(|()| output.flush()) {
+        match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "written", &error)),
             _ => Ok(()),
         }
@@ -41,7 +70,7 @@ impl Terminal {
     /// A line about what is going on, which is no part of the result.
     pub fn note(&self, text: impl Display) {
         // If standard error is closed, there is nowhere to report it.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
     }
 
     /// What ended the command, or one item of it.
@@ -80,7 +109,7 @@ impl Progress {
     pub fn set(&self, done: usize, message: impl Display) {
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
-            bar.set_message(message.to_string());
+            bar.set_message(harmless(message));
             return;
         }
         let Ok(mut last) = self.last.lock() else { return };
@@ -93,7 +122,7 @@ impl Progress {
     /// Says more about the items done so far, where that can be overwritten.
     pub fn message(&self, message: impl Display) {
         if let Some(bar) = &self.bar {
-            bar.set_message(message.to_string());
+            bar.set_message(harmless(message));
         }
     }
 
@@ -122,7 +151,7 @@ impl Progress {
         if self.silent {
             return;
         }
-        let _ = writeln!(io::stderr().lock(), "{}", text.to_string().trim_end());
+        let _ = writeln!(io::stderr().lock(), "{}", harmless(text).trim_end());
     }
 }
 

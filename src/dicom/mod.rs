@@ -12,6 +12,7 @@ pub use person::{Person, Sex, read_person};
 pub use write::{NmHeader, encode_nm, write_nm};
 
 use crate::image::{Image, View};
+use crate::memory::where_it_may_fail;
 use crate::{Error, Result, files};
 use dataset::{Damage, DataSet, Element, Encoding};
 use dicom_core::Tag;
@@ -330,7 +331,8 @@ fn with_header<T>(bytes: &[u8], take: impl FnOnce(Header, Packing, &str) -> Resu
 }
 
 fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
-    with_header(bytes, decode_pixels)
+    // A damaged file may claim any length.
+    where_it_may_fail(|| with_header(bytes, decode_pixels))
 }
 
 fn decode_pixels(header: Header, packing: Packing, transfer_syntax: &str) -> Result<Contents, Refusal> {

@@ -409,7 +409,7 @@ mod tests {
             for name in ["manifest", "other", "parts/0001.a"] {
                 write(staging.file(name), b"new").unwrap();
             }
-            stage::commit(&at(".next"), "manifest", &["extra"]).unwrap();
+            stage::commit(&at(".next"), "manifest", ["extra"]).unwrap();
             let rename = |from: &str, to: &str| fs::rename(at(from), at(to)).unwrap();
             let all: [&dyn Fn(); 6] = [
                 &|| rename("manifest", ".next/old/manifest"),

@@ -25,7 +25,7 @@ pub struct Staging {
     /// The folder was made for this.
     is_first: bool,
     /// Names that have no place beside what is new, unless it has them.
-    may_be_obsolete: Vec<&'static str>,
+    may_be_obsolete: Vec<String>,
 }
 
 /// How a staging folder is put in its place.
@@ -52,8 +52,8 @@ impl Staging {
     }
 
     /// What has one of these names will be taken away, where nothing new has it.
-    pub fn without(mut self, names: &[&'static str]) -> Self {
-        self.may_be_obsolete = names.to_vec();
+    pub fn without(mut self, names: Vec<String>) -> Self {
+        self.may_be_obsolete = names;
         self
     }
 
@@ -111,7 +111,7 @@ impl Staging {
             self.output.within(&entry).refuse_existing()?;
         }
         self.is_first = false;
-        commit(self.temporary.path(), marker, &self.may_be_obsolete)?;
+        commit(self.temporary.path(), marker, self.may_be_obsolete.iter().map(String::as_str))?;
         self.temporary.keep();
         finish(self.temporary.path(), &folder)?;
         remove(self.temporary.path())
@@ -130,9 +130,9 @@ impl Drop for Staging {
 
 /// From now on the staging folder is to be put in its place: everything in `new` is whole. Files of the names in `may_be_obsolete` that
 /// `new` does not have are taken away.
-pub(super) fn commit(staging: &Path, marker: &str, may_be_obsolete: &[&str]) -> Result<()> {
-    let obsolete = may_be_obsolete.iter().filter(|name| !staging.join(NEW).join(name).exists());
-    let how = Commit { marker: marker.to_owned(), obsolete: obsolete.map(|name| (*name).to_owned()).collect() };
+pub(super) fn commit<'a>(staging: &Path, marker: &str, may_be_obsolete: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let obsolete = may_be_obsolete.into_iter().filter(|name| !staging.join(NEW).join(name).exists());
+    let how = Commit { marker: marker.to_owned(), obsolete: obsolete.map(str::to_owned).collect() };
     super::create_folder(staging.join(OLD))?;
     write_parts(staging.join(COMMIT), &[&serde_json::to_vec(&how).expect("plain values are JSON")])
 }
@@ -259,7 +259,7 @@ impl NamedStaging {
     }
 
     /// As [`Staging::commit`]. Files of the names in `may_be_obsolete` that are not in it are taken away.
-    pub fn commit(&self, marker: &str, may_be_obsolete: &[&str]) -> Result<()> {
+    pub fn commit<'a>(&self, marker: &str, may_be_obsolete: impl IntoIterator<Item = &'a str>) -> Result<()> {
         commit(&self.root, marker, may_be_obsolete)?;
         self.finish()
     }

@@ -82,7 +82,11 @@ impl Cell {
 
     /// For an error that concerns this frame.
     fn refuse(&self, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::file(self.to_string(), problem, remedy)
+        let mut name = self.path.as_os_str().to_owned();
+        if let Some(frame) = self.frame {
+            name.push(format!("#{frame}"));
+        }
+        Error::file(PathBuf::from(name), problem, remedy)
     }
 }
 

@@ -17,6 +17,7 @@ use super::ranking::Ranking;
 use super::{Confusion, Panel, Predictions, Scores, predicted};
 use crate::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// What an interval covers.
 pub const LEVEL: f64 = 0.95;
@@ -85,12 +86,15 @@ impl Intervals {
 }
 
 impl Bootstrap {
+    /// How many resamples there may be.
+    pub const RESAMPLES: RangeInclusive<usize> = 100..=1_000_000;
+
     /// Between 100 resamples, below which the outer 2.5 % are two or three of them, and a million.
     ///
     /// # Errors
     /// Another number.
     pub fn check(&self) -> Result<()> {
-        if (100..=1_000_000).contains(&self.resamples) {
+        if Self::RESAMPLES.contains(&self.resamples) {
             return Ok(());
         }
         let problem = format!("{} resamples make no interval", self.resamples);

@@ -8,6 +8,11 @@ use std::sync::PoisonError;
 /// The pixels of the images that one pass takes as a batch; larger batches cost memory and save no time.
 const PIXELS_A_PASS: usize = 8 * 1024 * 256;
 
+/// How many images of so many pixels one pass takes.
+fn images_a_pass(pixels: usize) -> usize {
+    (PIXELS_A_PASS / pixels).max(1)
+}
+
 /// The most bytes of buffers that a model keeps between inference passes.
 const KEPT_BYTES: usize = 1 << 30;
 
@@ -65,13 +70,18 @@ impl Model {
     pub fn predict(&self, images: &[f32], [batch, rows, columns]: [usize; 3]) -> Result<Inference> {
         let pixels = check_images(images, [batch, rows, columns])?;
         let mut all = Inference::default();
-        for images in images.chunks((PIXELS_A_PASS / pixels).max(1) * pixels) {
+        for images in images.chunks(images_a_pass(pixels) * pixels) {
             let shape = [images.len() / pixels, rows, columns];
             let Inference { logits, probabilities } = self.with_context(|context| self.infer(context, images, shape))?;
             all.logits.extend(logits);
             all.probabilities.extend(probabilities);
         }
         Ok(all)
+    }
+
+    /// How many of `batch` images of the model's input size one pass of [`predict`](Self::predict) takes.
+    pub(super) fn images_a_pass(&self, batch: usize) -> usize {
+        batch.min(images_a_pass(self.metadata.input_size.iter().product()))
     }
 
     /// As [`predict`](Self::predict), in one pass, with these buffers.

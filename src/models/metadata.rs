@@ -3,6 +3,7 @@
 use super::{MIN_SIDE, Pooling};
 use crate::nn::{AttentionSettings, NormSettings};
 use crate::prepare::Preprocessing;
+use crate::text::is_hidden;
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -211,6 +212,11 @@ impl Metadata {
             ((2..=MAX_CLASSES).contains(&self.classes.len()), "the list of classes", "give from 2 to 1000 classes"),
             (distinct.len() == self.classes.len(), "the list of classes", "name every class once"),
             (self.classes.iter().all(|class| !class.trim().is_empty()), "the list of classes", "give every class a name"),
+            (
+                !self.classes.iter().any(|class| class.contains(is_hidden)),
+                "the list of classes",
+                "give classes names without control characters and without characters that are not seen",
+            ),
             ((1..=512).contains(&self.attention.reduction), "the attention's reduction", "choose one from 1 to 512"),
             (
                 self.attention.kernel % 2 == 1 && self.attention.kernel <= 31,

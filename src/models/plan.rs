@@ -1,9 +1,10 @@
 //! The operations of a network and what they cost: parameters, FLOPs and bytes.
 
 use super::Model;
-use crate::Result;
 use crate::autograd::{Context, Mode, Node, Op, Origin, Tape};
+use crate::image::Size;
 use crate::tensor::Shape;
+use crate::{Result, memory};
 use osteon_kernels::conv::ConvShape;
 use serde::Serialize;
 
@@ -46,6 +47,51 @@ impl Model {
         tape.release(logits);
         tape.release(probabilities);
         Ok(tape.nodes().to_vec())
+    }
+
+    /// The least bytes that a training step on `batch` images of the model's input size has in use at one time: weights, gradients and
+    /// Adam's two moments, and every value that the forward pass leaves for the backward pass. The step needs more than that, for packed
+    /// weights, workspace and gradients of values.
+    ///
+    /// # Errors
+    /// An input size that is too small.
+    pub fn training_bytes(&self, batch: usize) -> Result<u64> {
+        let [rows, columns] = self.metadata.input_size;
+        let mut context = Context::default();
+        let mut tape = Tape::plan(Mode::Training, &self.parameters, &mut context);
+        let x = tape.input([batch, rows, columns, 1], &[], false)?;
+        for (output, _) in self.network.outputs(&mut tape, x)? {
+            tape.release(output);
+        }
+        let parameters: usize = self.parameters.iter().map(|(_, parameter)| parameter.value.shape().len()).sum();
+        Ok((4 * parameters + tape.kept_values()) as u64 * size_of::<f32>() as u64)
+    }
+
+    /// The least bytes that inference on `batch` images of the model's input size has in use at one time: the weights, and inputs and
+    /// result of the operation that has the most.
+    ///
+    /// # Errors
+    /// An input size that is too small.
+    pub fn inference_bytes(&self, batch: usize) -> Result<u64> {
+        let [rows, columns] = self.metadata.input_size;
+        let nodes = self.plan([batch, rows, columns])?;
+        let parameters: usize = self.parameters.iter().map(|(_, parameter)| parameter.value.shape().len()).sum();
+        let computed = |node: &Node| if matches!(node.origin, Origin::Parameter(_)) { 0 } else { node.shape.len() };
+        let of = |node: &Node| {
+            node.operation().map(|_| computed(node) + node.inputs().iter().map(|&at| computed(&nodes[at])).max().unwrap_or(0))
+        };
+        let most = nodes.iter().filter_map(of).max().unwrap_or(0);
+        Ok((parameters + most) as u64 * size_of::<f32>() as u64)
+    }
+
+    /// Refuses inference on `batch` images at a time where it cannot fit into the memory that the process may have.
+    ///
+    /// # Errors
+    /// One sentence with what it needs and the limit; an input size that is too small.
+    pub fn check_memory(&self, batch: usize) -> Result<()> {
+        let size = Size::from(self.metadata.input_size);
+        let what = format!("inference of {} at {size}", self.metadata.architecture);
+        memory::check(&what, self.inference_bytes(self.images_a_pass(batch))?, "use a model of a smaller input size")
     }
 
     /// The operations for one image of `size`, first to last.
@@ -97,5 +143,34 @@ impl Model {
         self.infer(&mut context, &vec![0.0; rows * columns], [1, rows, columns])?;
         let weights = self.parameters.iter().map(|(_, parameter)| size_of_val(parameter.value.values())).sum();
         Ok(Memory { weights, packed: self.parameters.packed_bytes(), buffers: context.free_bytes() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prepare::Preprocessing;
+
+    /// Of `osteon bench --only training --rounds 2 --json`, with AVX2: `peak_memory_bytes` of the process, which are more than what a step
+    /// has in use, by workspace and by the program itself.
+    #[test]
+    fn a_step_is_said_to_need_most_of_what_it_took_and_never_more() {
+        let measured: [(&str, [usize; 2], usize, u64); 8] = [
+            ("inrac", [1024, 256], 8, 1_217_040_384),
+            ("inrac", [1024, 256], 32, 3751 << 20),
+            ("inrac", [256, 64], 16, 376_680_448),
+            ("inrac", [64, 32], 32, 287_723_520),
+            ("inrac-no-attention", [256, 64], 32, 494_002_176),
+            ("classifier-34", [256, 64], 32, 650_862_592),
+            ("inception-v1", [256, 64], 32, 508_755_968),
+            ("vgg-11", [256, 64], 16, 1_143_500_800),
+        ];
+        for (name, size, batch, bytes) in measured {
+            let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
+            let model = Model::new(name, &classes, size, Preprocessing::default(), 1).unwrap();
+            let share = model.training_bytes(batch).unwrap() as f64 / bytes as f64;
+            assert!((0.8..0.98).contains(&share), "{name} at {size:?}, batch {batch}: {share:.3} of what was measured");
+            assert!(model.inference_bytes(batch).unwrap() < model.training_bytes(batch).unwrap());
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! `openssl pkeyutl -verify -pubin -inkey KEY.pub.pem -rawin -in MODEL -sigfile MODEL.sig`.
 
 use super::Model;
+use crate::text::Shown;
 use crate::{Error, Result, files};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes};
@@ -71,6 +72,7 @@ pub fn keygen(name: &Path) -> Result<[PathBuf; 2]> {
 /// # Errors
 /// A model that cannot be used, a key that is none, a file that cannot be written.
 pub fn sign(model: &Path, key: &Path) -> Result<PathBuf> {
+    refuse_readable_by_others(key)?;
     let key = private_key(key)?;
     let bytes = Model::read(model)?;
     let signature = key.sign(&bytes);
@@ -84,6 +86,24 @@ fn private_key(path: &Path) -> Result<SigningKey> {
     SigningKey::from_pkcs8_pem(&text(path)?).map_err(|_| {
         Error::file(path, "is not a private ed25519 key in PEM form", "give the one that `osteon model keygen` made")
     })
+}
+
+/// Refuses a secret key that others than its owner can read.
+fn refuse_readable_by_others(key: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(key).map_err(|error| Error::io(key, "read", &error))?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let problem = format!("is a secret key, and others than its owner have rights to it (mode {mode:o})");
+            let name = key.shown();
+            // What quotes as a shell does not: there the name is left to the user.
+            let name =
+                if name.contains(|letter: char| !letter.is_alphanumeric() && !"/._-".contains(letter)) { "KEY" } else { &name };
+            return Err(Error::file(key, problem, format!("take them away with `chmod 600 {name}`")));
+        }
+    }
+    Ok(())
 }
 
 /// Checks the signature beside a model file of these `bytes` with a public key.
@@ -130,7 +150,9 @@ mod tests {
         assert_eq!(load(&public).unwrap(), model(4).weights_hash());
         assert!(load(&other).unwrap_err().contains("is not what the owner of"));
         assert!(load(&private).unwrap_err().contains("is not a public ed25519 key"));
-        assert!(sign(&path, &public).unwrap_err().to_string().contains("is not a private ed25519 key"));
+        let public_again = folder.path().join("again.pem");
+        files::write_secret(&public_again, &std::fs::read(&public).unwrap()).unwrap();
+        assert!(sign(&path, &public_again).unwrap_err().to_string().contains("is not a private ed25519 key"));
         assert!(keygen(&folder.path().join("ours")).unwrap_err().to_string().contains("exists already"));
         // Every bit counts, also those that change nothing: eight spaces more behind the header.
         let bytes = std::fs::read(&path).unwrap();
@@ -158,6 +180,14 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
+            let allow = |mode| std::fs::set_permissions(&private, std::fs::Permissions::from_mode(mode)).unwrap();
+            for mode in [0o644, 0o640, 0o602] {
+                allow(mode);
+                let said = sign(&path, &private).unwrap_err().to_string();
+                assert!(said.contains("others") && said.contains("chmod 600 "), "{said}");
+            }
+            allow(0o600);
+            sign(&path, &private).unwrap();
             assert_eq!(std::fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o600);
         }
     }

@@ -82,6 +82,9 @@ impl Default for PhantomOptions {
 }
 
 impl PhantomOptions {
+    /// The most studies.
+    pub const MOST_STUDIES: usize = 1_000_000;
+
     /// An error that says which option cannot be used.
     pub fn check(&self) -> Result<()> {
         let valid = self.mix.iter().all(|share| share.is_finite() && *share >= 0.0) && self.mix.iter().sum::<f64>() > 0.0;
@@ -98,6 +101,9 @@ impl PhantomOptions {
         }
         if self.studies == 0 {
             return Err(Error::setting("no studies were asked for", "ask for at least one"));
+        }
+        if self.studies > Self::MOST_STUDIES {
+            return Err(Error::setting(format!("{} studies were asked for", self.studies), "ask for at most 1000000"));
         }
         Ok(())
     }

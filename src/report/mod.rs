@@ -22,6 +22,7 @@ pub use page::{evaluation_page, prediction_page};
 use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
 use crate::models::StudyCounts;
+use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,36 @@ pub struct Prediction {
     pub model: ModelCard,
     /// The studies, in the order given.
     pub scans: Vec<Case>,
+}
+
+/// Which part of many scans a page shows: up to [`Part::MOST_SCANS`] are on one page, more are on several, that name each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The page, from 1.
+    pub number: usize,
+    /// Scans on all pages.
+    pub total: usize,
+}
+
+impl Part {
+    /// The most scans on a page.
+    pub const MOST_SCANS: usize = 100;
+
+    /// How many pages there are.
+    pub fn count(&self) -> usize {
+        self.total.div_ceil(Self::MOST_SCANS).max(1)
+    }
+
+    /// The file name of a page: `report.html`, `report-2.html`, `report-3.html`...
+    pub fn file_name(number: usize) -> String {
+        if number > 1 { format!("report-{number}.html") } else { "report.html".to_owned() }
+    }
+
+    /// `scans 101 to 200 of 1000`
+    pub fn sentence(&self) -> String {
+        let first = (self.number - 1) * Self::MOST_SCANS + 1;
+        format!("scans {first} to {} of {}", self.total.min(self.number * Self::MOST_SCANS), self.total)
+    }
 }
 
 impl ModelCard {
@@ -209,6 +240,15 @@ pub fn write_evaluation(evaluation: &Evaluation, folder: impl AsRef<Path>) -> Re
 /// # Errors
 /// Where a scan's probabilities do not fit the classes or the folder cannot be written.
 pub fn write_prediction(prediction: &Prediction, folder: impl AsRef<Path>) -> Result<PathBuf> {
+    write_prediction_part(prediction, Part { number: 1, total: 1 }, folder)
+}
+
+/// As [`write_prediction`], of one page of several, whose scans are those of the `prediction`. The last page removes those that come
+/// after it, which are of an earlier prediction.
+///
+/// # Errors
+/// As [`write_prediction`].
+pub fn write_prediction_part(prediction: &Prediction, part: Part, folder: impl AsRef<Path>) -> Result<PathBuf> {
     let folder = folder.as_ref();
     let classes = prediction.model.classes.len();
     if let Some(scan) = prediction.scans.iter().find(|scan| scan.probabilities.len() != classes) {
@@ -216,8 +256,12 @@ pub fn write_prediction(prediction: &Prediction, folder: impl AsRef<Path>) -> Re
         return Err(Error::setting(problem, "give one probability a class"));
     }
     files::create_folder(folder)?;
-    let page = folder.join("report.html");
-    files::write(&page, prediction_page(prediction).as_bytes())?;
+    let page = folder.join(Part::file_name(part.number));
+    files::write(&page, page::part(prediction, part).as_bytes())?;
+    let later = (part.count() + 1..).map(|number| folder.join(Part::file_name(number)));
+    for stale in later.take_while(|page| part.number == part.count() && page.is_file()) {
+        std::fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
+    }
     Ok(page)
 }
 
@@ -255,9 +299,9 @@ fn patients_csv(evaluation: &Evaluation, folder: &Path) -> Result<Vec<u8>> {
     for row in &evaluation.patients {
         let predicted = metrics::predicted(&row.probabilities);
         let about = [
-            row.patient.clone(),
-            classes[row.truth].clone(),
-            classes[predicted].clone(),
+            guard(&row.patient).into_owned(),
+            guard(&classes[row.truth]).into_owned(),
+            guard(&classes[predicted]).into_owned(),
             if row.truth == predicted { "yes" } else { "no" }.to_owned(),
         ];
         let record = about.into_iter().chain(row.probabilities.iter().map(f32::to_string)).chain(model.clone());
@@ -312,18 +356,18 @@ pub fn read_patients(path: impl AsRef<Path>) -> Result<Predictions> {
         let record = record.map_err(not_csv)?;
         let line = record.position().map_or(0, csv::Position::line);
         let cell = |at: usize| record.get(at).unwrap_or_default();
-        let truth = classes.iter().position(|class| class == cell(of_truth));
+        let truth = classes.iter().position(|class| class == unguard(cell(of_truth)));
         truths.push(truth.ok_or_else(|| refuse(format!("line {line} has the class `{}`, which no column has", cell(of_truth))))?);
         let row = of_classes.iter().map(|&at| {
             let p = cell(at).parse().ok().filter(|p| (0.0..=1.00001).contains(p));
             p.ok_or_else(|| refuse(format!("line {line} has `{}`, which is no probability", cell(at))))
         });
         probabilities.push(row.collect::<Result<Vec<f32>>>()?);
-        patients.push(cell(of_patient).to_owned());
         if of_model.as_ref().is_some_and(|(at, model)| cell(*at) != model) {
             let problem = format!("line {line} is by another model than the {MODEL} beside it");
             return Err(Error::file(path, problem, "evaluate again, since the run has gone on or was replaced"));
         }
+        patients.push(unguard(cell(of_patient)).to_owned());
     }
     Predictions::new(path.display().to_string(), classes, patients, truths, probabilities)
 }

@@ -16,6 +16,7 @@ use crate::models::Model;
 use crate::phantom::PhantomOptions;
 use crate::prepare::Augmentation;
 use crate::prepare::Preprocessing;
+use crate::random::MOST_SEED;
 use crate::train::{Recipe, Settings, Trainer};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
@@ -113,6 +114,11 @@ pub struct Options {
 pub const OPTIONS_FILE: &str = "study.toml";
 
 impl Options {
+    /// The most seeds.
+    pub const MOST_SEEDS: usize = 100;
+    /// The most folds.
+    pub const MOST_FOLDS: usize = 100;
+
     /// Refuses what no study can have.
     ///
     /// # Errors
@@ -124,6 +130,17 @@ impl Options {
             Options { epochs: 0, .. } => refuse("a study of no epochs trains nothing", "ask for at least one"),
             Options { folds: 1, .. } => {
                 refuse("a cross-validation of 1 fold has nothing to train with", "choose 0 (none) or at least 2 folds")
+            }
+            Options { seeds, .. } if *seeds > Self::MOST_SEEDS => refuse("a study has at most 100 seeds", "ask for fewer"),
+            Options { folds, .. } if *folds > Self::MOST_FOLDS => {
+                refuse("a cross-validation has at most 100 folds", "ask for fewer")
+            }
+            Options { epochs, .. } if *epochs > Settings::MOST_EPOCHS => {
+                refuse("a training has at most 1000000 epochs", "ask for fewer")
+            }
+            // Each repetition has the next seed.
+            Options { seed, seeds, .. } if *seed > MOST_SEED - *seeds as u64 => {
+                refuse("the seeds go beyond 2^63 - 1, the largest", "choose a smaller --seed")
             }
             _ => Ok(()),
         }

@@ -1,6 +1,12 @@
 //! A table of text, as CSV, Markdown and HTML.
 
+use crate::text::guard;
 use maud::{Markup, html};
+
+/// Whether a cell is a number, an interval, or the dash of none: a sign at its start makes no formula of it.
+fn is_number(cell: &str) -> bool {
+    cell.chars().all(|character| character.is_ascii_digit() || "+-.,e%[] \u{b1}\u{2013}".contains(character))
+}
 
 /// A table with a heading a column.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,7 +35,9 @@ impl TextTable {
     pub fn csv(&self) -> Vec<u8> {
         let mut table = csv::Writer::from_writer(Vec::new());
         for row in std::iter::once(&self.columns).chain(&self.rows) {
-            table.write_record(row).expect("rows of one length, written to memory");
+            table
+                .write_record(row.iter().map(|cell| if is_number(cell) { cell.clone() } else { guard(cell).into_owned() }))
+                .expect("rows of one length, written to memory");
         }
         table.into_inner().expect("written to memory")
     }

@@ -4,6 +4,7 @@
 //! maps of a network stand where its small late ones stood before, so a step needs little more than what lives at one time.
 //! Places depend on nothing but the order of requests: a step that repeats the one before it touches no new memory.
 
+use crate::memory::where_it_may_fail;
 use std::alloc::{self, Layout};
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
@@ -89,11 +90,11 @@ impl Slab {
         let layout = |len: usize| Layout::array::<f32>(len + LINE).expect("a buffer's length fits the address space");
         // Zeroed with an alignment of four bytes, the pages are the system's own zeros, taken when they are touched.
         // SAFETY: the layout is not empty.
-        let allocate = |layout: Layout| NonNull::new(unsafe { alloc::alloc_zeroed(layout) }.cast::<f32>());
-        let (len, layout, memory) = [room.max(SLAB), room]
-            .into_iter()
-            .find_map(|len| allocate(layout(len)).map(|memory| (len, layout(len), memory)))
-            .unwrap_or_else(|| alloc::handle_alloc_error(layout(room)));
+        let allocate = |len: usize| {
+            NonNull::new(unsafe { alloc::alloc_zeroed(layout(len)) }.cast::<f32>()).map(|memory| (len, layout(len), memory))
+        };
+        let whole = where_it_may_fail(|| allocate(room.max(SLAB)));
+        let (len, layout, memory) = whole.or_else(|| allocate(room)).unwrap_or_else(|| alloc::handle_alloc_error(layout(room)));
         let first = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let state = State { holes: std::iter::once(0..len).collect(), touched: 0, used: 0 };
         Slab { memory, layout, first, state: Mutex::new(state) }

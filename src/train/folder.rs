@@ -156,8 +156,7 @@ impl RunFolder {
             return Ok(());
         }
         self.check_place()?;
-        let may_be_obsolete: Vec<&str> = Self::OWN.into_iter().chain(Self::EVALUATION).collect();
-        self.aside().commit(Self::MODEL, &may_be_obsolete)?;
+        self.aside().commit(Self::MODEL, Self::OWN.into_iter().chain(Self::EVALUATION))?;
         self.is_aside.store(false, Relaxed);
         Ok(())
     }

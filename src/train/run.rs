@@ -12,7 +12,7 @@ use crate::models::{Metadata, Model, Process, Provenance};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, memory};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -168,6 +168,18 @@ fn train(
     Ok(session.state.epochs)
 }
 
+/// Refuses a training that cannot fit into the memory that the process may have: by a step of the network, the batches that are
+/// loaded, and what the cache holds of the `studies`.
+fn check_memory(model: &Model, studies: usize, settings: &Settings) -> Result<()> {
+    let Settings { architecture, input_size, batch, cache_mb, .. } = settings;
+    let batch = (*batch).min(studies);
+    let image = input_size.pixels() * size_of::<f32>();
+    let cache = (cache_mb << 20).min(studies * image);
+    let need = model.training_bytes(batch)? + (batch * image + cache) as u64;
+    let what = format!("training {architecture} at {input_size} with a batch of {batch} and a cache of {} MB", cache >> 20);
+    memory::check(&what, need, "lower --batch, --input-size or --cache-mb")
+}
+
 /// The state of a run.
 struct Session<'a> {
     manifest: &'a Manifest,
@@ -205,6 +217,7 @@ impl<'a> Session<'a> {
         let metadata = Metadata::new(&settings.architecture, &manifest.classes, input_size, preprocessing.clone());
         let mut model =
             Model::initialised(Metadata { norm: settings.norm(), pooling: settings.pooling, ..metadata }, settings.seed)?;
+        check_memory(&model, manifest.rows.len(), settings)?;
         model.set_training_studies(manifest.study_counts(split.train.iter().copied()));
         if settings.zero_init_last_norm {
             model.zero_last_norms();
@@ -235,6 +248,7 @@ impl<'a> Session<'a> {
         let split_hash = files::sha256(&split.to_csv(manifest)?);
         let session =
             Session { manifest, settings, folder, trainer, training, validation, test, state, split: split_hash, best, saved };
+        session.resolved()?;
         Ok((session, split))
     }
 
@@ -277,6 +291,10 @@ impl<'a> Session<'a> {
     fn resolved(&self) -> Result<Settings> {
         let manifest = &self.manifest.path;
         let manifest = path::absolute(manifest).map_err(|error| Error::io(manifest, "found", &error))?;
+        if manifest.to_str().is_none() {
+            let problem = "has a path that is not UTF-8, which the record of a run cannot hold";
+            return Err(Error::file(manifest, problem, "rename its folder, or give the manifest by another path"));
+        }
         Ok(Settings { manifest, ..self.settings.clone() })
     }
 

@@ -7,6 +7,7 @@ use crate::models::Pooling;
 use crate::nn::NormSettings;
 use crate::optim::{Adam, Decay, Schedule};
 use crate::prepare::{Augmentation, Preprocessing};
+use crate::random::MOST_SEED;
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -191,6 +192,15 @@ impl Recipe {
 }
 
 impl Settings {
+    /// The most epochs, and the most of whatever is counted in epochs.
+    pub const MOST_EPOCHS: usize = 1_000_000;
+    /// The most studies in a training step.
+    pub const MOST_BATCH: usize = 4096;
+    /// The most threads, of workers as of those that prepare studies.
+    pub const MOST_THREADS: usize = 256;
+    /// The most memory for prepared studies: a terabyte.
+    pub const MOST_CACHE_MB: usize = 1 << 20;
+
     /// Keys that no bit of the weights depends on; the manifest counts by what it holds, the recipe by the other settings.
     pub const WITHOUT_EFFECT: [&str; 5] = ["cache_mb", "checkpoint_minutes", "loader_threads", "manifest", "recipe"];
 
@@ -294,13 +304,30 @@ impl Settings {
 
     /// What is wrong with the values, if anything.
     fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("epochs", self.epochs, 1, Self::MOST_EPOCHS),
+            ("batch", self.batch, 0, Self::MOST_BATCH),
+            ("step_epochs", self.step_epochs, 1, Self::MOST_EPOCHS),
+            ("patience", self.patience, 0, Self::MOST_EPOCHS),
+            ("test_every", self.test_every, 1, Self::MOST_EPOCHS),
+            ("loader_threads", self.loader_threads, 1, Self::MOST_THREADS),
+            ("cache_mb", self.cache_mb, 0, Self::MOST_CACHE_MB),
+        ];
+        if let Some((name, value, least, most)) = counts.into_iter().find(|(_, value, least, most)| value < least || value > most)
+        {
+            return Err(format!("{name} is {value}, not from {least} to {most}"));
+        }
+        for (name, seed) in [("seed", self.seed), ("split_seed", self.split_seed)] {
+            if seed > MOST_SEED {
+                return Err(format!("{name} is {seed}, not from 0 to 2^63 - 1"));
+            }
+        }
+        let most = Self::MOST_EPOCHS as f64;
         let rules = [
             (self.input_size.rows >= 32 && self.input_size.columns >= 32, "input_size is below 32x32"),
-            (self.epochs > 0, "epochs is 0"),
             (self.batch > 1, "batch is below 2, too few for batch normalisation"),
             (self.learning_rate > 0.0 && self.learning_rate.is_finite(), "learning_rate is not a positive number"),
-            (self.warm_up_epochs >= 0.0 && self.warm_up_epochs.is_finite(), "warm_up_epochs is negative or not a number"),
-            (self.step_epochs > 0, "step_epochs is 0"),
+            ((0.0..=most as f32).contains(&self.warm_up_epochs), "warm_up_epochs is not from 0 to 1000000"),
             (self.step_factor > 0.0 && self.step_factor <= 1.0, "step_factor is not above 0 and at most 1"),
             ((0.0..1.0).contains(&self.beta1), "beta1 is not from 0 to below 1"),
             ((0.0..1.0).contains(&self.beta2), "beta2 is not from 0 to below 1"),
@@ -312,9 +339,11 @@ impl Settings {
             (self.train_share > 0.0 && self.train_share < 1.0, "train_share is not between 0 and 1"),
             ((0.0..1.0).contains(&self.validation_share), "validation_share is not from 0 to below 1"),
             (self.patience == 0 || self.validation_share > 0.0, "patience needs validation patients, and validation_share is 0"),
-            (self.test_every > 0, "test_every is 0"),
-            (self.loader_threads > 0, "loader_threads is 0"),
-            (self.checkpoint_minutes > 0.0, "checkpoint_minutes is not above 0"),
+            (
+                self.checkpoint_minutes > 0.0 && self.checkpoint_minutes <= most,
+                "checkpoint_minutes is not above 0 and at most 1000000",
+            ),
+            (self.manifest.to_str().is_some(), "manifest has a path that is not UTF-8, which no configuration can hold"),
         ];
         if let Some((_, problem)) = rules.iter().find(|(holds, _)| !holds) {
             return Err((*problem).to_owned());
@@ -434,7 +463,18 @@ mod tests {
             ("epohcs = 3", "epohcs"),
             ("\nepochs = ", "line 2"),
             ("epochs = \"many\"", "epochs"),
-            ("batch = 0", "batch"),
+            ("batch = 0", "batch is below 2"),
+            ("batch = 4097", "batch is 4097, not from"),
+            ("epochs = 1000001", "epochs is 1000001, not from 1 to 1000000"),
+            ("step_epochs = 1000001", "step_epochs"),
+            ("patience = 1000001", "patience is 1000001"),
+            ("test_every = 0", "test_every"),
+            ("loader_threads = 257", "loader_threads is 257, not from 1 to 256"),
+            ("cache_mb = 1048577", "cache_mb"),
+            ("warm_up_epochs = inf", "warm_up_epochs"),
+            ("checkpoint_minutes = inf", "checkpoint_minutes"),
+            ("seed = 9223372036854775808", "line 1"),
+            ("seed = -1", "-1"),
             ("input_size = \"16x64\"", "32x32"),
             ("input_size = \"big\"", "rows x columns"),
             ("schedule = \"sudden\"", "sudden"),

@@ -5,8 +5,9 @@ use crate::annotation::{self, CodeKind};
 use crate::archive::manifest::{Manifest, PAPER_CLASSES};
 use crate::models::StudyCounts;
 use crate::report::{self, Bars, Figure};
+use crate::text::guard;
 use crate::{Result, files};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::path::Path;
 
 /// Edges of the uptake's intervals, counts a pixel: from none to 50, then (the paper's interval) from 50 to 100 with both ends,
@@ -164,11 +165,15 @@ pub fn studies(manifest: &Manifest, lesions: &[Lesion], folder: impl AsRef<Path>
     #[derive(Serialize)]
     struct StudyRow<'a> {
         study: usize,
+        #[serde(serialize_with = "text")]
         patient: &'a str,
+        #[serde(serialize_with = "text")]
         class: &'a str,
+        #[serde(serialize_with = "text")]
         scan: String,
         metastases: usize,
         benign: usize,
+        #[serde(serialize_with = "text")]
         report: String,
     }
     let mut counts = vec![[0; 2]; manifest.rows.len()];
@@ -193,6 +198,11 @@ pub fn studies(manifest: &Manifest, lesions: &[Lesion], folder: impl AsRef<Path>
     files::write(folder.join("studies.csv"), &table(rows))
 }
 
+/// A cell of text, which no spreadsheet computes.
+fn text<S: Serializer>(text: &impl AsRef<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&guard(text.as_ref()))
+}
+
 fn table<T: Serialize>(rows: impl Iterator<Item = T>) -> Vec<u8> {
     let mut table = csv::Writer::from_writer(Vec::new());
     rows.for_each(|row| table.serialize(row).expect("cells of text and numbers, written to memory"));
@@ -203,14 +213,19 @@ fn table<T: Serialize>(rows: impl Iterator<Item = T>) -> Vec<u8> {
 #[derive(Serialize)]
 struct LesionRow<'a> {
     study: usize,
+    #[serde(serialize_with = "text")]
     patient: &'a str,
+    #[serde(serialize_with = "text")]
     class: &'a str,
+    #[serde(serialize_with = "text")]
     annotation: &'a str,
     view: String,
     lesion: usize,
     counted: &'static str,
+    #[serde(serialize_with = "text")]
     disease: &'a str,
     kind: CodeKind,
+    #[serde(serialize_with = "text")]
     region: &'a str,
     shape: &'static str,
     outlines: usize,
@@ -253,7 +268,9 @@ impl<'a> LesionRow<'a> {
 /// A row of a summary table.
 #[derive(Serialize)]
 struct SummaryRow<'a> {
+    #[serde(serialize_with = "text")]
     name: &'a str,
+    #[serde(serialize_with = "text")]
     disease: &'a str,
     lesions: usize,
     /// Of the lesions of the disease.

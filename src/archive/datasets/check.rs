@@ -96,7 +96,8 @@ pub(super) fn prove(manifest: &Manifest, record: &DatasetRecord, now: &dyn Fn(&P
         return Err(refuse(format!("names {name}, which is not the file that the dataset was made with")));
     }
     // A record from before hashes were kept has none.
-    if record.manifest_sha256.as_ref().is_some_and(|hash| *hash != files::sha256(&manifest.to_csv())) {
+    let table = record.manifest_sha256.is_some().then(|| Ok(files::sha256(&manifest.to_csv()?))).transpose()?;
+    if record.manifest_sha256.as_ref().is_some_and(|hash| table.as_ref() != Some(hash)) {
         return Err(refuse(format!("is not the one that {RECORD} was written with")));
     }
     let both = |count: &dyn Fn(Side) -> usize| [count(Side::Train), count(Side::Test)];

@@ -137,12 +137,16 @@ pub fn counts(manifest: &Manifest) -> Vec<(String, Counts)> {
 /// # Errors
 /// What is not of that form.
 pub fn parse_counts(text: &str) -> Result<BTreeMap<String, usize>> {
-    let refuse =
-        |part: &str| Error::setting(format!("--counts has `{part}`"), "write CLASS=NUMBER,CLASS=NUMBER, each class once");
+    let refuse = |part: &str| {
+        Error::setting(
+            format!("--counts has `{part}`"),
+            "write CLASS=NUMBER,CLASS=NUMBER, each class once, with numbers from 1 to 1000000",
+        )
+    };
     let mut counts = BTreeMap::new();
     for part in text.split(',') {
         let (class, count) = part.split_once('=').ok_or_else(|| refuse(part))?;
-        let count = count.trim().parse().ok().filter(|count| *count > 0).ok_or_else(|| refuse(part))?;
+        let count = count.trim().parse().ok().filter(|count| (1..=1_000_000).contains(count)).ok_or_else(|| refuse(part))?;
         if counts.insert(class.trim().to_owned(), count).is_some() {
             return Err(refuse(part));
         }

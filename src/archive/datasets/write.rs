@@ -98,7 +98,7 @@ impl Dataset {
     pub(crate) fn put(&self, output: Output, progress: Progress) -> Result<(PathBuf, Check)> {
         let folder = output.path().to_owned();
         self.refuse_sources(&folder)?;
-        let staging = Staging::new(output)?.without(&[PICTURES]);
+        let staging = Staging::new(output)?.without(vec![PICTURES.to_owned()]);
         let target = folder.join(MANIFEST);
         let manifest = match progress {
             None => self.manifest.moved_to(&target)?,
@@ -108,7 +108,7 @@ impl Dataset {
         // Where a file is as long as the dataset is not in its place.
         let now =
             |path: &Path| path.strip_prefix(&own).map_or_else(|_| path.to_owned(), |name| staging.file(PICTURES).join(name));
-        let table = manifest.to_csv();
+        let table = manifest.to_csv()?;
         let mut record = self.record(&folder, progress.is_some())?;
         record.manifest_sha256 = Some(files::sha256(&table));
         record.files = hashes(&manifest, &now)?;

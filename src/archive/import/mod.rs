@@ -13,6 +13,7 @@ use super::manifest::{METASTATIC, Manifest, PAPER_CLASSES, Row};
 use crate::image::View;
 use crate::intake::picture;
 use crate::intake::study::Cell;
+use crate::text::guard;
 use crate::{Error, Result, dicom, files};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -154,7 +155,7 @@ pub fn boxes_csv(boxes: &[Hotspot]) -> Vec<u8> {
     write(["patient", "view", "label", "left", "top", "right", "bottom"]);
     for Hotspot { patient, view, label, bounds } in boxes {
         let [left, top, right, bottom] = bounds.map(|side| side.to_string());
-        write([patient, &view.to_string(), label, &left, &top, &right, &bottom]);
+        write([&guard(patient), &view.to_string(), &guard(label), &left, &top, &right, &bottom]);
     }
     table.into_inner().expect("written to memory")
 }

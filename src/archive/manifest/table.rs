@@ -4,6 +4,7 @@ use super::{Manifest, Row};
 use crate::archive::side::Side;
 use crate::intake::study::Cell;
 use crate::prepare::{Augmentation, Transform};
+use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
 use std::path::Path;
 
@@ -66,7 +67,7 @@ impl Manifest {
                 let problem = format!("line {line} has {} cells instead of {width}", record.len());
                 return Err(Error::file(path, problem, "write one study a line, and quote a cell that holds a comma"));
             }
-            let [patient, anterior, posterior, label] = columns.map(|column| record.get(column).unwrap_or_default());
+            let [patient, anterior, posterior, label] = columns.map(|column| unguard(record.get(column).unwrap_or_default()));
             for (name, cell) in [("patient", patient), ("anterior", anterior), ("label", label)] {
                 if cell.is_empty() && (name != "anterior" || posterior.is_empty()) {
                     let remedy = match name {
@@ -105,17 +106,25 @@ impl Manifest {
     /// Writes the table to its [`path`](Manifest::path).
     ///
     /// # Errors
-    /// The operating system's.
+    /// The path of a scan is not UTF-8; the operating system's.
     pub fn write(&self) -> Result<()> {
-        files::write(&self.path, &self.to_csv())
+        files::write(&self.path, &self.to_csv()?)
     }
 
-    /// The file that [`write`](Self::write) writes. Files in or below its folder are named relative to it.
-    pub fn to_csv(&self) -> Vec<u8> {
+    /// The file that [`write`](Self::write) writes. Files in or below its folder are named relative to it. A spreadsheet computes none of its
+    /// text: see [`guard`].
+    ///
+    /// # Errors
+    /// The path of a scan is not UTF-8.
+    pub fn to_csv(&self) -> Result<Vec<u8>> {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let cell = |cell: &Cell| {
             let path = cell.path.strip_prefix(folder).unwrap_or(&cell.path).to_owned();
-            Cell { path, frame: cell.frame }.to_string()
+            if path.to_str().is_none() {
+                let remedy = "rename the file or the folder it is in, or write the manifest in that folder";
+                return Err(Error::file(&path, "has a name that is not UTF-8, which a manifest cannot hold", remedy));
+            }
+            Ok(Cell { path, frame: cell.frame }.to_string())
         };
         let sides = self.rows.iter().any(|row| row.side.is_some());
         let drawn = self.rows.iter().any(|row| row.drawn);
@@ -130,16 +139,21 @@ impl Manifest {
         };
         write(COLUMNS, OPTIONAL);
         for row in &self.rows {
-            let [anterior, posterior] = [&row.anterior, &row.posterior].map(|view| view.as_ref().map(cell).unwrap_or_default());
+            let [anterior, posterior] = [&row.anterior, &row.posterior].map(|view| view.as_ref().map_or(Ok(String::new()), cell));
+            let (anterior, posterior) = (anterior?, posterior?);
             // The shortest digits that read back to the same value; no -0.
             let [angle, down, right] = [row.transform.angle_deg, row.transform.shift_rows_px, row.transform.shift_columns_px]
                 .map(|value| (value + 0.0).to_string());
             let side = row.side.map_or("", Side::name);
             let [drawn, simulated] = [row.drawn, row.simulated].map(|holds| if holds { "yes" } else { "no" });
-            let optional = [side, &angle, &down, &right, drawn, row.report.as_deref().unwrap_or_default(), simulated];
-            write([&row.patient, &anterior, &posterior, &row.label], optional);
+            let report = guard(row.report.as_deref().unwrap_or_default());
+            let optional = [side, &angle, &down, &right, drawn, &report, simulated];
+            write(
+                [&row.patient, &anterior, &posterior, &row.label].map(|cell| guard(cell)).each_ref().map(|cell| &**cell),
+                optional,
+            );
         }
-        table.into_inner().expect("written to memory")
+        Ok(table.into_inner().expect("written to memory"))
     }
 }
 
@@ -212,6 +226,6 @@ fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIO
         Some(cell) => yes(OPTIONAL[6], cell)?,
         None => is_named_as_phantom(&row.patient),
     };
-    let report = report.filter(|report| !report.is_empty()).map(str::to_owned);
+    let report = report.filter(|report| !report.is_empty()).map(|report| unguard(report).to_owned());
     Ok(Row { side, transform, drawn, report, simulated, ..row })
 }

@@ -197,6 +197,33 @@ fn a_table_can_stand_elsewhere() {
 }
 
 #[test]
+fn a_spreadsheet_computes_nothing_of_a_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let scan = folder.path().join("-a.png");
+    fs::write(&scan, "").unwrap();
+    let row = |patient: &str, frame| Row {
+        report: Some("@SUM(A1)".to_owned()),
+        ..Row::new(patient, Some(Cell { path: scan.clone(), frame: Some(frame) }), None, "+kind")
+    };
+    let manifest = Manifest::new(folder.path().join("m.csv"), vec![row("=1+1", 1), row("'=1+1", 2)]).unwrap();
+    manifest.write().unwrap();
+    let text = fs::read_to_string(&manifest.path).unwrap();
+    assert!(text.contains("\n'=1+1,'-a.png#1,,'+kind,'@SUM(A1)") && text.contains("\n''=1+1,"), "{text}");
+    assert_eq!(Manifest::read(&manifest.path).unwrap(), manifest);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_scan_whose_path_is_not_utf8_is_refused_and_not_renamed() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let scan = folder.path().join(std::ffi::OsStr::from_bytes(b"\xff.png"));
+    let row = Row::new("1", Some(Cell { path: scan, frame: None }), None, "NoMet");
+    let said = Manifest::new(folder.path().join("m.csv"), vec![row]).unwrap().write().unwrap_err().to_string();
+    assert!(said.starts_with("\"\\377.png\": has a name that is not UTF-8"), "{said}");
+}
+
+#[test]
 fn kinds_of_metastasis_merge() {
     let manifest = read("patient,anterior,posterior,label\n1,a.png,,NoMet\n2,b.png,,ADMet\n3,c.png,,nADMet\n").unwrap();
     let merged = manifest.merged().unwrap();

@@ -6,7 +6,7 @@ mod scores;
 pub(crate) use scans::gallery;
 
 use super::frame::{header, page, section};
-use super::{Evaluation, ModelCard, Prediction, caption, figures};
+use super::{Evaluation, ModelCard, Part, Prediction, caption, figures};
 use crate::metrics::{self, Scores};
 use maud::{Markup, html};
 
@@ -43,16 +43,38 @@ pub fn evaluation_page(evaluation: &Evaluation, found: &Scores) -> String {
 
 /// The page of a prediction, a whole HTML file.
 pub fn prediction_page(prediction: &Prediction) -> String {
+    part(prediction, Part { number: 1, total: 1 })
+}
+
+/// One of several pages of a prediction, with links to the others.
+pub(super) fn part(prediction: &Prediction, part: Part) -> String {
     let Prediction { title, model, scans } = prediction;
+    let pages = part.count();
     let tag = &caption::of_network(model.training_studies());
-    let facts = [("scans", scans.len().to_string()), ("model", model.name.clone())];
+    let shown = if pages > 1 { part.sentence() } else { scans.len().to_string() };
+    let facts = [(if pages > 1 { "" } else { "scans" }, shown), ("model", model.name.clone())];
+    let links = html! {
+        @if pages > 1 {
+            @let link = |name: &str, number: usize| html! { " " a href=(Part::file_name(number)) { (name) } };
+            nav {
+                p {
+                    (part.sentence())
+                    @if part.number > 1 { (link("first", 1)) (link("previous", part.number - 1)) }
+                    @if part.number < pages { (link("next", part.number + 1)) }
+                }
+            }
+        }
+    };
     let body = html! {
         (header(title, &prediction.caveat(), tag, &facts))
         main {
+            (links)
             @for (index, scan) in scans.iter().enumerate() {
                 (section(&format!("scan{index}"), &scan.name, tag, &scans::article(scan, model, index)))
             }
-            @if scans.is_empty() { p { "No scan was given." } }
+            @if scans.is_empty() && pages > 1 { p { "None of these scans could be read." } }
+            @else if scans.is_empty() { p { "No scan was given." } }
+            (links)
             (section("model", "Model", "", &about_model(model, "")))
         }
     };
@@ -246,6 +268,23 @@ mod tests {
         let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
         assert!(!html.contains("<span class=\"tag\">") && !html.contains("phantom") && html.contains(crate::DISCLAIMER));
         assert!(prediction_page(&prediction()).contains("Trained on phantoms (simulated patients)."));
+    }
+
+    #[test]
+    fn pages_name_each_other_and_one_alone_is_as_ever() {
+        let prediction = prediction();
+        let of = |number, total| part(&prediction, Part { number, total });
+        assert_eq!(of(1, 100), prediction_page(&prediction));
+        assert!(!of(1, 100).contains("<nav"));
+        let names = |number| {
+            ["report.html", "report-2.html", "report-3.html"].map(|name| {
+                of(number, 201).matches(&format!("<a href=\"{name}\">")).count() / 2 // above and below the scans
+            })
+        };
+        assert_eq!([names(1), names(2), names(3)], [[0, 1, 0], [2, 0, 1], [1, 1, 0]]);
+        assert!(of(2, 201).contains("scans 101 to 200 of 201") && of(3, 201).contains("scans 201 to 201 of 201"));
+        assert_balanced(&of(2, 201));
+        assert_eq!((Part { number: 1, total: 100 }.count(), Part { number: 1, total: 101 }.count()), (1, 2));
     }
 
     #[test]
