@@ -214,7 +214,7 @@ else
 fi
 prepare osteon train ph/manifest.csv --output trained "${training[@]}" --epochs 1
 cp trained/model.safetensors whole.safetensors
-edited 'phantoms said to be patients' 'simulated_studies\\":17' 'simulated_studies\\":00'
+edited 'phantoms said to be patients' 'simulated_studies\\":17' 'simulated_studies\\": 0'
 edited 'a better test score' 'accuracy\\":0.' 'accuracy\\":1.'
 
 totals
