@@ -369,7 +369,8 @@ mod tests {
         let classes = "[\\\"NoMet\\\",\\\"ADMet\\\",\\\"nADMet\\\"]";
         for (from, to) in [
             (classes, "[\\\"nADMet\\\",\\\"ADMet\\\",\\\"NoMet\\\"]"),
-            ("\\\"threshold\\\":", "\\\"threshold\\\":0"),
+            ("\\\"threshold\\\":0.15", "\\\"threshold\\\":0.25"),
+            ("\"architecture\":\"inrac\"", "\"architecture\":\"outrac\""),
             ("\"trained_on\":\"phantoms\"", "\"trained_on\":\"patients\""),
             ("\"input_size\":\"64x32\"", "\"input_size\":\"96x32\""),
             ("\"trained_on\":", "\"approved_by\":\"nobody\",\"trained_on\":"),

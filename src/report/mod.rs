@@ -481,7 +481,7 @@ mod tests {
         let heads = reader.headers().unwrap().clone();
         assert_eq!(
             heads.iter().collect::<Vec<_>>(),
-            ["patient", "truth", "predicted", "correct", "p(NoMet)", "p(ADMet)", "p(nADMet)"]
+            ["patient", "truth", "predicted", "correct", "p(NoMet)", "p(ADMet)", "p(nADMet)", "model_sha256"]
         );
         let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
         assert_eq!(rows.len(), evaluation.patients.len());

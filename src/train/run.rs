@@ -141,8 +141,9 @@ fn train(
     if let Some((problem, other)) = resumed {
         let (epoch, steps) = (session.state.epochs.len() + 1, session.state.under_way.steps);
         let _ = watch(Event::Resumed { steps, epoch, problem: problem.as_ref(), other: other.as_ref() }); // the next event can stop it
-        // The checkpoint of an epoch's end comes before the other files.
-        if !session.state.epochs.is_empty() {
+        // The checkpoint of an epoch's end comes before the other files; one within an epoch comes after those of the epoch before it,
+        // and holds other weights than that epoch's.
+        if !session.state.epochs.is_empty() && (session.best.is_some() || session.state.under_way.steps == 0) {
             session.save()?;
             folder.settle()?;
         }
