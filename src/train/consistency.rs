@@ -48,11 +48,11 @@ pub fn check_folder(folder: &RunFolder, model: &Model, settings: &Settings, spli
         let problem = "is not the record of this run's model, which was trained on other data".to_owned();
         return refuse(RunFolder::RECORD, problem, restore);
     }
-    if let Some(split) = split.as_ref().filter(|_| split_is_used) {
-        if files::sha256(&files::read(folder.file(RunFolder::SPLIT))?) != *split {
-            let problem = "is not the split of this run's model: other patients would count as not trained with".to_owned();
-            return refuse(RunFolder::SPLIT, problem, &format!("{restore}, or evaluate with --split all"));
-        }
+    if let Some(split) = split.as_ref().filter(|_| split_is_used)
+        && files::sha256(&files::read(folder.file(RunFolder::SPLIT))?) != *split
+    {
+        let problem = "is not the split of this run's model: other patients would count as not trained with".to_owned();
+        return refuse(RunFolder::SPLIT, problem, &format!("{restore}, or evaluate with --split all"));
     }
     Ok(())
 }
