@@ -6,7 +6,7 @@ use super::terminal::Terminal;
 use crate::Result;
 use crate::archive::datasets::{self, Counts, DatasetKind, DatasetOptions};
 use crate::archive::import::{self, Imported};
-use crate::archive::manifest::Manifest;
+use crate::archive::manifest::{Manifest, Row};
 use crate::archive::split::PAPER_TRAIN_SHARE;
 use crate::files::Staging;
 use crate::prepare::Augmentation;
@@ -176,8 +176,10 @@ impl Archive {
         let [name, boxes_name] =
             [self.output.file_name().unwrap_or_default(), &boxes_name].map(|name| name.to_string_lossy().into_owned());
         let output = self.overwrite.files_in(folder, &[&name, &boxes_name], &[&self.folder])?;
-        let staging = Staging::new(output)?;
         let Imported { manifest, boxes, skipped, disagreements } = read(&self.folder, &self.output)?;
+        let scans: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).collect();
+        self.overwrite.files_in(folder, &[&name, &boxes_name], &scans)?;
+        let staging = Staging::new(output)?;
         staging.write(&name, &manifest.to_csv()?)?;
         if !boxes.is_empty() {
             staging.write(&boxes_name, &import::boxes_csv(&boxes))?;

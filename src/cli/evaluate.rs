@@ -84,7 +84,9 @@ impl Evaluate {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let bootstrap = self.resampling.bootstrap()?;
         let job = Job::open(&self.run, self.manifest.as_deref(), self.split, self.unaugmented)?;
-        let read: Vec<&Path> = job.manifest.rows.iter().flat_map(Row::files).chain([&*job.manifest.path]).collect();
+        let own = RunFolder::OWN.map(|name| self.run.join(name));
+        let read = job.manifest.rows.iter().flat_map(Row::files).chain([&*job.manifest.path]);
+        let read: Vec<&Path> = read.chain(own.iter().map(PathBuf::as_path)).collect();
         let output = match &self.output {
             // A run's own folder is the place of its evaluation.
             None => self.overwrite.files_in(&self.run, &RunFolder::EVALUATION, &read)?,

@@ -4,7 +4,7 @@
 //! says how it is put in its place. From then on any process can [`finish`] the work of one that died.
 
 use super::temporary::Temporary;
-use super::{Output, flush_folder, write_parts};
+use super::{Output, flush_folder, take_over, write_parts};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -173,10 +173,10 @@ pub(super) fn finish(staging: &Path, folder: &Path) -> Result<()> {
                 }
                 fs::rename(&from, &to).map_err(|error| Error::io(&to, "replaced", &error))?;
             } else {
-                put_file(&from, &to)?;
+                put_file(&from, &to, &to)?;
             }
         }
-        put_file(&new.join(&marker), &folder.join(&marker))?;
+        put_file(&new.join(&marker), &folder.join(&marker), &old.join(&marker))?;
         flush_folder(&folder.join(&marker), "written", super::sync_folder)?;
     }
     Ok(())
@@ -194,17 +194,17 @@ fn keep_others(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts one whole file in its place: what is there keeps its mode, and a link or a device is written through.
-fn put_file(from: &Path, to: &Path) -> Result<()> {
+/// Puts one whole file in its place, with the mode of the one `before`; a link or a device is written through.
+fn put_file(from: &Path, to: &Path, before: &Path) -> Result<()> {
     let failed = |error: io::Error| Error::io(to, "replaced", &error);
     match to.symlink_metadata() {
         Ok(about) if !about.is_file() => {
             super::write(to, &super::read(from)?)?;
             fs::remove_file(from).map_err(failed)
         }
-        about => {
-            if let Ok(about) = about {
-                fs::set_permissions(from, about.permissions()).map_err(failed)?;
+        _ => {
+            if let Ok(before) = fs::metadata(before) {
+                File::open(from).and_then(|file| take_over(&file, &before)).map_err(failed)?;
             }
             fs::rename(from, to).map_err(failed)
         }

@@ -153,7 +153,10 @@ fn train(
     while !session.is_over() {
         match session.epoch(&mut |event| watch(event)) {
             Err(Error::Interrupted { .. }) => {
-                session.checkpoint()?;
+                // A measurement that was under way begins anew.
+                if session.saved_at.get() != Some(session.position()) {
+                    session.checkpoint()?;
+                }
                 return Err(session.interrupted());
             }
             result => result?,
@@ -197,6 +200,8 @@ struct Session<'a> {
     best: Option<Model>,
     /// When the last checkpoint was written.
     saved: Cell<Instant>,
+    /// Of the folder's newest checkpoint: epochs that were over, and steps of the next.
+    saved_at: Cell<Option<[usize; 2]>>,
 }
 
 type Watch<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
@@ -245,10 +250,22 @@ impl<'a> Session<'a> {
             trainer.weigh_classes(weights);
         }
         let state = State::new(settings, inputs);
-        let (best, saved) = (None, Cell::new(Instant::now()));
+        let (best, saved, saved_at) = (None, Cell::new(Instant::now()), Cell::default());
         let split_hash = files::sha256(&split.to_csv(manifest)?);
-        let session =
-            Session { manifest, settings, folder, trainer, training, validation, test, state, split: split_hash, best, saved };
+        let session = Session {
+            manifest,
+            settings,
+            folder,
+            trainer,
+            training,
+            validation,
+            test,
+            state,
+            split: split_hash,
+            best,
+            saved,
+            saved_at,
+        };
         session.resolved()?;
         Ok((session, split))
     }
@@ -323,6 +340,7 @@ impl<'a> Session<'a> {
             checkpoint::discard_newest(self.folder)?;
         }
         self.state = State { settings: self.state.settings.clone(), ..state };
+        self.saved_at.set(Some(self.position()));
         Ok((problem, other))
     }
 
@@ -331,7 +349,13 @@ impl<'a> Session<'a> {
         let _keeping = Keeping::begin();
         checkpoint::write(self.folder, &self.trainer, self.best.as_ref(), &self.state)?;
         self.saved.set(Instant::now());
+        self.saved_at.set(Some(self.position()));
         Ok(())
+    }
+
+    /// Epochs that are over, and steps of the next.
+    fn position(&self) -> [usize; 2] {
+        [self.state.epochs.len(), self.state.under_way.steps]
     }
 
     /// Writes a checkpoint if the last one is older than `checkpoint_minutes`.
