@@ -117,9 +117,9 @@ ended() {
     hear
 } 2>/dev/null # the shell says there which process was killed
 running() { kill -0 "$process" 2>/dev/null; }
-# Waits until a condition holds, while the program runs and for at most a minute.
+# Waits until a condition holds, while the program runs and for at most two minutes.
 await() {
-    local limit=$(($(micros) + 60000000))
+    local limit=$(($(micros) + 120000000))
     until eval "$1"; do
         running && [ "$(micros)" -lt "$limit" ] || return 1
         sleep 0.005
