@@ -135,7 +135,7 @@ lean 'train --batch 512 at 1024x256' 2000 --batch train ph/manifest.csv --output
 lean 'train --batch 64 at 32x32' 400 '--batch|--input-size|--cache-mb|memory' train ph/manifest.csv --output u "${training[@]}" --batch 64 --epochs 1
 lean 'train --batch 12 at 2048x512' 3000 '--batch|--input-size' train ph/manifest.csv --output u --architecture inrac --batch 12 --input-size 2048x512 --epochs 1
 lean 'bench --batch 256' 3000 '--batch' bench --batch 256 --size 1024x256 --only training --rounds 1
-lean 'audit gradcheck --batch 512' 2000 '--batch|--input-size' audit gradcheck run --batch 512 --input-size 512x512
+lean 'audit gradcheck --batch 255' 2000 '--batch|--input-size' audit gradcheck run --batch 255 --input-size 512x512
 lean 'audit trace --input-size 4096x4096' 1500 '--input-size' audit trace run "${scans[0]}" --output u --input-size 4096x4096
 sweep=(150 250 350 450 550 700 900)
 [ -z "$short" ] || sweep=(250 450 700)
