@@ -146,7 +146,7 @@ title 'Ctrl-C in each phase of reproduce'
 phase() {
     local name=$1 seconds=$2 text=$3
     shift 3
-    begin "$osteon" --threads 1 reproduce "$@" --output study
+    begin "$osteon" reproduce "$@" --output study
     if await 'says "$text"'; then
         sleep "$seconds"
         heed INT
@@ -171,7 +171,7 @@ title 'What a killed command leaves is gone after the next'
 scraps() {
     local name=$1 landed=0
     shift
-    for ((round = 0; round < 30; round++)); do
+    for ((round = 0; round < 10; round++)); do
         rm -rf out
         mkdir out
         begin "$osteon" "$@"
@@ -181,6 +181,7 @@ scraps() {
         if [ "$code" = 137 ] && [ -n "$(leftovers out)" ]; then landed=1 && break; fi
     done
     run osteon "$@" $(force "$@")
+    if [ $landed = 0 ]; then said="never killed in the middle of a write"; else said="$(leftovers out | wc -l) left"; fi
     check "$name" '[ $landed = 1 ] && worked && [ -z "$(leftovers out)" ]'
     rm -rf out
 }
