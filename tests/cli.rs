@@ -539,8 +539,8 @@ fn a_trained_model_says_where_it_comes_from() {
     assert_eq!(info["file_sha256"], hex(&bytes));
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let mut text: BTreeMap<String, String> = header.metadata().clone().unwrap().into_iter().collect();
-    assert_eq!(info["model_sha256"], text.remove("model_sha256").unwrap());
-    assert_eq!(info["model_sha256"], hex(serde_json::to_string(&text).unwrap().as_bytes()));
+    assert_eq!(info["metadata_sha256"], text.remove("metadata_sha256").unwrap());
+    assert_eq!(info["metadata_sha256"], hex(serde_json::to_string(&text).unwrap().as_bytes()));
     let run = &info["provenance"];
     assert_eq!(run["split"], hex(&fs::read(SHARED.run().join("split.csv")).unwrap()));
     assert_eq!(run["configuration"]["batch"], 4);

@@ -1,7 +1,8 @@
 //! Whether two runs are the same, and where they first differ: from what they were told to what came of it.
 
-use crate::models::{FORMAT, MODEL_HASH, PROVENANCE, TRAINING_STUDIES};
+use crate::models::{FORMAT, METADATA_HASH, PROVENANCE, TRAINING_STUDIES};
 use crate::tensor::file::TensorFile;
+use crate::text::Shown;
 use crate::train::{RunFolder, RunRecord, Settings};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +31,7 @@ pub struct Comparison {
 pub fn compare(run_a: impl AsRef<Path>, run_b: impl AsRef<Path>) -> Result<Comparison> {
     let paths = [run_a.as_ref(), run_b.as_ref()];
     let [a, b] = [RunRecord::read(paths[0])?, RunRecord::read(paths[1])?];
-    let names = paths.map(|path| path.display().to_string());
+    let names = paths.map(|path| path.shown());
     let told = |what: &str, sides: [Option<&str>; 2]| {
         let [a, b] = sides.map(|value| value.unwrap_or("nothing"));
         format!("{what} is {a} in {} and {b} in {}", names[0], names[1])
@@ -115,7 +116,7 @@ fn between_models(a: &TensorFile, b: &TensorFile) -> Result<Option<String>> {
                     continue;
                 }
             }
-            [only_a, _] => format!("`{name}` is only in {}", if only_a { a } else { b }.path().display()),
+            [only_a, _] => format!("`{name}` is only in {}", if only_a { a } else { b }.path().shown()),
         };
         tensors += 1;
         first.get_or_insert(difference);
@@ -128,7 +129,7 @@ fn between_models(a: &TensorFile, b: &TensorFile) -> Result<Option<String>> {
         (None, _) => unequal(a.metadata(), b.metadata())
             .iter()
             .find(|(key, [a, b])| match *key {
-                PROVENANCE | MODEL_HASH | FORMAT => false,
+                PROVENANCE | METADATA_HASH | FORMAT => false,
                 key => key != TRAINING_STUDIES || a.is_some() && b.is_some(),
             })
             .map(|(key, [a, b])| format!("the models' `{key}` is {} and {}", a.unwrap_or("missing"), b.unwrap_or("missing"))),

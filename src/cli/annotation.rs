@@ -5,6 +5,7 @@ use super::terminal::Terminal;
 use crate::annotation::{self, Annotation as Drawn, CodeKind, Codes};
 use crate::archive::manifest::Manifest;
 use crate::image::Size;
+use crate::text::Shown;
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ impl Annotation {
             Annotation::Convert { input, output, overwrite } => {
                 let file = overwrite.file(output, &[input])?;
                 file.write(&Drawn::read(input)?.to_bytes(output)?)?;
-                terminal.line(output.display())
+                terminal.line(output.shown())
             }
             Annotation::Check { input, codes } => {
                 let codes = match codes {
@@ -65,7 +66,7 @@ impl Annotation {
                             None => "a picture whose size it does not say".to_owned(),
                         };
                         let outlines = annotation.outlines.len();
-                        terminal.line(format_args!("{}: {outlines} outlines on {size}, codes and geometry fit", input.display()))
+                        terminal.line(format_args!("{}: {outlines} outlines on {size}, codes and geometry fit", input.shown()))
                     }
                 }
             }

@@ -4,6 +4,7 @@ use super::output::Overwrite;
 use super::terminal::Terminal;
 use crate::metrics::Epoch;
 use crate::models::{Model, StudyCounts};
+use crate::text::Shown;
 use crate::train::RunFolder;
 use crate::{Error, Result, report, text};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ impl Curves {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let is = |name: &str| self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name));
         if !is("png") && !is("svg") {
-            let problem = format!("--output {} is neither PNG nor SVG", self.output.display());
+            let problem = format!("--output {} is neither PNG nor SVG", self.output.shown());
             return Err(Error::setting(problem, "give a name that ends in .png or .svg"));
         }
         let read = [RunFolder::METRICS, RunFolder::MODEL].map(|name| self.runs.iter().map(move |run| run.join(name))).into_iter();
@@ -41,7 +42,7 @@ impl Curves {
         let figure = report::compared_curves(&runs, &note);
         let bytes = if is("svg") { figure.svg().into_bytes() } else { figure.png() };
         output.write(&bytes)?;
-        terminal.line(self.output.display())
+        terminal.line(self.output.shown())
     }
 }
 

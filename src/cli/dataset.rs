@@ -3,13 +3,14 @@
 use super::numbers::seed;
 use super::output::Overwrite;
 use super::terminal::Terminal;
-use crate::Result;
 use crate::archive::datasets::{self, Counts, DatasetKind, DatasetOptions};
 use crate::archive::import::{self, Imported};
 use crate::archive::manifest::{Manifest, Row};
 use crate::archive::split::PAPER_TRAIN_SHARE;
 use crate::files::Staging;
 use crate::prepare::Augmentation;
+use crate::text::Shown;
+use crate::{Result, files};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
@@ -150,7 +151,7 @@ impl Make {
         };
         print(terminal, &found.counts)?;
         terminal.line(found)?;
-        terminal.line(path.display())
+        terminal.line(path.shown())
     }
 }
 
@@ -176,6 +177,7 @@ impl Archive {
         let [name, boxes_name] =
             [self.output.file_name().unwrap_or_default(), &boxes_name].map(|name| name.to_string_lossy().into_owned());
         let output = self.overwrite.files_in(folder, &[&name, &boxes_name], &[&self.folder])?;
+        files::create_folder(folder)?;
         let Imported { manifest, boxes, skipped, disagreements } = read(&self.folder, &self.output)?;
         let scans: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).collect();
         self.overwrite.files_in(folder, &[&name, &boxes_name], &scans)?;
@@ -199,8 +201,8 @@ impl Archive {
             terminal.line(skipped)?;
         }
         if !boxes.is_empty() {
-            terminal.line(format_args!("{} boxes: {}", boxes.len(), folder.join(boxes_name).display()))?;
+            terminal.line(format_args!("{} boxes: {}", boxes.len(), folder.join(boxes_name).shown()))?;
         }
-        terminal.line(manifest.path.display())
+        terminal.line(manifest.path.shown())
     }
 }

@@ -9,6 +9,7 @@ use crate::files::Output;
 use crate::image::Size;
 use crate::phantom::PhantomOptions;
 use crate::report::Case;
+use crate::text::Shown;
 use crate::train::{RunFolder, ScheduleName, Settings, Start};
 use crate::{Result, predict};
 use std::path::PathBuf;
@@ -92,6 +93,6 @@ impl Demo {
         evaluate::print(terminal, &evaluation, &scores)?;
         terminal.line(line)?;
         terminal.note(format_args!("\nAll in {:.0} s. The page with pictures:", start.elapsed().as_secs_f64()));
-        terminal.line(page.display())
+        terminal.line(page.shown())
     }
 }

@@ -11,6 +11,7 @@ use crate::models::Model;
 use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
+use crate::text::Shown;
 use crate::train::{self, RunFolder, Settings};
 use crate::{Error, Result, files, interrupt};
 use clap::ValueEnum;
@@ -98,7 +99,7 @@ impl Evaluate {
         let evaluation = Evaluation { bootstrap, ..job.evaluate(terminal)? };
         let (scores, page) = write(&evaluation, output)?;
         print(terminal, &evaluation, &scores)?;
-        terminal.line(page.display())
+        terminal.line(page.shown())
     }
 }
 

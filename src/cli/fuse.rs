@@ -6,6 +6,7 @@ use super::terminal::Terminal;
 use crate::files::Staging;
 use crate::intake::picture;
 use crate::prepare::views;
+use crate::text::Shown;
 use crate::{Error, Result, draw};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,7 @@ pub struct Fuse {
 impl Fuse {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         if self.output.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
-            return Err(Error::setting(format!("--output {} is no PNG", self.output.display()), "give a name that ends in .png"));
+            return Err(Error::setting(format!("--output {} is no PNG", self.output.shown()), "give a name that ends in .png"));
         }
         let figure = figure_path(&self.output);
         let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -49,8 +50,8 @@ impl Fuse {
         staging.named(picture::write_gray16(picture, fused.image.rows, fused.image.columns, &counts))?;
         staging.write(&names[1], &draw::aggregation(&fused).png())?;
         staging.commit(&names[0])?;
-        terminal.line(self.output.display())?;
-        terminal.line(figure.display())
+        terminal.line(self.output.shown())?;
+        terminal.line(figure.shown())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::Result;
 use crate::annotation::lesions::{self, MeasureOptions};
 use crate::archive::manifest::{Manifest, Row};
 use crate::files::Staging;
+use crate::text::Shown;
 use std::path::{Path, PathBuf};
 
 /// Measure the lesions that are outlined beside the scans: shape, body region, area, uptake (the paper's figure 12).
@@ -66,6 +67,6 @@ impl Lesions {
             let each = table.iter().map(|(name, _)| format!("{name} {}", percent(summary.share(table, &[name]))));
             terminal.line(format_args!("{what:<8}{}", each.collect::<Vec<_>>().join("  ")))?;
         }
-        terminal.line(self.output.join("lesions.png").display())
+        terminal.line(self.output.join("lesions.png").shown())
     }
 }

@@ -4,6 +4,7 @@ use super::Arguments;
 use super::output::Overwrite;
 use super::terminal::Terminal;
 use crate::files::Staging;
+use crate::text::Shown;
 use crate::{Error, Result};
 use clap::CommandFactory;
 use std::path::PathBuf;
@@ -66,7 +67,7 @@ impl Man {
             let staging = Staging::new(self.overwrite.files_in(folder, &names, &[])?)?;
             pages.iter().try_for_each(|(name, page)| staging.write(name, page))?;
             staging.commit(names[0])?;
-            return terminal.line(format_args!("{} manual pages in {}", pages.len(), folder.display()));
+            return terminal.line(format_args!("{} manual pages in {}", pages.len(), folder.shown()));
         }
         let mut command = &osteon;
         for name in &self.command {

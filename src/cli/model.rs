@@ -7,6 +7,7 @@ use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
 use crate::image::Size;
 use crate::models::{Memory, Metadata, Model as Network, Pooling, signature};
+use crate::text::Shown;
 use crate::{Result, predict};
 use clap::Subcommand;
 use serde::Serialize;
@@ -128,7 +129,7 @@ impl NetworkFlags {
     fn save(&self, terminal: &Terminal, inputs: &[&Path], make: impl FnOnce(Metadata) -> Result<Network>) -> Result<()> {
         let output = self.overwrite.file(&self.output, inputs)?;
         output.write(&make(self.metadata()?)?.to_bytes())?;
-        terminal.line(self.output.display())
+        terminal.line(self.output.shown())
     }
 }
 
@@ -153,22 +154,22 @@ impl Model {
                 let model = model_path(model);
                 let file = overwrite.file(output, &[&model])?;
                 file.write(&Network::load(model)?.to_onnx()?)?;
-                terminal.line(output.display())
+                terminal.line(output.shown())
             }
             Model::Keygen { output } => {
                 let [private, public] = signature::keygen(output)?;
-                terminal.line(format_args!("{} signs: keep it secret", private.display()))?;
-                terminal.line(format_args!("{} verifies: give it to whoever uses your models", public.display()))
+                terminal.line(format_args!("{} signs: keep it secret", private.shown()))?;
+                terminal.line(format_args!("{} verifies: give it to whoever uses your models", public.shown()))
             }
             Model::Sign { model, key, overwrite } => {
                 let model = model_path(model);
                 overwrite.file(&signature::signature_path(&model), &[&model, key])?;
-                terminal.line(signature::sign(&model, key)?.display())
+                terminal.line(signature::sign(&model, key)?.shown())
             }
             Model::Verify { model, key } => {
                 let path = model_path(model);
                 let weights = Network::load_signed(&path, key)?.weights_hash();
-                terminal.line(format_args!("{}: signed by the owner of {}; weights {weights}", path.display(), key.display()))
+                terminal.line(format_args!("{}: signed by the owner of {}; weights {weights}", path.shown(), key.shown()))
             }
         }
     }
@@ -185,9 +186,9 @@ struct About {
     file_sha256: String,
     /// [`Network::weights_hash`]
     weights_sha256: String,
-    /// [`Network::model_sha256`]
+    /// [`Network::metadata_sha256`]
     #[serde(skip_serializing_if = "Option::is_none")]
-    model_sha256: Option<String>,
+    metadata_sha256: Option<String>,
     #[serde(flatten)]
     metadata: Metadata,
     parameters: usize,
@@ -240,7 +241,7 @@ impl About {
         Ok(About {
             file_sha256: model.file_sha256().unwrap_or_default().to_owned(),
             weights_sha256: model.weights_hash(),
-            model_sha256: model.model_sha256().map(str::to_owned),
+            metadata_sha256: model.metadata_sha256().map(str::to_owned),
             metadata: model.metadata().clone(),
             parameters: model.parameter_count(),
             gflop: layers.iter().map(|layer| layer.mflop).sum::<f64>() / 1e3,
@@ -284,7 +285,7 @@ impl About {
             ]);
         }
         lines.extend([("format version", about.format_version.to_string()), ("weights SHA-256", self.weights_sha256.clone())]);
-        lines.extend(self.model_sha256.clone().map(|hash| ("model SHA-256", hash)));
+        lines.extend(self.metadata_sha256.clone().map(|hash| ("metadata SHA-256", hash)));
         lines.push(("file SHA-256", self.file_sha256.clone()));
         for (name, value) in lines {
             terminal.line(format_args!("{name:<17}{value}"))?;

@@ -6,6 +6,7 @@ use super::terminal::Terminal;
 use crate::Result;
 use crate::files::{Output, Staging};
 use crate::phantom::{self, PhantomOptions};
+use crate::text::Shown;
 use std::path::{Path, PathBuf};
 
 /// Make synthetic bone scans: two-frame DICOM files, a manifest, and the truth.
@@ -35,7 +36,7 @@ impl Phantom {
         let options = PhantomOptions { studies: self.studies, seed: self.seed, ..PhantomOptions::default() };
         options.check()?;
         let manifest = write(terminal, &options, output(&self.output, self.overwrite.force)?, self.annotations)?;
-        terminal.line(manifest.display())
+        terminal.line(manifest.shown())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::phantom::{self as simulator, Phantom, PhantomOptions};
 use crate::prepare::{Preprocessing, views};
 use crate::reproduce::page::{self, Outcome, Reproduction};
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
+use crate::text::Shown;
 use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
 use crate::{Error, Result, files, interrupt, report};
 use osteon_kernels::par;
@@ -132,7 +133,7 @@ impl Reproduce {
 
         terminal.note("The page");
         let page = self.reproduction(&source, plan, options, counts)?.write(&self.output)?;
-        terminal.line(page.display())
+        terminal.line(page.shown())
     }
 
     fn options(&self) -> Result<Options> {

@@ -5,6 +5,7 @@ use super::terminal::{Progress, Terminal};
 use crate::archive::manifest::{Manifest, Row};
 use crate::files::Output;
 use crate::models::Process;
+use crate::text::Shown;
 use crate::train::{self, Epoch, Event, RunFolder, Settings, Start};
 use crate::{Result, interrupt};
 use std::ops::ControlFlow;
@@ -62,7 +63,7 @@ impl Train {
         let folder = held.map_or_else(|| RunFolder::create(&self.output, self.force), Ok)?;
         let start = if self.resume { Start::Resume { allow_other_isa: self.allow_other_isa } } else { Start::New };
         train(terminal, &manifest, &settings, &folder, start)?;
-        terminal.line(folder.file(RunFolder::MODEL).display())
+        terminal.line(folder.file(RunFolder::MODEL).shown())
     }
 }
 

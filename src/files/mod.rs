@@ -12,6 +12,7 @@ pub use output::{Identity, Output, identity, is_empty_folder};
 pub use stage::{NamedStaging, Staging};
 pub use temporary::{abandon_temporaries, hold_folder, is_temporary};
 
+use crate::text::Shown;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, Metadata};
@@ -207,7 +208,7 @@ fn flush_folder(path: &Path, done: &str, sync_folder: impl Fn(&Path) -> io::Resu
     match sync_folder(folder) {
         Err(error) if cannot_be_flushed(&error) => Ok(()),
         Err(error) => {
-            let problem = format!("is {done}, but {} could not be flushed to disk ({error})", folder.display());
+            let problem = format!("is {done}, but {} could not be flushed to disk ({error})", folder.shown());
             Err(Error::file(path, problem, "check the disk, and the file after a crash of the machine"))
         }
         Ok(()) => Ok(()),
@@ -339,7 +340,7 @@ mod tests {
         assert_eq!([content("far/target"), content("far/new")], ["1", "2"]);
         assert_eq!(fs::metadata(at("far/target")).unwrap().permissions().mode() & 0o7777, 0o640);
         assert_eq!(
-            [fs::read_link(at("again")).unwrap(), fs::read_link(at("link")).unwrap()].map(|l| l.display().to_string()),
+            [fs::read_link(at("again")).unwrap(), fs::read_link(at("link")).unwrap()].map(|l| l.shown()),
             ["link", "far/target"]
         );
         assert_eq!(names(&at("far")), ["new", "target"]);

@@ -1,6 +1,7 @@
 //! The one rule about what a command may write over: never what it reads, and what exists only where it was told to.
 
 use super::{Existing, Target, is_temporary, put};
+use crate::text::Shown;
 use crate::{Error, Result};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -104,7 +105,7 @@ impl Output {
         for input in inputs {
             let inside = || fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.path());
             if is_input(input) || inside().any(|file| is_input(&file)) {
-                let problem = format!("is what this command reads ({})", input.display());
+                let problem = format!("is what this command reads ({})", input.shown());
                 return Err(Error::file(&self.path, problem, "choose another output"));
             }
         }

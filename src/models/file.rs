@@ -1,7 +1,7 @@
 //! The model file: safetensors with PyTorch's shapes and torchvision's names, the hash of the weights, and that of all that it says about
 //! itself; PyTorch's files are imported.
 
-use super::metadata::{HASHED_SINCE, MODEL_HASH, WEIGHTS_HASH, WEIGHTS_HASHED_SINCE};
+use super::metadata::{HASHED_SINCE, METADATA_HASH, WEIGHTS_HASH, WEIGHTS_HASHED_SINCE};
 use super::{LoadedFrom, Metadata, Model, signature};
 use crate::autograd::Parameter;
 use crate::nn::Builder;
@@ -59,7 +59,7 @@ impl Model {
         let version = metadata.format_version;
         let refuse = |problem: &str| Err(Error::file(archive.path(), problem, "copy it again from where it came from"));
         // Whatever the version says: it could have been lowered.
-        match text.get(MODEL_HASH) {
+        match text.get(METADATA_HASH) {
             Some(hash) if *hash != hash_of_text(text) => {
                 return refuse("says other things about itself than were written: its hash does not fit its metadata");
             }
@@ -74,7 +74,7 @@ impl Model {
             None if version >= WEIGHTS_HASHED_SINCE => return refuse("does not hold the hash of its weights"),
             Some(_) | None => {}
         }
-        model.loaded_from = Some(LoadedFrom { file_sha256, model_sha256: text.get(MODEL_HASH).cloned() });
+        model.loaded_from = Some(LoadedFrom { file_sha256, metadata_sha256: text.get(METADATA_HASH).cloned() });
         Ok(model)
     }
 
@@ -83,9 +83,9 @@ impl Model {
         self.loaded_from.as_ref().map(|file| &*file.file_sha256)
     }
 
-    /// The hash of its metadata that the file holds which it was loaded from ([`MODEL_HASH`]); `None` in files from before it was kept.
-    pub fn model_sha256(&self) -> Option<&str> {
-        self.loaded_from.as_ref()?.model_sha256.as_deref()
+    /// The hash of its metadata that the file holds which it was loaded from ([`METADATA_HASH`]); `None` in files from before it was kept.
+    pub fn metadata_sha256(&self) -> Option<&str> {
+        self.loaded_from.as_ref()?.metadata_sha256.as_deref()
     }
 
     /// Takes PyTorch's weights, in torchvision's names and shapes. Counters of batches (`num_batches_tracked`) are passed over.
@@ -147,7 +147,7 @@ impl Model {
     pub(super) fn text(&self) -> BTreeMap<String, String> {
         let mut text = self.metadata.to_text();
         text.insert(WEIGHTS_HASH.to_owned(), self.weights_hash());
-        text.insert(MODEL_HASH.to_owned(), hash_of_text(&text));
+        text.insert(METADATA_HASH.to_owned(), hash_of_text(&text));
         text
     }
 
@@ -180,9 +180,9 @@ impl Model {
     }
 }
 
-/// What stands under [`MODEL_HASH`].
+/// What stands under [`METADATA_HASH`].
 fn hash_of_text(text: &BTreeMap<String, String>) -> String {
-    let rest: BTreeMap<&String, &String> = text.iter().filter(|(key, _)| *key != MODEL_HASH).collect();
+    let rest: BTreeMap<&String, &String> = text.iter().filter(|(key, _)| *key != METADATA_HASH).collect();
     files::sha256(&serde_json::to_vec(&rest).expect("text is JSON"))
 }
 
@@ -257,7 +257,7 @@ mod tests {
     fn seal(header: &str) -> String {
         let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
         let text: BTreeMap<String, String> = serde_json::from_value(header["__metadata__"].clone()).unwrap();
-        header["__metadata__"][MODEL_HASH] = hash_of_text(&text).into();
+        header["__metadata__"][METADATA_HASH] = hash_of_text(&text).into();
         header.to_string()
     }
 
@@ -349,7 +349,7 @@ mod tests {
         let tensors = archive.names().map(|name| (name.to_owned(), own(archive.floats(name).unwrap()))).collect();
         let mut text = archive.metadata().clone();
         text.remove("weights_sha256");
-        text.remove("model_sha256");
+        text.remove("metadata_sha256");
         text.insert("format_version".into(), "1".into());
         file::write(&damaged, &text, &tensors).unwrap();
         assert_eq!(Model::load(&damaged).unwrap().weights_hash(), Model::load(&path).unwrap().weights_hash());
@@ -381,19 +381,19 @@ mod tests {
             let error = said(from, to).unwrap_err();
             assert!(error.contains("damaged: says other things about itself than were written"), "{to}: {error}");
         }
-        let error = said("\"model_sha256\"", "\"model_sha255\"").unwrap_err();
+        let error = said("\"metadata_sha256\"", "\"model_sha255\"").unwrap_err();
         assert!(error.contains("damaged: does not hold the hash of its metadata"), "{error}");
         // A file of before there was this hash is read, with the hash of its weights alone.
         let before = |header: &str| {
             let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
             let text = header["__metadata__"].as_object_mut().unwrap();
-            text.remove("model_sha256");
+            text.remove("metadata_sha256");
             text["format_version"] = "2".into();
             header.to_string()
         };
         std::fs::write(&damaged, with_header(&bytes, before)).unwrap();
         let model = Model::load(&damaged).unwrap();
-        assert_eq!((model.weights_hash(), model.model_sha256()), (Model::load(&path).unwrap().weights_hash(), None));
+        assert_eq!((model.weights_hash(), model.metadata_sha256()), (Model::load(&path).unwrap().weights_hash(), None));
         model.save(&damaged).unwrap();
         assert!(std::fs::read(&damaged).unwrap() == bytes, "saved again it is of this version");
     }
@@ -401,7 +401,7 @@ mod tests {
     /// The rule as the documentation has it, with the escapes that JSON needs.
     #[test]
     fn the_hash_of_the_metadata_is_that_of_its_json() {
-        let text = [("b", "a \"word\"\n\u{1}\u{7f}"), ("a", "Übung \u{1f9b4}"), ("model_sha256", "is left out")];
+        let text = [("b", "a \"word\"\n\u{1}\u{7f}"), ("a", "Übung \u{1f9b4}"), ("metadata_sha256", "is left out")];
         let text = text.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let json = "{\"a\":\"Übung \u{1f9b4}\",\"b\":\"a \\\"word\\\"\\n\\u0001\u{7f}\"}";
         assert_eq!(hash_of_text(&text), files::sha256(json.as_bytes()));
@@ -414,7 +414,7 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, "another file").unwrap();
         assert_eq!(loaded.file_sha256(), Some(&*files::sha256(&bytes)));
-        assert_eq!(loaded.model_sha256(), loaded.text().get("model_sha256").map(String::as_str));
+        assert_eq!(loaded.metadata_sha256(), loaded.text().get("metadata_sha256").map(String::as_str));
         assert_eq!((loaded.copy().unwrap().file_sha256(), model(1).file_sha256()), (None, None));
     }
 

@@ -25,7 +25,7 @@ pub(super) const WEIGHTS_HASH: &str = "weights_sha256";
 
 /// Under this key: SHA-256 of the rest of the text metadata, the hash of the weights among it, as compact JSON with sorted keys in
 /// UTF-8. That is Python's `json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()`.
-pub const MODEL_HASH: &str = "model_sha256";
+pub const METADATA_HASH: &str = "metadata_sha256";
 
 /// Under this key: the version of the model file.
 pub const FORMAT: &str = "format_version";

@@ -23,7 +23,7 @@ pub use inception::Inception;
 pub use inference::Inference;
 pub use learning::Differentiated;
 pub use metadata::{
-    FORMAT, FORMAT_VERSION, MODEL_HASH, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TRAINING_STUDIES,
+    FORMAT, FORMAT_VERSION, METADATA_HASH, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TRAINING_STUDIES,
 };
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};
@@ -94,7 +94,7 @@ pub struct Model {
 #[derive(Debug)]
 struct LoadedFrom {
     file_sha256: String,
-    model_sha256: Option<String>,
+    metadata_sha256: Option<String>,
 }
 
 impl Model {

@@ -7,6 +7,7 @@ use super::settings::flatten;
 use super::{RunFolder, RunRecord, Settings};
 use crate::archive::manifest::{Manifest, Row};
 use crate::models::{Model, Provenance};
+use crate::text::Shown;
 use crate::{Error, Result, dicom, files};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -78,7 +79,7 @@ fn difference(configuration: &serde_json::Value, settings: &Settings) -> Option<
 /// One sentence about the first such file; a file that cannot be read; whatever `watch` returns.
 pub fn check_data(folder: &RunFolder, manifest: &Manifest, rows: &[usize], watch: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     let Some(record) = record_of(folder, false)? else { return Ok(()) };
-    let again = format!("evaluate what is there now with --manifest {}", manifest.path.display());
+    let again = format!("evaluate what is there now with --manifest {}", manifest.path.shown());
     let refuse = |path: &Path, problem: &str| Err(Error::file(path, problem, format!("restore it, or {again}")));
     if files::sha256(&files::read(&manifest.path)?) != record.manifest {
         return refuse(&manifest.path, "is not the manifest that the run was trained on: it has changed since");

@@ -12,6 +12,7 @@ use crate::models::{Metadata, Model, Process, Provenance};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
+use crate::text::Shown;
 use crate::{Error, Result, files, memory};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -286,7 +287,7 @@ impl<'a> Session<'a> {
         let model = match self.chosen() {
             0 if self.folder.is_aside() => "no epoch was finished, and the run that was there before is unchanged".to_owned(),
             0 => "no epoch was finished, so there is no model".to_owned(),
-            epoch => format!("{} is whole, as epoch {epoch} left it", self.folder.file(RunFolder::MODEL).display()),
+            epoch => format!("{} is whole, as epoch {epoch} left it", self.folder.file(RunFolder::MODEL).shown()),
         };
         let has_checkpoint = self.folder.file(RunFolder::CHECKPOINT).is_file();
         let resume = match has_checkpoint {
@@ -469,7 +470,7 @@ impl<'a> Session<'a> {
         }
         let remedy = format!(
             "{} is from before it: start anew with a lower --learning-rate, --warm-up-epochs or --clip-norm{skip}",
-            checkpoint.display()
+            checkpoint.shown()
         );
         Error::failed(format!("training stopped in {problem}"), remedy)
     }
