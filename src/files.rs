@@ -1,6 +1,7 @@
 //! Files appear whole or not at all: written under a temporary name, flushed to disk, then renamed; then the folder is flushed, which
 //! holds the new name. From the rename on the file is in its place, whatever comes of the folder's flush.
 
+use crate::text::Shown;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, TryLockError};
@@ -121,7 +122,7 @@ fn flush_folder(path: &Path, done: &str, sync_folder: impl Fn(&Path) -> io::Resu
             Ok(())
         }
         Err(error) => {
-            let problem = format!("is {done}, but {} could not be flushed to disk ({error})", folder.display());
+            let problem = format!("is {done}, but {} could not be flushed to disk ({error})", folder.shown());
             Err(Error::file(path, problem, "check the disk, and the file after a crash of the machine"))
         }
         Ok(()) => Ok(()),

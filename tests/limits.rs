@@ -38,7 +38,7 @@ fn fails(output: &Output, code: i32, parts: &[&str]) {
     parts.iter().for_each(|part| assert!(line.contains(part), "`{line}` does not say `{part}`"));
 }
 
-/// Six phantoms, a model, and a run of two epochs, which no test changes.
+/// Phantoms, a model, and a run of two epochs, which no test changes.
 struct Shared {
     folder: TempDir,
 }
@@ -48,7 +48,7 @@ impl Shared {
         self.folder.path().join(name)
     }
     fn scan(&self) -> PathBuf {
-        self.path("phantoms/phantom-0.dcm")
+        self.path("phantoms/studies/0001.dcm")
     }
 }
 
@@ -59,11 +59,6 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
         .map(OsString::from)
         .into_iter()
         .chain([path("phantoms")])));
-    let scan = fs::read_dir(shared.path("phantoms")).unwrap().map(|entry| entry.unwrap().path());
-    let scan = scan.filter(|path| path.extension().is_some_and(|extension| extension == "dcm")).min().unwrap();
-    if scan != shared.scan() {
-        fs::copy(scan, shared.scan()).unwrap();
-    }
     succeeds(run(["model", "new", "--input-size", "32x32", "--output"].map(OsString::from).into_iter().chain([path("model")])));
     let train =
         "--recipe paper --input-size 64x32 --batch 4 --epochs 2 --learning-rate 0.001 --architecture classifier-18 --output";

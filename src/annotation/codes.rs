@@ -1,6 +1,7 @@
 //! The table of codes: what the parts of a label mean. It is `codes.csv` in the manifest's folder, with the columns
 //! `code,kind,name`; without that file it is a table of Osteon's own.
 
+use crate::text::Shown;
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -202,7 +203,7 @@ impl Codes {
         let alike = self.codes.iter().find(|code| code.code.eq_ignore_ascii_case(text));
         let remedy = match (alike, &self.path) {
             (Some(code), _) => format!("write {}", code.code),
-            (None, Some(path)) => format!("correct it, or add it to {}", path.display()),
+            (None, Some(path)) => format!("correct it, or add it to {}", path.shown()),
             (None, None) => format!(
                 "correct it (osteon annotation codes lists what is known), or write your own {FILE} into the manifest's folder"
             ),

@@ -20,6 +20,7 @@ use crate::archive::manifest::Row;
 use crate::image::{Image, Size, View};
 use crate::intake::Study;
 use crate::intake::study::Cell;
+use crate::text::Shown;
 use crate::{Error, Result, files};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -307,7 +308,7 @@ impl Beside {
         let view = match (self.view, &study.anterior, &study.posterior) {
             (Some(view), ..) => view,
             (None, Some(_), Some(_)) => {
-                let extension = self.path.extension().unwrap_or_default().display();
+                let extension = self.path.extension().unwrap_or_default().shown();
                 let remedy = format!("end its name with .anterior.{extension} or .posterior.{extension}");
                 return Err(Error::file(&self.path, "lies beside a scan of both views and does not say which it is of", remedy));
             }
@@ -355,7 +356,7 @@ pub fn beside(row: &Row) -> Result<Vec<Beside>> {
     for view in [Some(View::Anterior), Some(View::Posterior), None] {
         let mut of_view = found.iter().filter(|beside| beside.view == view);
         if let (Some(one), Some(two)) = (of_view.next(), of_view.next()) {
-            let problem = format!("is of the same view as {}", one.path.display());
+            let problem = format!("is of the same view as {}", one.path.shown());
             return Err(Error::file(&two.path, problem, "keep one of them"));
         }
     }

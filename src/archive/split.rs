@@ -4,6 +4,7 @@
 use super::manifest::Manifest;
 use super::side::Side;
 use crate::random::{Purpose, shuffle, stream};
+use crate::text::Shown;
 use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -275,14 +276,14 @@ impl Split {
                 Some(1) => split.validation.push(at),
                 Some(_) => split.test.push(at),
                 None => {
-                    let problem = format!("lacks patient {} of {}", row.patient, manifest.path.display());
+                    let problem = format!("lacks patient {} of {}", row.patient, manifest.path.shown());
                     return fail(problem, "evaluate with the manifest that the run was trained on");
                 }
             }
         }
         let patients: HashSet<&str> = manifest.rows.iter().map(|row| row.patient.as_str()).collect();
         if let Some(unknown) = side_of.keys().find(|patient| !patients.contains(patient.as_str())) {
-            let problem = format!("names patient {unknown}, who is not in {}", manifest.path.display());
+            let problem = format!("names patient {unknown}, who is not in {}", manifest.path.shown());
             return fail(problem, "evaluate with the manifest that the run was trained on");
         }
         Ok(split)
@@ -439,7 +440,7 @@ mod tests {
         for (text, problem) in cases {
             std::fs::write(&path, text).unwrap();
             let message = Split::read(&path, &manifest).unwrap_err().to_string();
-            assert!(message.starts_with(&path.display().to_string()) && message.contains(problem), "{problem} not in: {message}");
+            assert!(message.starts_with(&path.shown()) && message.contains(problem), "{problem} not in: {message}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::models::{PROVENANCE, TRAINING_STUDIES};
 use crate::tensor::file::TensorFile;
+use crate::text::Shown;
 use crate::train::{RunFolder, RunRecord, Settings};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +31,7 @@ pub struct Comparison {
 pub fn compare(run_a: impl AsRef<Path>, run_b: impl AsRef<Path>) -> Result<Comparison> {
     let paths = [run_a.as_ref(), run_b.as_ref()];
     let [a, b] = [RunRecord::read(paths[0])?, RunRecord::read(paths[1])?];
-    let names = paths.map(|path| path.display().to_string());
+    let names = paths.map(|path| path.shown());
     let told = |what: &str, sides: [Option<&str>; 2]| {
         let [a, b] = sides.map(|value| value.unwrap_or("nothing"));
         format!("{what} is {a} in {} and {b} in {}", names[0], names[1])
@@ -115,7 +116,7 @@ fn between_models(a: &TensorFile, b: &TensorFile) -> Result<Option<String>> {
                     continue;
                 }
             }
-            [only_a, _] => format!("`{name}` is only in {}", if only_a { a } else { b }.path().display()),
+            [only_a, _] => format!("`{name}` is only in {}", if only_a { a } else { b }.path().shown()),
         };
         tensors += 1;
         first.get_or_insert(difference);

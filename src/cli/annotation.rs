@@ -4,6 +4,7 @@ use super::terminal::Terminal;
 use crate::annotation::{self, Annotation as Drawn, CodeKind, Codes};
 use crate::archive::manifest::Manifest;
 use crate::image::Size;
+use crate::text::Shown;
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ impl Annotation {
         match self {
             Annotation::Convert { input, output } => {
                 Drawn::read(input)?.write(output)?;
-                terminal.line(output.display())
+                terminal.line(output.shown())
             }
             Annotation::Check { input, codes } => {
                 let codes = match codes {
@@ -61,7 +62,7 @@ impl Annotation {
                             None => "a picture whose size it does not say".to_owned(),
                         };
                         let outlines = annotation.outlines.len();
-                        terminal.line(format_args!("{}: {outlines} outlines on {size}, codes and geometry fit", input.display()))
+                        terminal.line(format_args!("{}: {outlines} outlines on {size}, codes and geometry fit", input.shown()))
                     }
                 }
             }

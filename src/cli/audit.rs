@@ -7,6 +7,7 @@ use super::terminal::Terminal;
 use crate::audit::{self, Bound, Comparison, GradcheckOptions, Slope, TraceOptions, TrainOptions, Verdict};
 use crate::image::Size;
 use crate::models::Model;
+use crate::text::Shown;
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::collections::BTreeMap;
@@ -129,7 +130,7 @@ impl Trace {
             "{:.1} ms without recording, {:.1} ms with it, the same bits",
             header.milliseconds, header.recorded_milliseconds
         ))?;
-        terminal.line(self.output.join("index.html").display())
+        terminal.line(self.output.join("index.html").shown())
     }
 }
 

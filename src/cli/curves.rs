@@ -3,6 +3,7 @@
 use super::terminal::Terminal;
 use crate::metrics::Epoch;
 use crate::models::{Model, StudyCounts};
+use crate::text::Shown;
 use crate::train::RunFolder;
 use crate::{Error, Result, files, report, text};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ impl Curves {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let is = |name: &str| self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name));
         if !is("png") && !is("svg") {
-            let problem = format!("--output {} is neither PNG nor SVG", self.output.display());
+            let problem = format!("--output {} is neither PNG nor SVG", self.output.shown());
             return Err(Error::setting(problem, "give a name that ends in .png or .svg"));
         }
         let runs = self.runs.iter().map(|run| history(run)).collect::<Result<Vec<_>>>()?;
@@ -35,7 +36,7 @@ impl Curves {
         let figure = report::compared_curves(&runs, &note);
         let bytes = if is("svg") { figure.svg().into_bytes() } else { figure.png() };
         files::write(&self.output, &bytes)?;
-        terminal.line(self.output.display())
+        terminal.line(self.output.shown())
     }
 }
 

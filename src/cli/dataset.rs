@@ -7,6 +7,7 @@ use crate::archive::import::{self, Imported};
 use crate::archive::manifest::Manifest;
 use crate::archive::split::PAPER_TRAIN_SHARE;
 use crate::prepare::Augmentation;
+use crate::text::Shown;
 use crate::{Error, Result, files};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
@@ -154,7 +155,7 @@ impl Make {
         let found = datasets::check(&self.output)?;
         print(terminal, &found.counts)?;
         terminal.line(found)?;
-        terminal.line(path.display())
+        terminal.line(path.shown())
     }
 }
 
@@ -200,8 +201,8 @@ impl Archive {
             name.push("-boxes.csv");
             let path = self.output.with_file_name(name);
             files::write(&path, &import::boxes_csv(&boxes))?;
-            terminal.line(format_args!("{} boxes: {}", boxes.len(), path.display()))?;
+            terminal.line(format_args!("{} boxes: {}", boxes.len(), path.shown()))?;
         }
-        terminal.line(manifest.path.display())
+        terminal.line(manifest.path.shown())
     }
 }

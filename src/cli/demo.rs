@@ -8,6 +8,7 @@ use crate::archive::manifest::Manifest;
 use crate::image::Size;
 use crate::phantom::PhantomOptions;
 use crate::report::{self, Case};
+use crate::text::Shown;
 use crate::train::{RunFolder, ScheduleName, Settings, Start};
 use crate::{Result, predict};
 use std::path::PathBuf;
@@ -89,6 +90,6 @@ impl Demo {
         evaluate::print(terminal, &evaluation, &scores)?;
         terminal.line(line)?;
         terminal.note(format_args!("\nAll in {:.0} s. The page with pictures:", start.elapsed().as_secs_f64()));
-        terminal.line(page.display())
+        terminal.line(page.shown())
     }
 }

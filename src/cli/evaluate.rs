@@ -9,6 +9,7 @@ use crate::models::Model;
 use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
+use crate::text::Shown;
 use crate::train::{RunFolder, Settings};
 use crate::{Error, Result};
 use clap::ValueEnum;
@@ -83,7 +84,7 @@ impl Evaluate {
         let evaluation = Evaluation { bootstrap, ..job.evaluate(terminal)? };
         let (scores, page) = report::write_evaluation(&evaluation, self.output.as_deref().unwrap_or(&self.run))?;
         print(terminal, &evaluation, &scores)?;
-        terminal.line(page.display())
+        terminal.line(page.shown())
     }
 }
 

@@ -4,6 +4,7 @@ use super::scan::ScanOptions;
 use super::terminal::Terminal;
 use crate::intake::picture;
 use crate::prepare::views;
+use crate::text::Shown;
 use crate::{Error, Result, draw};
 use std::path::{Path, PathBuf};
 
@@ -30,15 +31,15 @@ pub struct Fuse {
 impl Fuse {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         if self.output.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
-            return Err(Error::setting(format!("--output {} is no PNG", self.output.display()), "give a name that ends in .png"));
+            return Err(Error::setting(format!("--output {} is no PNG", self.output.shown()), "give a name that ends in .png"));
         }
         let fused = views::fuse(&self.options.read(&self.scan)?, &self.preprocessing.resolve()?)?;
         let figure = figure_path(&self.output);
         let counts: Vec<u16> = fused.image.pixels.iter().map(|count| count.round().clamp(0.0, 65535.0) as u16).collect();
         picture::write_gray16(&self.output, fused.image.rows, fused.image.columns, &counts)?;
         crate::files::write(&figure, &draw::aggregation(&fused).png())?;
-        terminal.line(self.output.display())?;
-        terminal.line(figure.display())
+        terminal.line(self.output.shown())?;
+        terminal.line(figure.shown())
     }
 }
 

@@ -4,6 +4,7 @@ use super::terminal::Terminal;
 use crate::Result;
 use crate::annotation::lesions::{self, MeasureOptions};
 use crate::archive::manifest::Manifest;
+use crate::text::Shown;
 use std::path::PathBuf;
 
 /// Measure the lesions that are outlined beside the scans: shape, body region, area, uptake (the paper's figure 12).
@@ -57,6 +58,6 @@ impl Lesions {
             let each = table.iter().map(|(name, _)| format!("{name} {}", percent(summary.share(table, &[name]))));
             terminal.line(format_args!("{what:<8}{}", each.collect::<Vec<_>>().join("  ")))?;
         }
-        terminal.line(self.output.join("lesions.png").display())
+        terminal.line(self.output.join("lesions.png").shown())
     }
 }

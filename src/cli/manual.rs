@@ -2,6 +2,7 @@
 
 use super::Arguments;
 use super::terminal::Terminal;
+use crate::text::Shown;
 use crate::{Error, Result, files};
 use clap::CommandFactory;
 use std::path::PathBuf;
@@ -60,7 +61,7 @@ impl Man {
             files::create_folder(folder)?;
             let pages = pages(&osteon)?;
             pages.iter().try_for_each(|(name, page)| files::write(folder.join(name), page))?;
-            return terminal.line(format_args!("{} manual pages in {}", pages.len(), folder.display()));
+            return terminal.line(format_args!("{} manual pages in {}", pages.len(), folder.shown()));
         }
         let mut command = &osteon;
         for name in &self.command {

@@ -6,6 +6,7 @@ use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
 use crate::image::Size;
 use crate::models::{Memory, Metadata, Model as Network, Pooling, signature};
+use crate::text::Shown;
 use crate::{Result, files, predict};
 use clap::Subcommand;
 use serde::Serialize;
@@ -137,18 +138,18 @@ impl Model {
             }
             Model::Export { model, format: Format::Onnx, output } => {
                 files::write(output, &Network::load(model_path(model))?.to_onnx()?)?;
-                terminal.line(output.display())
+                terminal.line(output.shown())
             }
             Model::Keygen { output } => {
                 let [private, public] = signature::keygen(output)?;
-                terminal.line(format_args!("{} signs: keep it secret", private.display()))?;
-                terminal.line(format_args!("{} verifies: give it to whoever uses your models", public.display()))
+                terminal.line(format_args!("{} signs: keep it secret", private.shown()))?;
+                terminal.line(format_args!("{} verifies: give it to whoever uses your models", public.shown()))
             }
-            Model::Sign { model, key } => terminal.line(signature::sign(&model_path(model), key)?.display()),
+            Model::Sign { model, key } => terminal.line(signature::sign(&model_path(model), key)?.shown()),
             Model::Verify { model, key } => {
                 let path = model_path(model);
                 let weights = Network::load_signed(&path, key)?.weights_hash();
-                terminal.line(format_args!("{}: signed by the owner of {}; weights {weights}", path.display(), key.display()))
+                terminal.line(format_args!("{}: signed by the owner of {}; weights {weights}", path.shown(), key.shown()))
             }
         }
     }
@@ -156,7 +157,7 @@ impl Model {
 
 fn save(terminal: &Terminal, model: &Network, output: &Path) -> Result<()> {
     model.save(output)?;
-    terminal.line(output.display())
+    terminal.line(output.shown())
 }
 
 fn json_text(about: &About) -> String {

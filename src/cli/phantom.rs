@@ -3,6 +3,7 @@
 use super::numbers::{count, seed};
 use super::terminal::Terminal;
 use crate::phantom::{self, PhantomOptions};
+use crate::text::Shown;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ impl Phantom {
         if self.annotations {
             phantom::annotate(&options, &self.output)?;
         }
-        terminal.line(manifest.display())
+        terminal.line(manifest.shown())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::reproduce::{
     page::{self, Outcome, Reproduction},
 };
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
+use crate::text::Shown;
 use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
 use crate::{Error, Result, files, report};
 use osteon_kernels::par;
@@ -111,7 +112,7 @@ impl Reproduce {
 
         terminal.note("The page");
         let page = self.reproduction(&source, &plan, &options, counts)?.write(&self.output)?;
-        terminal.line(page.display())
+        terminal.line(page.shown())
     }
 
     fn options(&self) -> Result<Options> {

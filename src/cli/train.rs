@@ -6,6 +6,7 @@ use super::terminal::{Progress, Terminal};
 use crate::Result;
 use crate::archive::manifest::Manifest;
 use crate::models::Process;
+use crate::text::Shown;
 use crate::train::{self, Epoch, Event, RunFolder, Settings, Start};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -56,7 +57,7 @@ impl Train {
         let folder = held.map_or_else(|| RunFolder::create(&self.output, self.force), Ok)?;
         let start = if self.resume { Start::Resume { allow_other_isa: self.allow_other_isa } } else { Start::New };
         train(terminal, &manifest, &settings, &folder, start)?;
-        terminal.line(folder.file(RunFolder::MODEL).display())
+        terminal.line(folder.file(RunFolder::MODEL).shown())
     }
 }
 

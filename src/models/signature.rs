@@ -101,13 +101,13 @@ pub fn verify(model: &Path, bytes: &[u8], key: &Path) -> Result<()> {
         .map_err(|_| Error::file(key, "is not a public ed25519 key in PEM form", "give the signer's .pub.pem"))?;
     let path = signature_path(model);
     if !path.is_file() {
-        let problem = format!("is not signed: there is no {}", path.display());
+        let problem = format!("is not signed: there is no {}", path.shown());
         return Err(Error::file(model, problem, "ask its maker for the signature"));
     }
     let signature = Signature::from_slice(&files::read_at_most(&path, MAX_FILE_BYTES)?)
         .map_err(|_| Error::file(&path, "is not an ed25519 signature (64 bytes)", "copy it again"))?;
     public.verify_strict(bytes, &signature).map_err(|_| {
-        let problem = format!("is not what the owner of {} signed", key.display());
+        let problem = format!("is not what the owner of {} signed", key.shown());
         Error::file(model, problem, "do not use it: get model and signature again, or the right key")
     })
 }

@@ -22,6 +22,7 @@ pub use page::{evaluation_page, prediction_page};
 use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
 use crate::models::StudyCounts;
+use crate::text::Shown;
 use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
 use serde::Serialize;
@@ -353,7 +354,7 @@ pub fn read_patients(path: impl AsRef<Path>) -> Result<Predictions> {
         probabilities.push(row.collect::<Result<Vec<f32>>>()?);
         patients.push(unguard(cell(of_patient)).to_owned());
     }
-    Predictions::new(path.display().to_string(), classes, patients, truths, probabilities)
+    Predictions::new(path.shown(), classes, patients, truths, probabilities)
 }
 
 /// A larger file is no table of patients.

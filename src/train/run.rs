@@ -9,6 +9,7 @@ use crate::models::{Metadata, Model, Process, Provenance};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
+use crate::text::Shown;
 use crate::{Error, Result, files, memory};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -241,7 +242,7 @@ impl<'a> Session<'a> {
     fn interrupted(&self) -> Error {
         let model = match self.chosen() {
             0 => "no epoch was finished, so there is no model".to_owned(),
-            epoch => format!("{} is whole, as epoch {epoch} left it", self.folder.file(RunFolder::MODEL).display()),
+            epoch => format!("{} is whole, as epoch {epoch} left it", self.folder.file(RunFolder::MODEL).shown()),
         };
         let has_checkpoint = self.folder.file(RunFolder::CHECKPOINT).is_file();
         let resume = if has_checkpoint { ", and `osteon train --resume` goes on" } else { "" };
@@ -405,7 +406,7 @@ impl<'a> Session<'a> {
         };
         let remedy = format!(
             "{} is from before it: start anew with a lower --learning-rate, --warm-up-epochs or --clip-norm{skip}",
-            checkpoint.display()
+            checkpoint.shown()
         );
         Error::failed(format!("training stopped in {problem}"), remedy)
     }

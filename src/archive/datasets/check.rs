@@ -4,6 +4,7 @@ use super::{Counts, MANIFEST, RECORD, counts, read_record};
 use crate::archive::manifest::Manifest;
 use crate::archive::side::Side;
 use crate::archive::split::Split;
+use crate::text::Shown;
 use crate::{Error, Result, dicom, files};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -67,14 +68,14 @@ pub fn check(folder: impl AsRef<Path>) -> Result<Check> {
                 let hash = files::sha256(&files::read_at_most(&real, dicom::MAX_FILE_BYTES)?);
                 let (other, other_side) = contents.entry(hash).or_insert_with(|| (real.clone(), side));
                 if *other_side != side {
-                    let names = [&cell.path, other].map(|path| path.display().to_string());
+                    let names = [&cell.path, other].map(|path| path.shown());
                     return Err(refuse(format!("has the same bytes on both sides, in {} and {}", names[0], names[1])));
                 }
                 entry.insert(real);
             }
             let real = &known[&*cell.path];
             if *files.entry(real.clone()).or_insert(side) != side {
-                return Err(refuse(format!("has the file {} on both sides", cell.path.display())));
+                return Err(refuse(format!("has the file {} on both sides", cell.path.shown())));
             }
             if *scans.entry((real.clone(), cell.frame)).or_insert(side) != side {
                 return Err(refuse(format!("has copies of the scan {cell} on both sides")));

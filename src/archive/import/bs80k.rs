@@ -9,6 +9,7 @@
 use super::{Hotspot, Imported, MAX_DEPTH, MAX_TEXT, Skipped, Studies, entries};
 use crate::archive::manifest::Row;
 use crate::image::View;
+use crate::text::Shown;
 use crate::{Error, Result, files};
 use quick_xml::events::Event;
 use quick_xml::{Reader, XmlVersion};
@@ -40,7 +41,7 @@ pub fn bs80k(folder: &Path, output: &Path) -> Result<Imported> {
         let mut labels = labels_of(&part_folder.join(format!("{part}.txt")), &mut studies.skipped)?;
         for path in entries(&part_folder)? {
             let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
-                studies.skipped.add("have a name that a manifest cannot hold", path.display());
+                studies.skipped.add("have a name that a manifest cannot hold", path.shown());
                 continue;
             };
             if path.is_dir() || name.ends_with(".txt") || name.starts_with('.') {
@@ -112,7 +113,7 @@ fn boxes_of(path: &Path, view: View, boxes: &mut Vec<Hotspot>, skipped: &mut Ski
     let text = String::from_utf8_lossy(&bytes);
     let patient = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let Some(Annotation { size, objects }) = pascal_voc(text.trim_start_matches('\u{feff}')) else {
-        skipped.add("are annotations that are no XML", path.display());
+        skipped.add("are annotations that are no XML", path.shown());
         return Ok(());
     };
     let [width, height] = size.map(|side| side.filter(|side| *side > 0.0).unwrap_or(f64::MAX));
@@ -124,7 +125,7 @@ fn boxes_of(path: &Path, view: View, boxes: &mut Vec<Hotspot>, skipped: &mut Ski
                 let bounds = [left, top, right, bottom].map(|side| side.round() as u32);
                 boxes.push(Hotspot { patient: patient.clone(), view, label, bounds });
             }
-            _ => skipped.add("are boxes of no size or outside their picture", path.display()),
+            _ => skipped.add("are boxes of no size or outside their picture", path.shown()),
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ use super::manifest::{METASTATIC, Manifest, PAPER_CLASSES, Row};
 use crate::image::View;
 use crate::intake::picture;
 use crate::intake::study::Cell;
+use crate::text::Shown;
 use crate::text::guard;
 use crate::{Error, Result, dicom, files};
 use std::collections::{BTreeMap, HashMap};
@@ -102,14 +103,14 @@ impl Studies {
         let writable = |text: &str| !text.is_empty() && text == text.trim() && !text.contains(char::is_control);
         let named = path.to_str().is_some_and(writable) && writable(&patient);
         if !named {
-            return self.skipped.add("have a name that a manifest cannot hold", path.display());
+            return self.skipped.add("have a name that a manifest cannot hold", path.shown());
         }
         if !picture::is_picture(&path) {
-            return self.skipped.add("are no PNG or JPEG pictures", path.display());
+            return self.skipped.add("are no PNG or JPEG pictures", path.shown());
         }
         let slot = &mut self.of.entry(patient).or_default().views[usize::from(view == View::Posterior)];
         match slot {
-            Some(_) => self.skipped.add("are a second picture of a view", path.display()),
+            Some(_) => self.skipped.add("are a second picture of a view", path.shown()),
             None => *slot = Some((path, metastatic)),
         }
     }

@@ -12,6 +12,7 @@ use super::{Imported, MAX_DEPTH, MAX_TEXT, NO_METASTASIS, Studies, entries};
 use crate::archive::manifest::METASTATIC;
 use crate::image::View;
 use crate::intake::picture;
+use crate::text::Shown;
 use crate::{Error, Result, files};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ pub fn zenodo(folder: &Path, output: &Path) -> Result<Imported> {
         let in_folder = folders.iter().rev().find_map(|part| view_word(part));
         let view = match (in_folder, in_name) {
             (Some(one), Some(other)) if one != other => {
-                studies.skipped.add("are one view by their folder and the other by their name", within.display());
+                studies.skipped.add("are one view by their folder and the other by their name", within.shown());
                 continue;
             }
             (one, other) => one.or(other),
@@ -51,9 +52,9 @@ pub fn zenodo(folder: &Path, output: &Path) -> Result<Imported> {
         let listed = || [&name, &stem, &number].into_iter().find_map(|key| table.get(key)).copied();
         let class = folders.iter().rev().find_map(|part| class_word(part)).or_else(listed);
         match (view, class) {
-            _ if !picture::is_picture(&path) => studies.skipped.add("are no PNG or JPEG pictures", within.display()),
-            (None, _) => studies.skipped.add("name no view in their path", within.display()),
-            (_, None) => studies.skipped.add("name no class in their path", within.display()),
+            _ if !picture::is_picture(&path) => studies.skipped.add("are no PNG or JPEG pictures", within.shown()),
+            (None, _) => studies.skipped.add("name no view in their path", within.shown()),
+            (_, None) => studies.skipped.add("name no class in their path", within.shown()),
             (Some(view), Some(metastatic)) => {
                 let class = if metastatic { METASTATIC } else { NO_METASTASIS };
                 studies.put(format!("{class}-{number}"), view, path, metastatic);

@@ -4,6 +4,7 @@ use super::{Manifest, Row};
 use crate::archive::side::Side;
 use crate::intake::study::Cell;
 use crate::prepare::{Augmentation, Transform};
+use crate::text::Shown;
 use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
 use std::path::Path;
@@ -85,7 +86,7 @@ impl Manifest {
                 };
                 let scan = scan.within(folder);
                 if !exists(&scan.path) {
-                    let problem = format!("line {line} names {}, which does not exist", scan.path.display());
+                    let problem = format!("line {line} names {}, which does not exist", scan.path.shown());
                     return Err(Error::file(path, problem, "correct the path; it is relative to the manifest"));
                 }
                 Ok(scan)
