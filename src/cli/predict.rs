@@ -49,7 +49,7 @@ impl Predict {
         model.check_memory(1)?;
         let report = self.report.as_deref().map(|folder| Ok::<_, Error>(Report::new(folder, predict::card(&model, &path)?)));
         let mut report = report.transpose()?;
-        let mut list = self.json.then(|| List { terminal, model_sha256, is_empty: true });
+        let mut list = self.json.then_some(List { terminal, model_sha256, is_empty: true });
         let progress = terminal.progress("scans", self.scans.len());
         let classes = &model.metadata().classes;
         let mut failed: Option<Error> = None;
@@ -80,7 +80,14 @@ impl Predict {
             }
             let Some(report) = &mut report else { return Ok(()) };
             let Some(page) = report.page_after(at + 1, self.scans.len())? else { return Ok(()) };
-            progress.hidden(|| if self.json { Ok(terminal.note(page.shown())) } else { terminal.line(page.shown()) })
+            progress.hidden(|| match self.json {
+                // The list alone is the result.
+                true => {
+                    terminal.note(page.shown());
+                    Ok(())
+                }
+                false => terminal.line(page.shown()),
+            })
         };
         let outcome = self.scans.iter().enumerate().try_for_each(&mut classify);
         drop(progress);
