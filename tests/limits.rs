@@ -38,7 +38,7 @@ fn fails(output: &Output, code: i32, parts: &[&str]) {
     parts.iter().for_each(|part| assert!(line.contains(part), "`{line}` does not say `{part}`"));
 }
 
-/// Six phantoms, a model, and a run of two epochs, which no test changes.
+/// Phantoms, a model, and a run of two epochs, which no test changes.
 struct Shared {
     folder: TempDir,
 }
@@ -48,7 +48,7 @@ impl Shared {
         self.folder.path().join(name)
     }
     fn scan(&self) -> PathBuf {
-        self.path("phantoms/phantom-0.dcm")
+        self.path("phantoms/studies/0001.dcm")
     }
 }
 
@@ -59,11 +59,6 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
         .map(OsString::from)
         .into_iter()
         .chain([path("phantoms")])));
-    let scan = fs::read_dir(shared.path("phantoms")).unwrap().map(|entry| entry.unwrap().path());
-    let scan = scan.filter(|path| path.extension().is_some_and(|extension| extension == "dcm")).min().unwrap();
-    if scan != shared.scan() {
-        fs::copy(scan, shared.scan()).unwrap();
-    }
     succeeds(run(["model", "new", "--input-size", "32x32", "--output"].map(OsString::from).into_iter().chain([path("model")])));
     let train =
         "--recipe paper --input-size 64x32 --batch 4 --epochs 2 --learning-rate 0.001 --architecture classifier-18 --output";
@@ -208,6 +203,7 @@ fn a_file_name_prints_no_line_and_no_escape_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let scan = folder.path().join(HOSTILE);
     fs::copy(SHARED.scan(), &scan).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
     let model = SHARED.path("model");
     let [here, missing] = [scan.as_path(), Path::new(HOSTILE)].map(Path::as_os_str);
     let mut outputs = vec![run([OsStr::new("predict"), model.as_os_str(), here])];
@@ -236,7 +232,7 @@ fn a_file_name_prints_no_line_and_no_escape_of_its_own() {
     ] {
         let arguments: Vec<&OsStr> =
             arguments.iter().map(|word| if *word == "MODEL" { model.as_os_str() } else { OsStr::new(word) }).collect();
-        let output = osteon().current_dir(folder.path()).args(arguments).output().unwrap();
+        let output = osteon().current_dir(elsewhere.path()).args(arguments).output().unwrap();
         assert!(!output.status.success());
         outputs.push(output);
     }
@@ -352,10 +348,13 @@ fn what_is_handed_on_has_no_path_of_this_machine() {
     succeeds(run([word("predict"), own("run"), SHARED.scan().into_os_string(), word("--report"), path("prediction")]));
     succeeds(run([word("audit"), word("trace"), own("run"), SHARED.scan().into_os_string(), word("--output"), path("trace")]));
     fs::create_dir(folder.path().join("figures")).unwrap();
-    let again = folder.path().join("other/run");
-    fs::create_dir_all(again.parent().unwrap()).unwrap();
-    assert!(Command::new("cp").arg("-r").arg(SHARED.path("run")).arg(&again).status().unwrap().success());
-    succeeds(run([word("curves"), own("run"), again.into_os_string(), word("--output"), path("figures/curves.svg")]));
+    let runs = ["a/run", "b/run"].map(|name| folder.path().join(name));
+    for run in &runs {
+        fs::create_dir(run.parent().unwrap()).unwrap();
+        assert!(Command::new("cp").arg("-r").arg(SHARED.path("run")).arg(run).status().unwrap().success());
+    }
+    let [one, other] = runs.map(PathBuf::into_os_string);
+    succeeds(run([word("curves"), one, other, word("--output"), path("figures/curves.svg")]));
     let (mut files, mut hidden) = (0, Vec::new());
     for part in ["evaluation", "prediction", "trace", "figures"] {
         for entry in fs::read_dir(folder.path().join(part)).unwrap().map(|entry| entry.unwrap().path()) {
