@@ -161,12 +161,12 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Removes a run that was to replace another and will not.
+    /// Removes a run that was to replace another and will not. In a folder that is another's now nothing is removed.
     ///
     /// # Errors
     /// The operating system's.
     pub fn abandon_aside(&self) -> Result<()> {
-        if self.is_aside() { self.aside().remove() } else { Ok(()) }
+        if self.is_aside() && self.check_place().is_ok() { self.aside().remove() } else { Ok(()) }
     }
 
     /// Refuses to go on where the folder that this run is written to has been renamed or replaced: what now has its path is not the

@@ -67,7 +67,7 @@ for signal in KILL TERM; do
         restore run
         touch mark
         begin "$osteon" train ph/manifest.csv --output run --force "${slow[@]}"
-        await '[ run/.replacing/checkpoint -nt mark ] || [ run/checkpoint -nt mark ]' || true
+        await '[ run/.replacing/new/checkpoint -nt mark ] || [ run/checkpoint -nt mark ]' || true
         kill -s "$signal" "$process" 2>/dev/null || true
         ended 5
         check "train --force, SIG$signal in the first epoch" '[ $code != 0 ] && unchanged run'
