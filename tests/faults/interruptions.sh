@@ -188,7 +188,9 @@ interrupt() {
             run_full $((size[$key] * $(random 90) / 100 / (1 + attempt))) "$osteon" "${command[@]}"
             [ "$code" = 0 ] || landed=yes
         else
-            wait_ms=$(((${time[$key]} * $(random 1000)) / 1000 / (1 + attempt / 5)))
+            # A study goes on from the interruption before: a part of it at a time.
+            wait_ms=$((${time[$key]} * $(random 1000) / 1000 / (1 + attempt / 5)))
+            [ "$kind" != study ] || wait_ms=$((wait_ms / 3))
             begin "$osteon" "${command[@]}"
             sleep "$((wait_ms / 1000)).$(printf %03d $((wait_ms % 1000)))"
             kill -s "$signal" "$process" 2>/dev/null || true
