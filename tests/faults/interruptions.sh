@@ -115,6 +115,8 @@ learn() {
         cp -a "$folder/kept/$key" disk/out
         prepare osteon "${command[@]}"
         list | LC_ALL=C join -1 2 -2 2 -o 1.2,1.1,2.1 "$folder/$key.new" - | awk '$2 != $3 { print $1 }' >"$folder/$key.varies"
+        # It names each process that took part, also one that was stopped.
+        [ "$kind" != run ] || echo ./run.json >>"$folder/$key.varies"
     fi
 }
 # Sorts the files of disk/out: sets of how many there are that are only old, only new, both, or neither, and how many old ones are gone.
