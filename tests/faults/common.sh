@@ -130,14 +130,14 @@ passed=0
 failed=0
 # check WHAT CONDITION: one line of the table.
 check() {
-    local verdict=FAIL
+    local line=FAIL
     if eval "$2"; then
-        verdict=ok
+        line=ok
         passed=$((passed + 1))
     else
         failed=$((failed + 1))
     fi
-    printf '%-4s  %-78s  %3s  %s\n' "$verdict" "$1" "${code:--}" "${said:-}"
+    printf '%-4s  %-78s  %3s  %s\n' "$line" "$1" "${code:--}" "${said:-}"
 }
 skip() { printf 'skip  %s\n' "$*"; }
 title() { printf '\n== %s\n' "$*"; }

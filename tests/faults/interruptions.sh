@@ -115,6 +115,8 @@ learn() {
         cp -a "$folder/kept/$key" disk/out
         prepare osteon "${command[@]}"
         list | LC_ALL=C join -1 2 -2 2 -o 1.2,1.1,2.1 "$folder/$key.new" - | awk '$2 != $3 { print $1 }' >"$folder/$key.varies"
+        # It names each process that took part, also one that was stopped.
+        [ "$kind" != run ] || echo ./run.json >>"$folder/$key.varies"
     fi
 }
 # Sorts the files of disk/out: sets of how many there are that are only old, only new, both, or neither, and how many old ones are gone.
@@ -188,7 +190,9 @@ interrupt() {
             run_full $((size[$key] * $(random 90) / 100 / (1 + attempt))) "$osteon" "${command[@]}"
             [ "$code" = 0 ] || landed=yes
         else
-            wait_ms=$(((${time[$key]} * $(random 1000)) / 1000 / (1 + attempt / 5)))
+            # A study goes on from the interruption before: a part of it at a time.
+            wait_ms=$((${time[$key]} * $(random 1000) / 1000 / (1 + attempt / 5)))
+            [ "$kind" != study ] || wait_ms=$((wait_ms / 3))
             begin "$osteon" "${command[@]}"
             sleep "$((wait_ms / 1000)).$(printf %03d $((wait_ms % 1000)))"
             kill -s "$signal" "$process" 2>/dev/null || true

@@ -458,11 +458,22 @@ prepare osteon lesions ph/manifest.csv --output disk/lesions
 full 'lesions --force' '0' disk/lesions lesions ph/manifest.csv --output disk/lesions $(force lesions)
 
 title 'keygen'
+# The private key's name fits into the file system's 255 bytes, the public one's does not.
+name=$(printf '%0248d' 0 | tr 0 n)
+run osteon model keygen --output "$name"
+check 'keygen whose public key cannot be written leaves no private one' 'refused && [ ! -e "$name.pem" ]'
 mkdir blocked.pub.pem
 run osteon model keygen --output blocked
-check 'keygen whose public key cannot be written leaves no private one' 'refused && [ ! -e blocked.pem ]'
+check '... nor where a folder has its name' 'refused && [ ! -e blocked.pem ]'
 rmdir blocked.pub.pem
 run osteon model keygen --output blocked
 check '... and again' 'worked && [ -s blocked.pem ] && [ -s blocked.pub.pem ]'
+if [ -n "$disk" ]; then
+    # Room for one of the two.
+    run_full 4 osteon model keygen --output disk/key
+    check 'keygen on a disk with room for one key' 'refused && [ ! -e disk/key.pem ]'
+    run osteon model keygen --output disk/key
+    check '... and again' 'worked && [ -s disk/key.pem ] && [ -s disk/key.pub.pem ]'
+fi
 
 totals

@@ -2,11 +2,11 @@
 # Stopping: the signals that ask a program to end, in every command and phase; what a killed command leaves; names as long as a file
 # system takes; a study that is killed and goes on.
 #
-#   tests/faults/stopping.sh [KILLS]   KILLS of a whole study, default 6 (2 in the short form); needs target/release/osteon, or another
+#   tests/faults/stopping.sh [KILLS]   KILLS of a whole study, default 6 (1 in the short form); needs target/release/osteon, or another
 #                                      program in $OSTEON; see common.sh
 source "$(dirname "$0")/common.sh"
 kills=${1:-6}
-[ -z "$short" ] || kills=${1:-2}
+[ -z "$short" ] || kills=${1:-1}
 # Milliseconds that a program may take to end.
 limit=$((1000 * ${SLACK:-2}))
 
