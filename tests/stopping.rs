@@ -155,32 +155,25 @@ fn a_training_that_is_told_to_stop_leaves_a_checkpoint_and_loses_no_bit() {
     let whole = SHARED.path().join("whole");
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
+    let resume = format!("train {}/phantoms/manifest.csv --output {} --resume", SHARED.path().display(), run.display());
+    let mut stops = 0;
     let mut process = Process::start(train(&run, "--epochs 6", SHARED.path()));
     wait_for("a checkpoint", || run.join("checkpoint").exists());
-    let mut stops = 0;
-    loop {
-        // Moments without a pattern, and some that are after the end.
-        std::thread::sleep(Duration::from_millis([290, 130, 470, 210, 50, 390, 610][stops % 7]));
+    // Moments without a pattern: while it reads, hashes, restores, steps, measures, writes.
+    for (signal, wait) in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT].into_iter().cycle().zip([290, 130, 870, 410, 50, 1390]) {
+        std::thread::sleep(Duration::from_millis(wait));
         if !process.is_running() {
             break;
         }
-        process.signal([libc::SIGTERM, libc::SIGHUP, libc::SIGINT][stops % 3]);
+        process.signal(signal);
         let (status, said) = process.ends_within(PROMISED);
-        if status.success() {
-            break;
-        }
-        assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains("--resume") || said.contains(osteon::interrupt::KEPT), "{said}");
-        stops += 1;
-        process = Process::start(osteon(&format!(
-            "train {}/phantoms/manifest.csv --output {} --resume",
-            SHARED.path().display(),
-            run.display()
-        )));
+        assert!(status.success() || status.code() == Some(1), "{status}: {said}");
+        assert!(status.success() || said.contains("--resume") || said.contains(osteon::interrupt::KEPT), "{said}");
+        stops += u32::from(!status.success());
+        process = Process::start(osteon(&resume));
     }
-    let (status, said) = process.ends_within(PROMISED);
-    assert!(status.success(), "{said}");
-    assert!(stops >= 2, "it was over before it was interrupted: {stops}");
+    let (status, said) = process.ends_within(Duration::from_secs(600));
+    assert!(status.success() && stops > 0, "{stops} stops: {said}");
     let compare = osteon(&format!("audit compare {} {}", whole.display(), run.display())).status().unwrap();
     assert!(compare.success());
     assert!(fs::read(whole.join("model.safetensors")).unwrap() == fs::read(run.join("model.safetensors")).unwrap());

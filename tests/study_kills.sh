@@ -91,6 +91,7 @@ while true; do
         diff "$folder/expected" "$folder/found" >"$folder/difference" || fail "other bytes after $done kills: $(cat "$folder/difference")"
         [ -z "$(find "$folder/study" -name 'checkpoint*')" ] || fail "a checkpoint is left"
         ends=$((ends + 1))
+        echo "$done kills, $ends studies to their end"
         [ "$done" -lt "$kills" ] || break
         rm -rf "$folder/study"
         continue
