@@ -52,7 +52,8 @@ pub fn output(folder: &Path, force: bool) -> Result<Output> {
 /// Writes phantoms under a progress bar, all of them or none, and returns the manifest's path.
 pub fn write(terminal: &Terminal, options: &PhantomOptions, output: Output, annotated: bool) -> Result<PathBuf> {
     // A table of codes of the user's own stays; Osteon's goes with the outlines that it is of.
-    let has_own_codes = files::read(output.path().join(codes::FILE)).is_ok_and(|table| table == Codes::default().to_csv().as_bytes());
+    let has_own_codes =
+        files::read(output.path().join(codes::FILE)).is_ok_and(|table| table == Codes::default().to_csv().as_bytes());
     let obsolete = if has_own_codes { vec![codes::FILE.to_owned()] } else { Vec::new() };
     let staging = Staging::new(output)?.without(obsolete);
     let progress = terminal.progress("phantoms", options.studies);

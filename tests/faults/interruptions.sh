@@ -243,7 +243,7 @@ for ((number = 0; number < total; number++)); do
 
     # Again, to its end. A training goes on every second time, where there is something to go on with.
     again=("${command[@]}")
-    if [ "$kind" = run ] && [ $((number / ${#names[@]} % 2)) = 0 ] && grep -q '^seed = 3$' disk/out/.replacing/config.toml disk/out/config.toml 2>/dev/null \
+    if [ "$kind" = run ] && [ $((number / ${#names[@]} % 2)) = 0 ] && grep -q '^seed = 3$' disk/out/.replacing/new/config.toml disk/out/config.toml 2>/dev/null \
         && [ -n "$(find disk/out -name checkpoint)" ]; then
         again=("${command[@]/--force/--resume}")
     fi
