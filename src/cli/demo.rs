@@ -2,16 +2,17 @@
 
 use super::evaluate::{self, Job};
 use super::numbers::{count, seed};
+use super::output::Overwrite;
 use super::terminal::Terminal;
 use super::{phantom, predict as lines, train};
 use crate::archive::manifest::Manifest;
-use crate::files::Output;
+use crate::files::{Output, Staging};
 use crate::image::Size;
 use crate::phantom::PhantomOptions;
-use crate::report::Case;
+use crate::report::{self, Case};
 use crate::text::Shown;
 use crate::train::{RunFolder, ScheduleName, Settings, Start};
-use crate::{Result, predict};
+use crate::{Error, Result, files, predict};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -40,9 +41,8 @@ pub struct Demo {
     /// A few seconds instead of minutes: few patients, tiny pictures; the scores mean nothing.
     #[arg(long)]
     quick: bool,
-    /// Replace what an earlier demo left in the folder.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 impl Demo {
@@ -64,35 +64,56 @@ impl Demo {
             ..Settings::default()
         };
         settings.validate()?;
-        let run = self.output.join("run");
-        // Before minutes of work, not after them.
-        let page = Output::files_in(&self.output, self.force, &RunFolder::EVALUATION, &[])?;
-        let phantoms = phantom::output(&self.output.join("phantoms"), self.force)?;
-        let folder = RunFolder::create(&run, self.force)?;
+        let names: Vec<&str> = [RUN, PHANTOMS].into_iter().chain(RunFolder::EVALUATION).collect();
+        let staging = Staging::new(Output::files_in(&self.output, self.overwrite.force, &names, &[])?)?;
+        let page = staging.named(self.make(terminal, &settings, studies, &staging)).map_err(|error| match error {
+            Error::Interrupted { .. } => {
+                Error::Interrupted { kept: "nothing of this demo is kept, and nothing else has changed".into() }
+            }
+            other => other,
+        })?;
+        staging.commit(RunFolder::REPORT)?;
+        terminal.note(format_args!("\nAll in {:.0} s. The page with pictures:", start.elapsed().as_secs_f64()));
+        terminal.line(page.shown())
+    }
 
+    /// Makes everything, aside, and gives the place that the page will have.
+    fn make(&self, terminal: &Terminal, settings: &Settings, studies: usize, staging: &Staging) -> Result<PathBuf> {
+        let folder = RunFolder::create(&staging.file(RUN), false)?;
         terminal.note("Synthetic patients");
         let options = PhantomOptions { studies: self.studies.unwrap_or(studies), seed: self.seed, ..PhantomOptions::default() };
-        let manifest = phantom::write(terminal, &options, phantoms, false)?;
+        let manifest = phantom::write(terminal, &options, Output::replacing(&staging.file(PHANTOMS)), false)?;
 
         terminal.note(format_args!("\nTraining the 26-layer network at {}", settings.input_size));
-        train::train(terminal, &Manifest::read(&manifest)?, &settings, &folder, Start::New)?;
+        train::train(terminal, &Manifest::read(&manifest)?, settings, &folder, Start::New)?;
 
         terminal.note("\nEvaluation on patients that it has not seen");
-        let job = Job::test(&run)?;
+        let job = Job::test(folder.path())?;
         let mut evaluation = job.evaluate(terminal)?;
         let unseen = job.rows[0];
         let row = &job.manifest.rows[unseen];
         let scan = predict::case(&job.model, &row.patient, &row.read()?, true)?;
         let scan = Case { truth: evaluation.model.classes.iter().position(|class| *class == row.label), ..scan };
         let file = row.files().next().unwrap_or(&manifest);
-        let line = lines::line(file, &evaluation.model.classes, &scan);
+        let file = file.strip_prefix(staging.file("")).map_or_else(|_| file.to_owned(), |name| staging.target(name));
+        let line = lines::line(&file, &evaluation.model.classes, &scan);
         evaluation.title = "Osteon: a demonstration on synthetic patients".to_owned();
         evaluation.scan = Some(scan);
-        let (scores, page) = evaluate::write(&evaluation, page)?;
-
+        let (scores, _) = report::write_evaluation(&evaluation, staging.file(""))?;
+        // What a run says of its data is where the data will be.
+        let [from, to] =
+            [staging.file(PHANTOMS), staging.target(PHANTOMS)].map(|path| std::path::absolute(&path).unwrap_or(path));
+        for name in [RunFolder::CONFIG, RunFolder::RECORD] {
+            let text = String::from_utf8_lossy(&files::read(folder.file(name))?)
+                .replace(&*from.to_string_lossy(), &to.to_string_lossy());
+            files::write(folder.file(name), text.as_bytes())?;
+        }
         evaluate::print(terminal, &evaluation, &scores)?;
         terminal.line(line)?;
-        terminal.note(format_args!("\nAll in {:.0} s. The page with pictures:", start.elapsed().as_secs_f64()));
-        terminal.line(page.shown())
+        Ok(staging.target(RunFolder::REPORT))
     }
 }
+
+/// What the demo makes beside the page.
+const RUN: &str = "run";
+const PHANTOMS: &str = "phantoms";

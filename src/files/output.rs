@@ -3,6 +3,7 @@
 use super::{Existing, Target, is_temporary, put};
 use crate::text::Shown;
 use crate::{Error, Result};
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,25 @@ const RESULTS: [(&str, &str); 11] = [
     ("lesions.csv", "a measurement of lesions"),
     ("report.html", "a report"),
 ];
+
+/// What else a run or an evaluation has in its folder.
+const PARTS: [&str; 9] = [
+    "checkpoint.previous",
+    "config.toml",
+    "confusion.png",
+    "confusion.svg",
+    "curves.png",
+    "metrics.csv",
+    "roc.png",
+    "roc.svg",
+    "split.csv",
+];
+
+/// Whether a file of this name in a folder of results is one of them: it is called so, or numbered.
+pub(super) fn is_of_a_result(name: &OsStr) -> bool {
+    let mut names = RESULTS.iter().map(|(name, _)| *name).chain(PARTS);
+    name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) || names.any(|other| name == other)
+}
 
 impl Output {
     /// A file to be written by a command that reads `inputs`: files, or folders whose files it reads.

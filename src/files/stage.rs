@@ -3,6 +3,7 @@
 //! A staging folder holds `new`, what is to come; `old`, what had to give way; and, once everything in `new` is whole, `commit`, which
 //! says how it is put in its place. From then on any process can [`finish`] the work of one that died.
 
+use super::output::is_of_a_result;
 use super::temporary::Temporary;
 use super::{Output, flush_folder, take_over, write_parts};
 use crate::{Error, Result};
@@ -89,7 +90,7 @@ impl Staging {
     }
 
     /// Puts everything in its place. `marker`, the file that stands for the whole, goes first and comes last: a reader who finds it
-    /// finds all of it. In folders, what is numbered gives way and what has another name stays. Whenever the process or the machine
+    /// finds all of it. In folders, what is numbered or called as results are gives way, and what has another name stays. Whenever the process or the machine
     /// dies, the next one that writes into the folder finishes.
     ///
     /// # Errors
@@ -182,12 +183,11 @@ pub(super) fn finish(staging: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves what is not numbered from a folder that gives way into the one that takes its place.
+/// Moves what is not a result's from a folder that gives way into the one that takes its place.
 fn keep_others(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let name = entry?.file_name();
-        let is_numbered = name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
-        if !is_numbered && to.join(&name).symlink_metadata().is_err() {
+        if !is_of_a_result(&name) && to.join(&name).symlink_metadata().is_err() {
             fs::rename(from.join(&name), to.join(&name))?;
         }
     }
