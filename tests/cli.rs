@@ -57,6 +57,13 @@ fn fails(output: Output, code: i32, parts: &[&str]) {
     }
 }
 
+/// A usage error about a number.
+#[track_caller]
+fn is_out_of_range(output: Output, what: &str) {
+    let said = stderr(&output);
+    assert!(output.status.code() == Some(2) && said.contains(what), "{said}");
+}
+
 /// Phantoms and a trained run that tests read and none changes.
 struct Shared {
     folder: TempDir,
@@ -383,7 +390,7 @@ fn a_study_that_cannot_be_is_refused_before_any_training() {
         command.output().unwrap()
     };
     fails(reproduce(&["--folds", "1"]), 2, &["1 fold", "at least 2"]);
-    fails(reproduce(&["--seeds", "0"]), 2, &["no seeds"]);
+    is_out_of_range(reproduce(&["--seeds", "0"]), "0 is not in 1..=100");
     assert_eq!(reproduce(&["--scale", "huge"]).status.code(), Some(2));
     assert!(!output.exists(), "nothing was written");
     let manifest = SHARED.manifest();
@@ -405,7 +412,7 @@ fn evaluations_have_intervals_and_can_be_compared() {
     let scores: serde_json::Value = serde_json::from_str(&scores).unwrap();
     assert_eq!(scores["intervals"]["resamples"], 300);
     assert!(scores["calibration"]["top_label"]["bins"].is_array() && scores["operating_points"]["sensitivity"].is_array());
-    fails(evaluate("x", &["--resamples", "5"]), 2, &["5 resamples make no interval"]);
+    is_out_of_range(evaluate("x", &["--resamples", "5"]), "5 is not in 100..=1000000");
 
     // With itself; with one that is right by decree; with other patients.
     let compare = |a: &str, b: &str, more: &[&str]| {
@@ -898,11 +905,11 @@ fn a_full_disk_fails_cleanly_and_keeps_what_was_there() {
     fs::write(&target, b"precious").unwrap();
     let program = env!("CARGO_BIN_EXE_osteon");
     let line = format!(
-        "trap '' XFSZ; ulimit -f 8; exec {program} model new --classes A,B --input-size 64x32 --output {}",
+        "trap '' XFSZ; ulimit -f 8; exec {program} model new --classes A,B --input-size 64x32 --force --output {}",
         target.display()
     );
     let output = Command::new("sh").args(["-c", &line]).output().unwrap();
-    fails(output, 1, &["m.safetensors", "cannot be written"]);
+    fails(output, 1, &["m.safetensors", "cannot be written", "what was there before is unchanged"]);
     assert_eq!(fs::read(&target).unwrap(), b"precious");
     assert_eq!(names(folder.path()), ["m.safetensors"], "a temporary file stayed behind");
 }

@@ -123,7 +123,8 @@ fn scans_beyond_a_hundred_are_on_pages_of_a_hundred_and_the_list_is_json_whateve
     let mut scans = vec![SHARED.scan(); 101];
     scans[1] = folder.path().join("none.dcm");
     let predict = |scans: &[PathBuf]| {
-        osteon().arg("predict").arg(SHARED.path("model")).args(scans).arg("--json").arg("--report").arg(&page).output().unwrap()
+        let line = ["--json", "--force", "--report"];
+        osteon().arg("predict").arg(SHARED.path("model")).args(scans).args(line).arg(&page).output().unwrap()
     };
     let output = predict(&scans);
     fails(&output, 1, &["none.dcm"]);

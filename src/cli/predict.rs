@@ -10,6 +10,7 @@ use crate::text::{self, Shown};
 use crate::train::RunFolder;
 use crate::{Error, Result, interrupt, metrics, predict};
 use serde_json::{Value, json};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Classify scans with a trained model: a line for each study.
@@ -101,7 +102,8 @@ impl Predict {
     fn output(&self, folder: &Path, model: &Path) -> Result<Output> {
         let scans: Vec<PathBuf> = self.scans.iter().map(|scan| scan::paths(scan)).collect::<Result<Vec<_>>>()?.concat();
         let read: Vec<&Path> = scans.iter().map(PathBuf::as_path).chain([model]).collect();
-        let pages: Vec<String> = (1..=Part { number: 1, total: self.scans.len() }.count()).map(Part::file_name).collect();
+        let mut pages: Vec<String> = (1..=Part { number: 1, total: self.scans.len() }.count()).map(Part::file_name).collect();
+        pages.extend(pages_in(folder));
         self.overwrite.folder(folder, &pages.iter().map(String::as_str).collect::<Vec<_>>(), &read)
     }
 }
@@ -137,7 +139,7 @@ struct Report {
 impl Report {
     fn new(output: Output, model: ModelCard) -> Result<Self> {
         // A report of more scans than these has pages that this one lacks.
-        let before = (2..).map(Part::file_name).take_while(|name| output.path().join(name).exists()).collect();
+        let before = pages_in(output.path());
         Ok(Report { staging: Staging::new(output)?.without(before), model, cases: Vec::new(), pages: Vec::new() })
     }
 
@@ -165,6 +167,16 @@ impl Report {
         }
         Ok(self.pages)
     }
+}
+
+/// The pages of a report in a folder.
+fn pages_in(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let is_page = |name: &String| {
+        let number = name.strip_prefix("report-").and_then(|name| name.strip_suffix(".html")?.parse().ok());
+        number.is_some_and(|number| *name == Part::file_name(number))
+    };
+    names.filter(is_page).collect()
 }
 
 /// The model of a run's folder, or the file itself.

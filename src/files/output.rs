@@ -69,12 +69,11 @@ impl Output {
     /// # Errors
     /// One of them is an input; it is no folder; without `force`, one of them exists, or the folder holds a result of any kind.
     pub fn folder(path: &Path, force: bool, names: &[&str], inputs: &[&Path]) -> Result<Self> {
-        let output = Output::files_in(path, force, names, inputs)?;
         if let Some((_, what)) = RESULTS.iter().find(|(name, _)| !force && path.join(name).exists()) {
             let remedy = "choose another output folder, or write into it with --force";
             return Err(Error::file(path, format!("has {what} in it"), remedy));
         }
-        Ok(output)
+        Output::files_in(path, force, names, inputs)
     }
 
     /// As [`folder`](Self::folder), for results that have their place beside what else the folder holds.

@@ -244,8 +244,7 @@ pub fn write_prediction(prediction: &Prediction, folder: impl AsRef<Path>) -> Re
     write_prediction_part(prediction, Part { number: 1, total: 1 }, folder)
 }
 
-/// As [`write_prediction`], of one page of several, whose scans are those of the `prediction`. The last page removes those that come
-/// after it, which are of an earlier prediction.
+/// As [`write_prediction`], of one page of several, whose scans are those of the `prediction`.
 ///
 /// # Errors
 /// As [`write_prediction`].
@@ -259,10 +258,6 @@ pub fn write_prediction_part(prediction: &Prediction, part: Part, folder: impl A
     files::create_folder(folder)?;
     let page = folder.join(Part::file_name(part.number));
     files::write(&page, page::part(prediction, part).as_bytes())?;
-    let later = (part.count() + 1..).map(|number| folder.join(Part::file_name(number)));
-    for stale in later.take_while(|page| part.number == part.count() && page.is_file()) {
-        std::fs::remove_file(&stale).map_err(|error| Error::io(&stale, "removed", &error))?;
-    }
     Ok(page)
 }
 

@@ -138,6 +138,10 @@ impl Options {
             Options { epochs, .. } if *epochs > Settings::MOST_EPOCHS => {
                 refuse("a training has at most 1000000 epochs", "ask for fewer")
             }
+            Options { data: Some(data), .. } if data.to_str().is_none() => {
+                let problem = "has a path that is not UTF-8, which the record of a study cannot hold";
+                Err(Error::file(data, problem, "rename its folder, or give it by another path"))
+            }
             // Each repetition has the next seed.
             Options { seed, seeds, .. } if *seed > MOST_SEED - *seeds as u64 => {
                 refuse("the seeds go beyond 2^63 - 1, the largest", "choose a smaller --seed")

@@ -341,7 +341,7 @@ sink() {
     run osteon "$@" "link.$extension" $(force "$@")
     check "$name to a symlink: its target gets the bytes, and keeps mode 640" \
         'worked && [ -L "link.$extension" ] && [ "$(stat -c %a target)" = 640 ] && cmp -s target "plain.$extension"'
-    rm -f "link.$extension" target
+    rm -f "link.$extension" target ./link-figure.png
     ln -s target "link.$extension"
     run osteon "$@" "link.$extension"
     check "$name to a symlink to nothing: its target is made" \
@@ -361,8 +361,12 @@ sink 'dataset import zenodo' csv dataset import zenodo zenodo --output
 title 'Phantoms and datasets: a manifest never stands over the files of others'
 phantoms --studies 12 --seed 1 --output old-ph
 phantoms --studies 12 --seed 2 --output new-ph
-prepare osteon dataset d3 old-ph/manifest.csv --seed 1 --materialise --output old-d3
-prepare osteon dataset d3 new-ph/manifest.csv --seed 2 --materialise --output new-d3
+# As deep as disk/out: a record names its source by the way from there.
+mkdir deep
+prepare osteon dataset d3 old-ph/manifest.csv --seed 1 --materialise --output deep/old-d3
+prepare osteon dataset d3 new-ph/manifest.csv --seed 2 --materialise --output deep/new-d3
+mv deep/old-d3 deep/new-d3 .
+rmdir deep
 # A folder with a manifest has all of the old files, or all of the new.
 honest() {
     [ ! -e disk/out/manifest.csv ] || [ "$(tree disk/out)" = "$(tree "old-$1")" ] || [ "$(tree disk/out)" = "$(tree "new-$1")" ]
