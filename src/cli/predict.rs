@@ -53,7 +53,7 @@ impl Predict {
         model.check_memory(1)?;
         let model_sha256 = model.file_sha256().unwrap_or_default().to_owned();
         let mut report = output.map(|output| Report::new(output, predict::card(&model, &path))).transpose()?;
-        let mut list = self.json.then(|| List { terminal, model_sha256, is_empty: true });
+        let mut list = self.json.then_some(List { terminal, model_sha256, is_empty: true });
         let progress = terminal.progress("scans", self.scans.len());
         let classes = &model.metadata().classes;
         let mut failed: Option<Error> = None;

@@ -118,6 +118,7 @@ fn put_file(
     sync_folder: impl Fn(&Path) -> io::Result<()>,
 ) -> Result<()> {
     let before = fs::metadata(target).ok();
+    stage::remove_left_over(folder_of(target));
     let written = create(folder_of(target)).and_then(|temporary| {
         let mut file = temporary.file.as_ref().expect("a file is open");
         parts.iter().try_for_each(|part| file.write_all(part))?;

@@ -4,13 +4,15 @@
 //! says how it is put in its place. From then on any process can [`finish`] the work of one that died.
 
 use super::output::is_of_a_result;
-use super::temporary::Temporary;
+use super::temporary::{self, Temporary};
 use super::{Output, flush_folder, take_over, write_parts};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -44,6 +46,7 @@ impl Staging {
         let folder = output.path();
         let is_first = !folder.exists();
         super::create_folder(folder)?;
+        remove_left_over(folder);
         let temporary = Temporary::folder(folder).and_then(|temporary| {
             fs::create_dir(temporary.path().join(NEW))?;
             Ok(temporary)
@@ -273,5 +276,70 @@ impl NamedStaging {
     /// Removes it, if it is there.
     pub fn remove(&self) -> Result<()> {
         if self.root.exists() { remove(&self.root) } else { Ok(()) }
+    }
+}
+
+/// Folders in which this process has looked for what others left.
+static CLEANED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Removes from a folder, once for each process, what processes that are gone left unfinished, and finishes what they had begun to put
+/// in its place. What cannot be removed or read stays.
+pub(super) fn remove_left_over(folder: &Path) {
+    if !temporary::locked(&CLEANED).insert(folder.to_owned()) {
+        return;
+    }
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten().filter(|entry| super::is_temporary(&entry.file_name())) {
+        let is_plain = entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir());
+        let (path, locks) = (entry.path(), |file: &File| file.try_lock().is_ok());
+        let Some(_lock) = is_plain.then(|| File::open(&path).ok()).flatten().filter(locks) else { continue };
+        if !is_due(&path) || finish(&path, folder).is_ok() {
+            temporary::remove(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_dead_process_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let stays = [
+            ".osteon-0123456789abcdef.tmp.old",
+            ".osteon-0123.tmp",
+            "osteon-0123456789abcdef.tmp",
+            ".osteon-0123456789abcdez.tmp",
+        ];
+        for name in stays.iter().chain(&[".osteon-0123456789abcdef.tmp"]) {
+            fs::write(at(name), "").unwrap();
+        }
+        fs::create_dir_all(at(".osteon-fedcba9876543210.tmp/new/inner")).unwrap();
+        // As another process that lives.
+        let other = File::create(at(".osteon-aaaaaaaaaaaaaaaa.tmp")).unwrap();
+        other.lock().unwrap();
+
+        remove_left_over(folder.path());
+        let own = Temporary::file(folder.path()).unwrap();
+        let here = |name: &str| at(name).exists();
+        assert!(stays.iter().all(|name| here(name)) && here(".osteon-aaaaaaaaaaaaaaaa.tmp") && own.path().exists());
+        assert!(!here(".osteon-0123456789abcdef.tmp") && !here(".osteon-fedcba9876543210.tmp"));
+
+        let path = own.path().to_owned();
+        assert!(super::super::is_temporary(path.file_name().unwrap()));
+        drop(own);
+        assert!(!path.exists());
+        let own = Temporary::folder(folder.path()).unwrap();
+        fs::write(own.path().join("x"), "").unwrap();
+        let path = own.path().to_owned();
+        drop(own);
+        assert!(!path.exists());
+        let own = Temporary::file(folder.path()).unwrap();
+        own.keep();
+        let path = own.path().to_owned();
+        drop(own);
+        assert!(path.exists());
     }
 }

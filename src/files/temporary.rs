@@ -1,9 +1,8 @@
-//! Unfinished files and folders: names that no other process has, and the removal of those whose process is gone.
+//! Unfinished files and folders, under names that no other process has.
 //!
 //! A name is `.osteon-` and sixteen random digits, so it fits wherever the finished name fits, and two machines or containers on one
 //! volume do not meet. Its process holds a lock on it for as long as it lives: what can be locked by another is left over.
 
-use super::stage;
 use crate::{Error, Result};
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -20,10 +19,8 @@ const DIGITS: usize = 16;
 
 /// What this process has not finished.
 static OWN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-/// Folders in which it has looked for what others left.
-static CLEANED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-fn locked(paths: &Mutex<BTreeSet<PathBuf>>) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+pub(super) fn locked(paths: &Mutex<BTreeSet<PathBuf>>) -> MutexGuard<'_, BTreeSet<PathBuf>> {
     paths.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -65,7 +62,6 @@ impl Temporary {
     }
 
     fn new(folder: &Path, create: impl Fn(&Path) -> io::Result<Option<File>>) -> io::Result<Self> {
-        remove_left_over(folder);
         loop {
             let mut random = [0; DIGITS / 2];
             SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
@@ -108,26 +104,8 @@ pub fn abandon_temporaries() {
 }
 
 /// What cannot be removed stays, for the next process.
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-}
-
-/// Removes from a folder, once for each process, what processes that are gone left unfinished, and finishes what they had begun to put
-/// in its place. What cannot be removed or read stays.
-pub(super) fn remove_left_over(folder: &Path) {
-    if !locked(&CLEANED).insert(folder.to_owned()) {
-        return;
-    }
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten().filter(|entry| is_temporary(&entry.file_name())) {
-        let is_plain = entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir());
-        let (path, locks) = (entry.path(), |file: &File| file.try_lock().is_ok());
-        if is_plain && let Some(_lock) = File::open(&path).ok().filter(locks) {
-            if !stage::is_due(&path) || stage::finish(&path, folder).is_ok() {
-                remove(&path);
-            }
-        }
-    }
 }
 
 /// Keeps other processes that ask for the same from a folder, until what is returned is dropped or this process ends in whatever
@@ -148,49 +126,5 @@ pub fn hold_folder(path: &Path) -> Result<Option<File>> {
             "wait for its end, or choose another folder",
         )),
         Err(TryLockError::Error(_)) => Ok(None), // a network drive without locks
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_a_dead_process_left_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let stays = [
-            ".osteon-0123456789abcdef.tmp.old",
-            ".osteon-0123.tmp",
-            "osteon-0123456789abcdef.tmp",
-            ".osteon-0123456789abcdez.tmp",
-        ];
-        for name in stays.iter().chain(&[".osteon-0123456789abcdef.tmp"]) {
-            fs::write(at(name), "").unwrap();
-        }
-        fs::create_dir_all(at(".osteon-fedcba9876543210.tmp/new/inner")).unwrap();
-        // As another process that lives.
-        let other = File::create(at(".osteon-aaaaaaaaaaaaaaaa.tmp")).unwrap();
-        other.lock().unwrap();
-
-        let own = Temporary::file(folder.path()).unwrap();
-        let here = |name: &str| at(name).exists();
-        assert!(stays.iter().all(|name| here(name)) && here(".osteon-aaaaaaaaaaaaaaaa.tmp") && own.path().exists());
-        assert!(!here(".osteon-0123456789abcdef.tmp") && !here(".osteon-fedcba9876543210.tmp"));
-
-        let path = own.path().to_owned();
-        assert!(is_temporary(path.file_name().unwrap()));
-        drop(own);
-        assert!(!path.exists());
-        let own = Temporary::folder(folder.path()).unwrap();
-        fs::write(own.path().join("x"), "").unwrap();
-        let path = own.path().to_owned();
-        drop(own);
-        assert!(!path.exists());
-        let own = Temporary::file(folder.path()).unwrap();
-        own.keep();
-        let path = own.path().to_owned();
-        drop(own);
-        assert!(path.exists());
     }
 }

@@ -176,7 +176,7 @@ impl RunFolder {
     /// One sentence.
     pub fn check_place(&self) -> Result<()> {
         match &self.own {
-            Some(own) if files::identity(&self.path) != Some(own.identity.clone()) => Err(self.is_lost()),
+            Some(own) if files::identity(&self.path).as_ref() != Some(&own.identity) => Err(self.is_lost()),
             _ => Ok(()),
         }
     }

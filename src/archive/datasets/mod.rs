@@ -22,11 +22,12 @@
 
 mod build;
 mod check;
+mod record;
 mod write;
 
 pub use build::build;
 pub use check::{Check, check};
-pub use write::{DatasetRecord, SourceManifest, read_record};
+pub use record::{DatasetRecord, SourceManifest, read_record};
 
 use super::manifest::Manifest;
 use super::side::Side;

@@ -1,73 +1,19 @@
 //! A dataset in its folder: the manifest, the record of what it was made from, and perhaps its pixels.
 
 use super::check::prove;
-use super::{Check, Counts, Dataset, DatasetKind, MANIFEST, PICTURES, RECORD};
+use super::record::{DatasetRecord, FORMAT_VERSION, SourceManifest};
+use super::{Check, Dataset, MANIFEST, PICTURES, RECORD};
 use crate::archive::manifest::{Manifest, Row, seen_from};
 use crate::files::{Output, Staging};
 use crate::image::Image;
 use crate::intake::picture;
 use crate::intake::study::Cell;
-use crate::prepare::{Augmentation, Preprocessing, augment, views};
+use crate::prepare::{Preprocessing, augment, views};
 use crate::{Error, Result, dicom, files, interrupt};
 use osteon_kernels::par;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
-
-/// `dataset.toml`: what was made from what.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetRecord {
-    /// Of this file.
-    pub format_version: u32,
-    /// Of the program.
-    pub version: String,
-    /// That the program was built from.
-    pub commit: String,
-    /// Which of the paper's datasets.
-    pub dataset: DatasetKind,
-    /// Of subsampling, split and transforms.
-    pub seed: u64,
-    /// Share of each class's patients that train.
-    pub train_share: f64,
-    /// ADMet and nADMet are one class.
-    pub merge_metastatic: bool,
-    /// The copies' pixels are files.
-    pub materialised: bool,
-    /// SHA-256 of the manifest; none in records from before it was kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub manifest_sha256: Option<String>,
-    /// How far copies are turned and moved.
-    pub augmentation: Augmentation,
-    /// The archive.
-    pub source: SourceManifest,
-    /// Counts that were asked for instead of the paper's.
-    pub asked: BTreeMap<String, usize>,
-    /// Rows by class.
-    pub counts: BTreeMap<String, Counts>,
-    /// SHA-256 of every file that the manifest names, as it names them; none in records from before it was kept.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub files: BTreeMap<String, String>,
-}
-
-/// The manifest that a dataset was made from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceManifest {
-    /// Its path, seen from the dataset's folder.
-    pub manifest: PathBuf,
-    /// Its SHA-256.
-    pub sha256: String,
-    /// Its studies.
-    pub studies: usize,
-}
-
-/// The version that is written. Those before it are read.
-const FORMAT_VERSION: u32 = 2;
-
-/// A record with half a million files is smaller.
-const MAX_BYTES: u64 = 64 << 20;
 
 /// Makes a picture for each row; called with how many are done.
 type Progress<'a> = Option<&'a dyn Fn(usize)>;
@@ -220,25 +166,4 @@ fn write_picture<'a>(row: &'a Row, path: &Path) -> Result<impl FnOnce(PathBuf) -
         let (anterior, posterior) = if posterior { (None, cell) } else { (cell, None) };
         Row { anterior, posterior, drawn: true, ..row.clone() }
     })
-}
-
-/// Reads the record of the dataset in a folder.
-///
-/// # Errors
-/// There is none, or it is not one that this program reads.
-pub fn read_record(folder: &Path) -> Result<DatasetRecord> {
-    let path = folder.join(RECORD);
-    if !path.is_file() {
-        let problem = format!("is not the folder of a dataset (it has no {RECORD})");
-        return Err(Error::file(folder, problem, "give the --output folder of `osteon dataset`"));
-    }
-    let refused = |problem: String| Error::file(&path, problem, "make the dataset anew");
-    let text = String::from_utf8(files::read_at_most(&path, MAX_BYTES)?).map_err(|_| refused("is not text".to_owned()))?;
-    let record: DatasetRecord =
-        toml::from_str(&text).map_err(|error| refused(format!("is no record of a dataset ({})", error.message())))?;
-    if !(1..=FORMAT_VERSION).contains(&record.format_version) {
-        let problem = format!("has version {}, and this program reads those up to {FORMAT_VERSION}", record.format_version);
-        return Err(refused(problem));
-    }
-    Ok(record)
 }
