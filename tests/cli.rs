@@ -655,7 +655,7 @@ fn a_dataset_is_made_checked_trained_with_and_evaluated() {
             "{printed}"
         );
         assert_eq!(names(&at(kind)), ["dataset.toml", "manifest.csv"]);
-        fails(make(kind, &[]), 1, &["has a manifest in it", "--force"]);
+        fails(make(kind, &[]), 1, &["has a dataset in it", "--force"]);
     }
     fails(make("d1", &["--force", "--counts", "NoMet"]), 2, &["--counts has `NoMet`"]);
     fails(make("d2", &["--force", "--rotation-deg", "0", "--translation-px", "0"]), 1, &["no such number of different ones"]);

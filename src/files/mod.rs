@@ -9,7 +9,7 @@ mod stage;
 mod temporary;
 
 pub use output::{Identity, Output, identity, is_empty_folder};
-pub use stage::{NamedStaging, Staging};
+pub use stage::{NamedStaging, Staging, remove_left_over};
 pub use temporary::{abandon_temporaries, hold_folder, is_temporary};
 
 use crate::text::Shown;

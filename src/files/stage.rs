@@ -6,7 +6,7 @@
 use super::output::is_of_a_result;
 use super::temporary::{self, Temporary};
 use super::{Output, flush_folder, take_over, write_parts};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -97,8 +97,9 @@ impl Staging {
     /// dies, the next one that writes into the folder finishes.
     ///
     /// # Errors
-    /// Something has come to be there that may not be replaced; the operating system's.
+    /// The wish to [stop](interrupt); something has come to be there that may not be replaced; the operating system's.
     pub fn commit(mut self, marker: &str) -> Result<()> {
+        interrupt::check()?;
         let folder = self.output.path().to_owned();
         // Others that put their files in place here are done in no time. A training or a study that holds the folder for long does
         // not write under the same names.
@@ -284,7 +285,7 @@ static CLEANED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Removes from a folder, once for each process, what processes that are gone left unfinished, and finishes what they had begun to put
 /// in its place. What cannot be removed or read stays.
-pub(super) fn remove_left_over(folder: &Path) {
+pub fn remove_left_over(folder: &Path) {
     if !temporary::locked(&CLEANED).insert(folder.to_owned()) {
         return;
     }

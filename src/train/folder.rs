@@ -135,6 +135,7 @@ impl RunFolder {
     fn hold(self) -> Result<Self> {
         let lock = files::hold_folder(&self.path)?;
         let identity = files::identity(&self.path).ok_or_else(|| self.is_lost())?;
+        files::remove_left_over(&self.path);
         if self.aside().is_due() {
             self.aside().finish()?;
         }

@@ -24,7 +24,7 @@ pub use bounds::{Bound, U};
 use super::log::{Equation, Folder, Header, OtherEquation, Part, Record, TensorReader, Type, Values};
 use crate::autograd::{Op, Operation};
 use crate::tensor::Shape;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, interrupt};
 use bounds::{Allowed, Expected, FLUSHED, absolute, spread, squared};
 use osteon_kernels::{par, pool as kernels_pool, reduce};
 use osteon_reference as reference;
@@ -138,7 +138,7 @@ pub fn verify(
     let done = AtomicUsize::new(0);
     par::chunks_mut(&mut verdicts, 1, |i, verdict| {
         let check = Check { folder: &folder, records: &records, tensors: &tensors, record: wanted[i] };
-        verdict[0] = Some(check.judge(operation.is_some()));
+        verdict[0] = Some(interrupt::check().and_then(|()| check.judge(operation.is_some())));
         progress(done.fetch_add(1, Ordering::Relaxed) + 1, wanted.len());
     });
     Ok((header, verdicts.into_iter().flatten().collect::<Result<_>>()?))
