@@ -13,7 +13,7 @@ use crate::report::{self, Case};
 use crate::text::Shown;
 use crate::train::{RunFolder, ScheduleName, Settings, Start};
 use crate::{Error, Result, files, predict};
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::time::Instant;
 
 /// Show everything in a few minutes: make synthetic patients, train a network on some, evaluate it on the others, classify
@@ -95,14 +95,14 @@ impl Demo {
         let scan = predict::case(&job.model, &row.patient, &row.read()?, true)?;
         let scan = Case { truth: evaluation.model.classes.iter().position(|class| *class == row.label), ..scan };
         let file = row.files().next().unwrap_or(&manifest);
-        let file = file.strip_prefix(staging.file("")).map_or_else(|_| file.to_owned(), |name| staging.target(name));
+        let aside = path::absolute(staging.file("")).unwrap_or_default();
+        let file = file.strip_prefix(aside).map_or_else(|_| file.to_owned(), |name| staging.target(name));
         let line = lines::line(&file, &evaluation.model.classes, &scan);
         evaluation.title = "Osteon: a demonstration on synthetic patients".to_owned();
         evaluation.scan = Some(scan);
         let (scores, _) = report::write_evaluation(&evaluation, staging.file(""))?;
         // What a run says of its data is where the data will be.
-        let [from, to] =
-            [staging.file(PHANTOMS), staging.target(PHANTOMS)].map(|path| std::path::absolute(&path).unwrap_or(path));
+        let [from, to] = [staging.file(PHANTOMS), staging.target(PHANTOMS)].map(|path| path::absolute(&path).unwrap_or(path));
         for name in [RunFolder::CONFIG, RunFolder::RECORD] {
             let text = String::from_utf8_lossy(&files::read(folder.file(name))?)
                 .replace(&*from.to_string_lossy(), &to.to_string_lossy());
