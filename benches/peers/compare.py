@@ -138,7 +138,7 @@ def check(arguments, folder):
     names = ["--architecture", "inrac", "--classes", "NoMet,ADMet,nADMet", "--input-size", arguments.size, "--output", model]
     quiet = {"check": True, "stdout": subprocess.DEVNULL}
     subprocess.run([arguments.osteon, "model", "import", folder / "weights.safetensors", *names], **quiet)
-    subprocess.run([arguments.osteon, "audit", "forward", "--model", model, "--input", given, "--output", made], **quiet)
+    subprocess.run([arguments.osteon, "audit", "forward", "--model", model, "--input", given, "--output", made, "--force"], **quiet)
     logits = {
         "Osteon": load_file(made)["logits"],
         "OpenVINO": torch.from_numpy(openvino_model(folder, 8, 2)[0](x.numpy())),

@@ -76,7 +76,8 @@ def main():
 
         def audit(what):
             subprocess.run(
-                [arguments.osteon, "audit", what, "--model", arguments.model, "--input", given, "--output", made], check=True
+                [arguments.osteon, "audit", what, "--model", arguments.model, "--input", given, "--output", made, "--force"],
+                check=True,
             )
             return load_file(made)
 

@@ -36,12 +36,12 @@ def make(osteon, architecture, folder):
     """A model of this architecture with the weights of fill.py."""
     flags = ["--architecture", architecture, "--input-size", "256x64"]
     drawn, weights, model = (str(folder / f"{name}.safetensors") for name in ("drawn", "weights", architecture))
-    subprocess.run([osteon, "model", "new", *flags, "--output", drawn], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([osteon, "model", "new", *flags, "--output", drawn, "--force"], check=True, stdout=subprocess.DEVNULL)
     filled = {name: fill.parameter(name, value.shape) for name, value in load_file(drawn).items()}
     head = "classifier.6" if architecture == "vgg-11" else "fc"
     for _ in range(2):
         save_file(filled, weights)
-        subprocess.run([osteon, "model", "import", weights, *flags, "--output", model], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([osteon, "model", "import", weights, *flags, "--output", model, "--force"], check=True, stdout=subprocess.DEVNULL)
         x = np.random.default_rng(0).random((1, 1, 256, 64), dtype=np.float32)
         largest = float(np.abs(forward(osteon, model, x, folder)["logits"]).max())
         if largest <= MAX_LOGIT:
@@ -56,14 +56,14 @@ def forward(osteon, path, x, folder):
     """What Osteon makes of images."""
     given, made = str(folder / "input.safetensors"), str(folder / "output.safetensors")
     save_file({"input": x}, given)
-    subprocess.run([osteon, "audit", "forward", "--model", path, "--input", given, "--output", made], check=True)
+    subprocess.run([osteon, "audit", "forward", "--model", path, "--input", given, "--output", made, "--force"], check=True)
     return load_file(made)
 
 
 def check(osteon, path, folder):
     """The largest differences of ONNX Runtime's and OpenVINO's probabilities."""
     exported = str(folder / "model.onnx")
-    subprocess.run([osteon, "model", "export", path, "--format", "onnx", "--output", exported], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([osteon, "model", "export", path, "--format", "onnx", "--output", exported, "--force"], check=True, stdout=subprocess.DEVNULL)
     proto = onnx.load(exported)
     onnx.checker.check_model(proto, full_check=True)
     weights = load_file(path)
