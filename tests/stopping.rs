@@ -118,10 +118,10 @@ fn every_signal_ends_a_command_that_makes_files() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("phantoms");
         let mut process = Process::start(osteon(&format!("phantom --studies 9999 --output {}", output.display())));
-        wait_for("a study", || output.join("truth").is_dir());
+        wait_for("a study", || fs::read_dir(&output).is_ok_and(|mut entries| entries.next().is_some()));
         process.signal(signal);
         process.is_interrupted();
-        assert!(!output.join("manifest.csv").exists(), "a manifest stands for all of it");
+        assert!(!output.exists(), "all of it or nothing");
     }
 }
 
