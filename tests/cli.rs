@@ -678,8 +678,10 @@ fn a_dataset_is_made_checked_trained_with_and_evaluated() {
     assert_eq!(record["inputs"].as_object().unwrap().len(), STUDIES);
 
     let tests = |plain: bool| rows.iter().filter(|row| row[4] == "test" && (!plain || row[5..8] == ["0"; 3])).count();
-    for (flags, expected) in [(&[][..], tests(false)), (&["--unaugmented"], tests(true))] {
-        succeeds(osteon().arg("evaluate").arg(at("run")).args(flags).output().unwrap());
+    let evaluate = |flags: &[&str]| osteon().arg("evaluate").arg(at("run")).args(flags).output().unwrap();
+    for (flags, expected) in [(&[][..], tests(false)), (&["--unaugmented", "--force"], tests(true))] {
+        succeeds(evaluate(flags));
+        fails(evaluate(&["--unaugmented"]), 1, &["is there already", "--force"]);
         let patients = fs::read_to_string(at("run/patients.csv")).unwrap();
         assert_eq!(patients.lines().count(), 1 + expected, "{patients}");
     }
