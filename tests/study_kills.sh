@@ -10,7 +10,8 @@ kills=${1:-50}
 flags=("${@:2}")
 [ $# -gt 1 ] || flags=(--folds 2)
 osteon=$(realpath "${OSTEON:-$(dirname "$0")/../target/release/osteon}")
-allowed=$((2000 + ${SLACK:-1000})) # ms for a signal that is heeded; a machine that tests is busy
+# ms for a signal that is heeded: two seconds, and SLACK more for a machine that is busy or a checkpoint on a slow disk
+allowed=$((2000 + 1000 * ${SLACK:-1}))
 
 folder=$(mktemp -d)
 process=
