@@ -197,7 +197,7 @@ interrupt() {
             sleep "$((wait_ms / 1000)).$(printf %03d $((wait_ms % 1000)))"
             kill -s "$signal" "$process" 2>/dev/null || true
             ended 20
-            case $signal:$code:$((wait_ms < 10)) in
+            case $signal:$code:$((wait_ms < 100)) in
             TERM:143:1 | INT:130:1 | HUP:129:1) ;; # sooner than the program is there to heed it
             *:0:*) ;;
             *) landed=yes ;;
