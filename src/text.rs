@@ -90,7 +90,7 @@ pub fn without_hidden(text: &str, kept: &[char]) -> String {
     text.replace(|character| is_hidden(character) && !kept.contains(&character), "\u{fffd}")
 }
 
-/// JSON that says the same, with `\uXXXX` for the hidden characters in its strings.
+/// JSON that says the same, with an escape (`\u001b`) for each hidden character in its strings.
 pub fn json(json: &str) -> Cow<'_, str> {
     let is_escaped = |character: char| is_hidden(character) && !matches!(character, '\n' | '\r' | '\t');
     if !json.contains(is_escaped) {
