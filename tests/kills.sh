@@ -14,17 +14,7 @@ promised=1
 allowed=$((promised + ${SLACK:-15}))
 minutes=0.0166
 
-folder=$(mktemp -d)
-process=
-finish() {
-    [ -z "$process" ] || kill -KILL "$process" 2>/dev/null || true
-    rm -rf "$folder"
-}
-trap finish EXIT
-fail() {
-    echo "kills.sh: $*" >&2
-    exit 1
-}
+source "$(dirname "$0")/scratch.sh"
 micros() { echo "${EPOCHREALTIME/./}"; }
 
 "$osteon" phantom --studies 24 --seed 7 --output "$folder/phantoms" >"$folder/log" 2>&1 || fail "$(cat "$folder/log")"

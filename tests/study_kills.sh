@@ -13,17 +13,7 @@ osteon=$(realpath "${OSTEON:-$(dirname "$0")/../target/release/osteon}")
 # ms for a signal that is heeded: two seconds, and SLACK more for a machine that is busy or a checkpoint on a slow disk
 allowed=$((2000 + 1000 * ${SLACK:-1}))
 
-folder=$(mktemp -d)
-process=
-finish() {
-    [ -z "$process" ] || kill -KILL "$process" 2>/dev/null || true
-    rm -rf "$folder"
-}
-trap finish EXIT
-fail() {
-    echo "study_kills.sh: $*" >&2
-    exit 1
-}
+source "$(dirname "$0")/scratch.sh"
 millis() { echo $((${EPOCHREALTIME/./} / 1000)); }
 # A shell in the background would have SIGINT ignored.
 study() { exec env --default-signal=INT,TERM,HUP "$osteon" --threads 2 reproduce --scale smoke "${flags[@]}" --output "$folder/study"; }

@@ -2,7 +2,7 @@
 
 use super::bootstrap::{Bootstrap, Columns, Resampler, SAME};
 use super::{McNemar, Panel, Predictions, Scores, metastatic_ranking, predicted};
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -65,6 +65,7 @@ pub fn compare(a: &Predictions, b: &Predictions, bootstrap: Bootstrap) -> Result
     let patients = resamplers[0].patients;
     let mut columns = Columns::new(values[0].values().len(), bootstrap.resamples);
     for resample in 0..bootstrap.resamples {
+        interrupt::check()?;
         let times = bootstrap.draw(resample, patients);
         let [of_a, of_b] = [0, 1].map(|side| resamplers[side].measure(&times));
         columns.push(&of_a.iter().zip(of_b).map(|(a, b)| a - b).collect::<Vec<_>>());
