@@ -271,8 +271,10 @@ fn names_that_are_not_utf8_panic_nowhere() {
             Some((before, rest)) => {
                 let mut path = OsString::from(before);
                 path.push(odd.join(rest));
-                if rest == "SCAN" {
-                    path = odd.join(OsStr::from_bytes(b"\xfe.dcm")).into_os_string();
+                match rest {
+                    "SCAN" => path = odd.join(OsStr::from_bytes(b"\xfe.dcm")).into_os_string(),
+                    "PICTURE" => path = odd.join(OsStr::from_bytes(b"\xfd.png")).into_os_string(),
+                    _ => {}
                 }
                 path
             }
@@ -291,6 +293,10 @@ fn names_that_are_not_utf8_panic_nowhere() {
         ("predict ODD/model ODD/none.dcm,ODD/none2.dcm --json", false),
         ("predict ODD/run ODD/SCAN", true),
         ("fuse ODD/SCAN --output ODD/fused.png", true),
+        ("fuse ODD/SCAN --output ODD/PICTURE", true),
+        // Under the very name that was asked for: it can be read, and is not written a second time.
+        ("fuse ODD/PICTURE --single-view --views anterior,posterior --output ODD/again.png", true),
+        ("fuse ODD/SCAN --output ODD/PICTURE", false),
         (&format!("train ODD/phantoms/manifest.csv --output SHARED/never {tiny}"), false),
         (&format!("train SHARED/phantoms/manifest.csv --output ODD/trained {tiny} --config ODD/config.toml"), true),
         ("train SHARED/phantoms/manifest.csv --output ODD/trained --resume", true),

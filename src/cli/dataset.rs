@@ -171,22 +171,21 @@ fn print(terminal: &Terminal, counts: &[(String, Counts)]) -> Result<()> {
 
 impl Archive {
     fn import(&self, terminal: &Terminal, read: fn(&Path, &Path) -> Result<Imported>) -> Result<()> {
-        let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut boxes_name = self.output.file_stem().unwrap_or_default().to_owned();
+        let folder = files::folder_of(&self.output);
+        let (name, mut boxes_name) =
+            (self.output.file_name().unwrap_or_default(), self.output.file_stem().unwrap_or_default().to_owned());
         boxes_name.push("-boxes.csv");
-        let [name, boxes_name] =
-            [self.output.file_name().unwrap_or_default(), &boxes_name].map(|name| name.to_string_lossy().into_owned());
-        let output = self.overwrite.files_in(folder, &[&name, &boxes_name], &[&self.folder])?;
+        let output = self.overwrite.files_in(folder, &[name, &*boxes_name], &[&self.folder])?;
         files::create_folder(folder)?;
         let Imported { manifest, boxes, skipped, disagreements } = read(&self.folder, &self.output)?;
         let scans: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).collect();
-        self.overwrite.files_in(folder, &[&name, &boxes_name], &scans)?;
+        self.overwrite.files_in(folder, &[name, &*boxes_name], &scans)?;
         let staging = Staging::new(output)?;
-        staging.write(&name, &manifest.to_csv()?)?;
+        staging.write(name, &manifest.to_csv()?)?;
         if !boxes.is_empty() {
             staging.write(&boxes_name, &import::boxes_csv(&boxes))?;
         }
-        staging.commit(&name)?;
+        staging.commit(name)?;
         let classes = manifest.classes.iter().map(|class| {
             let count = manifest.rows.iter().filter(|row| row.label == *class).count();
             format!("{count} {class}")

@@ -88,13 +88,11 @@ impl Evaluate {
         let own = RunFolder::OWN.map(|name| self.run.join(name));
         let read = job.manifest.rows.iter().flat_map(Row::files).chain([&*job.manifest.path]);
         let read: Vec<&Path> = read.chain(own.iter().map(PathBuf::as_path)).collect();
-        let output = match &self.output {
-            // A run's own folder is the place of its evaluation.
-            None => self.overwrite.files_in(&self.run, &RunFolder::EVALUATION, &read)?,
-            Some(folder) if files::identity(folder).is_some_and(|of| Some(of) == files::identity(&self.run)) => {
-                self.overwrite.files_in(folder, &RunFolder::EVALUATION, &read)?
-            }
-            Some(folder) => self.overwrite.folder(folder, &RunFolder::EVALUATION, &read)?,
+        let folder = self.output.as_deref().unwrap_or(&self.run);
+        // A run's own folder is the place of its evaluation.
+        let output = match files::identity(folder) == files::identity(&self.run) {
+            true => self.overwrite.files_in(folder, &RunFolder::EVALUATION, &read)?,
+            false => self.overwrite.folder(folder, &RunFolder::EVALUATION, &read)?,
         };
         let evaluation = Evaluation { bootstrap, ..job.evaluate(terminal)? };
         let (scores, page) = write(&evaluation, output)?;

@@ -7,7 +7,7 @@ use crate::files::Staging;
 use crate::intake::picture;
 use crate::prepare::views;
 use crate::text::Shown;
-use crate::{Error, Result, draw};
+use crate::{Error, Result, draw, files};
 use std::path::{Path, PathBuf};
 
 /// Fuse the two views of a scan: flip the posterior view, align it by the critical points, add.
@@ -38,11 +38,10 @@ impl Fuse {
             return Err(Error::setting(format!("--output {} is no PNG", self.output.shown()), "give a name that ends in .png"));
         }
         let figure = figure_path(&self.output);
-        let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let names = [&self.output, &figure].map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        let names = [&self.output, &figure].map(|path| path.file_name().unwrap_or_default().to_owned());
         let scans = scan::paths(&self.scan)?;
         let scans: Vec<&Path> = scans.iter().map(PathBuf::as_path).collect();
-        let output = self.overwrite.files_in(folder, &names.each_ref().map(String::as_str), &scans)?;
+        let output = self.overwrite.files_in(files::folder_of(&self.output), &names, &scans)?;
         let fused = views::fuse(&self.options.read(&self.scan)?, &self.preprocessing.resolve()?)?;
         let counts: Vec<u16> = fused.image.pixels.iter().map(|count| count.round().clamp(0.0, 65535.0) as u16).collect();
         let staging = Staging::new(output)?;

@@ -19,12 +19,12 @@ impl Overwrite {
     }
 
     /// A folder of results with these `names` in it.
-    pub fn folder(&self, path: &Path, names: &[&str], inputs: &[&Path]) -> Result<files::Output> {
+    pub fn folder(&self, path: &Path, names: &[impl AsRef<Path>], inputs: &[&Path]) -> Result<files::Output> {
         files::Output::folder(path, self.force, names, inputs)
     }
 
     /// Results with these `names`, in a folder where other things have their place.
-    pub fn files_in(&self, path: &Path, names: &[&str], inputs: &[&Path]) -> Result<files::Output> {
+    pub fn files_in(&self, path: &Path, names: &[impl AsRef<Path>], inputs: &[&Path]) -> Result<files::Output> {
         files::Output::files_in(path, self.force, names, inputs)
     }
 }

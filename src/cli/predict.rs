@@ -95,16 +95,14 @@ impl Predict {
         }
         failed.map_or(Ok(()), Err)
     }
-}
 
-impl Predict {
     /// The folder of the report.
     fn output(&self, folder: &Path, model: &Path) -> Result<Output> {
         let scans: Vec<PathBuf> = self.scans.iter().map(|scan| scan::paths(scan)).collect::<Result<Vec<_>>>()?.concat();
         let read: Vec<&Path> = scans.iter().map(PathBuf::as_path).chain([model]).collect();
         let mut pages: Vec<String> = (1..=Part { number: 1, total: self.scans.len() }.count()).map(Part::file_name).collect();
         pages.extend(pages_in(folder));
-        self.overwrite.folder(folder, &pages.iter().map(String::as_str).collect::<Vec<_>>(), &read)
+        self.overwrite.folder(folder, &pages, &read)
     }
 }
 

@@ -182,7 +182,7 @@ pub fn rename(path: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
 }
 
 /// The folder that a file is in.
-fn folder_of(path: &Path) -> &Path {
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -68,7 +68,7 @@ impl Output {
     ///
     /// # Errors
     /// One of them is an input; it is no folder; without `force`, one of them exists, or the folder holds a result of any kind.
-    pub fn folder(path: &Path, force: bool, names: &[&str], inputs: &[&Path]) -> Result<Self> {
+    pub fn folder(path: &Path, force: bool, names: &[impl AsRef<Path>], inputs: &[&Path]) -> Result<Self> {
         if let Some((_, what)) = RESULTS.iter().find(|(name, _)| !force && path.join(name).exists()) {
             let remedy = "choose another output folder, or write into it with --force";
             return Err(Error::file(path, format!("has {what} in it"), remedy));
@@ -80,7 +80,7 @@ impl Output {
     ///
     /// # Errors
     /// One of them is an input; it is no folder; without `force`, one of them exists.
-    pub fn files_in(path: &Path, force: bool, names: &[&str], inputs: &[&Path]) -> Result<Self> {
+    pub fn files_in(path: &Path, force: bool, names: &[impl AsRef<Path>], inputs: &[&Path]) -> Result<Self> {
         let output = Output { path: path.to_owned(), force };
         if path.exists() && !path.is_dir() {
             return Err(Error::file(path, "is a file, not a folder", "choose another output folder"));

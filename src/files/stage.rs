@@ -9,6 +9,7 @@ use super::{Output, flush_folder, take_over, write_parts};
 use crate::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,9 +36,9 @@ pub struct Staging {
 #[derive(Serialize, Deserialize)]
 struct Commit {
     /// The file that stands for the whole: it goes first and comes last.
-    marker: String,
+    marker: OsString,
     /// Names that have no place beside what is new.
-    obsolete: Vec<String>,
+    obsolete: Vec<OsString>,
 }
 
 impl Staging {
@@ -98,7 +99,7 @@ impl Staging {
     ///
     /// # Errors
     /// The wish to [stop](interrupt); something has come to be there that may not be replaced; the operating system's.
-    pub fn commit(mut self, marker: &str) -> Result<()> {
+    pub fn commit(mut self, marker: impl AsRef<OsStr>) -> Result<()> {
         interrupt::check()?;
         let folder = self.output.path().to_owned();
         // Others that put their files in place here are done in no time. A training or a study that holds the folder for long does
@@ -116,7 +117,7 @@ impl Staging {
             self.output.within(&entry).refuse_existing()?;
         }
         self.is_first = false;
-        commit(self.temporary.path(), marker, self.may_be_obsolete.iter().map(String::as_str))?;
+        commit(self.temporary.path(), marker.as_ref(), self.may_be_obsolete.iter().map(String::as_str))?;
         self.temporary.keep();
         finish(self.temporary.path(), &folder)?;
         remove(self.temporary.path())
@@ -135,11 +136,15 @@ impl Drop for Staging {
 
 /// From now on the staging folder is to be put in its place: everything in `new` is whole. Files of the names in `may_be_obsolete` that
 /// `new` does not have are taken away.
-pub(super) fn commit<'a>(staging: &Path, marker: &str, may_be_obsolete: impl IntoIterator<Item = &'a str>) -> Result<()> {
+pub(super) fn commit<'a>(
+    staging: &Path,
+    marker: impl AsRef<OsStr>,
+    may_be_obsolete: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
     let obsolete = may_be_obsolete.into_iter().filter(|name| !staging.join(NEW).join(name).exists());
-    let how = Commit { marker: marker.to_owned(), obsolete: obsolete.map(str::to_owned).collect() };
+    let how = Commit { marker: marker.as_ref().to_owned(), obsolete: obsolete.map(OsString::from).collect() };
     super::create_folder(staging.join(OLD))?;
-    write_parts(staging.join(COMMIT), &[&serde_json::to_vec(&how).expect("plain values are JSON")])
+    write_parts(staging.join(COMMIT), &[&serde_json::to_vec(&how).expect("names of this system")])
 }
 
 /// Whether a staging folder was left with everything whole and not yet, or not all, in its place.
@@ -153,7 +158,7 @@ pub(super) fn finish(staging: &Path, folder: &Path) -> Result<()> {
     let bytes = super::read(staging.join(COMMIT))?;
     let Commit { marker, obsolete } = serde_json::from_slice(&bytes)
         .map_err(|error| Error::file(staging, format!("cannot be put in its place ({error})"), "remove it"))?;
-    let put_away = |name: &str| -> Result<()> {
+    let put_away = |name: &OsStr| -> Result<()> {
         let path = folder.join(name);
         // A file stands there under one of both names, whenever the process dies.
         if path.symlink_metadata().is_ok() {
@@ -220,11 +225,11 @@ fn is_plain_file(path: &Path) -> bool {
 }
 
 /// The names in a folder, in order, without unfinished files.
-fn entries(folder: &Path) -> Result<Vec<String>> {
+fn entries(folder: &Path) -> Result<Vec<OsString>> {
     let unreadable = |error| Error::io(folder, "read", &error);
     let names = fs::read_dir(folder).map_err(unreadable)?.map(|entry| Ok(entry.map_err(unreadable)?.file_name()));
     let names = names.filter(|name: &Result<_>| !name.as_ref().is_ok_and(|name| super::is_temporary(name)));
-    let mut names = names.map(|name| Ok(name?.to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
+    let mut names = names.collect::<Result<Vec<_>>>()?;
     names.sort();
     Ok(names)
 }
