@@ -6,7 +6,7 @@
 //!
 //! # fn main() -> osteon::Result<()> {
 //! let patient = phantom::simulate(&phantom::PhantomOptions::default(), 0);
-//! let study = Study { anterior: Some(patient.anterior), posterior: Some(patient.posterior), sources: Vec::new() };
+//! let study = Study { anterior: Some(patient.anterior), posterior: Some(patient.posterior), ..Study::default() };
 //! let classes = ["NoMet", "ADMet", "nADMet"].map(String::from);
 //! let model = Model::new("inrac", &classes, [64, 32], Preprocessing::default(), 1)?;
 //! let case = predict::case(&model, "patient 1", &study, true)?;

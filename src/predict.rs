@@ -76,7 +76,20 @@ pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, ex
         (None, _) => "posterior only",
     };
     let size = format!("{} x {} pixels", fused.image.rows, fused.image.columns);
-    let facts = vec![("Views".to_owned(), seen.to_owned()), ("Picture".to_owned(), size)];
+    let mut facts = vec![("Views".to_owned(), seen.to_owned()), ("Picture".to_owned(), size)];
+    let intake = &study.intake;
+    let decided: Vec<String> = intake.views().map(|(view, decided)| format!("{view} by {decided}")).collect();
+    let left_out = intake.left_out.iter().map(|(_, left_out)| left_out.to_string());
+    for (name, lines) in [
+        ("Known as", decided),
+        ("Pixels", intake.applied.clone()),
+        ("Notes", intake.notes.clone()),
+        ("Left out", left_out.collect()),
+    ] {
+        if !lines.is_empty() {
+            facts.push((name.to_owned(), lines.join("; ")));
+        }
+    }
     Ok(Case { name: name.to_owned(), truth: None, probabilities, fused: fused.image, heat, facts })
 }
 

@@ -10,7 +10,7 @@ use flate2::{Compress, Compression, FlushCompress};
 use osteon::dicom::{self, Contents, MAX_FILE_BYTES};
 use osteon::image::Image;
 use osteon::intake::picture;
-use osteon::intake::study::{self, Cell, StudyOptions};
+use osteon::intake::study::{self, Cell, RowOptions, StudyOptions};
 use scan::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::{self, File};
@@ -484,7 +484,9 @@ fn what_is_too_large_is_refused_unread() {
     let paths = [large.clone()];
     let said = [
         worst.attempt(|| study::read(&paths, &StudyOptions::default())).unwrap_err(),
-        worst.attempt(|| study::read_manifest_row(Some(&Cell { path: large.clone(), frame: None }), None)).unwrap_err(),
+        worst
+            .attempt(|| study::read_manifest_row(Some(&Cell { path: large.clone(), frame: None }), None, RowOptions::default()))
+            .unwrap_err(),
         worst.attempt(|| dicom::read(&large)).unwrap_err(),
     ];
     assert!(said.iter().all(|said| said.ends_with("300.dcm: has more than 256 MB; give a smaller one")), "{said:?}");

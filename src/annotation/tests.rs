@@ -428,7 +428,7 @@ fn annotations_lie_beside_scans() {
     let study = |anterior: bool, posterior: bool| Study {
         anterior: anterior.then(|| image.clone()),
         posterior: posterior.then(|| image.clone()),
-        sources: Vec::new(),
+        ..Study::default()
     };
     assert_eq!(unsaid.image(&study(true, false)).unwrap().0, View::Anterior);
     assert_eq!(unsaid.image(&study(false, true)).unwrap().0, View::Posterior);

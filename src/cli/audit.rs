@@ -3,7 +3,7 @@
 use super::numbers::{count, seed};
 use super::output::Overwrite;
 use super::predict::model_path;
-use super::scan::ScanOptions;
+use super::scan::{self, ScanOptions};
 use super::terminal::Terminal;
 use crate::audit::{self, Bound, Comparison, GradcheckOptions, Slope, TraceOptions, TrainOptions, Verdict};
 use crate::image::Size;
@@ -134,6 +134,7 @@ impl Trace {
             force: self.overwrite.force,
         };
         let study = self.options.read(&self.scan)?;
+        scan::notes(&study.intake).iter().for_each(|note| terminal.note(note));
         let header = audit::trace(&model_path(&self.model), &study, &options, &self.output)?;
         let probabilities = header.probabilities.iter().map(|(class, probability)| format!("{class} {probability:.4}"));
         let loss = header.loss.map(|loss| format!(", loss {loss:.6}")).unwrap_or_default();

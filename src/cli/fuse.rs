@@ -42,7 +42,9 @@ impl Fuse {
         let scans = scan::paths(&self.scan)?;
         let scans: Vec<&Path> = scans.iter().map(PathBuf::as_path).collect();
         let output = self.overwrite.files_in(files::folder_of(&self.output), &names, &scans)?;
-        let fused = views::fuse(&self.options.read(&self.scan)?, &self.preprocessing.resolve()?)?;
+        let study = self.options.read(&self.scan)?;
+        scan::notes(&study.intake).iter().for_each(|note| terminal.note(note));
+        let fused = views::fuse(&study, &self.preprocessing.resolve()?)?;
         let counts: Vec<u16> = fused.image.pixels.iter().map(|count| count.round().clamp(0.0, 65535.0) as u16).collect();
         let staging = Staging::new(output)?;
         let picture = staging.file(&names[0]);

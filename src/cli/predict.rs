@@ -4,8 +4,9 @@ use super::output::Overwrite;
 use super::scan::{self, ScanOptions};
 use super::terminal::Terminal;
 use crate::files::{Output, Staging};
+use crate::intake::Intake;
 use crate::models::Model;
-use crate::report::{self, Case, ModelCard, Part, Prediction};
+use crate::report::{self, Case, ModelCard, Part, Prediction, Unread};
 use crate::text::{self, Shown};
 use crate::train::RunFolder;
 use crate::{Error, Result, interrupt, metrics, predict};
@@ -61,23 +62,36 @@ impl Predict {
             interrupt::check()?;
             progress.set(at, scan.shown());
             let study = self.options.read(scan);
-            let case = study.and_then(|study| predict::case(&model, &scan::name(scan), &study, report.is_some()));
+            if let Ok(study) = &study {
+                scan::notes(&study.intake).iter().for_each(|note| progress.note(note));
+            }
+            let case = study.and_then(|study| {
+                let case = predict::case(&model, &scan::name(scan), &study, report.is_some())?;
+                Ok((case, study.intake))
+            });
             match (&case, &mut list) {
-                (Ok(case), Some(list)) => progress.hidden(|| list.push(object(scan, classes, case)))?,
-                (Ok(case), None) => progress.hidden(|| terminal.line(line(scan, classes, case)))?,
+                (Ok((case, intake)), Some(list)) => progress.hidden(|| list.push(object(scan, classes, case, intake)))?,
+                (Ok((case, _)), None) => progress.hidden(|| terminal.line(line(scan, classes, case)))?,
+                (Err(Error::Interrupted { .. }), _) => {}
                 (Err(error), Some(list)) => {
                     progress.hidden(|| list.push(json!({ "scan": text::plain(scan), "error": error.to_string() })))?;
                 }
-                (Err(_), None) => {}
+                // A scan alone has its sentence on standard error.
+                (Err(_), None) if self.scans.len() == 1 => {}
+                (Err(error), None) => progress.hidden(|| terminal.line(format_args!("{}  not read: {error}", scan.shown())))?,
             }
             match case {
-                Ok(case) => {
+                Ok((case, _)) => {
                     if let Some(report) = &mut report {
                         report.cases.push(case);
                     }
                 }
                 Err(stop @ Error::Interrupted { .. }) => return Err(stop),
                 Err(error) => {
+                    if let Some(report) = &mut report {
+                        let unread = Unread { name: scan::name(scan), problem: error.to_string(), before: report.cases.len() };
+                        report.unread.push(unread);
+                    }
                     if let Some(earlier) = failed.replace(error) {
                         progress.hidden(|| terminal.error(&earlier));
                     }
@@ -98,7 +112,8 @@ impl Predict {
 
     /// The folder of the report.
     fn output(&self, folder: &Path, model: &Path) -> Result<Output> {
-        let scans: Vec<PathBuf> = self.scans.iter().map(|scan| scan::paths(scan)).collect::<Result<Vec<_>>>()?.concat();
+        // One that names no files is refused when its turn comes.
+        let scans: Vec<PathBuf> = self.scans.iter().flat_map(|scan| scan::paths(scan).unwrap_or_default()).collect();
         let read: Vec<&Path> = scans.iter().map(PathBuf::as_path).chain([model]).collect();
         let mut pages: Vec<String> = (1..=Part { number: 1, total: self.scans.len() }.count()).map(Part::file_name).collect();
         pages.extend(pages_in(folder));
@@ -131,6 +146,7 @@ struct Report {
     staging: Staging,
     model: ModelCard,
     cases: Vec<Case>,
+    unread: Vec<Unread>,
     pages: Vec<PathBuf>,
 }
 
@@ -138,7 +154,13 @@ impl Report {
     fn new(output: Output, model: ModelCard) -> Result<Self> {
         // A report of more scans than these has pages that this one lacks.
         let before = pages_in(output.path());
-        Ok(Report { staging: Staging::new(output)?.without(before), model, cases: Vec::new(), pages: Vec::new() })
+        Ok(Report {
+            staging: Staging::new(output)?.without(before),
+            model,
+            cases: Vec::new(),
+            unread: Vec::new(),
+            pages: Vec::new(),
+        })
     }
 
     /// Writes the page that is full after `done` of the `total` scans, if there is one.
@@ -149,10 +171,10 @@ impl Report {
         if !is_full || self.cases.is_empty() && part.count() == 1 {
             return Ok(());
         }
-        let scans = std::mem::take(&mut self.cases);
-        let shown = if part.count() == 1 { scans.len() } else { total };
+        let (scans, unread) = (std::mem::take(&mut self.cases), std::mem::take(&mut self.unread));
+        let shown = if part.count() == 1 { scans.len() + unread.len() } else { total };
         let title = if shown == 1 { "One scan".to_owned() } else { format!("{shown} scans") };
-        let prediction = Prediction { title, model: self.model.clone(), scans };
+        let prediction = Prediction { title, model: self.model.clone(), scans, unread };
         let page = self.staging.named(report::write_prediction_part(&prediction, part, self.staging.file("")))?;
         self.pages.push(self.staging.target(page.file_name().unwrap_or_default()));
         Ok(())
@@ -189,8 +211,20 @@ pub fn line(scan: &Path, classes: &[String], case: &Case) -> String {
     format!("{}  {class}  ({})", scan.shown(), each.collect::<Vec<_>>().join(", "))
 }
 
-fn object(scan: &Path, classes: &[String], case: &Case) -> Value {
+fn object(scan: &Path, classes: &[String], case: &Case, intake: &Intake) -> Value {
     let probabilities: serde_json::Map<String, Value> =
         classes.iter().zip(&case.probabilities).map(|(class, probability)| (class.clone(), json!(probability))).collect();
-    json!({ "scan": text::plain(scan), "class": classes[metrics::predicted(&case.probabilities)], "probabilities": probabilities })
+    let views: serde_json::Map<String, Value> =
+        intake.views().map(|(view, decided)| (view.to_string(), json!(decided.to_string()))).collect();
+    let left_out: Vec<String> =
+        intake.left_out.iter().map(|(folder, left_out)| format!("{}: {left_out}", text::plain(folder))).collect();
+    json!({
+        "scan": text::plain(scan),
+        "class": classes[metrics::predicted(&case.probabilities)],
+        "probabilities": probabilities,
+        "views": views,
+        "applied": intake.applied,
+        "notes": intake.notes,
+        "left_out": left_out,
+    })
 }

@@ -386,7 +386,7 @@ fn seconds_a_study(source: &Manifest) -> Result<f64> {
 /// The same of phantoms that no file has yet: the time in which they are fused, which is most of it.
 fn seconds_a_phantom(options: &PhantomOptions) -> Result<f64> {
     let Phantom { anterior, posterior, .. } = simulator::simulate(options, 0);
-    let study = Study { anterior: Some(anterior), posterior: Some(posterior), sources: Vec::new() };
+    let study = Study { anterior: Some(anterior), posterior: Some(posterior), ..Study::default() };
     let start = Instant::now();
     views::fuse(&study, &Preprocessing::default())?;
     Ok(start.elapsed().as_secs_f64() / par::workers() as f64)

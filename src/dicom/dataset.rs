@@ -9,6 +9,7 @@
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags, uids};
+use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 
 /// Sequences in sequences: deeper than any real file.
 const MAX_DEPTH: usize = 32;
@@ -39,11 +40,42 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
-    const IMPLICIT: Encoding = Encoding { explicit: false, big_endian: false };
+    pub const IMPLICIT: Encoding = Encoding { explicit: false, big_endian: false };
+    pub const EXPLICIT: Encoding = Encoding { explicit: true, big_endian: false };
 
     /// Of the data set in a transfer syntax. All compressed ones are explicit and little endian.
     pub fn of(transfer_syntax: &str) -> Self {
         Encoding { explicit: transfer_syntax != uids::IMPLICIT_VR_LITTLE_ENDIAN, big_endian: transfer_syntax == BIG_ENDIAN }
+    }
+
+    /// The encoding that a data set's first elements are written in, whatever the file says; `None` where they are in none.
+    pub fn of_bytes(data: &[u8]) -> Option<Self> {
+        const ENOUGH: usize = 8;
+        let [a, b, ..] = *data else { return None };
+        // A data set begins with a low group.
+        let big_endian = u16::from_be_bytes([a, b]) < u16::from_le_bytes([a, b]);
+        let explicit = Encoding { explicit: true, big_endian };
+        let elements: Vec<Element> = DataSet::new(data, explicit).elements().take(ENOUGH).map_while(Result::ok).collect();
+        let with_vr = elements.iter().filter(|element| element.vr.is_some()).count();
+        if 2 * with_vr > elements.len() {
+            return Some(explicit);
+        }
+        // Letters where the representation would be are hardly a length.
+        if data.get(4..6).is_some_and(|letters| letters.iter().all(u8::is_ascii_uppercase)) {
+            return None;
+        }
+        let implicit = Encoding { explicit: false, big_endian };
+        DataSet::new(data, implicit).elements().next().is_some_and(|element| element.is_ok()).then_some(implicit)
+    }
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match (self.explicit, self.big_endian) {
+            (true, false) => "explicit VR little endian",
+            (true, true) => "explicit VR big endian",
+            (false, false) => "implicit VR little endian",
+            (false, true) => "implicit VR big endian",
+        }
     }
 
     pub fn u16(self, bytes: [u8; 2]) -> u16 {
@@ -94,6 +126,10 @@ impl<'a> DataSet<'a> {
         DataSet { bytes, encoding }
     }
 
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// The elements in the order of the file, until its end or the first damage.
     pub fn elements(self) -> impl Iterator<Item = Result<Element<'a>>> {
         let mut rest = self.bytes;
@@ -126,9 +162,26 @@ impl<'a> Element<'a> {
         String::from_utf8_lossy(&self.value[..self.value.len().min(MAX_TEXT)]).trim_matches([' ', '\0']).to_owned()
     }
 
+    /// Text of people, in the character set that the file names (PS3.3 C.12.1.1.2), in pieces between backslashes and without
+    /// the padding around them. Without a name it is UTF-8 where it can be, else Latin-1.
+    pub fn words(self, character_set: Option<&SpecificCharacterSet>) -> Vec<String> {
+        let bytes = &self.value[..self.value.len().min(MAX_TEXT)];
+        let decoded = character_set.and_then(|set| set.decode(bytes).ok());
+        let text = decoded.or_else(|| Some(std::str::from_utf8(bytes).ok()?.to_owned()));
+        let text = text.unwrap_or_else(|| bytes.iter().map(|&byte| char::from(byte)).collect());
+        text.split('\\').map(|piece| piece.trim_matches([' ', '\0']).to_owned()).collect()
+    }
+
     /// A decimal number in text.
     pub fn number<T: std::str::FromStr>(self) -> Option<T> {
         self.text().trim().parse().ok()
+    }
+
+    /// A whole number in text, which some write as a decimal one (`2.0`).
+    pub fn whole_number(self) -> Option<usize> {
+        const MOST: f64 = u32::MAX as f64;
+        let number = self.number::<f64>().filter(|number| number.fract() == 0.0 && (0.0..=MOST).contains(number));
+        self.number().or(number.map(|number| number as usize))
     }
 
     /// The data sets of a sequence.
@@ -161,6 +214,19 @@ impl<'a> Element<'a> {
     }
 }
 
+/// Whether the dictionary gives an element this value representation.
+fn represents(tag: Tag, vr: [u8; 2]) -> bool {
+    let vr = std::str::from_utf8(&vr).ok().and_then(|vr| vr.parse::<VR>().ok());
+    let (Some(vr), Some(entry)) = (vr, StandardDataDictionary.by_tag(tag)) else { return false };
+    match entry.vr() {
+        VirtualVr::Exact(exact) => exact == vr,
+        VirtualVr::Xs => matches!(vr, VR::US | VR::SS),
+        VirtualVr::Ox | VirtualVr::Px => matches!(vr, VR::OB | VR::OW),
+        VirtualVr::Lt => matches!(vr, VR::US | VR::OW),
+        _ => false,
+    }
+}
+
 /// What stands before an element's value.
 struct Header {
     tag: Tag,
@@ -180,19 +246,19 @@ impl Header {
         let cut = Damage::CutShort(tag);
         let at = |from: usize| bytes.get(from..).ok_or(cut);
         let u32_at = |from: usize| Ok(encoding.u32(*at(from)?.first_chunk::<4>().ok_or(cut)?));
-        let (vr, length, size) = if encoding.explicit && tag.group() != 0xFFFE {
-            let vr = *at(4)?.first_chunk::<2>().ok_or(cut)?;
-            match &vr {
-                // PS3.5 7.1.2: two bytes of length behind these, two reserved and four of length behind all others.
-                b"AE" | b"AS" | b"AT" | b"CS" | b"DA" | b"DS" | b"DT" | b"FL" | b"FD" | b"IS" | b"LO" | b"LT" | b"PN" | b"SH"
-                | b"SL" | b"SS" | b"ST" | b"TM" | b"UI" | b"UL" | b"US" => {
-                    (Some(vr), u32::from(encoding.u16(*at(6)?.first_chunk::<2>().ok_or(cut)?)), 8)
-                }
-                [b'A'..=b'Z', b'A'..=b'Z'] => (Some(vr), u32_at(8)?, 12),
-                _ => return Err(Damage::Malformed(tag)),
+        let vr = *at(4)?.first_chunk::<2>().ok_or(cut)?;
+        let is_vr = vr.iter().all(u8::is_ascii_uppercase);
+        // Writers leave single elements in the other form, and whole data sets; two letters where a length should be, which are the
+        // representation of this very element, are no length.
+        let explicit = tag.group() != 0xFFFE && is_vr && (encoding.explicit || represents(tag, vr));
+        let (vr, length, size) = match &vr {
+            _ if !explicit => (None, u32_at(4)?, 8),
+            // PS3.5 7.1.2: two bytes of length behind these, two reserved and four of length behind all others.
+            b"AE" | b"AS" | b"AT" | b"CS" | b"DA" | b"DS" | b"DT" | b"FL" | b"FD" | b"IS" | b"LO" | b"LT" | b"PN" | b"SH"
+            | b"SL" | b"SS" | b"ST" | b"TM" | b"UI" | b"UL" | b"US" => {
+                (Some(vr), u32::from(encoding.u16(*at(6)?.first_chunk::<2>().ok_or(cut)?)), 8)
             }
-        } else {
-            (None, u32_at(4)?, 8)
+            _ => (Some(vr), u32_at(8)?, 12),
         };
         Ok(Header { tag, vr, length, size })
     }
@@ -343,23 +409,57 @@ fn count(left: &mut usize) -> Result<()> {
     Ok(())
 }
 
-/// The transfer syntax that a file's meta group names, and the bytes behind that group. `None` where the file is no DICOM.
-pub(super) fn file_meta(bytes: &[u8]) -> Option<Result<(String, &[u8])>> {
-    let mut rest = bytes.strip_prefix(bytes.get(..PREAMBLE)?)?.strip_prefix(MAGIC)?;
-    let meta = Encoding { explicit: true, big_endian: false };
-    let mut transfer_syntax = None;
-    let mut left = MAX_ELEMENTS;
-    while let [2, 0, ..] = rest {
-        let (element, length) = match read_element(rest, meta, &mut left) {
+/// A file's data set, and what the file says of its encoding.
+pub(super) struct Form<'a> {
+    /// The transfer syntax of the meta group; none where there is no such group, or it names none.
+    pub declared: Option<String>,
+    /// Behind the meta group.
+    pub data: &'a [u8],
+    /// What PS3.10 7.1 asks for and the file lacks.
+    pub lacks: Option<&'static str>,
+}
+
+/// Finds the data set of a file: behind preamble and meta group (PS3.10 7.1), behind one of them, or at its very start. `None` where
+/// the file is no DICOM.
+pub(super) fn form(bytes: &[u8]) -> Option<Result<Form<'_>>> {
+    let behind_preamble = bytes.get(PREAMBLE..).and_then(|rest| rest.strip_prefix(MAGIC));
+    let rest = behind_preamble.or_else(|| bytes.strip_prefix(MAGIC)).unwrap_or(bytes);
+    let (mut data, mut declared, mut left) = (rest, None, MAX_ELEMENTS);
+    while let [2, 0, _, _, b'A'..=b'Z', b'A'..=b'Z', ..] = data {
+        let (element, length) = match read_element(data, Encoding::EXPLICIT, &mut left) {
             Ok(read) => read,
-            Err(damage) => return Some(Err(damage)),
+            // Without the magic it may be anything.
+            Err(damage) => return behind_preamble.map(|_| Err(damage)),
         };
         if element.tag == tags::TRANSFER_SYNTAX_UID {
-            transfer_syntax = Some(element.text());
+            declared = Some(element.text()).filter(|uid| !uid.is_empty());
         }
-        rest = &rest[length..];
+        data = &data[length..];
     }
-    Some(transfer_syntax.map(|uid| (uid, rest)).ok_or(Damage::Malformed(tags::TRANSFER_SYNTAX_UID)))
+    let has_meta = data.len() < rest.len();
+    let lacks = match (behind_preamble.is_some(), has_meta) {
+        (true, true) => None,
+        (true, false) => Some("meta group"),
+        (false, true) => Some("preamble"),
+        (false, false) => Some("preamble and no meta group"),
+    };
+    let is_dicom = behind_preamble.is_some() || has_meta || begins_a_data_set(data);
+    is_dicom.then_some(Ok(Form { declared, data, lacks }))
+}
+
+/// Whether bytes without anything before them are a data set: group 8 first, and tags that ascend.
+pub(super) fn begins_a_data_set(data: &[u8]) -> bool {
+    const ENOUGH: usize = 3;
+    let Some(encoding) = Encoding::of_bytes(data) else { return false };
+    let mut last = None;
+    for element in DataSet::new(data, encoding).elements().take(ENOUGH) {
+        let Ok(Element { tag, .. }) = element else { return false };
+        if last.is_none() && tag.group() != 8 || last.is_some_and(|last| tag <= last) {
+            return false;
+        }
+        last = Some(tag);
+    }
+    last.is_some()
 }
 
 /// Bytes before [`MAGIC`].
@@ -372,7 +472,7 @@ pub(super) const MAGIC: &[u8] = b"DICM";
 mod tests {
     use super::*;
 
-    const EXPLICIT: Encoding = Encoding { explicit: true, big_endian: false };
+    const EXPLICIT: Encoding = Encoding::EXPLICIT;
 
     /// `depth` sequences of undefined length, one in the other, with their delimiters.
     fn nested(depth: usize) -> Vec<u8> {

@@ -4,21 +4,24 @@
 //! what is wrong becomes one sentence. No patient's data is kept or printed: what is not needed for pixels and views is not read.
 
 mod dataset;
+mod header;
 mod person;
 mod pixels;
+mod views;
 mod write;
 
+pub use header::{EnergyWindow, FrameView, Header, ViewSource};
 pub use person::{Person, Sex, read_person};
 pub use write::{NmHeader, encode_nm, write_nm};
 
 use crate::image::{Image, View};
 use crate::memory::where_it_may_fail;
 use crate::{Error, Result, files};
-use dataset::{Damage, DataSet, Element, Encoding};
+use dataset::{Damage, DataSet, Element};
 use dicom_core::Tag;
-use dicom_dictionary_std::{tags, uids};
+use dicom_dictionary_std::uids;
 use flate2::bufread::DeflateDecoder;
-use pixels::{Layout, Packing};
+use header::Attributes;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -45,21 +48,23 @@ const MAX_DEFLATE_RATIO: usize = 1032;
 /// One frame of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// Its counts, after the rescale of the file and with the inversion of MONOCHROME1 undone.
+    /// Its number in the file, from 1.
+    pub number: usize,
+    /// Its counts, after the rescale of the file.
     pub image: Image,
-    /// What the file says it shows. `None` where it says nothing or another view; the order of frames says nothing.
+    /// What the file says it shows. `None` where it says nothing, another view or two things at once; the order of frames says nothing.
     pub view: Option<View>,
 }
 
 /// Everything that Osteon takes from a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contents {
-    /// At least one, all of one size.
+    /// What the file says of its object.
+    pub header: Header,
+    /// At least one, all of one size: those that were asked for.
     pub frames: Vec<Frame>,
-    /// Study Instance UID: two files with different ones are of different examinations.
-    pub study: Option<String>,
-    /// Patient ID.
-    pub patient: Option<String>,
+    /// What was done with the stored values, or left undone, to make counts of them, in sentences.
+    pub applied: Vec<String>,
 }
 
 /// The frames of a DICOM file.
@@ -70,7 +75,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Frame>> {
     Ok(read_contents(path)?.frames)
 }
 
-/// The frames of a DICOM file and whose they are.
+/// The frames of a DICOM file and what it says of them.
 pub fn read_contents(path: impl AsRef<Path>) -> Result<Contents> {
     read_at_most(path, MAX_FILE_BYTES)
 }
@@ -82,7 +87,58 @@ pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Contents> {
 
 /// The same of a file's bytes; `path` names them in errors.
 pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Contents> {
-    decode(bytes).map_err(|refusal| Error::file(path, refusal.problem, refusal.remedy))
+    read_frames(bytes, path, |header| Ok((1..=header.frames).collect()))
+}
+
+/// The frames of a file that `choose` gives the numbers of, from 1, when it has seen the header. The others are not decoded, and may be
+/// empty.
+///
+/// # Errors
+/// As [`read`], and what `choose` returns.
+pub fn read_frames(bytes: &[u8], path: impl AsRef<Path>, choose: impl FnOnce(&Header) -> Result<Vec<usize>>) -> Result<Contents> {
+    let path = path.as_ref();
+    let named = |refusal: Refusal| Error::file(path, refusal.problem, refusal.remedy);
+    let read = |mut attributes: Attributes, declared: Option<&str>, notes: Vec<String>| -> Result<Contents> {
+        let mut header = attributes.header().map_err(Refusal::from).map_err(named)?;
+        header.notes.splice(0..0, notes);
+        attributes.check_pixels(&header).map_err(named)?;
+        let numbers = choose(&header)?;
+        decode(&attributes, header, &numbers, declared).map_err(named)
+    };
+    // A damaged file may claim any length.
+    where_it_may_fail(|| with_attributes(bytes, true, read).map_err(named)?)
+}
+
+/// What a file of at most `limit` bytes says of its object; its pixels are neither read nor decoded.
+///
+/// # Errors
+/// A file that is no DICOM file, is damaged before its pixels, or is larger.
+pub fn read_header(path: impl AsRef<Path>, limit: u64) -> Result<Header> {
+    let (file, length) = files::open_at_most(&path, limit)?;
+    header_of(path, length, &file)
+}
+
+/// [`read_header`] of the `length` bytes that `source` gives; `path` names them in errors. No more of them is read than the header takes.
+pub fn header_of(path: impl AsRef<Path>, length: u64, mut source: impl Read) -> Result<Header> {
+    const FIRST_BYTES: u64 = 64 << 10;
+    const FACTOR: u64 = 8;
+    let path = path.as_ref();
+    let mut bytes = Vec::new();
+    let mut wanted = FIRST_BYTES.min(length);
+    loop {
+        let more = source.by_ref().take(wanted - bytes.len() as u64).read_to_end(&mut bytes);
+        more.map_err(|error| Error::io(path, "read", &error))?;
+        let is_whole = (bytes.len() as u64) < wanted || wanted == length;
+        let header = with_attributes(&bytes, is_whole, |mut attributes, _, notes| {
+            let mut header = attributes.header()?;
+            header.notes.splice(0..0, notes);
+            Ok::<_, Damage>(header)
+        });
+        match header.and_then(|header| header.map_err(Refusal::from)) {
+            Err(refusal) if refusal.is_of_the_end && !is_whole => wanted = (wanted * FACTOR).min(length),
+            header => return header.map_err(|refusal| Error::file(path, refusal.problem, refusal.remedy)),
+        }
+    }
 }
 
 /// Height and width of a pixel, in millimetres, of a DICOM file of at most [`MAX_FILE_BYTES`]: its Pixel Spacing. `None` where it
@@ -91,30 +147,23 @@ pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Contents> {
 /// # Errors
 /// A file that is no DICOM file, or is damaged before its pixels.
 pub fn pixel_spacing_mm(path: impl AsRef<Path>) -> Result<Option<[f64; 2]>> {
-    let bytes = files::read_at_most(&path, MAX_FILE_BYTES)?;
-    let spacing = with_header(&bytes, |header, _, _| Ok(header.pixel_spacing.and_then(spacing_of)));
-    spacing.map_err(|refusal| Error::file(path, refusal.problem, refusal.remedy))
+    Ok(read_header(path, MAX_FILE_BYTES)?.spacing_mm)
 }
 
-/// The two numbers of a Pixel Spacing, if they can be those of a pixel.
-fn spacing_of(element: Element) -> Option<[f64; 2]> {
-    const MOST_MM: f64 = 1000.0;
-    let text = element.text();
-    let mut sides = text.split('\\').map(|side| side.trim().parse().ok().filter(|&side: &f64| side > 0.0 && side <= MOST_MM));
-    match (sides.next(), sides.next(), sides.next()) {
-        (Some(Some(height)), Some(Some(width)), None) => Some([height, width]),
-        _ => None,
-    }
-}
-
-/// Whether a file begins as DICOM files do. `false` also where it cannot be read.
+/// Whether a file is a DICOM file by its first bytes, with preamble and meta group or without. `false` also where it cannot be read.
 pub fn is_dicom(path: impl AsRef<Path>) -> bool {
     let mut start = Vec::new();
-    let length = dataset::PREAMBLE + dataset::MAGIC.len();
     path.as_ref().is_file()
-        && File::open(path).is_ok_and(|file| file.take(length as u64).read_to_end(&mut start).is_ok())
-        && start.ends_with(dataset::MAGIC)
-        && start.len() == length
+        && File::open(path).is_ok_and(|file| file.take(ENOUGH_TO_TELL).read_to_end(&mut start).is_ok())
+        && begins_as_dicom(&start)
+}
+
+/// The first bytes of a file tell whether it is a DICOM file.
+pub const ENOUGH_TO_TELL: u64 = 4096;
+
+/// Whether these are the first [`ENOUGH_TO_TELL`] bytes of a DICOM file, or all of it.
+pub fn begins_as_dicom(start: &[u8]) -> bool {
+    dataset::form(start).is_some()
 }
 
 /// A number of frames in words.
@@ -127,20 +176,25 @@ fn counted(frames: usize) -> String {
 struct Refusal {
     problem: String,
     remedy: String,
+    /// The bytes end too early.
+    is_of_the_end: bool,
 }
 
 impl Refusal {
     fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Refusal { problem: problem.into(), remedy: remedy.into() }
+        Refusal { problem: problem.into(), remedy: remedy.into(), is_of_the_end: false }
     }
 }
 
 impl From<Damage> for Refusal {
     fn from(damage: Damage) -> Self {
+        const COPY: &str = "copy it again from the archive";
         match damage {
-            Damage::CutShort(Tag(0, 0)) => Refusal::new("is cut short", "copy it again from the archive"),
-            Damage::CutShort(tag) => Refusal::new(format!("is cut short within element {tag}"), "copy it again from the archive"),
-            Damage::Malformed(tag) => Refusal::new(format!("is damaged at element {tag}"), "copy it again from the archive"),
+            Damage::CutShort(Tag(0, 0)) => Refusal { is_of_the_end: true, ..Refusal::new("is cut short", COPY) },
+            Damage::CutShort(tag) => {
+                Refusal { is_of_the_end: true, ..Refusal::new(format!("is cut short within element {tag}"), COPY) }
+            }
+            Damage::Malformed(tag) => Refusal::new(format!("is damaged at element {tag}"), COPY),
             Damage::TooMany => {
                 Refusal::new(format!("has more than {} elements", dataset::MAX_ELEMENTS), "give the planar whole-body scan")
             }
@@ -148,203 +202,47 @@ impl From<Damage> for Refusal {
     }
 }
 
-/// The elements that matter here, as they stand in the file.
-#[derive(Default)]
-struct Header<'a> {
-    rows: Option<u16>,
-    columns: Option<u16>,
-    frames: Option<Element<'a>>,
-    samples_per_pixel: Option<u16>,
-    photometric: Option<String>,
-    bits_allocated: Option<u16>,
-    bits_stored: Option<u16>,
-    high_bit: Option<u16>,
-    pixel_representation: Option<u16>,
-    pixel_spacing: Option<Element<'a>>,
-    slope: Option<Element<'a>>,
-    intercept: Option<Element<'a>>,
-    detector_vector: Option<Element<'a>>,
-    detectors: Option<Element<'a>>,
-    view_code: Option<Element<'a>>,
-    pixel_data: Option<Element<'a>>,
-    study: Option<String>,
-    patient: Option<String>,
+/// What `take` makes of a file's elements, the transfer syntax that it names, and notes of how it differs from what PS3.10 says.
+/// `is_whole`: there is no more of the file than `bytes`.
+fn with_attributes<T>(
+    bytes: &[u8],
+    is_whole: bool,
+    take: impl FnOnce(Attributes, Option<&str>, Vec<String>) -> T,
+) -> Result<T, Refusal> {
+    with_data_set(bytes, is_whole, |data, declared, notes| Ok(take(Attributes::of(data, is_whole)?, declared, notes)))?
 }
 
-impl<'a> Header<'a> {
-    fn of(data: DataSet<'a>) -> Result<Self, Damage> {
-        let mut header = Header::default();
-        for element in data.elements() {
-            let element = element?;
-            let short = || element.shorts().next();
-            let text = || Some(element.text()).filter(|text| !text.is_empty());
-            match element.tag {
-                tags::ROWS => header.rows = short(),
-                tags::COLUMNS => header.columns = short(),
-                tags::NUMBER_OF_FRAMES => header.frames = Some(element),
-                tags::SAMPLES_PER_PIXEL => header.samples_per_pixel = short(),
-                tags::PHOTOMETRIC_INTERPRETATION => header.photometric = text(),
-                tags::BITS_ALLOCATED => header.bits_allocated = short(),
-                tags::BITS_STORED => header.bits_stored = short(),
-                tags::HIGH_BIT => header.high_bit = short(),
-                tags::PIXEL_REPRESENTATION => header.pixel_representation = short(),
-                tags::PIXEL_SPACING => header.pixel_spacing = Some(element),
-                tags::RESCALE_SLOPE => header.slope = Some(element),
-                tags::RESCALE_INTERCEPT => header.intercept = Some(element),
-                tags::DETECTOR_VECTOR => header.detector_vector = Some(element),
-                tags::DETECTOR_INFORMATION_SEQUENCE => header.detectors = Some(element),
-                tags::VIEW_CODE_SEQUENCE => header.view_code = Some(element),
-                tags::STUDY_INSTANCE_UID => header.study = text(),
-                tags::PATIENT_ID => header.patient = text(),
-                tags::PIXEL_DATA => {
-                    // Elements stand in the order of their tags, and nothing behind this one matters.
-                    header.pixel_data = Some(element);
-                    break;
-                }
-                _ => {}
-            }
-        }
-        Ok(header)
-    }
-
-    /// The words of the pixel data, if the header makes sense of them.
-    fn layout(&self) -> Result<Layout, Refusal> {
-        let missing = |name: &str| Refusal::new(format!("its header lacks {name}"), "export the image itself from the archive");
-        let rows = usize::from(self.rows.ok_or_else(|| missing("Rows"))?);
-        let columns = usize::from(self.columns.ok_or_else(|| missing("Columns"))?);
-        let frames = match self.frames {
-            None => 1,
-            Some(element) if element.value.is_empty() => 1,
-            Some(element) => element
-                .number::<usize>()
-                .ok_or_else(|| Refusal::new("its Number of Frames is no number", "export it again from the archive"))?,
-        };
-        if rows == 0 || columns == 0 || rows > MAX_SIDE || columns > MAX_SIDE {
-            return Err(Refusal::new(
-                format!("its header says {rows}x{columns} pixels, and a view has 1 to {MAX_SIDE} rows and columns"),
-                "give the planar whole-body scan",
-            ));
-        }
-        if frames == 0 || frames > MAX_FRAMES || rows * columns * frames > MAX_PIXELS {
-            return Err(Refusal::new(
-                format!("its header says {} of {rows}x{columns} pixels, which no planar scan has", counted(frames)),
-                "give the planar whole-body scan, with a frame a view",
-            ));
-        }
-        if self.samples_per_pixel.unwrap_or(1) != 1 {
-            return Err(Refusal::new("is a colour picture", "give the scan with its counts, not a screenshot"));
-        }
-        let bits_allocated = usize::from(self.bits_allocated.ok_or_else(|| missing("Bits Allocated"))?);
-        let bits_stored = self.bits_stored.map_or(bits_allocated, usize::from);
-        let high_bit = self.high_bit.map_or(bits_stored.wrapping_sub(1), usize::from);
-        if ![8, 16].contains(&bits_allocated) {
-            return Err(Refusal::new(
-                format!("its pixels have {bits_allocated} bits, and Osteon reads 8 and 16"),
-                "export it with 16 bits",
-            ));
-        }
-        if bits_stored == 0 || bits_stored > bits_allocated || high_bit >= bits_allocated || high_bit + 1 < bits_stored {
-            return Err(Refusal::new(
-                format!("its header says {bits_stored} bits with the highest at {high_bit}, which do not fit {bits_allocated}"),
-                "export it again from the archive",
-            ));
-        }
-        let signed = self.pixel_representation.unwrap_or(0) == 1;
-        Ok(Layout { rows, columns, frames, bits_allocated, bits_stored, high_bit, signed })
-    }
-
-    /// What each frame shows (PS3.3 C.8.4.8 and C.8.4.11): Detector Vector gives a frame's number in the Detector Information
-    /// Sequence, and the View Code Sequence there gives the view. A file without detectors may have one View Code for its one
-    /// frame.
-    fn views(&self, frames: usize) -> Result<Vec<Option<View>>, Damage> {
-        let detectors = self.detectors.map_or(Ok(Vec::new()), Element::items)?;
-        if detectors.is_empty() {
-            let view = self.view_code.filter(|_| frames == 1).map_or(Ok(None), view_of_code)?;
-            return Ok(vec![view; frames]);
-        }
-        let views: Vec<Option<View>> = detectors.into_iter().map(view_of_detector).collect::<Result<_, _>>()?;
-        let vector: Vec<u16> = match self.detector_vector {
-            Some(vector) => vector.shorts().take(frames + 1).collect(),
-            // With one detector there is nothing to choose.
-            None if views.len() == 1 => vec![1; frames],
-            None => Vec::new(),
-        };
-        if vector.len() != frames {
-            return Ok(vec![None; frames]);
-        }
-        Ok(vector.iter().map(|&detector| views.get(usize::from(detector).wrapping_sub(1)).copied().flatten()).collect())
-    }
-}
-
-/// The View Code Sequence of one item of the Detector Information Sequence.
-fn view_of_detector(detector: DataSet) -> Result<Option<View>, Damage> {
-    for element in detector.elements() {
-        let element = element?;
-        if element.tag == tags::VIEW_CODE_SEQUENCE {
-            return view_of_code(element);
-        }
-    }
-    Ok(None)
-}
-
-/// The view that a View Code Sequence names.
-///
-/// Context group 26 of PS3.16 has "Anterior projection" and "Posterior projection", as SNOMED-RT and as SNOMED CT codes. Before
-/// 2004 it had "Antero-posterior" and "Postero-anterior" in their place, and cameras also write the general terms "Anterior" and
-/// "Posterior", or a code of their own with one of these meanings.
-fn view_of_code(sequence: Element) -> Result<Option<View>, Damage> {
-    let (mut value, mut meaning) = (String::new(), String::new());
-    let items = sequence.items()?;
-    let Some(item) = items.first() else { return Ok(None) };
-    for element in item.elements() {
-        let element = element?;
-        match element.tag {
-            tags::CODE_VALUE => value = element.text(),
-            tags::CODE_MEANING => meaning = element.text().to_ascii_lowercase(),
-            _ => {}
-        }
-    }
-    Ok(match value.as_str() {
-        "G-5215" | "399321004" | "G-5200" | "R-10206" | "399348003" | "R-404CC" | "255549009" => Some(View::Anterior),
-        "G-5216" | "399001007" | "G-5201" | "R-10214" | "272479007" | "R-404CE" | "255551008" => Some(View::Posterior),
-        _ => match meaning.as_str() {
-            "anterior" | "anterior projection" | "anterior view" => Some(View::Anterior),
-            "posterior" | "posterior projection" | "posterior view" => Some(View::Posterior),
-            _ => None,
-        },
-    })
-}
-
-/// What `take` makes of a file's header, its packing and the name of its transfer syntax.
-fn with_header<T>(bytes: &[u8], take: impl FnOnce(Header, Packing, &str) -> Result<T, Refusal>) -> Result<T, Refusal> {
-    let (transfer_syntax, data) = dataset::file_meta(bytes)
+/// The same of its data set.
+fn with_data_set<T>(
+    bytes: &[u8],
+    is_whole: bool,
+    take: impl FnOnce(DataSet, Option<&str>, Vec<String>) -> T,
+) -> Result<T, Refusal> {
+    let form = dataset::form(bytes)
         .ok_or_else(|| Refusal::new("is not a DICOM file", "give a DICOM file, or a PNG or JPEG picture"))??;
-    let packing = Packing::of(&transfer_syntax)?;
+    let declared = form.declared.as_deref();
+    let mut notes: Vec<String> = form.lacks.map(|part| format!("has no {part}")).into_iter().collect();
     let inflated;
-    let data = if transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
-        inflated = inflate(data)?;
-        &inflated
-    } else {
-        data
-    };
-    take(Header::of(DataSet::new(data, Encoding::of(&transfer_syntax)))?, packing, &transfer_syntax)
+    let mut data = form.data;
+    if declared == Some(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN) {
+        if dataset::begins_a_data_set(data) {
+            notes.push("its transfer syntax says deflated, and its bytes are not".to_owned());
+        } else {
+            inflated = inflate(data).map_err(|refusal| Refusal { is_of_the_end: !is_whole, ..refusal })?;
+            data = &inflated;
+        }
+    }
+    let (encoding, note) = header::encoding_of(declared, data);
+    notes.extend(note);
+    Ok(take(DataSet::new(data, encoding), declared, notes))
 }
 
-fn decode(bytes: &[u8]) -> Result<Contents, Refusal> {
-    // A damaged file may claim any length.
-    where_it_may_fail(|| with_header(bytes, decode_pixels))
-}
-
-fn decode_pixels(header: Header, packing: Packing, transfer_syntax: &str) -> Result<Contents, Refusal> {
-    let Some(pixel_data) = header.pixel_data.filter(|element| !element.value.is_empty()) else {
+/// The counts of the frames with these numbers.
+fn decode(attributes: &Attributes, mut header: Header, numbers: &[usize], declared: Option<&str>) -> Result<Contents, Refusal> {
+    let layout = attributes.layout()?;
+    let Some(pixel_data) = attributes.pixel_data else {
         return Err(Refusal::new("holds no pixels", "export the image itself from the archive"));
     };
-    let inverted = match header.photometric.as_deref() {
-        Some("MONOCHROME2") | None => false,
-        Some("MONOCHROME1") => true,
-        _ => return Err(Refusal::new("is a colour picture", "give the scan with its counts, not a screenshot")),
-    };
-    let layout = header.layout()?;
     let number = |element: Option<Element>, name: &str, default: f64| match element {
         Some(element) if !element.value.is_empty() => element
             .number::<f64>()
@@ -352,31 +250,64 @@ fn decode_pixels(header: Header, packing: Packing, transfer_syntax: &str) -> Res
             .ok_or_else(|| Refusal::new(format!("its {name} is no number"), "export it again from the archive")),
         _ => Ok(default),
     };
-    let slope = number(header.slope, "Rescale Slope", 1.0)?;
-    let intercept = number(header.intercept, "Rescale Intercept", 0.0)?;
-    let views = header.views(layout.frames)?;
+    let slope = number(attributes.slope, "Rescale Slope", 1.0)?;
+    let intercept = number(attributes.intercept, "Rescale Intercept", 0.0)?;
+    let padding = attributes.padding.map(|value| {
+        let [one, other] = [value, attributes.padding_limit.unwrap_or(value)].map(|word| layout.sample(word));
+        one.min(other)..=one.max(other)
+    });
+    let is_padding = |sample: i32| padding.as_ref().is_some_and(|range| range.contains(&sample));
 
-    let words = pixels::decode(pixel_data, packing, transfer_syntax, &layout)?;
-    // The least sample of a MONOCHROME1 file is its brightest. Counts start at none, so the greatest sample becomes 0.
-    let greatest = words.iter().flatten().map(|&word| layout.sample(word)).max().unwrap_or_default();
-    let sample = |&word: &u16| if inverted { greatest - layout.sample(word) } else { layout.sample(word) };
+    let words = pixels::decode(pixel_data, declared, &layout, numbers, &mut header.notes)?;
+    let mut applied = Vec::new();
     let mut frames = Vec::with_capacity(words.len());
-    for (index, (words, view)) in words.iter().zip(views).enumerate() {
-        let first = sample(&words[0]);
-        if words.iter().all(|word| sample(word) == first) {
-            return Err(Refusal::new(
-                format!("every pixel of its frame {} is {first}", index + 1),
-                "give a scan with counts in it",
-            ));
+    let mut padded = 0;
+    for (words, &number) in words.iter().zip(numbers) {
+        let mut counts = words.iter().map(|&word| layout.sample(word)).filter(|sample| !is_padding(*sample));
+        let first = counts.next();
+        if counts.all(|sample| Some(sample) == first) {
+            let problem = match first {
+                Some(first) => format!("every pixel of its frame {number} is {first}"),
+                None => format!("every pixel of its frame {number} is padding"),
+            };
+            return Err(Refusal::new(problem, "give a scan with counts in it"));
         }
-        let pixels: Vec<f32> = words.iter().map(|word| (f64::from(sample(word)) * slope + intercept) as f32).collect();
+        let count = |&word: &u16| {
+            let sample = layout.sample(word);
+            if is_padding(sample) { 0.0 } else { (f64::from(sample) * slope + intercept) as f32 }
+        };
+        let pixels: Vec<f32> = words.iter().map(count).collect();
+        padded += words.iter().filter(|word| is_padding(layout.sample(**word))).count();
         if !pixels.iter().all(|count| count.is_finite()) || slope == 0.0 {
             return Err(Refusal::new("its rescale leaves no numbers", "export it again without a rescale"));
         }
-        frames.push(Frame { image: Image { rows: layout.rows, columns: layout.columns, pixels }, view });
+        let view = header.views.get(number - 1).and_then(FrameView::view);
+        frames.push(Frame { number, image: Image { rows: layout.rows, columns: layout.columns, pixels }, view });
     }
-    Ok(Contents { frames, study: header.study, patient: header.patient })
+    if padded > 0 {
+        let pixels = if padded == 1 {
+            "1 pixel of the Pixel Padding Value counts".to_owned()
+        } else {
+            format!("{padded} pixels of the Pixel Padding Value count")
+        };
+        applied.push(format!("{pixels} as 0"));
+    }
+    if (slope, intercept) != (1.0, 0.0) {
+        applied.push(format!("values are rescaled: times {slope}, plus {intercept}"));
+    }
+    match header.photometric.as_deref() {
+        Some(PALETTE) => applied.push("the colour palette is for display: the stored values are the counts".to_owned()),
+        // PS3.3 C.7.6.3.1.2: it says how to show the values. Whether an object that is a picture holds them upside down is not said.
+        Some("MONOCHROME1") if header.holds_counts() => {
+            applied.push("MONOCHROME1 is for display: the stored values are the counts".to_owned());
+        }
+        _ => {}
+    }
+    Ok(Contents { header, frames, applied })
 }
+
+/// Photometric Interpretation of values with a colour table.
+const PALETTE: &str = "PALETTE COLOR";
 
 /// A deflated data set, in one piece of memory that never exceeds [`MAX_INFLATED`].
 fn inflate(data: &[u8]) -> Result<Vec<u8>, Refusal> {

@@ -1,9 +1,8 @@
 //! Age and sex of the patient in a DICOM file: for statistics of an archive, and for nothing else.
 
-use super::dataset::{DataSet, Encoding};
-use super::{Refusal, dataset, inflate};
+use super::{Refusal, with_data_set};
 use crate::{Error, Result, files};
-use dicom_dictionary_std::{tags, uids};
+use dicom_dictionary_std::tags;
 use std::path::Path;
 
 /// What Patient's Sex says (PS3.3 C.7.1.1).
@@ -41,27 +40,20 @@ pub fn read_person(path: impl AsRef<Path>) -> Result<Person> {
 }
 
 fn person(bytes: &[u8]) -> Result<Person, Refusal> {
-    let (transfer_syntax, data) = dataset::file_meta(bytes)
-        .ok_or_else(|| Refusal::new("is not a DICOM file", "give a DICOM file, or a PNG or JPEG picture"))??;
-    let inflated;
-    let data = if transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
-        inflated = inflate(data)?;
-        &inflated
-    } else {
-        data
-    };
-    let mut person = Person::default();
-    for element in DataSet::new(data, Encoding::of(&transfer_syntax)).elements() {
-        let element = element?;
-        match element.tag {
-            tags::PATIENT_SEX => person.sex = sex(&element.text()),
-            tags::PATIENT_AGE => person.age_years = age_years(&element.text()),
-            // Elements stand in the order of their tags.
-            tag if tag > tags::PATIENT_AGE => break,
-            _ => {}
+    with_data_set(bytes, true, |data, _, _| {
+        let mut person = Person::default();
+        for element in data.elements() {
+            let element = element?;
+            match element.tag {
+                tags::PATIENT_SEX => person.sex = sex(&element.text()),
+                tags::PATIENT_AGE => person.age_years = age_years(&element.text()),
+                // Elements stand in the order of their tags.
+                tag if tag > tags::PATIENT_AGE => break,
+                _ => {}
+            }
         }
-    }
-    Ok(person)
+        Ok(person)
+    })?
 }
 
 fn sex(text: &str) -> Option<Sex> {

@@ -62,12 +62,8 @@ pub(super) enum Packing {
 }
 
 impl Packing {
-    /// Of a transfer syntax that this build can decode.
+    /// Of a transfer syntax.
     pub fn of(transfer_syntax: &str) -> Result<Self> {
-        let needs = |name: &str, feature: &str| Refusal {
-            problem: format!("its pixels are compressed as {name}, which this build cannot decode"),
-            remedy: format!("build Osteon with `--features {feature}`, or decompress the file first (gdcmconv --raw)"),
-        };
         match transfer_syntax {
             uids::IMPLICIT_VR_LITTLE_ENDIAN
             | uids::EXPLICIT_VR_LITTLE_ENDIAN
@@ -78,67 +74,131 @@ impl Packing {
             uids::JPEG_BASELINE8_BIT | uids::JPEG_EXTENDED12_BIT | uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => {
                 Ok(Packing::Jpeg)
             }
-            uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS if cfg!(feature = "jpeg-ls") => Ok(Packing::JpegLs),
-            uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => Err(needs("JPEG-LS", "jpeg-ls")),
-            uids::JPEG2000_LOSSLESS | uids::JPEG2000 if cfg!(feature = "jpeg2000") => Ok(Packing::Jpeg2000),
-            uids::JPEG2000_LOSSLESS | uids::JPEG2000 => Err(needs("JPEG 2000", "jpeg2000")),
+            uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => Ok(Packing::JpegLs),
+            uids::JPEG2000_LOSSLESS | uids::JPEG2000 => Ok(Packing::Jpeg2000),
             // Printed only if it can be a UID: what stands there is the file's.
-            other if other.len() <= 64 && other.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Err(Refusal {
-                problem: format!("Osteon has no decoder for its transfer syntax {other}"),
-                remedy: "convert it to explicit VR little endian (gdcmconv --raw)".into(),
-            }),
+            other if other.len() <= 64 && other.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Err(Refusal::new(
+                format!("Osteon has no decoder for its transfer syntax {other}"),
+                "convert it to explicit VR little endian (gdcmconv --raw)",
+            )),
             _ => Err(Refusal::new("its transfer syntax is no UID", "export it again from the archive")),
+        }
+    }
+
+    /// Refuses what this build cannot decode.
+    fn check_built(self) -> Result<()> {
+        let (name, feature) = match self {
+            Packing::JpegLs if !cfg!(feature = "jpeg-ls") => ("JPEG-LS", "jpeg-ls"),
+            Packing::Jpeg2000 if !cfg!(feature = "jpeg2000") => ("JPEG 2000", "jpeg2000"),
+            _ => return Ok(()),
+        };
+        Err(Refusal::new(
+            format!("its pixels are compressed as {name}, which this build cannot decode"),
+            format!("build Osteon with `--features {feature}`, or decompress the file first (gdcmconv --raw)"),
+        ))
+    }
+
+    /// The transfer syntax by which `dicom-pixeldata` finds its codec.
+    fn codec(self) -> &'static str {
+        match self {
+            Packing::JpegLs => uids::JPEGLS_LOSSLESS,
+            Packing::Jpeg2000 => uids::JPEG2000,
+            _ => uids::JPEG_BASELINE8_BIT,
         }
     }
 }
 
-/// The words of each frame.
-pub(super) fn decode(pixel_data: Element, packing: Packing, transfer_syntax: &str, layout: &Layout) -> Result<Vec<Vec<u16>>> {
-    if packing == Packing::Native {
-        if pixel_data.delimited {
-            return Err(Refusal::new("its pixels are in fragments, which its transfer syntax does not have", EXPORT_AGAIN));
-        }
-        return native(pixel_data, layout);
+/// The words of the frames with these numbers, from 1. The packing is the declared one, or that of the bytes where they contradict it,
+/// which `notes` then says.
+pub(super) fn decode(
+    pixel_data: Element,
+    declared: Option<&str>,
+    layout: &Layout,
+    numbers: &[usize],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Vec<u16>>> {
+    if let Some(unknown) = numbers.iter().find(|number| !(1..=layout.frames).contains(*number)) {
+        return Err(Refusal::new(format!("has no frame {unknown}"), "count frames from 1, as in file.dcm#1"));
     }
+    let uncompressed = layout.frame_pixels() * layout.frames * layout.bytes();
+    let packing = declared.map(Packing::of).unwrap_or(Ok(Packing::Native));
     if !pixel_data.delimited {
-        return Err(Refusal::new("its pixels should be in fragments and are not", EXPORT_AGAIN));
+        let is_native = matches!(packing, Ok(Packing::Native));
+        if !is_native && pixel_data.value.len() != uncompressed.next_multiple_of(2) {
+            packing?;
+            return Err(Refusal::new("its pixels should be in fragments and are not", EXPORT_AGAIN));
+        }
+        if !is_native {
+            notes.push("its transfer syntax says compressed pixels, and they are not".to_owned());
+        }
+        return native(pixel_data, layout, numbers, notes);
     }
     let fragments = pixel_data.fragments().map_err(Refusal::from)?;
+    let by_bytes = fragments.iter().skip(1).find(|fragment| !fragment.is_empty()).and_then(|first| packing_of_stream(first));
+    let packing = match (packing, by_bytes) {
+        (Ok(packing), Some((found, _))) if packing == found || packing == Packing::Encapsulated => packing,
+        (_, Some((found, name))) => {
+            if declared.is_some() {
+                notes.push(format!("its pixels are compressed as {name}, and its transfer syntax says another thing"));
+            }
+            found
+        }
+        (Ok(Packing::Native), None) => {
+            return Err(Refusal::new("its pixels are in fragments, which its transfer syntax does not have", EXPORT_AGAIN));
+        }
+        (packing, None) => packing?,
+    };
+    packing.check_built()?;
     let compressed: usize = fragments.iter().map(|fragment| fragment.len()).sum();
-    let uncompressed = layout.frame_pixels() * layout.frames * layout.bytes();
     if compressed > uncompressed + uncompressed / 4 + layout.frames * MAX_STREAM_HEADER {
         let problem = format!("its pixels take {compressed} bytes compressed and {uncompressed} uncompressed");
         return Err(Refusal::new(problem, EXPORT_AGAIN));
     }
-    streams(&fragments, layout.frames)?
-        .into_iter()
-        .map(|stream| match packing {
-            Packing::Native | Packing::Encapsulated => native_frame(&stream, layout),
-            Packing::Rle => rle(&stream, layout),
+    let streams = streams(&fragments, layout.frames)?;
+    let decode = |number: &usize| {
+        let stream = &streams[number - 1];
+        match packing {
+            Packing::Native | Packing::Encapsulated => native_frame(stream, layout),
+            Packing::Rle => rle(stream, layout),
             Packing::Jpeg | Packing::JpegLs => {
-                let frame = JpegFrame::find(&stream).ok_or_else(|| damaged("JPEG"))?;
-                if scans(&stream) > MAX_SCANS {
+                let frame = JpegFrame::find(stream).ok_or_else(|| damaged("JPEG"))?;
+                if scans(stream) > MAX_SCANS {
                     return Err(Refusal::new(format!("its JPEG data has more than {MAX_SCANS} scans"), EXPORT_AGAIN));
                 }
                 if frame.lossy() && frame.precision > 8 {
-                    return Err(Refusal {
-                        problem: format!(
+                    return Err(Refusal::new(
+                        format!(
                             "its pixels are compressed as lossy JPEG of {} bits, for which there is no decoder",
                             frame.precision
                         ),
-                        remedy: "export it again without lossy compression, or decompress it first (gdcmconv --raw)".into(),
-                    });
+                        "export it again without lossy compression, or decompress it first (gdcmconv --raw)",
+                    ));
                 }
                 // The JPEG decoder gives lossless samples of less than 8 bits as 16.
                 let wide = frame.precision > 8 || packing == Packing::Jpeg && frame.precision < 8;
-                codec(&stream, frame.extent(), wide, transfer_syntax, layout)
+                codec(stream, frame.extent(), wide, packing, layout)
             }
             Packing::Jpeg2000 => {
-                let extent = jpeg2000_extent(&stream).ok_or_else(|| damaged("JPEG 2000"))?;
-                codec(&stream, extent, extent.precision > 8, transfer_syntax, layout)
+                let extent = jpeg2000_extent(stream).ok_or_else(|| damaged("JPEG 2000"))?;
+                codec(stream, extent, extent.precision > 8, packing, layout)
             }
-        })
-        .collect()
+        }
+    };
+    numbers.iter().map(decode).collect()
+}
+
+/// The packing that the first bytes of a compressed frame announce, and its name.
+fn packing_of_stream(stream: &[u8]) -> Option<(Packing, &'static str)> {
+    match stream {
+        [0xff, 0xd8, 0xff, ..] if JpegFrame::find(stream).is_some_and(|frame| frame.marker == 0xf7) => {
+            Some((Packing::JpegLs, "JPEG-LS"))
+        }
+        [0xff, 0xd8, 0xff, ..] => Some((Packing::Jpeg, "JPEG")),
+        [0xff, 0x4f, 0xff, 0x51, ..] => Some((Packing::Jpeg2000, "JPEG 2000")),
+        // The number of segments, and that the first stands behind the header.
+        [1 | 2, 0, 0, 0, 64, 0, 0, 0, ..] => Some((Packing::Rle, "RLE")),
+        _ => None,
+    }
 }
 
 /// A codec's tables, comments and profile beside a frame's pixels; noise takes a little more compressed than not.
@@ -153,16 +213,20 @@ const MAX_TILES: usize = 4096;
 const EXPORT_AGAIN: &str = "export it again from the archive";
 
 fn damaged(name: &str) -> Refusal {
-    Refusal {
-        problem: format!("its {name} data is cut short or damaged"),
-        remedy: "copy or export it again from the archive".into(),
-    }
+    Refusal::new(format!("its {name} data is cut short or damaged"), "copy or export it again from the archive")
 }
 
-fn native(pixel_data: Element, layout: &Layout) -> Result<Vec<Vec<u16>>> {
+/// Uncompressed frames, one after the other. What stands behind the last is padding (PS3.5 8.1.1) where it can be nothing else: less than
+/// a row, or less than a frame of one value.
+fn native(pixel_data: Element, layout: &Layout, numbers: &[usize], notes: &mut Vec<String>) -> Result<Vec<Vec<u16>>> {
     let expected = layout.frame_pixels() * layout.frames * layout.bytes();
     let found = pixel_data.value.len();
-    if found != expected && found != expected.next_multiple_of(2) {
+    let excess = pixel_data.value.get(expected..).unwrap_or_default();
+    let is_padding = excess.len() < layout.columns * layout.bytes()
+        || excess.len() < layout.frame_pixels() * layout.bytes() && excess.iter().all(|byte| *byte == excess[0]);
+    // An odd number of bytes is filled up.
+    let is_even = found == expected.next_multiple_of(2);
+    if found < expected || !is_even && !is_padding {
         let Layout { rows, columns, frames, bits_allocated, .. } = layout;
         return Err(Refusal::new(
             format!(
@@ -172,15 +236,23 @@ fn native(pixel_data: Element, layout: &Layout) -> Result<Vec<Vec<u16>>> {
             "copy or export it again from the archive",
         ));
     }
-    let words: Vec<u16> = match layout.bits_allocated {
-        16 => pixel_data.shorts().collect(),
-        // The bytes of a word (OW) are swapped in big endian.
-        _ if pixel_data.encoding.big_endian && pixel_data.vr == Some(*b"OW") => {
-            pixel_data.value.chunks(2).flat_map(|pair| pair.iter().rev()).map(|&byte| byte.into()).collect()
+    if !is_even && !excess.is_empty() {
+        notes.push(format!("{} bytes behind its pixels are passed over", excess.len()));
+    }
+    // The bytes of a word (OW) are swapped in big endian.
+    let is_swapped = layout.bits_allocated == 8 && pixel_data.encoding.big_endian && pixel_data.vr == Some(*b"OW");
+    let pixels = layout.frame_pixels();
+    let frame = |number: &usize| {
+        let start = (number - 1) * pixels;
+        match layout.bits_allocated {
+            16 => pixel_data.shorts().skip(start).take(pixels).collect(),
+            _ if is_swapped => {
+                (start..start + pixels).map(|at| pixel_data.value.get(at ^ 1).copied().unwrap_or_default().into()).collect()
+            }
+            _ => pixel_data.value[start..][..pixels].iter().map(|&byte| byte.into()).collect(),
         }
-        _ => pixel_data.value.iter().map(|&byte| byte.into()).collect(),
     };
-    Ok(words[..layout.frame_pixels() * layout.frames].chunks_exact(layout.frame_pixels()).map(<[u16]>::to_vec).collect())
+    Ok(numbers.iter().map(frame).collect())
 }
 
 /// One frame, low byte first.
@@ -192,42 +264,62 @@ fn native_frame(stream: &[u8], layout: &Layout) -> Result<Vec<u16>> {
     })
 }
 
-/// The bytes of each frame. `fragments` starts with the Basic Offset Table (PS3.5 A.4), which may be empty.
+/// The bytes of each frame. `fragments` starts with the Basic Offset Table (PS3.5 A.4), which may be empty; then a frame is a fragment,
+/// or begins where a fragment begins as a JPEG or JPEG 2000 stream does. Empty fragments hold nothing.
 fn streams<'a>(fragments: &[&'a [u8]], frames: usize) -> Result<Vec<Cow<'a, [u8]>>> {
-    let Some((table, fragments)) = fragments.split_first().filter(|(_, fragments)| !fragments.is_empty()) else {
+    let (table, fragments) = fragments.split_first().map_or((&[][..], fragments), |(table, rest)| (*table, rest));
+    let filled: Vec<&'a [u8]> = fragments.iter().copied().filter(|fragment| !fragment.is_empty()).collect();
+    if filled.is_empty() {
         return Err(Refusal::new("holds no pixels", "export the image itself from the archive"));
+    }
+    let joined = |pieces: &[&'a [u8]]| match pieces {
+        [only] => Cow::Borrowed(*only),
+        several => Cow::Owned(several.concat()),
     };
     if frames == 1 {
-        return Ok(vec![match fragments {
-            [only] => Cow::Borrowed(*only),
-            several => Cow::Owned(several.concat()),
-        }]);
+        return Ok(vec![joined(&filled)]);
     }
-    if fragments.len() == frames {
-        return Ok(fragments.iter().map(|&fragment| Cow::Borrowed(fragment)).collect());
+    if filled.len() == frames {
+        return Ok(filled.into_iter().map(Cow::Borrowed).collect());
     }
-    let unknown = || {
-        Refusal::new(
-            format!("its header says {} and its pixels are in {} fragments, which do not fit", counted(frames), fragments.len()),
-            "export it again, uncompressed if the archive can",
-        )
-    };
     let starts: Vec<usize> =
         table.chunks_exact(4).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize).collect();
-    if starts.len() != frames {
-        return Err(unknown());
-    }
-    let mut streams = vec![Vec::new(); frames];
-    let mut offset = 0;
-    let mut begun = 0;
+    let (mut offset, mut by_table) = (0, Vec::new());
     for fragment in fragments {
-        if starts.get(begun) == Some(&offset) {
-            begun += 1;
+        if starts.contains(&offset) && !fragment.is_empty() {
+            by_table.push(Vec::new());
         }
-        streams.get_mut(begun.wrapping_sub(1)).ok_or_else(unknown)?.extend_from_slice(fragment);
+        if let Some(pieces) = by_table.last_mut().filter(|_| !fragment.is_empty()) {
+            pieces.push(*fragment);
+        }
         offset += 8 + fragment.len();
     }
-    if begun == frames { Ok(streams.into_iter().map(Cow::Owned).collect()) } else { Err(unknown()) }
+    let mut by_bytes: Vec<Vec<&'a [u8]>> = Vec::new();
+    for fragment in &filled {
+        match by_bytes.last_mut() {
+            Some(pieces) if !begins_a_stream(fragment) => pieces.push(fragment),
+            _ => by_bytes.push(vec![fragment]),
+        }
+    }
+    let begins = |pieces: &Vec<Vec<&'a [u8]>>| pieces.len() == frames && pieces.iter().all(|pieces| begins_a_stream(pieces[0]));
+    let is_whole = |pieces: &Vec<Vec<&'a [u8]>>| pieces.len() == frames && pieces.iter().flatten().count() == filled.len();
+    let pieces = match () {
+        _ if begins(&by_bytes) => by_bytes,
+        _ if starts.len() == frames && is_whole(&by_table) => by_table,
+        _ => {
+            let many = if filled.len() == 1 { "1 fragment".to_owned() } else { format!("{} fragments", filled.len()) };
+            return Err(Refusal::new(
+                format!("its header says {} and its pixels are in {many}, which do not fit", counted(frames)),
+                "export it again, uncompressed if the archive can",
+            ));
+        }
+    };
+    Ok(pieces.iter().map(|pieces| joined(pieces)).collect())
+}
+
+/// Whether a fragment begins a frame: in the middle of a stream no `ff` has `d8` or `4f` behind it.
+fn begins_a_stream(fragment: &[u8]) -> bool {
+    matches!(fragment, [0xff, 0xd8, 0xff, ..] | [0xff, 0x4f, 0xff, 0x51, ..])
 }
 
 /// RLE Lossless (PS3.5 annex G): a header of 16 numbers, then one PackBits segment a byte of the word, high byte first.
@@ -355,7 +447,7 @@ fn jpeg2000_extent(stream: &[u8]) -> Option<Extent> {
 
 /// One frame through the codecs of `dicom-pixeldata`. They see a file of one frame with nothing in it but what was checked here:
 /// they allocate what a stream claims, and some index by it. `wide`: they give 16 bits a sample, not 8.
-fn codec(stream: &[u8], extent: Extent, wide: bool, transfer_syntax: &str, layout: &Layout) -> Result<Vec<u16>> {
+fn codec(stream: &[u8], extent: Extent, wide: bool, packing: Packing, layout: &Layout) -> Result<Vec<u16>> {
     let Extent { rows, columns, components, precision } = extent;
     if (rows, columns, components) != (layout.rows, layout.columns, 1) || precision > layout.bits_allocated {
         return Err(Refusal::new(
@@ -381,7 +473,7 @@ fn codec(stream: &[u8], extent: Extent, wide: bool, transfer_syntax: &str, layou
         DataElement::new(tags::PIXEL_DATA, VR::OB, PixelFragmentSequence::new_fragments(vec![stream.to_vec()])),
     ]);
     let meta = FileMetaTableBuilder::new()
-        .transfer_syntax(transfer_syntax)
+        .transfer_syntax(packing.codec())
         .media_storage_sop_class_uid(uids::NUCLEAR_MEDICINE_IMAGE_STORAGE)
         .media_storage_sop_instance_uid("2.25.0");
     let decoded = catch_unwind(AssertUnwindSafe(|| {

@@ -83,7 +83,7 @@ mod tests {
     fn both_views_and_their_lines_are_shown() {
         let mut view = Image::zeros(256, 64);
         (16..240).for_each(|row| view.pixels[row * 64..][9..55].fill(20.0));
-        let study = |posterior| Study { anterior: Some(view.clone()), posterior, sources: Vec::new() };
+        let study = |posterior| Study { anterior: Some(view.clone()), posterior, ..Study::default() };
         let [two, one] = [Some(view.clone()), None].map(|posterior| fuse(&study(posterior), &Preprocessing::default()).unwrap());
         let colored = |raster: &Raster| raster.rgb().chunks_exact(3).filter(|rgb| rgb[0].abs_diff(rgb[2]) > 100).count();
         let (two, one) = (aggregation(&two), aggregation(&one));

@@ -229,18 +229,29 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
 /// Reads a whole file of at most `limit` bytes. Anything but a file, and a larger one, is an error before anything is read.
 pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>> {
     let path = path.as_ref();
+    let (file, length) = open_at_most(path, limit)?;
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| Error::io(path, "read", &error))?;
+    // It may have grown meanwhile.
+    if bytes.len() as u64 > limit { Err(too_large(path, limit)) } else { Ok(bytes) }
+}
+
+/// Opens a file of at most `limit` bytes, and says how many it has. Anything but a file, and a larger one, is an error.
+pub fn open_at_most(path: impl AsRef<Path>, limit: u64) -> Result<(File, u64)> {
+    let path = path.as_ref();
     let unreadable = |error| Error::io(path, "read", &error);
     let about = fs::metadata(path).map_err(unreadable)?;
     if !about.is_file() {
         return Err(Error::file(path, "is not a file", "give the path of a file"));
     }
-    let too_large = || Error::file(path, format!("has more than {} MB", limit >> 20), "give a smaller one");
     if about.len() > limit {
-        return Err(too_large());
+        return Err(too_large(path, limit));
     }
-    let mut bytes = Vec::with_capacity(about.len() as usize);
-    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
-    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+    Ok((File::open(path).map_err(unreadable)?, about.len()))
+}
+
+fn too_large(path: &Path, limit: u64) -> Error {
+    Error::file(path, format!("has more than {} MB", limit >> 20), "give a smaller one")
 }
 
 /// SHA-256, in hexadecimal digits.

@@ -1,6 +1,11 @@
 //! A file, a folder or pictures become a [`Study`]: what is read, which image is which view, what is left out and why.
 
+pub mod checks;
+mod container;
+pub mod kind;
 pub mod picture;
+mod search;
 pub mod study;
 
-pub use study::Study;
+pub use search::LeftOut;
+pub use study::{Decided, Intake, Study};

@@ -34,6 +34,11 @@ pub fn is_picture(path: impl AsRef<Path>) -> bool {
         && format(&start).is_some()
 }
 
+/// Whether a file begins as PNG or JPEG files do, by its first eight bytes.
+pub fn begins_as_picture(bytes: &[u8]) -> bool {
+    format(bytes).is_some()
+}
+
 /// The counts in an 8- or 16-bit grey PNG, or in an 8-bit grey JPEG: 0 to 255, or 0 to 65535.
 ///
 /// Grey stored as red, green and blue is grey; a colour picture is an error, as are a transparent one and one without contrast.

@@ -1,16 +1,21 @@
-//! From paths to a study: DICOM files, pictures, or a folder of them; and which image is which view.
+//! From paths to a study: DICOM files, pictures, or a folder or ZIP archive of them; and which image is which view.
 
+use super::checks;
+use super::container::is_zip;
+use super::kind;
 use super::picture;
-use crate::dicom;
+use super::search::{LeftOut, Search, WHOSE, differ};
+use crate::dicom::{self, FrameView, Header, ViewSource};
 use crate::image::{Image, View};
-use crate::{Error, Result};
+use crate::text::Shown;
+use crate::{Error, Result, files};
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::str::FromStr;
 
 /// The views of one examination, as decoded; at least one is there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Study {
     /// The anterior view.
     pub anterior: Option<Image>,
@@ -18,23 +23,73 @@ pub struct Study {
     pub posterior: Option<Image>,
     /// The files it was read from.
     pub sources: Vec<PathBuf>,
+    /// How they were read.
+    pub intake: Intake,
+}
+
+/// How a study was read: what a report, a run's record or an auditor has to know of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intake {
+    /// What decided that the image is the view, for anterior and posterior; none where there is no such view.
+    pub decided: [Option<Decided>; 2],
+    /// What was done with stored values to make counts of them, or deliberately not done, in sentences.
+    pub applied: Vec<String>,
+    /// How the files differ from what standards and their own headers say, and what else a user should know, in sentences.
+    pub notes: Vec<String>,
+    /// What was not read of a folder or archive.
+    pub left_out: Vec<(PathBuf, LeftOut)>,
+}
+
+/// What decided which view an image is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Decided {
+    /// The file: see [`ViewSource`].
+    File(ViewSource),
+    /// `--views`.
+    Flag,
+    /// The column of a manifest.
+    Column,
+    /// Nothing: a single view of unknown side is taken as it lies.
+    Assumed,
+}
+
+impl fmt::Display for Decided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Decided::File(source) => source.fmt(f),
+            Decided::Flag => f.write_str("--views"),
+            Decided::Column => f.write_str("manifest"),
+            Decided::Assumed => f.write_str("assumed"),
+        }
+    }
+}
+
+impl Intake {
+    /// Anterior and posterior with what decided so, for the views that are there: `anterior by view code`.
+    pub fn views(&self) -> impl Iterator<Item = (View, Decided)> {
+        [View::Anterior, View::Posterior].into_iter().zip(self.decided).filter_map(|(view, decided)| Some((view, decided?)))
+    }
 }
 
 /// What the user says where the files say nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StudyOptions {
     /// `--views`: what the frames show, in the order of the files given and of the frames in them. A folder's files are in the
-    /// order of their names.
+    /// order of their names. What a file says itself wins, unless it contradicts itself.
     pub views: Option<[View; 2]>,
     /// `--single-view`: one view alone will do.
     pub single_view: bool,
+    /// `--inverted`: black is hot, and the greatest value becomes none.
+    pub inverted: bool,
+    /// `--any-image`: whatever the files hold, it is taken for a whole-body scan.
+    pub any_image: bool,
     /// `--max-file-size`, in bytes: a larger file is refused unread.
     pub max_file_bytes: u64,
 }
 
 impl Default for StudyOptions {
     fn default() -> Self {
-        StudyOptions { views: None, single_view: false, max_file_bytes: dicom::MAX_FILE_BYTES }
+        StudyOptions { views: None, single_view: false, inverted: false, any_image: false, max_file_bytes: dicom::MAX_FILE_BYTES }
     }
 }
 
@@ -101,56 +156,74 @@ pub fn parse_views(text: &str) -> Result<[View; 2]> {
     }
 }
 
-/// A frame that was read, and from where.
+/// An image that was read, and from where.
 struct Found {
     cell: Cell,
     image: Image,
-    view: Option<View>,
-    study: Option<String>,
-    patient: Option<String>,
+    /// What the file says of it.
+    said: FrameView,
+    /// Of a DICOM file.
+    header: Option<Rc<Header>>,
 }
 
-/// Reads a study from a two-frame file, two one-frame files, or a folder that holds one of these. A path may name one frame of a
-/// file: `file.dcm#2`.
+impl Found {
+    /// The view, where the file says one.
+    fn view(&self) -> Option<View> {
+        self.said.view()
+    }
+}
+
+/// Reads a study from a two-frame file, two one-frame files, or a folder or ZIP archive that holds one of these, beside other things. A
+/// path may name one frame of a file: `file.dcm#2`.
 ///
 /// Which frame is which view comes from the files, else from [`StudyOptions::views`]; with neither it is an error. A single frame
 /// whose view nobody says is taken as it lies, that is as an anterior view.
+///
+/// # Errors
+/// Files that cannot be read, that hold no whole-body bone scan, or whose views are of two patients, examinations or dates; images whose
+/// view nobody says; more than two images.
 pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
     let Some(first) = paths.first() else {
         return Err(Error::setting("no scan was given", "give the path of a DICOM file, a picture or a folder"));
     };
+    let mut intake = Intake::default();
     let mut found = Vec::new();
     for path in paths {
-        if path.is_dir() {
-            let start = found.len();
-            for file in scans_in(path)? {
-                found.extend(frames_of(&Cell { path: file, frame: None }, options.max_file_bytes)?);
-            }
-            if differ(&found[start..], |frame| frame.study.as_deref()) {
-                return Err(Error::file(path, "holds more than one study", "give each study a folder, or name the files of one"));
-            }
+        let folder = if path.file_name().is_some_and(|name| name.eq_ignore_ascii_case("DICOMDIR")) && path.is_file() {
+            // The index of a medium stands for it.
+            Some(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
         } else {
-            found.extend(frames_of(&existing(path)?, options.max_file_bytes)?);
+            Some(&**path).filter(|path| path.is_dir() || is_zip(path))
+        };
+        let Some(folder) = folder else {
+            let cell = existing(path)?;
+            let bytes = files::read_at_most(&cell.path, options.max_file_bytes)?;
+            found.extend(images_of(&cell, &bytes, Wanted::Both, options, &mut intake)?.into_iter().map(|(found, _)| found));
+            continue;
+        };
+        let search = Search::of(folder, options.any_image, options.max_file_bytes)?;
+        let start = found.len();
+        for &scan in &search.scans {
+            let (path, bytes) = search.bytes(scan, options.max_file_bytes)?;
+            let images = images_of(&Cell { path, frame: None }, &bytes, Wanted::Both, options, &mut intake)?;
+            found.extend(images.into_iter().map(|(found, _)| found));
+            if found.len() - start > 2 {
+                let problem = format!("holds {} images, and a study has an anterior and a posterior view", search.scans.len());
+                return Err(Error::file(folder, problem, "name the two as A,B"));
+            }
+        }
+        if search.left_out.count() > 0 {
+            intake.left_out.push((folder.to_owned(), search.left_out));
         }
     }
     let refuse =
         |problem: String, remedy: &str| Error::file(if paths.len() > 1 { &found[0].cell.path } else { first }, problem, remedy);
-    if differ(&found, |frame| frame.patient.as_deref()) {
-        return Err(refuse("the scans given are of different patients".into(), "give the views of one examination"));
-    }
+    refuse_strangers(found.iter())?;
     if found.len() > 2 {
         return Err(refuse(
             format!("there are {} images, and a study has an anterior and a posterior view", found.len()),
             "name the two as FILE or FILE#FRAME",
         ));
-    }
-    for (frame, said) in found.iter().zip(options.views.iter().flatten()) {
-        if frame.view.is_some_and(|view| view != *said) {
-            let view = if *said == View::Anterior { View::Posterior } else { View::Anterior };
-            return Err(frame
-                .cell
-                .refuse(format!("the file says that it is the {view} view, and --views the {said}"), "leave --views out"));
-        }
     }
     if found.len() == 1 && !options.single_view {
         return Err(refuse(
@@ -158,34 +231,95 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
             "give both, or --single-view to go on with one",
         ));
     }
-    let unknown = found.len() == 2 && options.views.is_none();
-    let mut study = Study { anterior: None, posterior: None, sources: Vec::new() };
-    for (index, frame) in found.into_iter().enumerate() {
-        let said = options.views.map(|views| views[index]);
-        let view = match frame.view.or(said) {
-            Some(view) => view,
-            None if unknown => {
-                return Err(frame.cell.refuse(
-                    "does not say which view it is, and the order of frames is no sign of it",
-                    "say it with --views anterior,posterior or --views posterior,anterior",
-                ));
-            }
-            None => View::Anterior,
-        };
-        put(&mut study, view, frame)?;
+    let views = views_of(&found, options, &mut intake)?;
+    let mut study = Study { intake, ..Study::default() };
+    for (frame, (view, decided)) in found.into_iter().zip(views) {
+        put(&mut study, view, decided, frame)?;
     }
     Ok(study)
 }
 
-/// Reads a row of a manifest, whose columns say the views. A file whose own view code contradicts its column is an error.
+/// Which view each of one or two images is, and what decided it.
+fn views_of(found: &[Found], options: &StudyOptions, intake: &mut Intake) -> Result<Vec<(View, Decided)>> {
+    let own: Vec<Option<View>> = found.iter().map(Found::view).collect();
+    let opposite = |view: View| if view == View::Anterior { View::Posterior } else { View::Anterior };
+    let mut views = Vec::with_capacity(found.len());
+    for (at, frame) in found.iter().enumerate() {
+        let beside = own.get(1 - at.min(1)).copied().flatten().filter(|_| found.len() == 2);
+        let flag = options.views.map(|views| beside.map_or(views[at], opposite));
+        let source = match &frame.said {
+            FrameView::Said(_, source) => Some(*source),
+            _ => None,
+        };
+        views.push(match (own[at], source, flag) {
+            (Some(view), Some(source), _) => {
+                if let Some(flag) = options.views.map(|views| views[at]).filter(|flag| *flag != view) {
+                    let name = frame.cell.path.shown();
+                    intake.notes.push(format!(
+                        "{name} says itself that it is the {view} view, and --views, which says {flag}, is not needed"
+                    ));
+                }
+                (view, Decided::File(source))
+            }
+            (_, _, Some(flag)) => (flag, Decided::Flag),
+            (_, _, None) => {
+                let problem = match &frame.said {
+                    FrameView::Contradiction(problem) => problem,
+                    // Nobody says that it is one of two.
+                    _ if found.len() == 1 => {
+                        views.push((View::Anterior, Decided::Assumed));
+                        continue;
+                    }
+                    _ => "does not say which view it is, and the order of frames is no sign of it",
+                };
+                let remedy = "say it with --views anterior,posterior or --views posterior,anterior";
+                return Err(frame.cell.refuse(problem, remedy));
+            }
+        });
+    }
+    Ok(views)
+}
+
+/// Refuses images of two patients, examinations or dates.
+fn refuse_strangers<'a>(found: impl Iterator<Item = &'a Found> + Clone) -> Result<()> {
+    let Some((first, header)) = found.clone().find_map(|frame| Some((frame, frame.header.as_deref()?))) else { return Ok(()) };
+    for (what, of) in WHOSE {
+        let mut others = found.clone();
+        let stranger = others.find(|frame| frame.header.as_deref().is_some_and(|other| differ(of(header), of(other))));
+        if let Some(stranger) = stranger {
+            let problem = format!("and {} are views of two {what}", stranger.cell.path.shown());
+            return Err(Error::file(&first.cell.path, problem, "give the views of one examination"));
+        }
+    }
+    Ok(())
+}
+
+/// How a row of a manifest is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowOptions {
+    /// The row's pictures are black on white.
+    pub inverted: bool,
+    /// What is no whole-body bone scan is refused. Without it nothing but the pixels and views of the files is looked at, as in a
+    /// training whose scans were looked at before its first step.
+    pub is_checked: bool,
+}
+
+/// Reads a row of a manifest, whose columns say the views. A file whose own view contradicts its column is an error.
 ///
-/// A cell without a frame number means the file's only frame, or the frame that its view code gives to the column. A whole file
+/// A cell without a frame number means the file's only frame, or the frame that its view gives to the column. A whole file
 /// of both views in the anterior column stands for both if there is no posterior cell; one in the posterior column stands for its
 /// posterior view.
-pub fn read_manifest_row(anterior: Option<&Cell>, posterior: Option<&Cell>) -> Result<Study> {
-    let mut study = Study { anterior: None, posterior: None, sources: Vec::new() };
-    for (view, frame, _) in views_of_row(anterior, posterior)? {
-        put(&mut study, view, frame)?;
+///
+/// # Errors
+/// As [`read`].
+pub fn read_manifest_row(anterior: Option<&Cell>, posterior: Option<&Cell>, options: RowOptions) -> Result<Study> {
+    let mut study = Study::default();
+    for (view, frame, _) in views_of_row(anterior, posterior, options, &mut study.intake)? {
+        let decided = match &frame.said {
+            FrameView::Said(_, source) => Decided::File(*source),
+            _ => Decided::Column,
+        };
+        put(&mut study, view, decided, frame)?;
     }
     Ok(study)
 }
@@ -200,7 +334,7 @@ pub fn named_frames(anterior: Option<&Cell>, posterior: Option<&Cell>) -> Result
         return Ok([anterior.cloned(), posterior.cloned()]);
     }
     let mut cells = [None, None];
-    for (view, frame, of) in views_of_row(anterior, posterior)? {
+    for (view, frame, of) in views_of_row(anterior, posterior, RowOptions::default(), &mut Intake::default())? {
         let cell = if of > 1 { frame.cell } else { Cell { frame: None, ..frame.cell } };
         cells[usize::from(view == View::Posterior)] = Some(cell);
     }
@@ -208,65 +342,194 @@ pub fn named_frames(anterior: Option<&Cell>, posterior: Option<&Cell>) -> Result
 }
 
 /// The images that a row of a manifest means: view, image, and how many its file has.
-fn views_of_row(anterior: Option<&Cell>, posterior: Option<&Cell>) -> Result<Vec<(View, Found, usize)>> {
-    let mut views = Vec::with_capacity(2);
-    // What the file loaded last has left, how many frames it had, and the cell it was loaded for.
-    let mut last: Option<(Vec<Found>, usize, &Cell)> = None;
+fn views_of_row(
+    anterior: Option<&Cell>,
+    posterior: Option<&Cell>,
+    options: RowOptions,
+    intake: &mut Intake,
+) -> Result<Vec<(View, Found, usize)>> {
+    let study_options = StudyOptions { inverted: options.inverted, any_image: !options.is_checked, ..StudyOptions::default() };
+    let mut views: Vec<(View, Found, usize)> = Vec::with_capacity(2);
+    let mut bytes: Option<(&Path, Vec<u8>)> = None;
     for (view, cell) in [(View::Anterior, anterior), (View::Posterior, posterior)] {
         let Some(cell) = cell else { continue };
-        let (mut found, frames) = match last.take() {
-            Some((found, _, before))
-                if before.path == cell.path && (found.is_empty() || cell.frame.is_some() && cell == before) =>
-            {
+        if cell.path.is_dir() || is_zip(&cell.path) {
+            return Err(cell.refuse(
+                "is no file of a scan, and a manifest names files",
+                "name the scan's file, as `osteon doctor` shows it",
+            ));
+        }
+        if bytes.as_ref().is_none_or(|(path, _)| *path != cell.path) {
+            bytes = Some((&cell.path, files::read_at_most(&cell.path, dicom::MAX_FILE_BYTES)?));
+        }
+        let (_, bytes) = bytes.as_ref().expect("just read");
+        // A whole file of two views, alone in the anterior column, stands for both.
+        let both = view == View::Anterior && posterior.is_none();
+        let found = images_of(cell, bytes, Wanted::View { view, both }, &study_options, intake)?;
+        for (frame, of) in found {
+            let view = if both { frame.view().unwrap_or(view) } else { view };
+            if views.iter().any(|(_, other, _)| other.cell == frame.cell) {
                 return Err(cell.refuse("the manifest has it under both views", "name an image for each view"));
             }
-            Some((found, frames, before)) if before.path == cell.path => (found, frames),
-            _ => {
-                let found = load(&cell.path, dicom::MAX_FILE_BYTES)?;
-                let frames = found.len();
-                (found, frames)
-            }
-        };
-        views.push((view, pick(&mut found, cell, view)?, frames));
-        last = Some((found, frames, cell));
+            views.push((view, frame, of));
+        }
     }
-    if let (Some((mut found, 2, cell)), None) = (last, posterior)
-        && cell.frame.is_none()
-        && found.first().is_some_and(|other| other.view == Some(View::Posterior))
-    {
-        views.push((View::Posterior, found.remove(0), 2));
-    }
+    refuse_strangers(views.iter().map(|(_, frame, _)| frame))?;
     Ok(views)
 }
 
-/// Takes the frame that stands for `view` in a manifest's column.
-fn pick(found: &mut Vec<Found>, cell: &Cell, view: View) -> Result<Found> {
-    let index = match cell.frame {
-        Some(frame) => position(found, cell, frame)?,
-        None if found.len() == 1 => 0,
-        None => {
-            let mut matching = (0..found.len()).filter(|&index| found[index].view == Some(view));
-            let (first, second) = (matching.next(), matching.next());
-            first.filter(|_| second.is_none()).ok_or_else(|| {
-                let how_many = if first.is_none() { "none" } else { "more than one" };
-                cell.refuse(
-                    format!("{how_many} of its {} frames says that it is the {view} view", found.len()),
-                    "name the frame in the manifest, as in file.dcm#1",
-                )
-            })?
-        }
-    };
-    match found[index].view {
-        Some(said) if said != view => Err(found[index].cell.refuse(
-            format!("the file says that it is the {said} view, and the manifest has it under {view}"),
-            "put it in the right column",
-        )),
-        _ => Ok(found.remove(index)),
+/// The cell that a path given on the command line means: a file of that very name, else a frame of a file.
+fn existing(path: &Path) -> Result<Cell> {
+    match path.to_str() {
+        Some(text) if !path.exists() => text.parse(),
+        _ => Ok(Cell { path: path.to_owned(), frame: None }),
     }
 }
 
-/// Makes a frame its view of the study.
-fn put(study: &mut Study, view: View, frame: Found) -> Result<()> {
+/// Which frames of a file are wanted.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// All, of which there are two at most.
+    Both,
+    /// The one of a view. `both`: and the posterior one too, where the file is of these two.
+    View { view: View, both: bool },
+}
+
+/// The images that a cell means, of its file's bytes, each with how many images the file has.
+fn images_of(
+    cell: &Cell,
+    bytes: &[u8],
+    wanted: Wanted,
+    options: &StudyOptions,
+    intake: &mut Intake,
+) -> Result<Vec<(Found, usize)>> {
+    let found = if picture::begins_as_picture(bytes) {
+        if cell.frame.is_some_and(|frame| frame != 1) {
+            return Err(no_such_frame(cell));
+        }
+        let mut image = picture::read_bytes(bytes, &cell.path)?;
+        if options.inverted {
+            turn_over(&mut image, Some(255.0));
+        }
+        vec![(Found { cell: Cell { frame: Some(1), ..cell.clone() }, image, said: FrameView::Unsaid, header: None }, 1)]
+    } else {
+        let contents = dicom::read_frames(bytes, &cell.path, |header| choose(cell, header, wanted, options))?;
+        let name = cell.path.shown();
+        intake.notes.extend(contents.header.notes.iter().map(|note| format!("{name}: {note}")));
+        intake.applied.extend(contents.applied.iter().map(|applied| format!("{name}: {applied}")));
+        let header = Rc::new(contents.header);
+        let is_turned = header.photometric.as_deref() == Some("MONOCHROME1")
+            && !header.holds_counts()
+            && !options.inverted
+            && contents.frames.iter().all(|frame| checks::is_inverted(&frame.image));
+        if is_turned {
+            intake.applied.push(format!("{name}: MONOCHROME1 and a bright border: the values are turned over"));
+        }
+        let is_turned = is_turned || options.inverted;
+        let found = contents.frames.into_iter().map(|mut frame| {
+            if is_turned {
+                turn_over(&mut frame.image, None);
+            }
+            let said = header.views.get(frame.number - 1).cloned().unwrap_or_default();
+            let cell = Cell { path: cell.path.clone(), frame: Some(frame.number) };
+            (Found { cell, image: frame.image, said, header: Some(header.clone()) }, header.frames)
+        });
+        found.collect()
+    };
+    for (frame, _) in &found {
+        if let (FrameView::Other(what), false) = (&frame.said, options.any_image) {
+            let problem = format!("is the view `{what}`, neither anterior nor posterior");
+            return Err(frame
+                .cell
+                .refuse(problem, "give the anterior and the posterior view, or --any-image if it is one of them"));
+        }
+        if let (Wanted::View { view, both: false }, Some(said)) = (wanted, frame.view())
+            && view != said
+        {
+            return Err(frame.cell.refuse(
+                format!("the file says that it is the {said} view, and the manifest has it under {view}"),
+                "put it in the right column",
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// Black becomes white: each value is taken from the greatest that there can be or, without one, that there is.
+fn turn_over(image: &mut Image, greatest: Option<f32>) {
+    let greatest = greatest.unwrap_or_else(|| image.pixels.iter().copied().fold(f32::MIN, f32::max));
+    image.pixels.iter_mut().for_each(|pixel| *pixel = greatest - *pixel);
+}
+
+fn no_such_frame(cell: &Cell) -> Error {
+    cell.refuse("the file has no such frame", "count frames from 1, as in file.dcm#1")
+}
+
+/// The frames of a file that are to be decoded, once its header is known.
+fn choose(cell: &Cell, header: &Header, wanted: Wanted, options: &StudyOptions) -> Result<Vec<usize>> {
+    if let (Some(other), false) = (kind::other_than_bone_scan(header), options.any_image) {
+        let article = if other.starts_with(['a', 'e', 'i', 'o', 'u', 'M', 'X']) { "an" } else { "a" };
+        let problem = format!("is {article} {other}, and Osteon judges whole-body bone scans of a gamma camera only");
+        return Err(Error::file(&cell.path, problem, "give the whole-body scan, or --any-image where the header is wrong"));
+    }
+    if let Some(frame) = cell.frame {
+        return if frame <= header.frames { Ok(vec![frame]) } else { Err(no_such_frame(cell)) };
+    }
+    let all: Vec<usize> = (1..=header.frames).collect();
+    let has_windows = header.window_of.iter().any(|window| *window != header.window_of[0]);
+    let says = |view: View| move |frame: &usize| header.views.get(frame - 1).and_then(FrameView::view) == Some(view);
+    match wanted {
+        Wanted::Both if all.len() <= 2 && !has_windows => Ok(all),
+        Wanted::Both => {
+            let problem = match (has_windows, header.windows.len().max(1 + header.window_of.iter().max().unwrap_or(&0))) {
+                (true, windows) => {
+                    format!("holds {} images in {windows} energy windows, and a study is two of one window", all.len())
+                }
+                (false, _) => format!("holds {} images, and a study has an anterior and a posterior view", all.len()),
+            };
+            Err(Error::file(&cell.path, problem, proposal(cell, header)))
+        }
+        Wanted::View { .. } if all.len() == 1 => Ok(all),
+        Wanted::View { view, both } => {
+            let matching: Vec<usize> = all.iter().copied().filter(says(view)).collect();
+            match (&matching[..], all.len()) {
+                ([only], 2) if both && says(View::Posterior)(&(3 - only)) => Ok(vec![*only, 3 - only]),
+                ([only], _) => Ok(vec![*only]),
+                (several, frames) => {
+                    let how_many = if several.is_empty() { "none" } else { "more than one" };
+                    let problem = format!("{how_many} of its {frames} frames says that it is the {view} view");
+                    Err(cell.refuse(problem, proposal(cell, header)))
+                }
+            }
+        }
+    }
+}
+
+/// Names the two frames of a file that are likely to be meant: of the energy window of technetium, where there are several, the first
+/// that is anterior and the first that is posterior.
+fn proposal(cell: &Cell, header: &Header) -> String {
+    const TECHNETIUM_KEV: f64 = 140.5;
+    let mut windows = header.windows.iter().enumerate().filter(|(_, window)| window.holds(TECHNETIUM_KEV));
+    let window = windows.next().filter(|_| windows.next().is_none() && !header.window_of.is_empty());
+    let frames: Vec<usize> =
+        (1..=header.frames).filter(|frame| window.is_none_or(|(at, _)| header.window_of.get(frame - 1) == Some(&at))).collect();
+    let of = |view| frames.iter().copied().find(|frame| header.views.get(frame - 1).and_then(FrameView::view) == Some(view));
+    let pair = match (of(View::Anterior), of(View::Posterior), &frames[..]) {
+        (Some(anterior), Some(posterior), _) => vec![anterior, posterior],
+        (_, _, [one, other, ..]) => vec![*one, *other],
+        (_, _, one) => one.to_vec(),
+    };
+    let path = cell.path.shown();
+    let named = pair.iter().map(|frame| format!("{path}#{frame}")).collect::<Vec<_>>().join(",");
+    match window {
+        Some((_, window)) if window.name.is_empty() => format!("name those of the window of 140 keV, {named}"),
+        Some((_, window)) => format!("name those of the window of 140 keV ({}), {named}", window.name),
+        None => format!("name the two that are meant, as in {named}"),
+    }
+}
+
+/// Makes an image its view of the study.
+fn put(study: &mut Study, view: View, decided: Decided, frame: Found) -> Result<()> {
     let (slot, other) = match view {
         View::Anterior => (&mut study.anterior, &study.posterior),
         View::Posterior => (&mut study.posterior, &study.anterior),
@@ -282,75 +545,9 @@ fn put(study: &mut Study, view: View, frame: Found) -> Result<()> {
         ));
     }
     *slot = Some(frame.image);
+    study.intake.decided[usize::from(view == View::Posterior)] = Some(decided);
     if !study.sources.contains(&frame.cell.path) {
         study.sources.push(frame.cell.path);
     }
     Ok(())
-}
-
-/// The cell that a path given on the command line means: a file of that very name, else a frame of a file.
-fn existing(path: &Path) -> Result<Cell> {
-    match path.to_str() {
-        Some(text) if !path.exists() => text.parse(),
-        _ => Ok(Cell { path: path.to_owned(), frame: None }),
-    }
-}
-
-/// The frames that a cell means.
-fn frames_of(cell: &Cell, max_file_bytes: u64) -> Result<Vec<Found>> {
-    let mut found = load(&cell.path, max_file_bytes)?;
-    if let Some(frame) = cell.frame {
-        found = vec![found.remove(position(&found, cell, frame)?)];
-    }
-    Ok(found)
-}
-
-/// Where a frame is among those of its file.
-fn position(found: &[Found], cell: &Cell, frame: usize) -> Result<usize> {
-    let position = found.iter().position(|found| found.cell.frame == Some(frame));
-    position.ok_or_else(|| cell.refuse("the file has no such frame", "count frames from 1, as in file.dcm#1"))
-}
-
-/// All frames of a DICOM file, or a picture as its only one.
-fn load(path: &Path, max_file_bytes: u64) -> Result<Vec<Found>> {
-    let contents = if picture::is_picture(path) {
-        let frames = vec![dicom::Frame { image: picture::read_at_most(path, max_file_bytes)?, view: None }];
-        dicom::Contents { frames, study: None, patient: None }
-    } else {
-        dicom::read_at_most(path, max_file_bytes)?
-    };
-    let found = contents.frames.into_iter().enumerate().map(|(index, frame)| Found {
-        cell: Cell { path: path.to_owned(), frame: Some(index + 1) },
-        image: frame.image,
-        view: frame.view,
-        study: contents.study.clone(),
-        patient: contents.patient.clone(),
-    });
-    Ok(found.collect())
-}
-
-/// The scans in a folder, by name: its DICOM files or, without any, its pictures. Folders in it and hidden files do not count.
-fn scans_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let unreadable = |error| Error::io(folder, "read", &error);
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") && name != "DICOMDIR" {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    let (dicoms, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| dicom::is_dicom(file));
-    let scans = if dicoms.is_empty() { others.into_iter().filter(|file| picture::is_picture(file)).collect() } else { dicoms };
-    if scans.is_empty() {
-        return Err(Error::file(folder, "holds no DICOM file and no PNG or JPEG picture", "give the folder of a study"));
-    }
-    Ok(scans)
-}
-
-/// Whether two frames say different things of what they both know.
-fn differ<'a>(found: &'a [Found], of: impl Fn(&'a Found) -> Option<&'a str>) -> bool {
-    let mut known = found.iter().filter_map(of);
-    known.next().is_some_and(|first| known.any(|other| other != first))
 }

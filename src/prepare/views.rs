@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn study(anterior: Option<Image>, posterior: Option<Image>) -> Study {
-        Study { anterior, posterior, sources: vec![PathBuf::from("scan.dcm")] }
+        Study { anterior, posterior, sources: vec![PathBuf::from("scan.dcm")], ..Study::default() }
     }
 
     fn points(image: &Image) -> Points {

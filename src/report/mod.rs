@@ -114,6 +114,19 @@ pub struct Prediction {
     pub model: ModelCard,
     /// The studies, in the order given.
     pub scans: Vec<Case>,
+    /// Those among them that could not be read, in the order given.
+    pub unread: Vec<Unread>,
+}
+
+/// A study that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// File name.
+    pub name: String,
+    /// Why, and what to do, in a sentence.
+    pub problem: String,
+    /// How many of the prediction's scans stand before it.
+    pub before: usize,
 }
 
 /// Which part of many scans a page shows: up to [`Part::MOST_SCANS`] are on one page, more are on several, that name each other.

@@ -20,7 +20,7 @@ pub(in crate::archive) use moved::seen_from;
 
 use super::side::Side;
 use crate::intake::Study;
-use crate::intake::study::{self, Cell};
+use crate::intake::study::{self, Cell, RowOptions};
 use crate::models::StudyCounts;
 use crate::prepare::Transform;
 use crate::{Error, Result, interrupt};
@@ -77,7 +77,7 @@ impl Row {
     /// # Errors
     /// As [`study::read_manifest_row`].
     pub fn read(&self) -> Result<Study> {
-        study::read_manifest_row(self.anterior.as_ref(), self.posterior.as_ref())
+        study::read_manifest_row(self.anterior.as_ref(), self.posterior.as_ref(), RowOptions::default())
     }
 
     /// How its fused picture is still to be turned and moved.

@@ -13,7 +13,7 @@ use osteon_kernels::par::Pool;
 
 pub fn study() -> Study {
     let patient = phantom::simulate(&phantom::PhantomOptions::default(), 3);
-    Study { anterior: Some(patient.anterior), posterior: Some(patient.posterior), sources: Vec::new() }
+    Study { anterior: Some(patient.anterior), posterior: Some(patient.posterior), ..Study::default() }
 }
 
 /// A model whose batch normalisations do something, so that nothing is verified for zeros and ones alone.

@@ -48,10 +48,18 @@ pub fn prediction_page(prediction: &Prediction) -> String {
 
 /// One of several pages of a prediction, with links to the others.
 pub(super) fn part(prediction: &Prediction, part: Part) -> String {
-    let Prediction { title, model, scans } = prediction;
+    let Prediction { title, model, scans, unread } = prediction;
     let pages = part.count();
     let tag = &caption::of_network(model.training_studies());
-    let shown = if pages > 1 { part.sentence() } else { scans.len().to_string() };
+    let shown = if pages > 1 { part.sentence() } else { (scans.len() + unread.len()).to_string() };
+    let unread_before = |scan: usize, is_last: bool| {
+        let here = unread.iter().filter(move |unread| unread.before == scan || is_last && unread.before > scan);
+        html! {
+            @for unread in here {
+                article.panel { h2 { bdi { (unread.name) } } p.verdict.wrong { strong { "not read" } } p { bdi { (unread.problem) } } }
+            }
+        }
+    };
     let facts = [(if pages > 1 { "" } else { "scans" }, shown), ("model", model.name.clone())];
     let links = html! {
         @if pages > 1 {
@@ -70,8 +78,10 @@ pub(super) fn part(prediction: &Prediction, part: Part) -> String {
         main {
             (links)
             @for (index, scan) in scans.iter().enumerate() {
+                (unread_before(index, false))
                 (section(&format!("scan{index}"), &scan.name, tag, &scans::article(scan, model, index)))
             }
+            (unread_before(scans.len(), true))
             @if scans.is_empty() && pages > 1 { p { "None of these scans could be read." } }
             @else if scans.is_empty() { p { "No scan was given." } }
             (links)
@@ -196,7 +206,7 @@ mod tests {
         let mut scans = evaluation.cases;
         scans.iter_mut().for_each(|scan| scan.truth = None);
         scans[1].heat = None;
-        Prediction { title: "Prediction".to_owned(), model: evaluation.model, scans }
+        Prediction { title: "Prediction".to_owned(), model: evaluation.model, scans, unread: Vec::new() }
     }
 
     #[test]
@@ -233,7 +243,9 @@ mod tests {
         }
         evaluation.scan = evaluation.cases.first().cloned();
         let scores = evaluation.scores().unwrap();
-        let prediction = Prediction { title: hostile(), model: evaluation.model.clone(), scans: evaluation.cases.clone() };
+        let unread = vec![Unread { name: hostile(), problem: hostile(), before: 0 }];
+        let prediction =
+            Prediction { title: hostile(), model: evaluation.model.clone(), scans: evaluation.cases.clone(), unread };
         for html in [evaluation_page(&evaluation, &scores), prediction_page(&prediction)] {
             assert!(!html.contains("<script>alert") && !html.contains("<img") && !html.contains('\u{202E}'));
             assert_eq!(html.matches("<script").count(), 1);
