@@ -237,8 +237,9 @@ fn the_columns_of_a_manifest_say_the_views() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let cell = |text: &str| text.parse::<Cell>().unwrap().within(path);
-    let row =
-        |anterior: &str, posterior: Option<&str>| study::read_manifest_row(Some(&cell(anterior)), posterior.map(cell).as_ref());
+    let row = |anterior: &str, posterior: Option<&str>| {
+        study::read_manifest_row(Some(&cell(anterior)), posterior.map(cell).as_ref(), RowOptions::default())
+    };
     file_with(path, "a.dcm", "p", &[]);
     exchanged(path, "x.dcm");
     silent(path, "s.dcm");

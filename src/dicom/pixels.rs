@@ -4,6 +4,7 @@
 
 use super::dataset::{BIG_ENDIAN, Element};
 use super::{Refusal, counted};
+use crate::image::jpeg_is_whole;
 use dicom_core::value::PixelFragmentSequence;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
@@ -173,6 +174,10 @@ pub(super) fn decode(
                         ),
                         "export it again without lossy compression, or decompress it first (gdcmconv --raw)",
                     ));
+                }
+                // The decoder fills up what is missing.
+                if packing == Packing::Jpeg && !jpeg_is_whole(stream) {
+                    return Err(damaged("JPEG"));
                 }
                 // The JPEG decoder gives lossless samples of less than 8 bits as 16.
                 let wide = frame.precision > 8 || packing == Packing::Jpeg && frame.precision < 8;

@@ -1,7 +1,11 @@
 //! Pictures of counts and the sides that they show: what every other room passes around. It reads and writes no file.
 
+mod body;
+mod jpeg;
 mod size;
 
+pub use body::{Points, body_level, critical_points};
+pub use jpeg::jpeg_is_whole;
 pub use size::Size;
 
 use crate::{Error, Result};

@@ -1,9 +1,10 @@
 //! PNG and JPEG files to images, and pixels to PNG files.
 
 use crate::dicom::{MAX_FILE_BYTES, MAX_PIXELS};
-use crate::image::Image;
+use crate::image::{Image, jpeg_is_whole};
 use crate::{Error, Result, files};
-use image::{ColorType, DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat, ImageReader, Limits};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -39,21 +40,64 @@ pub fn begins_as_picture(bytes: &[u8]) -> bool {
     format(bytes).is_some()
 }
 
-/// The counts in an 8- or 16-bit grey PNG, or in an 8-bit grey JPEG: 0 to 255, or 0 to 65535.
+/// A picture's counts, and what is to be said about them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// 0 to 255, or 0 to 65535.
+    pub image: Image,
+    /// Of a value: 8 or 16.
+    pub bits: u8,
+    /// What was done to the pixels as they are stored, such as `turned by 90 degrees clockwise (EXIF orientation 6)`; mostly nothing.
+    pub applied: Vec<String>,
+    /// What is strange about them, each a sentence without the file's name: problem, semicolon, remedy.
+    pub warnings: Vec<String>,
+}
+
+impl Picture {
+    /// The picture with black for white, which it then says that it was given.
+    pub fn inverted(mut self) -> Picture {
+        self.image = inverted(&self.image, self.bits);
+        self.applied.push(format!("inverted: {} minus the value of each pixel", largest(self.bits)));
+        self
+    }
+}
+
+fn largest(bits: u8) -> f32 {
+    if bits == 8 { 255.0 } else { 65535.0 }
+}
+
+/// 255 (`bits` is 8) or 65535 less each value, exactly.
+pub fn inverted(image: &Image, bits: u8) -> Image {
+    let white = largest(bits);
+    Image { pixels: image.pixels.iter().map(|value| white - value).collect(), ..*image }
+}
+
+/// The counts in an 8- or 16-bit grey PNG, or in an 8-bit grey JPEG: 0 to 255, or 0 to 65535; turned and mirrored as EXIF says.
 ///
-/// Grey stored as red, green and blue is grey; a colour picture is an error, as are a transparent one and one without contrast.
+/// Grey stored as red, green and blue is grey; a colour picture is an error, as are a transparent one, one without contrast, and one
+/// of which a part is missing.
 pub fn read(path: impl AsRef<Path>) -> Result<Image> {
     read_at_most(path, MAX_FILE_BYTES)
 }
 
 /// [`read`] of a file of at most `limit` bytes; a larger one is refused unread.
 pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Image> {
-    let bytes = files::read_at_most(&path, limit.min(MAX_BYTES))?;
-    read_bytes(&bytes, path)
+    read_whole_at_most(path, limit).map(|picture| picture.image)
 }
 
-/// The same of a file's bytes; `path` names them in errors.
+/// The same, with what was applied and what is strange.
+pub fn read_whole_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Picture> {
+    let bytes = files::read_at_most(&path, limit.min(MAX_BYTES))?;
+    read_whole_bytes(&bytes, path)
+}
+
+/// [`read`] of a file's bytes; `path` names them in errors.
 pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Image> {
+    read_whole_bytes(bytes, path).map(|picture| picture.image)
+}
+
+/// [`read_whole_at_most`] of a file's bytes; `path` names them in errors.
+pub fn read_whole_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Picture> {
     let refuse = |problem: &str, remedy: &str| Error::file(&path, problem, remedy);
     let format = format(bytes).ok_or_else(|| refuse("is neither a PNG nor a JPEG picture", "export the scan as DICOM or PNG"))?;
     let mut limits = Limits::default();
@@ -69,14 +113,24 @@ pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Image> {
         image::ImageError::Limits(_) => {
             refuse(&format!("has more than {MAX_SIDE} rows or columns"), "give the picture of one planar view")
         }
-        _ => refuse("is cut short or damaged", "copy or export it again"),
+        _ => refuse(DAMAGED.0, DAMAGED.1),
     };
     let (columns, rows) = reader().into_dimensions().map_err(refusal)?;
     if u64::from(rows) * u64::from(columns) > MAX_PIXELS as u64 {
         let problem = format!("has {rows}x{columns} pixels, more than any planar scan");
         return Err(refuse(&problem, "give the picture of one planar view"));
     }
-    let picture = reader().decode().map_err(refusal)?;
+    if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
+        return Err(refuse(DAMAGED.0, DAMAGED.1));
+    }
+    let mut decoder = reader().into_decoder().map_err(refusal)?;
+    let orientation = match format {
+        ImageFormat::Png => exif_of_png(bytes).and_then(Orientation::from_exif_chunk),
+        _ => decoder.orientation().ok(),
+    };
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
+    picture.apply_orientation(orientation);
     let grey = |wide: Vec<u16>, channels: usize, opaque: u16, spread: u16| {
         let (colours, alpha) = (if channels > 2 { 3 } else { 1 }, channels.is_multiple_of(2));
         wide.chunks_exact(channels)
@@ -90,6 +144,7 @@ pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Image> {
     let (columns, rows) = (picture.width() as usize, picture.height() as usize);
     let spread = if format == ImageFormat::Jpeg { GREY_SPREAD } else { 0 };
     let channels = usize::from(picture.color().channel_count());
+    let bits = if picture.color().bytes_per_pixel() as usize > channels { 16 } else { 8 };
     let pixels = match picture.color() {
         ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => {
             grey(picture.into_bytes().into_iter().map(u16::from).collect(), channels, 255, spread)
@@ -103,7 +158,99 @@ pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Image> {
     if pixels.iter().all(|&pixel| pixel == pixels[0]) {
         return Err(refuse(&format!("every pixel of it is {}", pixels[0]), "give a scan with counts in it"));
     }
-    Ok(Image { rows, columns, pixels })
+    let image = Image { rows, columns, pixels };
+    let mut warnings = Vec::new();
+    if bits == 8 && is_wrapped(&image) {
+        warnings.push(WRAPPED.to_owned());
+    }
+    Ok(Picture { image, bits, applied: done(orientation).into_iter().collect(), warnings })
+}
+
+/// What is said of a file of which not all is there.
+const DAMAGED: (&str, &str) = ("is cut short or damaged", "copy or export it again");
+
+const WRAPPED: &str =
+    "its hottest spots hold dark holes with steep edges: counts above 255 have wrapped around; export it with 16 bits";
+
+/// What an orientation (EXIF 2.3, tag 0112) does to the pixels as they are stored.
+fn done(orientation: Orientation) -> Option<String> {
+    let how = match orientation {
+        Orientation::NoTransforms => return None,
+        Orientation::FlipHorizontal => "mirrored left to right",
+        Orientation::Rotate180 => "turned by 180 degrees",
+        Orientation::FlipVertical => "mirrored top to bottom",
+        Orientation::Rotate90FlipH => "mirrored along the diagonal from the top left",
+        Orientation::Rotate90 => "turned by 90 degrees clockwise",
+        Orientation::Rotate270FlipH => "mirrored along the diagonal from the top right",
+        Orientation::Rotate270 => "turned by 90 degrees counterclockwise",
+    };
+    Some(format!("{how} (EXIF orientation {})", orientation.to_exif()))
+}
+
+/// What the chunk `eXIf` of a PNG holds; it may stand before or behind the pixels.
+fn exif_of_png(bytes: &[u8]) -> Option<&[u8]> {
+    let mut rest = bytes.get(8..)?;
+    loop {
+        let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+        let kind = rest.get(4..8)?;
+        let data = rest.get(8..)?.get(..length)?;
+        match kind {
+            b"eXIf" => return Some(data),
+            b"IEND" => return None,
+            _ => rest = rest.get(8 + length + 4..)?,
+        }
+    }
+}
+
+/// Whether counts above 255 seem to have been written modulo 256: there are dark holes with steep edges in bright spots. A picture that
+/// is clipped instead has a heap of pixels at the top; there, what is dark between bright bones is no sign.
+fn is_wrapped(image: &Image) -> bool {
+    const DARK: f32 = 96.0; // and darker: a pixel of a hole
+    const BRIGHT: f32 = 176.0; // and brighter: a pixel beside a hole
+    const STEEP: f32 = 128.0; // at least: the step between the two
+    const STEEP_SHARE: f64 = 0.45; // of the edge of a hole
+    let (rows, columns, pixels) = (image.rows, image.columns, &image.pixels);
+    let within = |low: f32, high: f32| pixels.iter().filter(|pixel| (low..high).contains(*pixel)).count() as f64;
+    if within(248.0, 256.0) > 4.0 + 1.2 * within(232.0, 248.0) {
+        return false;
+    }
+    let largest = (pixels.len() / 100).max(4);
+    let mut seen = vec![false; pixels.len()];
+    let mut open = Vec::new();
+    for start in 0..pixels.len() {
+        if seen[start] || pixels[start] > DARK {
+            continue;
+        }
+        seen[start] = true;
+        open.push(start);
+        let (mut size, mut enclosed, mut edge, mut steep) = (0, true, 0u32, 0u32);
+        while let Some(at) = open.pop() {
+            size += 1;
+            let (row, column) = (at / columns, at % columns);
+            if row == 0 || column == 0 || row + 1 == rows || column + 1 == columns {
+                enclosed = false;
+            }
+            let beside = [
+                (row > 0).then(|| at - columns),
+                (row + 1 < rows).then(|| at + columns),
+                (column > 0).then(|| at - 1),
+                (column + 1 < columns).then(|| at + 1),
+            ];
+            for other in beside.into_iter().flatten() {
+                if pixels[other] > DARK {
+                    edge += 1;
+                    steep += u32::from(pixels[other] >= BRIGHT && pixels[other] - pixels[at] >= STEEP);
+                } else if !seen[other] {
+                    seen[other] = true;
+                    open.push(other);
+                }
+            }
+        }
+        if enclosed && (2..=largest).contains(&size) && f64::from(steep) >= STEEP_SHARE * f64::from(edge) {
+            return true;
+        }
+    }
+    false
 }
 
 fn sixteen_bits(picture: DynamicImage) -> Vec<u16> {

@@ -407,11 +407,13 @@ fn images_of(
         if cell.frame.is_some_and(|frame| frame != 1) {
             return Err(no_such_frame(cell));
         }
-        let mut image = picture::read_bytes(bytes, &cell.path)?;
-        if options.inverted {
-            turn_over(&mut image, Some(255.0));
-        }
-        vec![(Found { cell: Cell { frame: Some(1), ..cell.clone() }, image, said: FrameView::Unsaid, header: None }, 1)]
+        let picture = picture::read_whole_bytes(bytes, &cell.path)?;
+        let picture = if options.inverted { picture.inverted() } else { picture };
+        let name = cell.path.shown();
+        intake.notes.extend(picture.warnings.iter().map(|warning| format!("{name}: {warning}")));
+        intake.applied.extend(picture.applied.iter().map(|applied| format!("{name}: {applied}")));
+        let cell = Cell { frame: Some(1), ..cell.clone() };
+        vec![(Found { cell, image: picture.image, said: FrameView::Unsaid, header: None }, 1)]
     } else {
         let contents = dicom::read_frames(bytes, &cell.path, |header| choose(cell, header, wanted, options))?;
         let name = cell.path.shown();
@@ -425,10 +427,13 @@ fn images_of(
         if is_turned {
             intake.applied.push(format!("{name}: MONOCHROME1 and a bright border: the values are turned over"));
         }
+        if options.inverted {
+            intake.applied.push(format!("{name}: inverted: the greatest value minus that of each pixel"));
+        }
         let is_turned = is_turned || options.inverted;
         let found = contents.frames.into_iter().map(|mut frame| {
             if is_turned {
-                turn_over(&mut frame.image, None);
+                turn_over(&mut frame.image);
             }
             let said = header.views.get(frame.number - 1).cloned().unwrap_or_default();
             let cell = Cell { path: cell.path.clone(), frame: Some(frame.number) };
@@ -437,6 +442,10 @@ fn images_of(
         found.collect()
     };
     for (frame, _) in &found {
+        let spacing = frame.header.as_ref().and_then(|header| header.spacing_mm);
+        if let Some(finding) = checks::finding(&frame.image, spacing).filter(|_| !options.any_image) {
+            return Err(Error::file(&frame.cell.path, finding.problem(), finding.remedy()));
+        }
         if let (FrameView::Other(what), false) = (&frame.said, options.any_image) {
             let problem = format!("is the view `{what}`, neither anterior nor posterior");
             return Err(frame
@@ -455,9 +464,9 @@ fn images_of(
     Ok(found)
 }
 
-/// Black becomes white: each value is taken from the greatest that there can be or, without one, that there is.
-fn turn_over(image: &mut Image, greatest: Option<f32>) {
-    let greatest = greatest.unwrap_or_else(|| image.pixels.iter().copied().fold(f32::MIN, f32::max));
+/// Black becomes white: each value is taken from the greatest.
+fn turn_over(image: &mut Image) {
+    let greatest = image.pixels.iter().copied().fold(f32::MIN, f32::max);
     image.pixels.iter_mut().for_each(|pixel| *pixel = greatest - *pixel);
 }
 

@@ -1,12 +1,10 @@
 //! From studies to batches: view aggregation, augmentation, the loader.
 
 pub mod augment;
-mod body;
 pub mod loader;
 mod resample;
 mod settings;
 pub mod views;
 
 pub use augment::{Augmentation, Transform};
-pub use body::{Points, critical_points};
 pub use settings::{Alignment, Compression, Preprocessing};

@@ -3,10 +3,9 @@
 //!
 //! Pictures in, pictures out: reading files is [`crate::intake::study`]'s, random variation [`super::augment`]'s.
 
-use super::body::{Points, body_level, critical_points};
 use super::resample::{Taps, resized, sample};
 use super::{Alignment, Compression, Preprocessing};
-use crate::image::Image;
+use crate::image::{Image, Points, body_level, critical_points};
 use crate::intake::Study;
 use crate::{Error, Result};
 use serde::Serialize;

@@ -174,6 +174,7 @@ fn grouped(number: usize) -> String {
 mod tests {
     use super::*;
     use crate::models::StudyCounts;
+    use crate::report::Unread;
     use crate::report::tests::example;
 
     const HOSTILE: &str = "\"><script>alert('x')</script><img src=x onerror=alert(1)>{}&\u{202E}";

@@ -1,6 +1,6 @@
 //! Where the body is in a view: its level of counts and its critical points.
 
-use crate::image::Image;
+use super::Image;
 use serde::Serialize;
 
 /// The critical points of the body in one view: its outermost rows and columns, all inclusive.
@@ -18,7 +18,7 @@ pub struct Points {
 
 impl Points {
     /// First and end (one past the last) along `axis`: 0 for rows, 1 for columns.
-    pub(super) fn extent(self, axis: usize) -> [f64; 2] {
+    pub fn extent(self, axis: usize) -> [f64; 2] {
         let [first, last] = [[self.ceil, self.floor], [self.left, self.right]][axis];
         [first as f64, last as f64 + 1.0]
     }
@@ -46,7 +46,7 @@ const SMALL_PIECE: f64 = 0.01;
 
 /// The count of an ordinary body pixel, whatever the activity given and however hot the bladder: the mean of the pixels above
 /// the picture's mean, both of counts clamped at the 99th percentile of the positive ones. `None` where no count is positive.
-pub(super) fn body_level(pixels: &[f32]) -> Option<f32> {
+pub fn body_level(pixels: &[f32]) -> Option<f32> {
     let mut positive: Vec<f32> = pixels.iter().copied().filter(|count| *count > 0.0).collect();
     if positive.is_empty() {
         return None;
