@@ -65,11 +65,12 @@ pub(super) fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<Cow<'a, str>> {
     Ok(text)
 }
 
-/// How a pair of bytes is a number, where the bytes are UTF-16: by their mark, or because every second of the first ones is 0, as a
-/// header has them.
+/// How a pair of bytes is a number, where the bytes are UTF-16: by their mark, or because every second of the first sixteen is 0, as a
+/// header has them and no text of bytes.
 fn utf16(bytes: &[u8]) -> Option<fn([u8; 2]) -> u16> {
-    let head = &bytes[..bytes.len().min(64) & !1];
-    let zeros = |odd: usize| head.len() >= 16 && head.iter().enumerate().all(|(at, byte)| (*byte == 0) == (at % 2 == odd));
+    let zeros = |odd: usize| {
+        bytes.get(..16).is_some_and(|head| head.iter().enumerate().all(|(at, byte)| (*byte == 0) == (at % 2 == odd)))
+    };
     if bytes.starts_with(b"\xFF\xFE") || zeros(1) {
         Some(u16::from_le_bytes)
     } else if bytes.starts_with(b"\xFE\xFF") || zeros(0) {

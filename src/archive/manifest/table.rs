@@ -319,7 +319,8 @@ impl Table {
             let is_row = !patient.is_empty() && !label.is_empty() && row.cells().next().is_some();
             let row =
                 with_optional(row, header.optional.map(|column| column.map(|at| record.get(at).unwrap_or_default())), &mut tell)?;
-            if !is_row {
+            // What a row without a side would be held against is not known.
+            if !is_row || header.optional[0].is_some() && row.side.is_none() {
                 table.lacks_rows = true;
                 continue;
             }
@@ -432,12 +433,12 @@ fn with_optional(
     tell: &mut impl FnMut(String, &str) -> Result<()>,
 ) -> Result<Row> {
     let [side, angle, down, right, drawn, report, simulated] = cells;
-    let side = match side.filter(|name| !name.is_empty()) {
+    let side = match side {
         None => None,
         Some(name) => {
             let side = Side::named(&name.to_lowercase());
             if side.is_none() {
-                tell(format!("has the side {}", quoted(name)), "write train or test")?;
+                tell(format!("has the side {}", quoted(name)), "write train or test, or leave the column out")?;
             }
             side
         }
