@@ -926,10 +926,10 @@ fn a_departments_table_is_trained_with_resumed_and_evaluated() {
     fails(train(&at("m.csv"), &at("run"), &other).output().unwrap(), 1, &["made with other settings: columns is"]);
     let evaluate = |more: &[&str]| osteon().arg("evaluate").arg(at("run")).args(more).output().unwrap();
     let printed = succeeds(evaluate(&[]));
-    let elsewhere =
-        [&["--split", "all", "--output", at("all").to_str().unwrap(), "--manifest"][..], &[at("m.csv").to_str().unwrap()]];
-    succeeds(evaluate(&elsewhere.concat()));
-    let plain = [&["--output", at("plain").to_str().unwrap(), "--manifest"][..], &[SHARED.manifest().to_str().unwrap()]].concat();
+    let [all, plain, table, shared] =
+        [at("all"), at("plain"), at("m.csv"), SHARED.manifest()].map(|path| path.display().to_string());
+    succeeds(evaluate(&["--split", "all", "--output", &all, "--manifest", &table]));
+    let plain = ["--output", &plain, "--manifest", &shared];
     fails(evaluate(&plain), 1, &["manifest.csv: lacks the column `Diagnosis`, which --column names for label", "`label`"]);
     assert_eq!(succeeds(evaluate(&[&plain[..], &["--column", "label=label"]].concat())).lines().nth(1), printed.lines().nth(1));
     fails(evaluate(&["--column", "label=Nr"]), 2, &["--column and --class are about the manifest of --manifest"]);

@@ -158,7 +158,7 @@ impl Check {
     /// Lists what is wrong with a manifest.
     fn manifest(&self, terminal: &Terminal) -> Result<()> {
         let path = &self.path;
-        let Survey { manifest, problems, more, notes } = Manifest::survey(path, &self.table.options()?);
+        let Survey { manifest, problems, more, notes } = Manifest::survey(path, &self.table.options()?)?;
         let scans = manifest.iter().flat_map(|manifest| manifest.rows.iter().flat_map(Row::files));
         let read: Vec<&Path> = scans.chain([path.as_path()]).collect();
         let output = self.output.as_ref().map(|output| self.overwrite.file(output, &read)).transpose()?;

@@ -219,7 +219,7 @@ impl Reproduce {
         let mut command = format!("osteon reproduce --scale {} --seed {} --seeds {}", options.scale, options.seed, options.seeds);
         command += &format!(" --folds {} --recipe {} --epochs {} --output STUDY", options.folds, options.recipe, options.epochs);
         if options.data.is_some() {
-            command += &format!(" --data MANIFEST{}", options.columns);
+            command += &format!(" --data MANIFEST{}", self.table.words());
         }
         Ok(Reproduction {
             options: options.clone(),

@@ -3,7 +3,7 @@
 use super::terminal::Terminal;
 use crate::Result;
 use crate::archive::manifest::{Classes, ColumnNames, Manifest, ReadOptions, Reading};
-use crate::text::Shown;
+use crate::text::{Shown, shell_word};
 use std::path::Path;
 
 /// What the user says of a manifest.
@@ -32,6 +32,13 @@ impl TableFlags {
     /// Classes that are meant.
     pub fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    /// As the words of a command line, each with a blank before it.
+    pub fn words(&self) -> String {
+        let word = |flag: &str, text: &String| format!(" {flag} {}", shell_word(text));
+        let columns = self.columns.iter().map(|text| word("--column", text));
+        columns.chain(self.classes.iter().map(|text| word("--class", text))).collect()
     }
 
     /// How to read a manifest that no run has read before.

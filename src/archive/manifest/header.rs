@@ -1,10 +1,10 @@
 //! The columns of a table: which is which, under their own names or under those that the user gives.
 
-use super::likeness::{letters_between, quoted, shell_word};
+use super::likeness::{letters_between, quoted};
+use crate::text::shell_word;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::Path;
 
 /// The columns that every manifest has.
@@ -86,13 +86,6 @@ impl From<ColumnNames> for Vec<String> {
     }
 }
 
-impl fmt::Display for ColumnNames {
-    /// As flags of a command line: ` --column label=diagnosis`, each with a blank before it.
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        self.texts().iter().try_for_each(|text| write!(formatter, " --column {}", shell_word(text)))
-    }
-}
-
 /// A column's name as it is compared: in small letters, with `_` for blanks and hyphens within it.
 fn plain(name: &str) -> String {
     name.trim().to_lowercase().replace([' ', '-'], "_")
@@ -114,15 +107,15 @@ pub(super) struct Header {
     pub(super) note: Option<String>,
 }
 
-/// How many columns of a manifest a header has: those that each must have, and all.
-pub(super) fn known_columns(header: &csv::StringRecord, names: &ColumnNames) -> (usize, usize) {
+/// How much of a manifest's header these cells are: columns that each must have, all that it knows, and cells.
+pub(super) fn known_columns(header: &csv::StringRecord, names: &ColumnNames) -> [usize; 3] {
     let plains: Vec<String> = header.iter().map(plain).collect();
     let has = |column: &&&str| {
         let name = names.0.get(**column).map_or(**column, |name| name);
         plains.iter().any(|own| *own == plain(name))
     };
     let required = COLUMNS.iter().filter(has).count();
-    (required, required + OPTIONAL.iter().filter(has).count())
+    [required, required + OPTIONAL.iter().filter(has).count(), header.len()]
 }
 
 impl Header {
@@ -200,7 +193,7 @@ impl Header {
         }
         let note = (!unknown.is_empty()).then(|| {
             let slips = known().filter(|column| !found.contains_key(column) && !missing.contains(column));
-            let slips = slips.filter(|column| names.0.get(column).is_none());
+            let slips = slips.filter(|column| !names.0.contains_key(column));
             let slips = slips.filter_map(|column| {
                 let name = meant(column)?;
                 Some(format!("; did you mean --column {}", shell_word(&format!("{column}={name}"))))

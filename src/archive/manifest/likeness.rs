@@ -2,7 +2,7 @@
 
 use super::{PAPER_CLASSES, Row};
 use crate::Error;
-use crate::text::without_hidden;
+use crate::text::{shell_word, without_hidden};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -191,16 +191,6 @@ pub(super) fn similar_patients(rows: &[Row]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// A word as a shell takes it.
-pub(super) fn shell_word(text: &str) -> String {
-    let is_plain =
-        |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-' | '=' | '/' | ':' | '+' | '%' | ',');
-    match !text.is_empty() && text.chars().all(is_plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,13 +289,5 @@ mod tests {
         }
         let rows = ["b", "P1", "p01", "B", "P1", "c"].map(|patient| Row::new(patient, None, None, "x"));
         assert_eq!(similar_patients(&rows), [[0, 3], [1, 2]]);
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (text, word) in [("nADmet", "nADmet"), ("No Met", "'No Met'"), ("it's", r"'it'\''s'"), ("$(x)", "'$(x)'"), ("", "''")]
-        {
-            assert_eq!(shell_word(text), word);
-        }
     }
 }

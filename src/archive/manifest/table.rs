@@ -9,7 +9,7 @@ use crate::intake::study::Cell;
 use crate::prepare::{Augmentation, Transform};
 use crate::text::Shown;
 use crate::text::{guard, unguard};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, interrupt};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -115,7 +115,10 @@ impl Manifest {
 
     /// Every fault of a table, in place of the first, which [`Manifest::read_with`] refuses it for. Patients on two sides whose pseudonyms
     /// differ only by case, blanks or leading zeros are faults here.
-    pub fn survey(path: impl AsRef<Path>, options: &ReadOptions) -> Survey {
+    ///
+    /// # Errors
+    /// It was asked to stop.
+    pub fn survey(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Survey> {
         let path = path.as_ref();
         let (mut problems, mut more) = (Vec::new(), 0);
         let mut keep = |error| {
@@ -137,11 +140,12 @@ impl Manifest {
                 let rows: Vec<Row> =
                     table.rows.into_iter().zip(table.faulty).filter(|(_, faulty)| !faulty).map(|(row, _)| row).collect();
                 let manifest = (!rows.is_empty()).then(|| Manifest { path: path.to_owned(), classes: classes_of(&rows), rows });
-                Survey { manifest, problems, more, notes }
+                Ok(Survey { manifest, problems, more, notes })
             }
+            Err(error @ Error::Interrupted { .. }) => Err(error),
             Err(error) => {
                 problems.push(error);
-                Survey { manifest: None, problems, more, notes: Vec::new() }
+                Ok(Survey { manifest: None, problems, more, notes: Vec::new() })
             }
         }
     }
@@ -249,6 +253,7 @@ impl Table {
         let mut nameless = false;
         let is_known = |at: usize| header.required.contains(&Some(at)) || header.optional.contains(&Some(at));
         while reader.read_record(&mut record).map_err(not_csv)? {
+            interrupt::check()?;
             let Some(last) = (0..record.len()).rev().find(|at| !record[*at].is_empty()) else { continue };
             let line = lines.of_record(start + record.position().map_or(0, |position| position.byte() as usize));
             let mut found = 0;
@@ -270,7 +275,9 @@ impl Table {
                 table.lacks_rows = true;
                 continue;
             }
-            let lacks = record.len() < header.width && header.required.iter().flatten().any(|at| *at >= record.len());
+            let is_short = record.len() < header.width;
+            let needed = header.required.iter().chain(&header.optional[..1]).flatten();
+            let lacks = is_short && needed.copied().any(|at| at >= record.len());
             if last >= header.width || lacks {
                 let cells = if lacks { record.len() } else { last + 1 };
                 let problem = format!("has {cells} cells instead of {}", header.width);
@@ -324,7 +331,7 @@ impl Table {
                 table.lacks_rows = true;
                 continue;
             }
-            if record.len() < header.width && (record.len()..header.width).any(is_known) {
+            if is_short && (record.len()..header.width).any(is_known) {
                 short.push((table.rows.len(), record.len()));
             }
             table.rows.push(row);
