@@ -106,6 +106,16 @@ pub fn json(json: &str) -> Cow<'_, str> {
     text.into()
 }
 
+/// A word of a command line as a shell takes it.
+pub fn shell_word(text: &str) -> String {
+    let is_plain =
+        |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-' | '=' | '/' | ':' | '+' | '%' | ',');
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// A cell of text for a table: with an apostrophe before it where a spreadsheet would compute it. [`unguard`] takes that away again.
 pub fn guard(cell: &str) -> Cow<'_, str> {
     if is_computed(cell) { format!("'{cell}").into() } else { cell.into() }
@@ -170,5 +180,13 @@ mod tests {
         assert_eq!((guard("a=b"), guard("=b")), ("a=b".into(), "'=b".into()));
         // What others wrote without a guard stays what it is.
         assert_eq!((unguard("=b"), unguard("'b")), ("=b", "'b"));
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (text, word) in [("nADmet", "nADmet"), ("No Met", "'No Met'"), ("it's", r"'it'\''s'"), ("$(x)", "'$(x)'"), ("", "''")]
+        {
+            assert_eq!(shell_word(text), word);
+        }
     }
 }

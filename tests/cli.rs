@@ -871,7 +871,8 @@ fn bad_manifests_are_refused() {
     let scan = SHARED.scan();
     let scan = scan.display();
     let cases = [
-        ("patient,anterior,posterior,label,color\nA,a.png,,NoMet,red\n".to_owned(), "color"),
+        ("patient,anterior,posterior,lable\nA,a.png,,NoMet\n".to_owned(), "did you mean --column label=lable"),
+        (format!("patient,anterior,posterior,label\nA,{scan}#1,{scan}#2,nADmet\n"), "--class nADmet"),
         (format!("patient,anterior,posterior,label\nA,{scan}#1,{scan}#2,\n"), "label"),
         ("patient,anterior,posterior,label\nA,missing.png,,NoMet\nB,missing.png,,ADMet\n".to_owned(), "missing.png"),
         ("patient,anterior,posterior,label\n".to_owned(), "m.csv"),
@@ -883,6 +884,131 @@ fn bad_manifests_are_refused() {
         fails(output, 1, &[part]);
         assert!(!folder.path().join("run/model.safetensors").exists());
     }
+}
+
+/// The shared phantoms as a department's spreadsheet has them: UTF-16, tabs, other columns, what follows the table.
+fn department(path: &Path) {
+    let studies = SHARED.path("phantoms");
+    let mut table = "\u{feff}Nr\tPatID\tAnt\tPOSTERIOR\tDiagnosis\t\t\n".to_owned();
+    for (number, line) in fs::read_to_string(SHARED.manifest()).unwrap().lines().enumerate().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let [anterior, posterior] = [cells[1], cells[2]].map(|cell| match cell {
+            "" => String::new(),
+            cell => studies.join(cell).display().to_string(),
+        });
+        table += &format!("{number}\t{}\t{anterior}\t{posterior}\t{}\t\t\n\t\t\t\t\t\t\n", cells[0], cells[3]);
+    }
+    fs::write(path, table.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+}
+
+const DEPARTMENT: [&str; 6] = ["--column", "patient=PatID", "--column", "anterior=ant", "--column", "label=Diagnosis"];
+
+#[test]
+fn a_departments_table_is_trained_with_resumed_and_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    department(&at("m.csv"));
+    let without = train(&at("m.csv"), &at("run"), &[]).output().unwrap();
+    let parts = ["lacks the columns `patient`, `anterior` and `label`", "with a NAME of `Nr`, `PatID`, `Ant` and `Diagnosis`"];
+    fails(without, 1, &parts);
+    let done = train(&at("m.csv"), &at("run"), &DEPARTMENT).output().unwrap();
+    assert!(stderr(&done).contains("m.csv: passes over the column `Nr`\n"), "{}", stderr(&done));
+    succeeds(done);
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(at("run/run.json")).unwrap()).unwrap();
+    let shared: serde_json::Value = serde_json::from_slice(&fs::read(SHARED.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(record["weights"], shared["weights"], "the table is another, the studies are not");
+    let config = fs::read_to_string(at("run/config.toml")).unwrap();
+    assert!(config.contains("columns = [\"anterior=ant\", \"label=Diagnosis\", \"patient=PatID\"]\n"), "{config}");
+
+    // Neither needs the flags again; other names are another run's settings.
+    succeeds(train(&at("m.csv"), &at("run"), &["--resume"]).output().unwrap());
+    let other = [&["--resume"], &DEPARTMENT[..4], &["--column", "label=Nr"]].concat();
+    fails(train(&at("m.csv"), &at("run"), &other).output().unwrap(), 1, &["made with other settings: columns is"]);
+    let evaluate = |more: &[&str]| osteon().arg("evaluate").arg(at("run")).args(more).output().unwrap();
+    let printed = succeeds(evaluate(&[]));
+    let [all, plain, table, shared] =
+        [at("all"), at("plain"), at("m.csv"), SHARED.manifest()].map(|path| path.display().to_string());
+    succeeds(evaluate(&["--split", "all", "--output", &all, "--manifest", &table]));
+    let plain = ["--output", &plain, "--manifest", &shared];
+    fails(evaluate(&plain), 1, &["manifest.csv: lacks the column `Diagnosis`, which --column names for label", "`label`"]);
+    assert_eq!(succeeds(evaluate(&[&plain[..], &["--column", "label=label"]].concat())).lines().nth(1), printed.lines().nth(1));
+    fails(evaluate(&["--column", "label=Nr"]), 2, &["--column and --class are about the manifest of --manifest"]);
+
+    // The other commands that read a manifest.
+    let read = |command: &str, more: &[&str]| {
+        let words: Vec<String> = command.split(' ').map(|word| word.replace("HERE", folder.path().to_str().unwrap())).collect();
+        osteon().args(words).args(more).output().unwrap()
+    };
+    let d1 =
+        |table: &str, output: &str, more: &[&str]| succeeds(read(&format!("dataset d1 {table} --output HERE/{output}"), more));
+    let counts = d1("HERE/m.csv", "d1", &DEPARTMENT);
+    let plain = d1(SHARED.manifest().to_str().unwrap(), "plain-d1", &[]);
+    assert_eq!(counts.lines().take(5).collect::<Vec<_>>(), plain.lines().take(5).collect::<Vec<_>>());
+    succeeds(read("dataset check HERE/d1", &[]));
+    succeeds(read("dataset check HERE/m.csv", &DEPARTMENT));
+    fails(read("dataset check HERE/d1", &DEPARTMENT), 2, &["are about a manifest"]);
+    fails(read("lesions HERE/m.csv --output HERE/l", &DEPARTMENT), 1, &["no scan with an annotation"]);
+    fails(read("annotation check HERE/m.csv", &DEPARTMENT), 1, &["no scan with an annotation"]);
+    let plan = "reproduce --plan --scale smoke --output HERE/study";
+    succeeds(read(&format!("{plan} --data HERE/m.csv"), &DEPARTMENT));
+    fails(read(plan, &DEPARTMENT), 2, &["phantoms need neither"]);
+    fails(read("dataset check HERE/m.csv --column labl=x", &[]), 2, &["--column labl=x: names a column that no manifest has"]);
+}
+
+#[test]
+fn a_class_that_is_meant_goes_through_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let studies = SHARED.path("phantoms");
+    let table = fs::read_to_string(SHARED.manifest()).unwrap();
+    let table = table.replace("NoMet", "No-Met").replace("studies/", &format!("{}/studies/", studies.display()));
+    fs::write(at("m.csv"), table).unwrap();
+    let d3 = |more: &[&str]| {
+        osteon().args(["dataset", "d3"]).arg(at("m.csv")).arg("--output").arg(at("d3")).args(more).output().unwrap()
+    };
+    fails(d3(&[]), 1, &["which differs from `NoMet` only by case, blanks or hyphens", "with --class No-Met"]);
+    succeeds(d3(&["--class", "No-Met"]));
+    succeeds(osteon().args(["dataset", "check"]).arg(at("d3")).output().unwrap());
+    let meant = ["--epochs", "1", "--class", "No-Met"];
+    fails(train(&at("d3/manifest.csv"), &at("run"), &meant[..2]).output().unwrap(), 1, &["--class No-Met"]);
+    succeeds(train(&at("d3/manifest.csv"), &at("run"), &meant).output().unwrap());
+    succeeds(train(&at("d3/manifest.csv"), &at("run"), &["--epochs", "1", "--resume"]).output().unwrap());
+    let elsewhere =
+        ["--manifest", &at("m.csv").display().to_string(), "--split", "all", "--output", &at("e").display().to_string()];
+    succeeds(osteon().arg("evaluate").arg(at("run")).args(elsewhere).output().unwrap());
+}
+
+#[test]
+fn every_problem_of_a_manifest_is_listed_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let check = |more: &[&str]| osteon().args(["dataset", "check"]).arg(at("m.csv")).args(more).output().unwrap();
+    let scan = SHARED.scan();
+    let good = format!("patient,anterior,posterior,label\nP1,{0}#1,{0}#2,NoMet\n", scan.display());
+    fs::write(at("m.csv"), &good).unwrap();
+    assert_eq!(succeeds(check(&[])), "1 study of 1 patient: 1 NoMet; nothing is wrong with the table\n");
+
+    let bad: String = (0..30).map(|row| format!("p{row},gone{row}.png,,ADMet\n")).collect();
+    fs::write(at("m.csv"), format!("{good}{bad},,x.png,nADmet\n")).unwrap();
+    let listed = check(&[]);
+    let said = stderr(&listed);
+    assert!(said.contains("line 3 names ") && said.contains("gone18.png") && !said.contains("gone20.png"), "{said}");
+    assert!(said.contains("m.csv: patients `P1` (line 2), `p1` (line 4) differ only by case"), "{said}");
+    assert!(said.contains("\nand 12 more; --output FILE writes all\n"), "{said}");
+    fails(listed, 1, &["m.csv: has 32 problems; correct the table and check it again"]);
+
+    let all = at("all.txt");
+    let output = ["--output", all.to_str().unwrap()];
+    fails(check(&output), 1, &["has 32 problems"]);
+    let written = fs::read_to_string(&all).unwrap();
+    assert!(written.lines().count() == 32 && written.contains("gone29.png") && written.contains("an empty patient"), "{written}");
+    fails(check(&output), 1, &["--force"]);
+    fails(check(&["--force", "--output", at("m.csv").to_str().unwrap()]), 1, &["m.csv"]);
+    fs::write(at("m.csv"), &good).unwrap();
+    succeeds(check(&["--force", "--output", all.to_str().unwrap()]));
+    assert_eq!(fs::read(&all).unwrap(), b"");
+    assert_eq!(fs::read_to_string(at("m.csv")).unwrap(), good);
+    fails(osteon().args(["dataset", "check"]).arg(at("none")).output().unwrap(), 1, &["is not the folder of a dataset"]);
 }
 
 #[test]

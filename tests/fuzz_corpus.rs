@@ -81,6 +81,12 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("excel", "\u{feff}label,patient,posterior,anterior\r\n\r\nADMet,\"p, 1\",,\"a \"\"1\"\".png\"\r\nother,p2,,./b.png"),
     ];
     seeds.extend(tables.map(|(name, text)| ("manifest", name, text.as_bytes().to_vec())));
+    let semicolons = "sep=;\r\n Patient ;ANTERIOR;posterior;Label;rotation_deg;Note;;\r\np1;a.png;;NoMet;-1,5;\"seen;\ntwice\";;\r\n;;;\r\n\
+        P01;b.png#2;;ADMet\r\n";
+    let utf16 = |number: fn(u16) -> [u8; 2]| tables[0].1.replace(',', "\t").encode_utf16().flat_map(number).collect();
+    seeds.push(("manifest", "semicolons", semicolons.as_bytes().to_vec()));
+    seeds.push(("manifest", "utf-16-be", utf16(u16::to_be_bytes)));
+    seeds.push(("manifest", "utf-16-le", [b"\xff\xfe".to_vec(), utf16(u16::to_le_bytes)].concat()));
     let epoch = json!({
         "epoch": 1, "learning_rate": 0.001, "train_loss": 1.0, "train_accuracy": 0.5, "test_loss": null, "test_accuracy": null,
         "gradient_norm": 1.0, "skipped_steps": 0, "train_seconds": 1.0, "seconds": 1.0

@@ -2,7 +2,7 @@
 
 use osteon::dicom::{NmHeader, encode_nm, write_nm};
 use osteon::image::{Image, View};
-use osteon::intake::study::{self, Cell, StudyOptions, parse_views};
+use osteon::intake::study::{self, Cell, RowOptions, StudyOptions, parse_views};
 use osteon::intake::{Study, picture};
 use std::path::{Path, PathBuf};
 
@@ -283,12 +283,54 @@ fn cells_and_views_read_as_they_are_written() {
         assert_eq!(cell, Cell { path: path.into(), frame });
         assert_eq!(cell.to_string(), text);
     }
+    assert_eq!("d/#1".parse::<Cell>().unwrap(), Cell { path: "d/#1".into(), frame: None });
     assert!("a.dcm#0".parse::<Cell>().is_err() && "a.dcm#99999999999999999999".parse::<Cell>().is_err());
     assert_eq!(parse_views("posterior, anterior").unwrap(), [View::Posterior, View::Anterior]);
     for wrong in ["anterior", "anterior,anterior", "anterior,posterior,anterior", "front,back", ""] {
         assert!(parse_views(wrong).is_err(), "{wrong}");
     }
     assert_eq!(View::Posterior.to_string().parse::<View>().unwrap(), View::Posterior);
+}
+
+#[test]
+fn a_file_of_a_paths_very_name_wins_over_a_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    file_with(path, "IM", "p", &[]);
+    let read_one = |name: &str| {
+        let options = StudyOptions { single_view: true, ..StudyOptions::default() };
+        study::read(&[path.join(name)], &options)
+    };
+    expect(read_one("IM#2"), None, Some(back()));
+    exchanged(path, "IM#2");
+    expect(read_one("IM#2"), Some(back()), Some(front()));
+    expect(read_one("IM#2#1"), None, Some(front()));
+    expect(read_one("IM#02"), None, Some(back()));
+    let cell = |name: &str| Cell::existing(&path.join(name)).unwrap();
+    for (frame, name) in [(1, "IM#1"), (2, "IM#02")] {
+        let framed = Cell { path: path.join("IM"), frame: Some(frame) };
+        assert_eq!((framed.unmistakable(), cell(name)), (path.join(name), framed));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let odd = path.join(std::ffi::OsStr::from_bytes(b"\xffIM"));
+        std::fs::copy(path.join("IM"), &odd).unwrap();
+        let framed = |digits: &str| {
+            let mut name = odd.clone().into_os_string();
+            name.push(format!("#{digits}"));
+            PathBuf::from(name)
+        };
+        assert_eq!(Cell::existing(&framed("2")).unwrap(), Cell { path: odd.clone(), frame: Some(2) });
+        let options = StudyOptions { single_view: true, ..StudyOptions::default() };
+        expect(study::read(&[framed("2")], &options), None, Some(back()));
+        expect(study::read(&[framed("1"), framed("2")], &StudyOptions::default()), Some(front()), Some(back()));
+        refuse(
+            study::read(&[framed("0")], &options),
+            "\\377IM#0\"",
+            "there is no frame 0; count frames from 1, as in file.dcm#1",
+        );
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! `osteon annotation`: what physicians drew, converted and checked.
 
 use super::output::Overwrite;
+use super::table::TableFlags;
 use super::terminal::Terminal;
 use crate::annotation::{self, Annotation as Drawn, CodeKind, Codes};
-use crate::archive::manifest::Manifest;
+use crate::archive::manifest::Row;
 use crate::image::Size;
 use crate::text::Shown;
 use crate::{Error, Result};
@@ -37,6 +38,8 @@ pub enum Annotation {
         /// The table of codes [default: codes.csv in the folder of the input, else Osteon's own].
         #[arg(long, value_name = "FILE")]
         codes: Option<PathBuf>,
+        #[command(flatten)]
+        table: TableFlags,
     },
     /// Print Osteon's own table of codes, as a start for your own.
     #[command(after_help = "Example:\n  osteon annotation codes > codes.csv")]
@@ -51,13 +54,13 @@ impl Annotation {
                 file.write(&Drawn::read(input)?.to_bytes(output)?)?;
                 terminal.line(output.shown())
             }
-            Annotation::Check { input, codes } => {
+            Annotation::Check { input, codes, table } => {
                 let codes = match codes {
                     Some(path) => Codes::read(path)?,
                     None => Codes::beside(input)?,
                 };
                 match input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-                    true => check_all(terminal, input, &codes),
+                    true => check_all(terminal, input, &codes, table),
                     false => {
                         let annotation = Drawn::read(input)?;
                         annotation.check(input, None, &codes)?;
@@ -76,11 +79,11 @@ impl Annotation {
 }
 
 /// Checks every annotation beside the scans of a manifest; each that fails is reported, and the others are still checked.
-fn check_all(terminal: &Terminal, path: &Path, codes: &Codes) -> Result<()> {
-    let manifest = Manifest::read(path)?;
+fn check_all(terminal: &Terminal, path: &Path, codes: &Codes, table: &TableFlags) -> Result<()> {
+    let manifest = table.read(terminal, path)?;
     let (mut files, mut failed, mut outlines) = (0, 0, 0);
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut check = |row: &crate::archive::manifest::Row| -> Result<()> {
+    let mut check = |row: &Row| -> Result<()> {
         let beside = annotation::beside(row)?;
         if beside.is_empty() {
             return Ok(());

@@ -2,16 +2,18 @@
 
 use super::numbers::seed;
 use super::output::Overwrite;
+use super::table::{self, TableFlags};
 use super::terminal::Terminal;
 use crate::archive::datasets::{self, Counts, DatasetKind, DatasetOptions};
 use crate::archive::import::{self, Imported};
-use crate::archive::manifest::{Manifest, Row};
+use crate::archive::manifest::{Manifest, Row, Survey};
 use crate::archive::split::PAPER_TRAIN_SHARE;
 use crate::files::Staging;
 use crate::prepare::Augmentation;
 use crate::text::Shown;
-use crate::{Result, files};
+use crate::{Error, Result, files};
 use clap::Subcommand;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Make the paper's datasets from an archive, check them, or import a public archive.
@@ -40,8 +42,10 @@ pub enum Dataset {
         after_help = "Example:\n  osteon dataset d3 hospital.csv --output d3\n  osteon dataset d3 hospital.csv --output two-classes --merge-metastatic"
     )]
     D3(Make),
-    /// Prove that nothing in a dataset's folder is on both sides: no patient, no file, no copy.
-    #[command(after_help = "Example:\n  osteon dataset check d3")]
+    /// List all that is wrong with a manifest, or prove that nothing in a dataset's folder is on both sides: no patient, no file, no copy.
+    ///
+    /// Of a manifest every line is checked, and each problem is a sentence; the exit code is 1 if there is one.
+    #[command(after_help = "Example:\n  osteon dataset check hospital.csv\n  osteon dataset check d3")]
     Check(Check),
     /// Write the manifest of a public archive.
     #[command(subcommand)]
@@ -80,14 +84,26 @@ pub struct Make {
     materialise: bool,
     #[command(flatten)]
     overwrite: Overwrite,
+    #[command(flatten)]
+    table: TableFlags,
 }
 
-/// The folder to check.
+/// What to check.
 #[derive(clap::Args)]
 pub struct Check {
-    /// The folder that `osteon dataset` wrote.
-    folder: PathBuf,
+    /// A manifest, or the folder that `osteon dataset` wrote.
+    path: PathBuf,
+    /// Write all problems of a manifest into this file, a line each.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
+    #[command(flatten)]
+    table: TableFlags,
 }
+
+/// Problems that fit a screen.
+const SHOWN: usize = 20;
 
 /// The archives that can be imported.
 #[derive(Subcommand)]
@@ -118,15 +134,79 @@ impl Dataset {
             Dataset::D1(make) => make.run(terminal, DatasetKind::D1),
             Dataset::D2(make) => make.run(terminal, DatasetKind::D2),
             Dataset::D3(make) => make.run(terminal, DatasetKind::D3),
-            Dataset::Check(Check { folder }) => {
-                let found = datasets::check(folder)?;
-                print(terminal, &found.counts)?;
-                terminal.line(found)
-            }
+            Dataset::Check(check) => check.run(terminal),
             Dataset::Import(Import::Zenodo(archive)) => archive.import(terminal, import::zenodo),
             Dataset::Import(Import::Bs80k(archive)) => archive.import(terminal, import::bs80k),
         }
     }
+}
+
+impl Check {
+    fn run(&self, terminal: &Terminal) -> Result<()> {
+        if self.path.is_file() {
+            return self.manifest(terminal);
+        }
+        if self.output.is_some() || !self.table.is_empty() {
+            let problem = "--output, --column and --class are about a manifest";
+            return Err(Error::setting(problem, "leave them out, or give the path of a manifest"));
+        }
+        let found = datasets::check(&self.path)?;
+        print(terminal, &found.counts)?;
+        terminal.line(found)
+    }
+
+    /// Lists what is wrong with a manifest.
+    fn manifest(&self, terminal: &Terminal) -> Result<()> {
+        let path = &self.path;
+        let Survey { manifest, problems, more, notes } = Manifest::survey(path, &self.table.options()?)?;
+        let scans = manifest.iter().flat_map(|manifest| manifest.rows.iter().flat_map(Row::files));
+        let read: Vec<&Path> = scans.chain([path.as_path()]).collect();
+        let output = self.output.as_ref().map(|output| self.overwrite.file(output, &read)).transpose()?;
+        table::tell(terminal, path, &notes);
+        problems.iter().take(SHOWN).for_each(|problem| terminal.error(problem));
+        let all = problems.len() + more;
+        if let Some(output) = output {
+            let lines = problems.iter().map(|problem| format!("{problem}\n"));
+            let uncounted = (more > 0).then(|| format!("and {more} more\n"));
+            output.write(lines.chain(uncounted).collect::<String>().as_bytes())?;
+        }
+        if all > SHOWN {
+            let place =
+                self.output.as_ref().map_or("--output FILE writes all".to_owned(), |file| format!("all are in {}", file.shown()));
+            terminal.note(format_args!("and {} more; {place}", all - SHOWN));
+        }
+        match (all, &manifest) {
+            (0, Some(manifest)) => {
+                let patients: BTreeSet<&str> = manifest.rows.iter().map(|row| row.patient.as_str()).collect();
+                let (studies, patients) = (manifest.rows.len(), patients.len());
+                let each = class_counts(manifest);
+                terminal.line(format_args!(
+                    "{} of {}: {each}; nothing is wrong with the table",
+                    counted(studies, "study", "studies"),
+                    counted(patients, "patient", "patients")
+                ))
+            }
+            _ => Err(Error::file(
+                path,
+                format!("has {}", counted(all, "problem", "problems")),
+                "correct the table and check it again",
+            )),
+        }
+    }
+}
+
+/// So many, in words.
+fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
+/// `3 NoMet, 2 ADMet`: the studies of each class.
+fn class_counts(manifest: &Manifest) -> String {
+    let classes = manifest.classes.iter().map(|class| {
+        let count = manifest.rows.iter().filter(|row| row.label == *class).count();
+        format!("{count} {class}")
+    });
+    classes.collect::<Vec<_>>().join(", ")
 }
 
 impl Make {
@@ -139,7 +219,7 @@ impl Make {
             merge_metastatic: self.merge_metastatic,
         };
         let output = self.overwrite.folder(&self.output, &datasets::FILES, &[&self.manifest])?;
-        let source = Manifest::read(&self.manifest)?.with_frames_named()?;
+        let source = self.table.read(terminal, &self.manifest)?.with_frames_named()?;
         let dataset = datasets::build(kind, &source, &options)?;
         let (path, found) = if self.materialise {
             let progress = terminal.progress("pictures", dataset.manifest.rows.len());
@@ -186,12 +266,8 @@ impl Archive {
             staging.write(&boxes_name, &import::boxes_csv(&boxes))?;
         }
         staging.commit(name)?;
-        let classes = manifest.classes.iter().map(|class| {
-            let count = manifest.rows.iter().filter(|row| row.label == *class).count();
-            format!("{count} {class}")
-        });
         let single = manifest.rows.iter().filter(|row| row.cells().count() == 1).count();
-        let classes = classes.collect::<Vec<_>>().join(", ");
+        let classes = class_counts(&manifest);
         terminal.line(format_args!("{} studies: {classes}; {single} of them of one view", manifest.rows.len()))?;
         if disagreements > 0 {
             terminal.line(format_args!("{disagreements} studies have one view labelled metastatic: they count as Met"))?;

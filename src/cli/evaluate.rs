@@ -2,8 +2,9 @@
 
 use super::numbers::{count, seed};
 use super::output::Overwrite;
+use super::table::{self, TableFlags};
 use super::terminal::Terminal;
-use crate::archive::manifest::{Manifest, Row};
+use crate::archive::manifest::{Classes, Manifest, ReadOptions, Reading, Row};
 use crate::archive::split::Split;
 use crate::files::Staging;
 use crate::metrics::{Bootstrap, Each, Epoch, Merged, Panel, Scores};
@@ -46,6 +47,8 @@ pub struct Evaluate {
     overwrite: Overwrite,
     #[command(flatten)]
     resampling: Resampling,
+    #[command(flatten)]
+    table: TableFlags,
 }
 
 /// How intervals are made.
@@ -84,7 +87,15 @@ pub enum Side {
 impl Evaluate {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let bootstrap = self.resampling.bootstrap()?;
-        let job = Job::open(&self.run, self.manifest.as_deref(), self.split, self.unaugmented)?;
+        if self.manifest.is_none() && !self.table.is_empty() {
+            let problem = "--column and --class are about the manifest of --manifest, and the run knows its own";
+            return Err(Error::setting(problem, "give --manifest, or leave them out"));
+        }
+        let elsewhere = self.manifest.as_deref().map(|path| (path, &self.table));
+        let job = Job::open(&self.run, elsewhere, self.split, self.unaugmented)?;
+        if self.manifest.is_some() {
+            table::tell(terminal, &job.manifest.path, &job.notes);
+        }
         let own = RunFolder::OWN.map(|name| self.run.join(name));
         let read = job.manifest.rows.iter().flat_map(Row::files).chain([&*job.manifest.path]);
         let read: Vec<&Path> = read.chain(own.iter().map(PathBuf::as_path)).collect();
@@ -120,6 +131,8 @@ pub struct Job {
     pub rows: Vec<usize>,
     /// The run's network.
     pub model: Model,
+    /// What to know of the manifest.
+    notes: Vec<String>,
     what: String,
 }
 
@@ -129,14 +142,22 @@ impl Job {
         Job::open(run, None, Side::Test, false)
     }
 
-    /// The studies of one side of a run's manifest, or of another; `unaugmented` leaves copies out. What is of another run, or has changed
-    /// since the run, is refused.
-    pub fn open(run: &Path, elsewhere: Option<&Path>, side: Side, unaugmented: bool) -> Result<Self> {
+    /// The studies of one side of a run's manifest, or of another, whose columns have the names that the run's have or that its flags say;
+    /// `unaugmented` leaves copies out. What is of another run, or has changed since the run, is refused.
+    pub fn open(run: &Path, elsewhere: Option<(&Path, &TableFlags)>, side: Side, unaugmented: bool) -> Result<Self> {
         let folder = RunFolder::open(run)?;
         let model = Model::load(folder.file(RunFolder::MODEL))?;
         let settings = Settings::resolve(Some(&folder.file(RunFolder::CONFIG)), toml::Table::new())?;
         train::check_folder(&folder, &model, &settings, side != Side::All)?;
-        let manifest = Manifest::read(elsewhere.unwrap_or(&settings.manifest))?;
+        let (path, options) = match elsewhere {
+            None => (&*settings.manifest, ReadOptions { columns: settings.columns.clone(), classes: Classes::Known }),
+            Some((path, flags)) => {
+                let columns = flags.columns()?.unwrap_or_else(|| settings.columns.clone());
+                let meant = flags.classes().iter().chain(&model.metadata().classes).cloned().collect();
+                (path, ReadOptions { columns, classes: Classes::AskedAbout(meant) })
+            }
+        };
+        let Reading { manifest, notes } = Manifest::read_with(path, &options)?;
         let split = || Split::read(folder.file(RunFolder::SPLIT), &manifest);
         let (mut rows, what) = match side {
             Side::Test => (split()?.test, "of patients that it was not trained with"),
@@ -154,12 +175,12 @@ impl Job {
             train::check_data(&folder, &manifest, &rows, &mut interrupt::check)?;
         }
         let what = if unaugmented { format!("without copies, {what}") } else { what.to_owned() };
-        Ok(Job { folder, settings, manifest, rows, model, what })
+        Ok(Job { folder, settings, manifest, rows, model, notes, what })
     }
 
     /// Runs the network on every study, and again with explanation on those to show.
     pub fn evaluate(&self, terminal: &Terminal) -> Result<Evaluation> {
-        let Job { folder, settings, manifest, rows, model, what } = self;
+        let Job { folder, settings, manifest, rows, model, what, .. } = self;
         let about = model.metadata();
         let options =
             LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };

@@ -1,10 +1,11 @@
 //! `osteon lesions`: what physicians outlined, measured.
 
 use super::output::Overwrite;
+use super::table::TableFlags;
 use super::terminal::Terminal;
 use crate::Result;
 use crate::annotation::lesions::{self, MeasureOptions};
-use crate::archive::manifest::{Manifest, Row};
+use crate::archive::manifest::Row;
 use crate::files::Staging;
 use crate::text::Shown;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub struct Lesions {
     /// two as HEIGHT,WIDTH.
     #[arg(long, value_name = "MM", value_parser = spacing)]
     pixel_spacing_mm: Option<[f64; 2]>,
+    #[command(flatten)]
+    table: TableFlags,
 }
 
 fn spacing(text: &str) -> Result<[f64; 2], String> {
@@ -43,7 +46,7 @@ fn spacing(text: &str) -> Result<[f64; 2], String> {
 
 impl Lesions {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let manifest = Manifest::read(&self.manifest)?;
+        let manifest = self.table.read(terminal, &self.manifest)?;
         let options = MeasureOptions { pixel_spacing_mm: self.pixel_spacing_mm };
         let read: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).chain([&*self.manifest]).collect();
         let output = self.overwrite.folder(&self.output, &lesions::FILES, &read)?;

@@ -21,6 +21,7 @@ mod predict;
 mod reproduce;
 mod scan;
 mod settings;
+mod table;
 mod terminal;
 mod train;
 

@@ -3,6 +3,7 @@
 use super::evaluate::{Job, Side};
 use super::numbers::{count, seed};
 use super::phantom;
+use super::table::{self, TableFlags};
 use super::terminal::{Progress, Terminal};
 use crate::annotation::{self, lesions};
 use crate::archive::datasets::{self, Counts, DatasetOptions};
@@ -66,6 +67,8 @@ pub struct Reproduce {
     /// Print what would be trained and how long it takes, and end. Writes nothing.
     #[arg(long)]
     plan: bool,
+    #[command(flatten)]
+    table: TableFlags,
 }
 
 impl Reproduce {
@@ -89,7 +92,7 @@ impl Reproduce {
 
     /// What would be trained, and how long it takes, from what can be known without making anything.
     fn print_plan(&self, terminal: &Terminal, folder: &Folder, plan: &Plan, options: &Options) -> Result<()> {
-        let source = self.source(options)?;
+        let source = self.source(terminal, options)?;
         let datasets = unwritten(plan, &source, options)?;
         let sides = datasets.iter().map(|(data, dataset)| (*data, sum(&datasets::counts(dataset.manifest())))).collect();
         let open = folder.open(terminal, plan, options)?;
@@ -107,7 +110,7 @@ impl Reproduce {
     /// options comes first, and of phantoms, datasets and trainings each has one file that is written last and stands for all of it.
     fn study(&self, terminal: &Terminal, folder: &Folder, plan: &Plan, options: &Options) -> Result<()> {
         // All that can be wrong with archive and options is said before anything is made.
-        let source = self.source(options)?;
+        let source = self.source(terminal, options)?;
         let datasets = unwritten(plan, &source, options)?;
         files::create_folder(&self.output)?;
         let _held = files::hold_folder(&self.output)?;
@@ -143,12 +146,17 @@ impl Reproduce {
             .map(|path| std::path::absolute(path).map_err(|error| Error::io(path, "found", &error)))
             .transpose()?;
         let data_sha256 = data.as_ref().map(|path| Ok::<_, Error>(files::sha256(&files::read(path)?))).transpose()?;
+        if self.data.is_none() && !self.table.is_empty() {
+            let problem = "--column and --class are about the manifest of --data, and phantoms need neither";
+            return Err(Error::setting(problem, "give --data, or leave them out"));
+        }
         let recipe = if self.recipe == "osteon" { Recipe::Osteon } else { Recipe::Paper };
         let epochs = self.epochs.unwrap_or(self.scale.epochs());
         Ok(Options {
             scale: self.scale,
             data,
             data_sha256,
+            columns: self.table.columns()?.unwrap_or_default(),
             seed: self.seed,
             seeds: self.seeds,
             folds: self.folds,
@@ -158,12 +166,12 @@ impl Reproduce {
     }
 
     /// The archive, with the frame of every view named: a hospital's, or the phantoms, which may not be there yet.
-    fn source(&self, options: &Options) -> Result<Manifest> {
+    fn source(&self, terminal: &Terminal, options: &Options) -> Result<Manifest> {
         let Some(data) = &options.data else {
             let text = simulator::manifest(&options.scale.phantoms(options.seed));
             return Manifest::from_bytes(self.output.join(PHANTOMS).join(datasets::MANIFEST), text.as_bytes());
         };
-        Manifest::read(data)?.with_frames_named()
+        table::read(terminal, data, &self.table.options()?)?.with_frames_named()
     }
 
     /// Makes the phantoms and what physicians would add to them, where they are not there.
@@ -211,7 +219,7 @@ impl Reproduce {
         let mut command = format!("osteon reproduce --scale {} --seed {} --seeds {}", options.scale, options.seed, options.seeds);
         command += &format!(" --folds {} --recipe {} --epochs {} --output STUDY", options.folds, options.recipe, options.epochs);
         if options.data.is_some() {
-            command += " --data MANIFEST";
+            command += &format!(" --data MANIFEST{}", self.table.words());
         }
         Ok(Reproduction {
             options: options.clone(),
@@ -262,7 +270,7 @@ impl Folder<'_> {
             let rows = |manifest: &Manifest| -> Vec<_> {
                 manifest.rows.iter().map(|row| (row.patient.clone(), row.label.clone(), row.side, row.transform)).collect()
             };
-            if rows(&Manifest::read(&path)?) != rows(dataset.manifest()) {
+            if rows(&Manifest::read_known(&path)?) != rows(dataset.manifest()) {
                 let problem = "is not what this study makes of its archive: it may be of another number of folds";
                 return Err(Error::file(&path, problem, "give the options that it was made with, or another output folder"));
             }
@@ -278,7 +286,7 @@ impl Folder<'_> {
         if data.kind().is_some() {
             return Ok(datasets::check(folder)?.counts);
         }
-        let written = Manifest::read(&path)?;
+        let written = Manifest::read_known(&path)?;
         Split::of_sides(&written).unwrap_or_default().check(&written)?;
         Ok(datasets::counts(&written))
     }
@@ -485,7 +493,7 @@ fn train_one(
         true => (RunFolder::resume(&run)?, resume),
         false => (RunFolder::create(&run, true)?, Start::New),
     };
-    let manifest = Manifest::read(folder.manifest(training.data))?;
+    let manifest = Manifest::read_known(folder.manifest(training.data))?;
     train::run(&manifest, &settings, &run_folder, start, &mut |event| {
         match event {
             Event::Step { done, epoch, loss } => {

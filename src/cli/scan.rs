@@ -2,7 +2,7 @@
 
 use crate::dicom;
 use crate::image::View;
-use crate::intake::study::{self, StudyOptions};
+use crate::intake::study::{self, Cell, StudyOptions};
 use crate::intake::{Intake, Study};
 use crate::text::{self, Shown};
 use crate::{Error, Result};
@@ -66,7 +66,7 @@ pub fn paths(scan: &Path) -> Result<Vec<PathBuf>> {
 
 /// Whether a path, or the file of a path with a frame (`file.dcm#2`), is there.
 fn is_there(path: &Path) -> bool {
-    path.exists() || path.to_str().and_then(|text| text.rsplit_once('#')).is_some_and(|(file, _)| Path::new(file).exists())
+    path.exists() || Cell::existing(path).is_ok_and(|cell| cell.path.exists())
 }
 
 /// The pieces of a name between its commas.

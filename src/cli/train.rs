@@ -1,8 +1,9 @@
 //! `osteon train`: a manifest in, a run folder out.
 
 use super::settings::SettingFlags;
+use super::table::{self, TableFlags};
 use super::terminal::{Progress, Terminal};
-use crate::archive::manifest::{Manifest, Row};
+use crate::archive::manifest::{Classes, Manifest, ReadOptions, Row};
 use crate::files::Output;
 use crate::models::Process;
 use crate::text::Shown;
@@ -42,6 +43,8 @@ pub struct Train {
     allow_other_isa: bool,
     #[command(flatten)]
     settings: SettingFlags,
+    #[command(flatten)]
+    table: TableFlags,
 }
 
 impl Train {
@@ -49,8 +52,15 @@ impl Train {
         // Held before its settings are read, so that a folder without a run is called that.
         let held = self.resume.then(|| RunFolder::resume(&self.output)).transpose()?;
         let own = held.as_ref().map(|folder| folder.file(RunFolder::CONFIG));
-        let settings = Settings::resolve_files(own.as_deref().into_iter().chain(self.config.as_deref()), self.settings.table()?)?;
-        let manifest = Manifest::read(&self.manifest)?;
+        let mut flags = self.settings.table()?;
+        if let Some(columns) = self.table.columns()? {
+            flags.insert("columns".to_owned(), columns.texts().into());
+        }
+        let settings = Settings::resolve_files(own.as_deref().into_iter().chain(self.config.as_deref()), flags)?;
+        // What was begun has been asked about.
+        let classes = if self.resume { Classes::Known } else { Classes::AskedAbout(self.table.classes().to_vec()) };
+        let options = ReadOptions { columns: settings.columns.clone(), classes };
+        let manifest = table::read(terminal, &self.manifest, &options)?;
         if let Some(flag) = self.settings.of_split().filter(|_| manifest.rows[0].side.is_some()) {
             return Err(Settings::refuse_split(&manifest, flag));
         }

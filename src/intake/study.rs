@@ -10,6 +10,7 @@ use crate::image::{Image, View};
 use crate::text::Shown;
 use crate::{Error, Result, files};
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::str::FromStr;
@@ -105,18 +106,9 @@ pub struct Cell {
 impl FromStr for Cell {
     type Err = Error;
 
+    /// What the text says, whatever files there are: see [`Cell::existing`].
     fn from_str(text: &str) -> Result<Self> {
-        let whole = || Cell { path: text.into(), frame: None };
-        let Some((path, frame)) = text
-            .rsplit_once('#')
-            .filter(|(path, frame)| !path.is_empty() && !frame.is_empty() && frame.bytes().all(|byte| byte.is_ascii_digit()))
-        else {
-            return Ok(whole());
-        };
-        match frame.parse() {
-            Ok(1..) => Ok(Cell { path: path.into(), frame: frame.parse().ok() }),
-            _ => Err(Error::file(text, format!("there is no frame {frame}"), "count frames from 1, as in file.dcm#1")),
-        }
+        Cell::parted(Path::new(text))
     }
 }
 
@@ -135,6 +127,38 @@ impl Cell {
         Cell { path: folder.as_ref().join(&self.path), frame: self.frame }
     }
 
+    /// The cell that a path means where there are files: one of that very name, else a frame of a file. The path need not be UTF-8.
+    ///
+    /// # Errors
+    /// A frame that no file has, such as 0.
+    pub fn existing(path: &Path) -> Result<Cell> {
+        match is_there(path) {
+            true => Ok(Cell { path: path.to_owned(), frame: None }),
+            false => Cell::parted(path),
+        }
+    }
+
+    /// As [`Cell::existing`] reads it back: with zeros before the frame where a file has the plain name (`IM#02` where there is `IM#2`).
+    pub fn unmistakable(&self) -> PathBuf {
+        let Some(frame) = self.frame else { return self.path.clone() };
+        let named = |zeros: usize| {
+            let mut name = self.path.as_os_str().to_owned();
+            name.push(format!("#{}{frame}", "0".repeat(zeros)));
+            PathBuf::from(name)
+        };
+        // A name has at most 255 bytes, so that some number of zeros is free.
+        (0..256).map(named).find(|name| !is_there(name)).unwrap_or_else(|| named(0))
+    }
+
+    /// A path and the frame behind its last `#`, or the path alone.
+    fn parted(path: &Path) -> Result<Cell> {
+        let Some((file, digits)) = frame_behind(path) else { return Ok(Cell { path: path.to_owned(), frame: None }) };
+        match digits.parse() {
+            Ok(frame @ 1..) => Ok(Cell { path: file, frame: Some(frame) }),
+            _ => Err(Error::file(path, format!("there is no frame {digits}"), "count frames from 1, as in file.dcm#1")),
+        }
+    }
+
     /// For an error that concerns this frame.
     fn refuse(&self, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
         let mut name = self.path.as_os_str().to_owned();
@@ -143,6 +167,36 @@ impl Cell {
         }
         Error::file(PathBuf::from(name), problem, remedy)
     }
+}
+
+/// Whether there is a file of this very name.
+fn is_there(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|about| !about.is_dir())
+}
+
+/// A file's path before the last `#`, and the digits behind it.
+fn frame_behind(path: &Path) -> Option<(PathBuf, String)> {
+    #[cfg(unix)]
+    let name = {
+        use std::os::unix::ffi::OsStrExt;
+        path.as_os_str().as_bytes()
+    };
+    #[cfg(not(unix))]
+    let name = path.to_str()?.as_bytes();
+    let at = name.iter().rposition(|byte| *byte == b'#')?;
+    let (file, digits) = (&name[..at], &name[at + 1..]);
+    let is_named = file.last().is_some_and(|last| !std::path::is_separator(char::from(*last)));
+    if !is_named || digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    #[cfg(unix)]
+    let file = {
+        use std::os::unix::ffi::OsStrExt;
+        std::ffi::OsStr::from_bytes(file)
+    };
+    #[cfg(not(unix))]
+    let file = std::str::from_utf8(file).ok()?;
+    Some((PathBuf::from(file), digits.iter().map(|digit| char::from(*digit)).collect()))
 }
 
 /// Reads `anterior,posterior` or `posterior,anterior`, as `--views` takes it.
@@ -196,7 +250,7 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
             Some(&**path).filter(|path| path.is_dir() || is_zip(path))
         };
         let Some(folder) = folder else {
-            let cell = existing(path)?;
+            let cell = Cell::existing(path)?;
             let bytes = files::read_at_most(&cell.path, options.max_file_bytes)?;
             found.extend(images_of(&cell, &bytes, Wanted::Both, options, &mut intake)?.into_iter().map(|(found, _)| found));
             continue;
@@ -376,14 +430,6 @@ fn views_of_row(
     }
     refuse_strangers(views.iter().map(|(_, frame, _)| frame))?;
     Ok(views)
-}
-
-/// The cell that a path given on the command line means: a file of that very name, else a frame of a file.
-fn existing(path: &Path) -> Result<Cell> {
-    match path.to_str() {
-        Some(text) if !path.exists() => text.parse(),
-        _ => Ok(Cell { path: path.to_owned(), frame: None }),
-    }
 }
 
 /// Which frames of a file are wanted.

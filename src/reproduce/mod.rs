@@ -11,7 +11,7 @@ mod table;
 pub use table::TextTable;
 
 use crate::archive::datasets::DatasetKind;
-use crate::archive::manifest::PAPER_CLASSES;
+use crate::archive::manifest::{ColumnNames, PAPER_CLASSES};
 use crate::models::Model;
 use crate::phantom::PhantomOptions;
 use crate::prepare::Augmentation;
@@ -98,6 +98,9 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// SHA-256 of that manifest.
     pub data_sha256: Option<String>,
+    /// Names that its columns have.
+    #[serde(default, skip_serializing_if = "ColumnNames::is_empty")]
+    pub columns: ColumnNames,
     /// Of phantoms, datasets and, with 1, 2... added, of the networks' first weights.
     pub seed: u64,
     /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights and another order.
@@ -436,6 +439,7 @@ mod tests {
             scale: Scale::Smoke,
             data: None,
             data_sha256: None,
+            columns: ColumnNames::default(),
             seed: 5,
             seeds: 3,
             folds: 5,

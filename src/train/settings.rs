@@ -1,7 +1,7 @@
 //! What a training run is told: a TOML file, the same names as flags, and the recipe's values where neither says.
 
 use super::recipe::{ClassWeights, Recipe};
-use crate::archive::manifest::Manifest;
+use crate::archive::manifest::{ColumnNames, Manifest};
 use crate::image::Size;
 use crate::models::Pooling;
 use crate::nn::NormSettings;
@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 pub struct Settings {
     /// The manifest of the studies. On the command line it is an argument, and the argument wins.
     pub manifest: PathBuf,
+    /// Names that the manifest's columns have there, such as `label=diagnosis`.
+    pub columns: ColumnNames,
     /// Where the settings came from that were not given. It stands for nothing that the others do not say.
     pub recipe: Recipe,
     /// The network: a name that [`Model::new`](crate::models::Model::new) knows.
@@ -132,6 +134,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             manifest: PathBuf::new(),
+            columns: ColumnNames::default(),
             recipe: Recipe::Paper,
             architecture: "inrac".into(),
             pooling: Pooling::Auto,

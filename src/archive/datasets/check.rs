@@ -46,7 +46,7 @@ impl fmt::Display for Check {
 pub fn check(folder: impl AsRef<Path>) -> Result<Check> {
     let folder = folder.as_ref();
     let record = read_record(folder)?;
-    prove(&Manifest::read(folder.join(MANIFEST))?, &record, &Path::to_owned)
+    prove(&Manifest::read_known(folder.join(MANIFEST))?, &record, &Path::to_owned)
 }
 
 /// The proof of [`check`] on a manifest and its record; `now` says where a file is.

@@ -12,11 +12,19 @@
 //! transformed already. `report` is the text of the diagnostic report, in one line. `simulated` is `yes` where the study is a
 //! phantom, not a patient.
 
+//!
+//! A table of a department has other names for its columns ([`ColumnNames`]) and what its spreadsheet made of it: see [`Manifest::read`].
+
 mod checks;
+mod header;
+mod likeness;
 mod moved;
+mod sheet;
 mod table;
 
+pub use header::ColumnNames;
 pub(in crate::archive) use moved::seen_from;
+pub use table::{Classes, ReadOptions, Reading, Survey};
 
 use super::side::Side;
 use crate::intake::Study;
@@ -128,27 +136,9 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::read`].
     pub fn new(path: impl AsRef<Path>, rows: Vec<Row>) -> Result<Self> {
-        Manifest::checked(path.as_ref(), rows, |row| format!("row {}", row + 1))
-    }
-
-    fn checked(path: &Path, rows: Vec<Row>, row_name: impl Fn(usize) -> String) -> Result<Self> {
-        if rows.is_empty() {
-            return Err(Error::file(
-                path,
-                "lists no study",
-                format!("write one study a line below the header {}", table::HEADER),
-            ));
-        }
-        checks::refuse_repeated_scans(path, &rows, &row_name)?;
-        checks::refuse_two_kinds(path, &rows, &row_name)?;
-        checks::refuse_two_sides(path, &rows, &row_name)?;
-        let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-        labels.sort_unstable();
-        labels.dedup();
-        let known = PAPER_CLASSES.into_iter().filter(|class| labels.contains(class));
-        let other = labels.iter().copied().filter(|label| !PAPER_CLASSES.contains(label));
-        let classes = known.chain(other).map(str::to_owned).collect();
-        Ok(Manifest { path: path.to_owned(), rows, classes })
+        let path = path.as_ref();
+        checks::check(path, &rows, |row| format!("row {}", row + 1), &mut Err)?;
+        Ok(Manifest { path: path.to_owned(), classes: classes_of(&rows), rows })
     }
 
     /// How many studies these rows are, and how many of them are simulated.
@@ -205,6 +195,16 @@ impl Manifest {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path).display().to_string()
     }
+}
+
+/// The labels of rows: [`PAPER_CLASSES`] first, then others by name.
+fn classes_of(rows: &[Row]) -> Vec<String> {
+    let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    let known = PAPER_CLASSES.into_iter().filter(|class| labels.contains(class));
+    let other = labels.iter().copied().filter(|label| !PAPER_CLASSES.contains(label));
+    known.chain(other).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

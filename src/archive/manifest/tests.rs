@@ -59,18 +59,17 @@ fn other_classes_are_sorted_behind_the_papers() {
 fn each_error_is_a_sentence_with_its_place() {
     const OK: &str = "patient,anterior,posterior,label\n";
     let cases: Vec<(String, &str)> = vec![
-        ("patient,anterior,posterior,label,age\n".into(), "has an unknown column `age`"),
-        ("patient,anterior,label\n".into(), "lacks the column `posterior`"),
+        ("patient,anterior,label\n".into(), "lacks the column `posterior`; write the header"),
         ("patient,anterior,posterior,label,label\n".into(), "has the column `label` twice"),
-        ("patient;anterior;posterior;label\n".into(), "is not separated by commas"),
-        ("".into(), "lacks the column `patient`"),
+        ("patient|anterior|posterior|label\n".into(), "lacks the columns `patient`, `anterior`, `posterior` and `label`"),
+        ("".into(), "lacks the columns `patient`, `anterior`"),
         (OK.into(), "lists no study"),
         (format!("{OK}1,a.png,,\n"), "line 2 has an empty label"),
         (format!("{OK}1,a.png,,NoMet\n,b.png,,NoMet\n"), "line 3 has an empty patient"),
         (format!("{OK}1,,,NoMet\n"), "line 2 has an empty anterior"),
         (format!("{OK}1,a.png,,\"No\nMet\"\n"), "line 2 has a cell with a line break or another control character"),
         (format!("{OK}1,a.png,,\u{1b}[2J\n"), "line 2 has a cell with a line break or another control character"),
-        ("patient,\u{1b}[2J\n".into(), "has an unknown column `\u{fffd}[2J`"),
+        ("patient,\u{1b}[2J\n".into(), "with a NAME of `\u{fffd}[2J`"),
         (format!("{OK}\n\n1,a.png,NoMet\n"), "line 4 has 3 cells instead of 4"),
         (format!("{OK}1,a.png,,NoMet\n2,gone.png,,NoMet\n"), "gone.png, which does not exist"),
         (format!("{OK}1,a.png,gone.dcm#2,NoMet\n"), "line 2 names "),
@@ -90,7 +89,7 @@ fn each_error_is_a_sentence_with_its_place() {
         assert!(message.starts_with(&format!("{}: ", path.display())), "{message}");
         assert!(message.contains(problem) && message.contains("; ") && !message.contains('\n'), "{problem} not in: {message}");
     }
-    assert!(read([0xff, 0xfe, b'p', 0]).unwrap_err().to_string().contains("is not UTF-8 text"));
+    assert!(read([b'p', 0xfe]).unwrap_err().to_string().contains("is not UTF-8 text"));
     let missing = Manifest::read("nowhere/manifest.csv").unwrap_err().to_string();
     assert!(missing.contains("cannot be read"), "{missing}");
 }
@@ -239,6 +238,284 @@ fn what_may_be_is_no_error() {
     assert!(read("patient,anterior,posterior,label\n1,a.png,,normal\n1,b.png,,abnormal\n").is_ok());
 }
 
+/// What is read of a table, with the notes, by names that its user gives.
+fn named(text: impl AsRef<[u8]>, columns: &[&str]) -> Result<Reading> {
+    let (_folder, path) = folder(text);
+    Manifest::read_with(path, &ReadOptions { columns: ColumnNames::parse(columns)?, ..ReadOptions::default() })
+}
+
+/// Patient, files' names and label of every row.
+fn cells(manifest: &Manifest) -> Vec<[String; 4]> {
+    let name = |cell: &Option<Cell>| {
+        let cell = cell.as_ref().map(|cell| Cell { path: cell.path.file_name().unwrap().into(), frame: cell.frame });
+        cell.map_or(String::new(), |cell| cell.to_string())
+    };
+    let row = |row: &Row| [row.patient.clone(), name(&row.anterior), name(&row.posterior), row.label.clone()];
+    manifest.rows.iter().map(row).collect()
+}
+
+const PLAIN: &str = "patient,anterior,posterior,label\np1,a.png,b.png,NoMet\np2,two.dcm#1,two.dcm#2,ADMet\n";
+
+#[test]
+fn what_a_spreadsheet_makes_of_a_table_reads_as_the_table() {
+    let plain = cells(&read(PLAIN).unwrap());
+    let utf16 = |text: &str, number: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(number).collect::<Vec<u8>>();
+    let semicolons = PLAIN.replace(',', ";");
+    let tabs = PLAIN.replace(',', "\t");
+    let tables: Vec<Vec<u8>> = vec![
+        format!("\u{feff}{semicolons}").into(),
+        tabs.clone().into(),
+        utf16(&format!("\u{feff}{tabs}"), u16::to_le_bytes),
+        utf16(&format!("\u{feff}{PLAIN}"), u16::to_be_bytes),
+        utf16(&semicolons, u16::to_le_bytes),
+        format!("sep=;\r\n{semicolons}").into(),
+        PLAIN.replace('\n', "\r").into(),
+        PLAIN.replace("patient,anterior,posterior,label", " Patient ,ANTERIOR,\"Posterior\",LABEL").into(),
+        PLAIN.replace('\n', ",,\n").into(),
+        PLAIN.replace("label\n", "label,,\n").into(),
+        PLAIN.replace("NoMet\n", "NoMet,,,\n,,,,\n,,\n \t,\u{a0}, ,\n\n").into(),
+        format!(",,,,\n{PLAIN},,,\n,,,,,\n").into(),
+        semicolons.replace("label", "label;report;drawn").into(),
+        semicolons.replace("label", "\"label\";\"side\"").replace("Met\n", "Met;Train\n").into(),
+    ];
+    for table in tables {
+        let said = String::from_utf8_lossy(&table).into_owned();
+        let Reading { manifest, notes } = named(&table, &[]).unwrap_or_else(|error| panic!("{said}: {error}"));
+        assert_eq!(cells(&manifest), plain, "{said}");
+        assert_eq!(notes, [""; 0], "{said}");
+    }
+    let comma = "patient;anterior;posterior;label;rotation_deg;simulated\n1;a.png;;NoMet;-1,5;YES\n";
+    let manifest = read(comma).unwrap();
+    assert!(manifest.rows[0].transform.angle_deg == -1.5 && manifest.rows[0].simulated);
+    let thousands = read(comma.replace("-1,5", "1,500")).unwrap_err().to_string();
+    assert!(thousands.contains("line 2 has the rotation_deg `1,500`"), "{thousands}");
+}
+
+#[test]
+fn a_row_with_more_or_fewer_cells_is_an_error_where_it_is_not_certain() {
+    const SIDED: &str = "patient,anterior,posterior,label,side,report\n";
+    const REPORTED: &str = "patient,anterior,posterior,label,report\n";
+    for (text, problem) in [
+        (format!("{PLAIN}p3,c.png,,NoMet,x\n"), "line 4 has 5 cells instead of 4"),
+        (format!("{PLAIN},,,\n\n,,,,x,\n"), "line 6 has 5 cells instead of 4"),
+        (PLAIN.replace("label\n", "label,,\n").replace("NoMet", "NoMet,,late"), "line 2 has 6 cells instead of 4"),
+        (format!("{PLAIN}p3,c.png,NoMet\n"), "line 4 has 3 cells instead of 4"),
+        (format!("{SIDED}p1,a.png,,NoMet,train,x\np2,c.png,d.png,NoMet\n"), "line 3 has 4 cells instead of 6"),
+        // A report under label, for a cell that is missing.
+        (format!("{REPORTED}p1,a.png,,odd,x\np2,c.png,d.png,seen\n"), "line 3 has 4 cells instead of 5"),
+        ("patient,label,anterior,posterior\np1,NoMet,a.png\n".into(), "line 2 has 3 cells instead of 4"),
+    ] {
+        let said = read(&text).unwrap_err().to_string();
+        assert!(said.contains(problem), "{problem}: {said}");
+    }
+    let short = read(format!("{SIDED}p1,a.png,,odd,train,seen\np2,b.png,,odd,test\n")).unwrap();
+    assert_eq!((short.rows[1].side, short.rows[1].report.as_deref()), (Some(Side::Test), None));
+}
+
+#[test]
+fn columns_have_the_names_that_the_user_gives() {
+    let table = "No;PatID;File;Diagnosis;label\n1;p1;a.png;NoMet;x\n2;p2;b.png;ADMet;y\n";
+    let names = ["patient=PatID", "ANTERIOR=file", "posterior=", "label=Diagnosis"];
+    let Reading { manifest, notes } = named(table, &names).unwrap();
+    assert_eq!(cells(&manifest), [["p1", "a.png", "", "NoMet"], ["p2", "b.png", "", "ADMet"]]);
+    assert_eq!(notes, ["passes over the columns `No` and `label`"]);
+    for (columns, problem) in [
+        (&names[..3], "m.csv"),
+        (
+            &["patient=PatID", "anterior=File", "label=Diagnosi"],
+            "lacks the column `Diagnosi`, which --column names for label; name one that is there: `No`, `PatID`, `File`, `Diagnosis` and `label`",
+        ),
+        (
+            &["label=Diagnosis"],
+            "lacks the columns `patient`, `anterior` and `posterior`; say which is which with --column patient=NAME \
+            --column anterior=NAME --column posterior=NAME, with a NAME of `No`, `PatID`, `File` and `label`",
+        ),
+        (
+            &["patient=PatID", "anterior=File"],
+            "lacks the column `posterior`; say which is which with --column posterior=NAME, with a NAME \
+            of `No` and `Diagnosis`, or give --column posterior= where there is none",
+        ),
+    ] {
+        match named(table, columns) {
+            Ok(read) => assert!(problem == "m.csv" && read.manifest.classes == ["x", "y"], "{problem}"),
+            Err(error) => assert!(error.to_string().contains(problem), "{error}"),
+        }
+    }
+    let strange = read("PatID;File;Diagnosis\np1;a.png;NoMet\n").unwrap_err().to_string();
+    assert!(strange.ends_with("--column label=NAME, with a NAME of `PatID`, `File` and `Diagnosis`"), "{strange}");
+    for (columns, problem) in [
+        (&["labl=x"][..], "names a column that no manifest has; write one of patient, anterior, posterior, label, side"),
+        (&["label"], "has no =; write COLUMN=NAME"),
+        (&["label="], "leaves out a column that every manifest has"),
+        (&["anterior=", "posterior="], "--column leaves out both views; name the column of one of them"),
+        (&["label=x", "label=y"], "names the column a second time"),
+        (&["label=x", "patient=x"], "gives a name that another column has"),
+    ] {
+        let said = ColumnNames::parse(columns).unwrap_err();
+        assert!(matches!(said, crate::Error::Setting { .. }) && said.to_string().contains(problem), "{said}");
+    }
+    let names = ColumnNames::parse(["label=final diagnosis", "patient=a=b"]).unwrap();
+    assert_eq!(ColumnNames::parse(names.texts()).unwrap(), names);
+}
+
+/// Each refusal with the flags of its own remedy, which then is read.
+#[test]
+fn a_mistyped_column_is_refused_with_a_remedy_that_works() {
+    for (from, to, remedy) in [
+        ("label", "lable", &["label=lable"][..]),
+        ("label", "Labels", &["label=Labels"]),
+        ("patient", "pateint", &["patient=pateint"]),
+        ("patient,anterior", "patiant,antrior", &["patient=patiant", "anterior=antrior"]),
+        ("label", "la bel", &["'label=la bel'"]),
+        ("label", "label,Label", &["label=label", "label=Label"]),
+    ] {
+        let table = PLAIN.replace(from, to);
+        let said = read(&table).unwrap_err().to_string();
+        let flags: Vec<String> = remedy.iter().map(|text| format!("--column {text}")).collect();
+        assert!(flags.iter().all(|flag| said.contains(flag.as_str())), "{said}");
+        let remedy: Vec<&str> = remedy.iter().map(|text| text.trim_matches('\'')).collect();
+        let flags = if to == "label,Label" { &remedy[1..] } else { &remedy[..] };
+        let table = if to == "label,Label" { table.replace("NoMet", "NoMet,x").replace(",ADMet", ",x,x") } else { table };
+        assert!(named(&table, flags).is_ok() || to == "label,Label", "{said}");
+    }
+    let missing = "patient,anterior,label\np1,a.png,NoMet\n";
+    assert!(read(missing).unwrap_err().to_string().ends_with("or give --column posterior= where there is none"));
+    assert!(named(missing, &["posterior="]).is_ok());
+}
+
+#[test]
+fn unknown_columns_are_passed_over_with_a_note() {
+    let table = ",patient,anterior,posterior,label,age,Comment,sid\n0,p1,a.png,,NoMet,61,\"seen twice,\nby two\",train\n";
+    let Reading { manifest, notes } = named(table, &[]).unwrap();
+    assert_eq!(cells(&manifest), [["p1", "a.png", "", "NoMet"]]);
+    let said = "passes over the columns `age`, `Comment` and `sid`; did you mean --column side=sid";
+    assert_eq!(notes, [said, "passes over what stands in columns without a name"]);
+    assert_eq!(named(table, &["side=sid"]).unwrap().manifest.rows[0].side, Some(Side::Train));
+    let swallowed = "patient,anterior,posterior,label,note\np1,a.png,,NoMet,\"open\np2,b.png,,ADMet,closed\"\n";
+    assert!(read(swallowed).unwrap_err().to_string().contains("an open quote may have swallowed a line"));
+    let many: String = (0..40).map(|column| format!(",c{column}")).collect();
+    let notes = named(PLAIN.replace("label\n", &format!("label{many}\n")), &[]).unwrap().notes;
+    assert!(notes[0].ends_with(", `c11` and 28 more"), "{notes:?}");
+}
+
+#[test]
+fn a_class_that_may_be_another_is_asked_about_unless_it_is_meant() {
+    let text = format!("{PLAIN}p3,c.png,,nADmet\n");
+    let (_folder, path) = folder(&text);
+    let said = Manifest::read(&path).unwrap_err().to_string();
+    assert!(
+        said.ends_with("line 4 has the class `nADmet`, which differs from `nADMet` only by case, blanks or hyphens; correct it, or say that it is \
+            meant with --class nADmet"),
+        "{said}"
+    );
+    let meant = ReadOptions { classes: Classes::AskedAbout(vec!["nADmet".into()]), ..ReadOptions::default() };
+    assert_eq!(Manifest::read_with(&path, &meant).unwrap().manifest.classes, ["NoMet", "ADMet", "nADmet"]);
+    assert_eq!(Manifest::read_known(&path).unwrap().classes, ["NoMet", "ADMet", "nADmet"]);
+    assert!(read(text.replace("nADmet", "nADMet")).is_ok());
+}
+
+#[test]
+fn pseudonyms_that_may_be_one_person_are_pointed_out() {
+    let table = format!("{PLAIN}P1,c.png,,NoMet\np 02,d.png,,ADMet\n");
+    let notes = named(&table, &[]).unwrap().notes;
+    let told = "differ only by case, blanks or leading zeros; if they are one person, write them alike";
+    assert_eq!(
+        notes,
+        [format!("patients `p1` (line 2), `P1` (line 4) {told}"), format!("patients `p2` (line 3), `p 02` (line 5) {told}")]
+    );
+    let sided = "patient,anterior,posterior,label,side\np1,a.png,,NoMet,train\nP1,b.png,,NoMet,test\n";
+    let (_folder, path) = folder(sided);
+    assert!(Manifest::read(&path).is_ok());
+    let problems: Vec<String> =
+        Manifest::survey(&path, &ReadOptions::default()).unwrap().problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let told = "patient `p1` (line 2) is on the side train and `P1` (line 3) on the side test, and they differ only by case";
+    assert!(problems[0].contains(told), "{problems:?}");
+}
+
+#[test]
+fn a_survey_lists_every_fault_and_reading_the_first() {
+    let rows = "1,gone.png,lost.png,NoMet,train,x\n,b.png,,,dev,\n3,c.png,,NoMet,train,\n\n3,two.dcm#0,,NOMET,train,200\n\
+        5,./c.png,,ADMet,test,\n5,d.png,,nADMet,train,,,x\n6,d.png,,nADMet,train,\n6,e.png,,ADMet,test,\n7,a.png,,NOMET,train,\n8,e.png,,NoMet,,\n";
+    let (_folder, path) = folder(format!("patient,anterior,posterior,label,side,rotation_deg\n{rows}"));
+    let Survey { manifest, problems, more, .. } = Manifest::survey(&path, &ReadOptions::default()).unwrap();
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    for part in [
+        "line 2 names ",
+        "gone.png, which does not exist",
+        "lost.png, which does not exist",
+        "line 2 has the rotation_deg `x`",
+        "line 3 has an empty patient",
+        "line 3 has an empty label",
+        "line 3 has the side `dev`",
+        "line 6 names `two.dcm#0`",
+        "line 6 has the rotation_deg `200`",
+        "line 8 has 8 cells instead of 6",
+        "line 4 and line 7 list the scan ",
+        "patient 6 is nADMet in line 9 and ADMet in line 10",
+        "patient 6 is on the side train in line 9 and test in line 10",
+        "line 12 has the side ``",
+        "line 11 has the class `NOMET`",
+    ] {
+        assert_eq!(
+            said.iter().filter(|said| said.contains(part)).count(),
+            if part == "line 2 names " { 2 } else { 1 },
+            "{part}: {said:#?}"
+        );
+    }
+    assert_eq!((said.len(), more), (14, 0), "{said:#?}");
+    assert_eq!(Manifest::read(&path).unwrap_err().to_string(), said[0]);
+    assert_eq!(manifest.unwrap().rows.len(), 5);
+    // A column that is missing hides no fault of another.
+    let (_folder, path) = folder("patient,anterior,posterior,lable\n1,gone.png,,NoMet\n,a.png,,NoMet\n");
+    let survey = Manifest::survey(&path, &ReadOptions::default()).unwrap();
+    let said: Vec<String> = survey.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[0].contains("did you mean --column label=lable") && said[2].contains("line 3 has an empty patient"), "{said:?}");
+    let gone = Manifest::survey(path.with_file_name("none.csv"), &ReadOptions::default()).unwrap();
+    assert!(gone.manifest.is_none() && gone.problems.len() == 1);
+    assert!(Manifest::survey(folder("").1, &ReadOptions::default()).unwrap().problems.len() == 1);
+}
+
+#[test]
+fn a_file_of_a_cells_very_name_wins_over_a_frame() {
+    let table = "patient,anterior,posterior,label\n1,IM#2#1,IM#2#2,NoMet\n2,two.dcm#1,,NoMet\n3,IM#02,,ADMet\n";
+    let (folder, path) = folder(table);
+    for name in ["IM", "IM#2"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let cell = |name: &str, frame| Some(Cell { path: folder.path().join(name), frame });
+    let manifest = Manifest::read(&path).unwrap();
+    assert_eq!((&manifest.rows[0].anterior, &manifest.rows[0].posterior), (&cell("IM#2", Some(1)), &cell("IM#2", Some(2))));
+    assert_eq!((&manifest.rows[1].anterior, &manifest.rows[2].anterior), (&cell("two.dcm", Some(1)), &cell("IM", Some(2))));
+    manifest.write().unwrap();
+    assert_eq!(Manifest::read(&path).unwrap(), manifest);
+    let whole = Manifest::new(&path, vec![Row::new("1", cell("IM#2", None), cell("IM", Some(2)), "NoMet")]).unwrap();
+    whole.write().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "patient,anterior,posterior,label\n1,IM#2,IM#02,NoMet\n");
+    assert_eq!(Manifest::read(&path).unwrap(), whole);
+    // A folder of that name is no scan, and without files a cell is what it says.
+    fs::create_dir(folder.path().join("two.dcm#1")).unwrap();
+    fs::write(&path, "patient,anterior,posterior,label\n2,two.dcm#1,,NoMet\n").unwrap();
+    assert_eq!(Manifest::read(&path).unwrap().rows[0].anterior, cell("two.dcm", Some(1)));
+    let bytes = Manifest::from_bytes(&path, b"patient,anterior,posterior,label\n2,IM#2,,NoMet\n").unwrap();
+    assert_eq!(bytes.rows[0].anterior, cell("IM", Some(2)));
+}
+
+/// Twenty thousand copies of one scan, and as many rows of one fault: in the time of reading, not its square.
+#[test]
+fn large_tables_are_read_in_the_time_of_their_rows() {
+    let copies: String = (0..20_000).map(|row| format!("1,a.png,,NoMet,{}\n", row as f32 / 1000.0)).collect();
+    let start = std::time::Instant::now();
+    let manifest = read(format!("patient,anterior,posterior,label,shift_rows_px\n{copies}")).unwrap();
+    assert_eq!(manifest.rows.len(), 20_000);
+    let labels: String = (0..20_000).map(|row| format!("{row},f{row}.png,,class{row}x\n")).collect();
+    let survey =
+        Manifest::survey(folder(format!("patient,anterior,posterior,label\n{labels}")).1, &ReadOptions::default()).unwrap();
+    assert_eq!(survey.problems.len(), 20_000);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -263,6 +540,11 @@ proptest! {
         let mut text = b"patient,anterior,posterior,label\n".to_vec();
         text.extend(&bytes);
         prop_assert!(read(bytes).is_err());
-        let _ = read(text);
+        let (_folder, path) = folder(&text);
+        let first = Manifest::read(&path).map(drop).map_err(|error| error.to_string());
+        let survey = Manifest::survey(&path, &ReadOptions::default()).unwrap();
+        if let Err(first) = first {
+            prop_assert_eq!(survey.problems[0].to_string(), first);
+        }
     }
 }
