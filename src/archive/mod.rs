@@ -6,5 +6,7 @@ pub mod import;
 mod loading;
 pub mod manifest;
 pub mod people;
+pub mod scans;
+pub mod seen;
 pub mod side;
 pub mod split;

@@ -27,7 +27,8 @@ pub struct Split {
 
 /// Divides a manifest's patients. Each class gives `train_share` of its patients, to the nearest patient, and where it has two
 /// or more at least one to either side. A patient with scans of several classes counts as the last of them in the manifest's
-/// order, the metastatic one. The order of rows does not matter.
+/// order, the metastatic one. Pseudonyms that are known to be one person's ([`Manifest::seen`]) count as one patient. The order of rows
+/// does not matter.
 ///
 /// # Errors
 /// A share that is not between 0 and 1; a manifest whose patients cannot fill both sides.
@@ -63,7 +64,7 @@ fn divide(manifest: &Manifest, rows: &[usize], share: f64, purpose: Purpose, see
         owed = (wanted - count as f64).clamp(-0.5, 0.5);
         is_first.extend(patients.iter().enumerate().map(|(at, patient)| (*patient, at < count)));
     }
-    let (first, others) = rows.iter().partition(|row| is_first[manifest.rows[**row].patient.as_str()]);
+    let (first, others) = rows.iter().partition(|row| is_first[manifest.person(**row)]);
     Ok([first, others])
 }
 
@@ -74,7 +75,7 @@ fn patients_by_class<'a>(manifest: &'a Manifest, rows: &[usize]) -> Result<Vec<V
     let mut class_of: BTreeMap<&str, u32> = BTreeMap::new();
     for &row in rows {
         let label = labels[row];
-        class_of.entry(&manifest.rows[row].patient).and_modify(|class| *class = label.max(*class)).or_insert(label);
+        class_of.entry(manifest.person(row)).and_modify(|class| *class = label.max(*class)).or_insert(label);
     }
     let mut patients = vec![Vec::new(); manifest.classes.len()];
     class_of.into_iter().for_each(|(patient, class)| patients[class as usize].push(patient));
@@ -109,7 +110,7 @@ pub fn folds(manifest: &Manifest, k: usize, seed: u64) -> Result<Vec<Split>> {
         });
     }
     let fold = |fold: usize| {
-        let (test, train) = (0..manifest.rows.len()).partition(|&row| fold_of[manifest.rows[row].patient.as_str()] == fold);
+        let (test, train) = (0..manifest.rows.len()).partition(|&row| fold_of[manifest.person(row)] == fold);
         let split = Split { train, test, ..Split::default() };
         split.check(manifest)?;
         split.check_classes(manifest)?;
@@ -218,7 +219,7 @@ impl Split {
             let Some(study) = manifest.rows.get(row) else {
                 return fail(format!("has {} studies but the split names number {}", manifest.rows.len(), row + 1));
             };
-            if *side_of.entry(&study.patient).or_insert(side) != side {
+            if *side_of.entry(manifest.person(row)).or_insert(side) != side {
                 return fail(format!("the split has patient {} on both sides", study.patient));
             }
             if std::mem::replace(&mut seen[row], true) {

@@ -39,6 +39,10 @@ pub struct Intake {
     pub notes: Vec<String>,
     /// What was not read of a folder or archive.
     pub left_out: Vec<(PathBuf, LeftOut)>,
+    /// SHA-256 of the Patient ID, where a file says it.
+    pub patient: Option<String>,
+    /// SHA-256 of the patient's name and birth date, where a file says both.
+    pub person: Option<String>,
 }
 
 /// What decided which view an image is.
@@ -600,6 +604,11 @@ fn put(study: &mut Study, view: View, decided: Decided, frame: Found) -> Result<
         ));
     }
     *slot = Some(frame.image);
+    if let Some(header) = &frame.header {
+        let intake = &mut study.intake;
+        intake.patient = intake.patient.take().or_else(|| header.patient.clone());
+        intake.person = intake.person.take().or_else(|| header.person.clone());
+    }
     study.intake.decided[usize::from(view == View::Posterior)] = Some(decided);
     if !study.sources.contains(&frame.cell.path) {
         study.sources.push(frame.cell.path);

@@ -72,7 +72,13 @@ impl State {
     }
 
     /// Refuses to go on, from the checkpoint at `path`, with settings or data other than those it was made with.
-    pub fn check(&self, settings: &Settings, inputs: &BTreeMap<String, String>, path: &Path) -> Result<()> {
+    pub fn check(
+        &self,
+        settings: &Settings,
+        inputs: &BTreeMap<String, String>,
+        test_only: &BTreeSet<String>,
+        path: &Path,
+    ) -> Result<BTreeSet<String>> {
         let own = self.own_settings(path)?;
         // As long as no step was skipped, `on_nan` has had no effect.
         let skipped = self.under_way.skipped + self.epochs.iter().map(|epoch| epoch.skipped_steps).sum::<usize>();
@@ -85,15 +91,20 @@ impl State {
             let problem = format!("was made with other settings: {}", differences.join("; "));
             return Err(Error::file(path, problem, "resume with its settings, or start the run anew with --force"));
         }
+        let mut mended = BTreeSet::new();
         let names: BTreeSet<&String> = self.inputs.keys().chain(inputs.keys()).collect();
         let change = names.into_iter().find_map(|name| match (self.inputs.get(name), inputs.get(name)) {
             (Some(then), Some(now)) if then == now => None,
+            (Some(_), Some(_)) if test_only.contains(name) => {
+                mended.insert(name.clone());
+                None
+            }
             (Some(_), Some(_)) => Some(format!("{name} has changed")),
             (Some(_), None) => Some(format!("{name} is missing")),
             (None, _) => Some(format!("{name} is new")),
         });
         match change {
-            None => Ok(()),
+            None => Ok(mended),
             Some(change) => {
                 let problem = format!("was made with other data: {change}");
                 Err(Error::file(path, problem, "resume with the same data, or start the run anew with --force"))

@@ -2,6 +2,7 @@
 
 use super::settings::flatten;
 use super::{ChooseBy, RunFolder, Settings};
+use crate::archive::seen::Seen;
 use crate::autograd::Context;
 use crate::metrics::Epoch;
 use crate::models::{Process, StudyCounts};
@@ -9,7 +10,7 @@ use crate::{Error, Result, files};
 use osteon_kernels::par;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The version of `run.json` that this program writes and reads.
@@ -84,6 +85,16 @@ pub struct RunRecord {
     pub manifest: String,
     /// SHA-256 of every file that the manifest names, by the name it has there.
     pub inputs: BTreeMap<String, String>,
+    /// By scan, as the manifest names it: its views, and what decided which is which (`anterior by view code`). Empty where nobody looked
+    /// at the scans before the training.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub views: BTreeMap<String, String>,
+    /// Pseudonyms that were found to be one person's, and were kept on one side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same_people: Vec<Vec<String>>,
+    /// Test files that held other bytes when the run was resumed than when it began, by the names that the manifest has for them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub mended: BTreeSet<String>,
     /// How many studies train, and how many of these are simulated; `None` in records from before this was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training_studies: Option<StudyCounts>,
@@ -104,6 +115,8 @@ impl RunRecord {
         training_studies: StudyCounts,
         weights: &[String],
         chosen_epoch: usize,
+        seen: &Seen,
+        mended: &BTreeSet<String>,
     ) -> Self {
         let Process { version, commit, target, isa, threads, .. } = processes.last().expect("a run has a process").clone();
         RunRecord {
@@ -118,6 +131,9 @@ impl RunRecord {
             configuration: settings.to_json(),
             manifest: inputs.remove(manifest).unwrap_or_default(),
             inputs,
+            views: seen.views.clone(),
+            same_people: seen.same_people.clone(),
+            mended: mended.clone(),
             training_studies: Some(training_studies),
             weights: weights.to_vec(),
             chosen_epoch,

@@ -197,6 +197,10 @@ struct Session<'a> {
     state: State,
     /// SHA-256 of `split.csv`.
     split: String,
+    /// Files that only test studies have, by the names that the manifest has for them.
+    test_only: BTreeSet<String>,
+    /// Those of them that held other bytes when the run was resumed.
+    mended: BTreeSet<String>,
     /// The network of the best epoch so far, where validation patients choose.
     best: Option<Model>,
     /// When the last checkpoint was written.
@@ -252,6 +256,11 @@ impl<'a> Session<'a> {
         }
         let state = State::new(settings, inputs);
         let (best, saved, saved_at) = (None, Cell::new(Instant::now()), Cell::default());
+        let files_of = |rows: &[usize]| -> BTreeSet<String> {
+            rows.iter().flat_map(|&row| manifest.rows[row].files()).map(|file| manifest.name_of(file)).collect()
+        };
+        let learnt = &files_of(&split.train) | &files_of(&split.validation);
+        let test_only = &files_of(&split.test) - &learnt;
         let split_hash = files::sha256(&split.to_csv(manifest)?);
         let session = Session {
             manifest,
@@ -263,6 +272,8 @@ impl<'a> Session<'a> {
             test,
             state,
             split: split_hash,
+            test_only,
+            mended: BTreeSet::new(),
             best,
             saved,
             saved_at,
@@ -321,7 +332,9 @@ impl<'a> Session<'a> {
         let State { inputs, processes, weights, .. } = &self.state;
         let manifest = self.manifest.name_of(&self.manifest.path);
         let studies = self.trainer.model().metadata().training_studies();
-        RunRecord::new(&self.resolved()?, &manifest, inputs.clone(), processes, studies, weights, self.chosen())
+        let (seen, chosen) = (&self.manifest.seen, self.chosen());
+        let inputs = inputs.clone();
+        RunRecord::new(&self.resolved()?, &manifest, inputs, processes, studies, weights, chosen, seen, &self.mended)
             .write(self.folder)
     }
 
@@ -329,7 +342,7 @@ impl<'a> Session<'a> {
     /// if that computed other bits than this one.
     fn restore(&mut self, allow_other_isa: bool) -> Result<(Option<Error>, Option<Process>)> {
         let (archive, mut state, problem) = checkpoint::read(self.folder)?;
-        state.check(self.settings, &self.state.inputs, archive.path())?;
+        self.mended.extend(state.check(self.settings, &self.state.inputs, &self.test_only, archive.path())?);
         let other = state.go_on(self.folder, archive.path(), allow_other_isa)?;
         self.trainer.restore(&archive, state.adam_steps)?;
         if self.validation.is_some() && state.epochs.iter().any(|epoch| epoch.validation_loss.is_some()) {
@@ -340,7 +353,8 @@ impl<'a> Session<'a> {
         if problem.is_some() {
             checkpoint::discard_newest(self.folder)?;
         }
-        self.state = State { settings: self.state.settings.clone(), ..state };
+        let (settings, inputs) = (self.state.settings.clone(), self.state.inputs.clone());
+        self.state = State { settings, inputs, ..state };
         self.saved_at.set(Some(self.position()));
         Ok((problem, other))
     }

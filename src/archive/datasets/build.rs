@@ -47,7 +47,8 @@ pub fn build(kind: DatasetKind, source: &Manifest, options: &DatasetOptions) -> 
         }
     }
     let originals = originals(kind, source, options)?;
-    let base = Manifest::new(&source.path, originals.iter().map(|original| original.row.clone()).collect())?;
+    let rows = originals.iter().map(|original| original.row.clone()).collect();
+    let base = Manifest::new(&source.path, rows)?.with_seen(&source.seen);
     let split = split(&base, options.train_share, options.seed)?;
     split.check_classes(&base)?;
 
@@ -87,7 +88,8 @@ pub fn build(kind: DatasetKind, source: &Manifest, options: &DatasetOptions) -> 
         }
     }
     rows.sort_by_key(|&(number, copy, _)| (number, copy)); // stable: anterior first
-    let manifest = Manifest::new(&source.path, rows.into_iter().map(|(_, _, row)| row).collect())?;
+    let rows = rows.into_iter().map(|(_, _, row)| row).collect();
+    let manifest = Manifest::new(&source.path, rows)?.with_seen(&source.seen);
     let manifest = if options.merge_metastatic { manifest.merged()? } else { manifest };
     Ok(Dataset { kind, manifest, options: options.clone(), studies: source.rows.len() })
 }

@@ -26,6 +26,7 @@ pub use header::ColumnNames;
 pub(in crate::archive) use moved::seen_from;
 pub use table::{Classes, ReadOptions, Reading, Survey};
 
+use super::seen::Seen;
 use super::side::Side;
 use crate::intake::Study;
 use crate::intake::study::{self, Cell, RowOptions};
@@ -88,6 +89,15 @@ impl Row {
         study::read_manifest_row(self.anterior.as_ref(), self.posterior.as_ref(), RowOptions::default())
     }
 
+    /// As [`read`](Self::read), of a scan that nobody has looked at: what is no whole-body bone scan is refused, unless `any_image`.
+    ///
+    /// # Errors
+    /// As [`study::read_manifest_row`].
+    pub fn read_checked(&self, any_image: bool) -> Result<Study> {
+        let options = RowOptions { is_checked: !any_image, ..RowOptions::default() };
+        study::read_manifest_row(self.anterior.as_ref(), self.posterior.as_ref(), options)
+    }
+
     /// How its fused picture is still to be turned and moved.
     pub fn pending_transform(&self) -> Transform {
         if self.drawn { Transform::default() } else { self.transform }
@@ -124,6 +134,8 @@ pub struct Manifest {
     pub rows: Vec<Row>,
     /// The classes that occur: [`PAPER_CLASSES`] first, then others by name.
     pub classes: Vec<String>,
+    /// What a look at the scans has told; empty where nobody looked.
+    pub seen: Seen,
 }
 
 impl Manifest {
@@ -138,7 +150,22 @@ impl Manifest {
     pub fn new(path: impl AsRef<Path>, rows: Vec<Row>) -> Result<Self> {
         let path = path.as_ref();
         checks::check(path, &rows, |row| format!("row {}", row + 1), &mut Err)?;
-        Ok(Manifest { path: path.to_owned(), classes: classes_of(&rows), rows })
+        Ok(Manifest::of(path, rows))
+    }
+
+    /// Of rows that were checked.
+    fn of(path: &Path, rows: Vec<Row>) -> Self {
+        Manifest { path: path.to_owned(), classes: classes_of(&rows), rows, seen: Seen::default() }
+    }
+
+    /// The person that a row's patient is, as far as is known: two pseudonyms may be one person's.
+    pub fn person(&self, row: usize) -> &str {
+        self.seen.person(&self.rows[row].patient)
+    }
+
+    /// With what is known of the scans of another manifest of the same patients.
+    pub fn with_seen(self, seen: &Seen) -> Self {
+        Manifest { seen: seen.clone(), ..self }
     }
 
     /// How many studies these rows are, and how many of them are simulated.
@@ -174,7 +201,7 @@ impl Manifest {
             true => row.clone(),
             false => Row { label: METASTATIC.to_owned(), ..row.clone() },
         };
-        Manifest::new(&self.path, self.rows.iter().map(merge).collect())
+        Ok(Manifest::new(&self.path, self.rows.iter().map(merge).collect())?.with_seen(&self.seen))
     }
 
     /// The same with the frame of every view named (`scan.dcm#1`) where a file has several, so that each cell is one image.
@@ -187,13 +214,19 @@ impl Manifest {
             let [anterior, posterior] = study::named_frames(row.anterior.as_ref(), row.posterior.as_ref())?;
             Ok(Row { anterior, posterior, ..row.clone() })
         };
-        Manifest::new(&self.path, self.rows.iter().map(name).collect::<Result<_>>()?)
+        Ok(Manifest::new(&self.path, self.rows.iter().map(name).collect::<Result<_>>()?)?.with_seen(&self.seen))
     }
 
     /// A file as the manifest names it: relative to the manifest where it is in or below its folder.
     pub fn name_of(&self, path: &Path) -> String {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path).display().to_string()
+    }
+
+    /// A cell as the manifest names it.
+    pub fn name_of_cell(&self, cell: &Cell) -> String {
+        let name = self.name_of(&cell.path);
+        cell.frame.map_or(name.clone(), |frame| format!("{name}#{frame}"))
     }
 }
 

@@ -29,7 +29,7 @@ impl Manifest {
             Cell { path: folder.join(name), frame: cell.frame }
         };
         let rows = self.rows.iter().map(|row| row.with_cells(change)).collect();
-        Ok(Manifest { path: path.to_owned(), rows, classes: self.classes.clone() })
+        Ok(Manifest { path: path.to_owned(), rows, classes: self.classes.clone(), seen: self.seen.clone() })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::header::{COLUMNS, ColumnNames, Header, OPTIONAL, known_columns};
 use super::likeness::{doubtful_classes, quoted, similar_patients};
 use super::sheet::{self, Lines, SEPARATORS};
-use super::{METASTATIC, Manifest, PAPER_CLASSES, Row, checks, classes_of};
+use super::{METASTATIC, Manifest, PAPER_CLASSES, Row, checks};
 use crate::archive::side::Side;
 use crate::intake::study::Cell;
 use crate::prepare::{Augmentation, Transform};
@@ -139,7 +139,7 @@ impl Manifest {
                 let notes = table.notes();
                 let rows: Vec<Row> =
                     table.rows.into_iter().zip(table.faulty).filter(|(_, faulty)| !faulty).map(|(row, _)| row).collect();
-                let manifest = (!rows.is_empty()).then(|| Manifest { path: path.to_owned(), classes: classes_of(&rows), rows });
+                let manifest = (!rows.is_empty()).then(|| Manifest::of(path, rows));
                 Ok(Survey { manifest, problems, more, notes })
             }
             Err(error @ Error::Interrupted { .. }) => Err(error),
@@ -377,7 +377,7 @@ impl Table {
     fn reading(self, path: &Path, options: &ReadOptions) -> Result<Reading> {
         self.check(path, options, &mut Err)?;
         let notes = self.notes();
-        Ok(Reading { manifest: Manifest { path: path.to_owned(), classes: classes_of(&self.rows), rows: self.rows }, notes })
+        Ok(Reading { manifest: Manifest::of(path, self.rows), notes })
     }
 
     /// What the user should know.
