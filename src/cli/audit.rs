@@ -2,7 +2,7 @@
 
 use super::numbers::{count, seed};
 use super::output::Overwrite;
-use super::predict::model_path;
+use super::predict::{model_path, refuse_swapped};
 use super::scan::ScanOptions;
 use super::terminal::Terminal;
 use crate::audit::{self, Bound, Comparison, GradcheckOptions, Slope, TraceOptions, TrainOptions, Verdict};
@@ -133,8 +133,10 @@ impl Trace {
             pictures: self.pictures,
             force: self.overwrite.force,
         };
+        let model = model_path(&self.model);
+        refuse_swapped(&model, std::slice::from_ref(&self.scan))?;
         let study = self.options.read(&self.scan)?;
-        let header = audit::trace(&model_path(&self.model), &study, &options, &self.output)?;
+        let header = audit::trace(&model, &study, &options, &self.output)?;
         let probabilities = header.probabilities.iter().map(|(class, probability)| format!("{class} {probability:.4}"));
         let loss = header.loss.map(|loss| format!(", loss {loss:.6}")).unwrap_or_default();
         terminal.line(format_args!(

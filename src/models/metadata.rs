@@ -206,11 +206,14 @@ impl Metadata {
     pub fn check(&self) -> Result<()> {
         let [rows, columns] = self.input_size;
         let sides = MIN_SIDE..=MAX_SIDE;
-        let distinct: BTreeSet<&String> = self.classes.iter().collect();
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = self.classes.iter().find(|class| !seen.insert(*class)) {
+            let problem = format!("`{twice}` stands twice in the list of classes");
+            return Err(Error::setting(problem, "name every class once"));
+        }
         let rules = [
             (sides.contains(&rows) && sides.contains(&columns), "the input size", "choose sides from 32 to 16384 pixels"),
             ((2..=MAX_CLASSES).contains(&self.classes.len()), "the list of classes", "give from 2 to 1000 classes"),
-            (distinct.len() == self.classes.len(), "the list of classes", "name every class once"),
             (self.classes.iter().all(|class| !class.trim().is_empty()), "the list of classes", "give every class a name"),
             (
                 !self.classes.iter().any(|class| class.contains(is_hidden)),

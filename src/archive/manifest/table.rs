@@ -28,6 +28,9 @@ impl Manifest {
     /// [`Manifest::new`]); no row.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        if let Some(error) = files::Kind::of_file(path).and_then(|kind| kind.refuse_as_manifest(path)) {
+            return Err(error);
+        }
         Manifest::parse(path, &files::read_at_most(path, MAX_BYTES)?, Path::exists)
     }
 
