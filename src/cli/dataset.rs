@@ -9,7 +9,7 @@ use crate::archive::manifest::{Manifest, Row};
 use crate::archive::split::PAPER_TRAIN_SHARE;
 use crate::files::Staging;
 use crate::prepare::Augmentation;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::{Result, files};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
@@ -192,9 +192,12 @@ impl Archive {
         });
         let single = manifest.rows.iter().filter(|row| row.cells().count() == 1).count();
         let classes = classes.collect::<Vec<_>>().join(", ");
-        terminal.line(format_args!("{} studies: {classes}; {single} of them of one view", manifest.rows.len()))?;
+        terminal.line(format_args!("{}: {classes}; {single} of them of one view", counted(manifest.rows.len(), "study")))?;
         if disagreements > 0 {
-            terminal.line(format_args!("{disagreements} studies have one view labelled metastatic: they count as Met"))?;
+            terminal.line(format_args!(
+                "one view alone is labelled metastatic in {}, which is taken for Met",
+                counted(disagreements, "study")
+            ))?;
         }
         if skipped.count() > 0 {
             terminal.line(skipped)?;

@@ -15,7 +15,7 @@ use crate::phantom::{self as simulator, Phantom, PhantomOptions};
 use crate::prepare::{Preprocessing, views};
 use crate::reproduce::page::{self, Outcome, Reproduction};
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
 use crate::{Error, Result, files, interrupt, report};
 use osteon_kernels::par;
@@ -132,7 +132,7 @@ impl Reproduce {
         plan.trainings.iter().try_for_each(|training| remove_checkpoints(&folder.run(training)))?;
 
         terminal.note("The page");
-        let page = self.reproduction(&source, plan, options, counts)?.write(&self.output)?;
+        let page = self.reproduction(terminal, &source, plan, options, counts)?.write(&self.output)?;
         terminal.line(page.shown())
     }
 
@@ -178,6 +178,7 @@ impl Reproduce {
     /// What the page is made of.
     fn reproduction(
         &self,
+        terminal: &Terminal,
         source: &Manifest,
         plan: &Plan,
         options: &Options,
@@ -201,11 +202,11 @@ impl Reproduce {
             source.rows.iter().map(annotation::beside).collect::<Result<Vec<_>>>()?.iter().any(|beside| !beside.is_empty());
         let studies = source.study_counts(0..source.rows.len());
         let lesions = match annotated {
-            true => Some(lesions::report(
-                &lesions::measure(source, &lesions::MeasureOptions::default())?,
-                studies,
-                self.output.join("lesions"),
-            )?),
+            true => {
+                let measured = lesions::measure(source, &lesions::MeasureOptions::default())?;
+                measured.notes.iter().for_each(|note| terminal.note(note));
+                Some(lesions::report(&measured.lesions, studies, self.output.join("lesions"))?)
+            }
             false => None,
         };
         let mut command = format!("osteon reproduce --scale {} --seed {} --seeds {}", options.scale, options.seed, options.seeds);
@@ -292,7 +293,12 @@ impl Folder<'_> {
             }
         }
         let (all, epochs) = (plan.trainings.len(), options.epochs);
-        terminal.note(format_args!("{all} trainings of {epochs} epochs, {} of them done", all - open.len()));
+        terminal.note(format_args!(
+            "{} of {}, {} of them done",
+            counted(all, "training"),
+            counted(epochs, "epoch"),
+            all - open.len()
+        ));
         Ok(open)
     }
 
@@ -462,7 +468,7 @@ fn train_all(
         before += steps(training);
         progress.note(format_args!("{title}: done in {}", duration(start.elapsed().as_secs_f64())));
     }
-    progress.finish(format_args!("{} trainings done", open.len()));
+    progress.finish(format_args!("{} done", counted(open.len(), "training")));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::terminal::{Progress, Terminal};
 use crate::archive::manifest::{Manifest, Row};
 use crate::files::Output;
 use crate::models::Process;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::train::{self, Epoch, Event, RunFolder, Settings, Start};
 use crate::{Result, interrupt};
 use std::ops::ControlFlow;
@@ -80,8 +80,13 @@ pub fn train(
     let epochs = train::run(manifest, settings, folder, start, &mut |event| {
         match event {
             Event::Ready { train, validation, test, parameters, steps } => {
-                let validation = if validation > 0 { format!("{validation} validation studies, ") } else { String::new() };
-                terminal.note(format_args!("{parameters} parameters; {train} training studies, {validation}{test} test studies"));
+                let validation =
+                    if validation > 0 { format!("{}, ", counted(validation, "validation study")) } else { String::new() };
+                terminal.note(format_args!(
+                    "{parameters} parameters; {}, {validation}{}",
+                    counted(train, "training study"),
+                    counted(test, "test study")
+                ));
                 training_studies = train;
                 progress = Some(terminal.progress("steps", steps * settings.epochs));
             }
@@ -126,7 +131,7 @@ pub fn train(
             _ if settings.validation_share == 0.0 => String::new(),
             epoch => format!(", the model is epoch {epoch}'s"),
         };
-        progress.finish(format_args!("done: {} epochs{chosen}{memory}", epochs.len()));
+        progress.finish(format_args!("done: {}{chosen}{memory}", counted(epochs.len(), "epoch")));
     }
     Ok(epochs)
 }
@@ -143,7 +148,7 @@ fn epoch_line(epoch: &Epoch, epochs: usize, training_studies: usize) -> String {
         line += &format!("  test loss {loss:.4} accuracy {accuracy:.3} F1 {f1:.3}");
     }
     if epoch.skipped_steps > 0 {
-        line += &format!("  {} steps left out", epoch.skipped_steps);
+        line += &format!("  {} left out", counted(epoch.skipped_steps, "step"));
     }
     line + &format!("  {:.1} s, {:.3} a training study", epoch.seconds, epoch.train_seconds / training_studies as f64)
 }

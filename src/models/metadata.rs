@@ -3,7 +3,7 @@
 use super::{MIN_SIDE, Pooling};
 use crate::nn::{AttentionSettings, NormSettings};
 use crate::prepare::Preprocessing;
-use crate::text::is_hidden;
+use crate::text::{counted, is_hidden};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -116,7 +116,7 @@ impl StudyCounts {
     /// `999 of 1000 studies are simulated`
     pub fn sentence(&self) -> String {
         let verb = if self.simulated_studies == 1 { "is" } else { "are" };
-        format!("{} of {} studies {verb} simulated", self.simulated_studies, self.studies)
+        format!("{} of {} {verb} simulated", self.simulated_studies, counted(self.studies, "study"))
     }
 }
 
@@ -129,14 +129,14 @@ impl Sum for StudyCounts {
     }
 }
 
-/// `60 studies`, `60 phantom studies`, or `60 studies, 59 of them phantoms`.
+/// `1 study`, `60 studies`, `60 phantom studies`, or `60 studies, 59 of them phantoms`.
 impl fmt::Display for StudyCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let StudyCounts { studies, simulated_studies } = self;
         match (self.any_simulated(), self.all_simulated()) {
-            (false, _) => write!(f, "{studies} studies"),
-            (true, true) => write!(f, "{studies} phantom studies"),
-            (true, false) => write!(f, "{studies} studies, {simulated_studies} of them phantoms"),
+            (false, _) => f.write_str(&counted(*studies, "study")),
+            (true, true) => f.write_str(&counted(*studies, "phantom study")),
+            (true, false) => write!(f, "{}, {simulated_studies} of them phantoms", counted(*studies, "study")),
         }
     }
 }
