@@ -85,6 +85,23 @@ pub fn plain(path: &Path) -> String {
     path.to_str().map_or_else(|| quoted(path), str::to_owned)
 }
 
+/// `1 study`, `2 studies`: a count before its noun, which is given in the singular and regular in the plural.
+pub fn counted(count: usize, noun: &str) -> String {
+    if count == 1 {
+        return format!("1 {noun}");
+    }
+    let before = |ending: &str| noun.strip_suffix(ending);
+    if let Some(stem) = before("y").filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
+        format!("{count} {stem}ies")
+    } else if let Some(stem) = before("sis") {
+        format!("{count} {stem}ses")
+    } else if noun.ends_with(['s', 'x']) || noun.ends_with("ch") || noun.ends_with("sh") {
+        format!("{count} {noun}es")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
 /// Text whose hidden characters, but for those in `kept`, became U+FFFD.
 pub fn without_hidden(text: &str, kept: &[char]) -> String {
     text.replace(|character| is_hidden(character) && !kept.contains(&character), "\u{fffd}")
@@ -159,6 +176,16 @@ mod tests {
         }
         assert_eq!(plain(Path::new("a\nb")), "a\nb");
         assert_eq!(without_hidden("a\n\u{1b}b\tc", &['\n', '\t']), "a\n\u{fffd}b\tc");
+    }
+
+    #[test]
+    fn a_noun_is_in_the_plural_unless_there_is_one() {
+        let nouns = ["study", "class", "metastasis", "day", "phantom study", "frame", "batch", "box"];
+        let plurals = ["studies", "classes", "metastases", "days", "phantom studies", "frames", "batches", "boxes"];
+        for (noun, plural) in nouns.into_iter().zip(plurals) {
+            assert_eq!(counted(1, noun), format!("1 {noun}"));
+            assert_eq!([0, 2].map(|count| counted(count, noun)), [0, 2].map(|count| format!("{count} {plural}")));
+        }
     }
 
     #[test]

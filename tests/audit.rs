@@ -89,7 +89,7 @@ fn traces_verify() {
             assert!(said.contains(bound), "no `{bound}` in {said}");
         }
         let one = succeeds(verify(&trace, &["--operation", "6"]));
-        assert!(one.contains("1 operations verified") && !one.contains("\n    7  "), "{one}");
+        assert!(one.contains("1 operation verified") && !one.contains("\n    7  "), "{one}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! LabelMe's JSON (the Python program's): `shapes` with `label`, `shape_type` and `points`, and about the picture `imagePath`,
-//! `imageHeight` and `imageWidth`. The picture itself (`imageData`) is stepped over.
+//! `imageHeight` and `imageWidth`; a `mask` has its bitmap besides. The picture itself (`imageData`) is stepped over.
 
+use super::bitmap::{Bitmap, Budget};
 use super::{Annotation, Flags, Form, MAX_CORNERS, MAX_FLAGS, MAX_OUTLINES, Outline, Point, short};
 use crate::image::Size;
 use crate::{Error, Result};
@@ -41,6 +42,14 @@ struct JsonShape {
     description: Option<String>,
     #[serde(default)]
     flags: Option<CappedFlags>,
+    #[serde(default)]
+    mask: Option<String>,
+}
+
+impl JsonShape {
+    fn kind(&self) -> &str {
+        self.shape_type.as_deref().unwrap_or("polygon")
+    }
 }
 
 /// A list of at most `MOST` values: no more are kept, whatever the file holds.
@@ -106,13 +115,19 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Annotation> {
             Error::file(path, problem, format!("give both, from 1 to {}", Size::MAX_SIDE))
         })?),
     };
+    refuse_without_area(path, &file.shapes.0)?;
+    let mut budget = Budget::default();
     let outline = |(index, shape): (usize, JsonShape)| {
         let refuse = |problem: String| {
             let problem = format!("outline {} ({}) {problem}", index + 1, short(&shape.label));
             Error::file(path, problem, "draw it again, or remove it")
         };
         let group = shape.group_id.map(|group| whole(group, u32::MAX).ok_or_else(|| refuse(format!("has the group {group}"))));
-        let form = Form::of(shape.shape_type.as_deref().unwrap_or("polygon"), shape.points.0).map_err(refuse)?;
+        let form = match shape.kind() {
+            "mask" => Bitmap::decode(&shape.points.0, shape.mask.as_deref(), size, &mut budget).map(Form::Mask),
+            kind => Form::of(kind, shape.points.0.clone()),
+        };
+        let form = form.map_err(refuse)?;
         let flags = shape.flags.map(|flags| flags.0).unwrap_or_default();
         let (group, description) = (group.transpose()?, shape.description.unwrap_or_default());
         Ok(Outline { label: shape.label, form, group, description, flags })
@@ -123,6 +138,27 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Annotation> {
         flags: file.flags.map(|flags| flags.0).unwrap_or_default(),
         outlines: file.shapes.0.into_iter().enumerate().map(outline).collect::<Result<_>>()?,
     })
+}
+
+/// Lines and other kinds that Osteon does not read, all in one sentence.
+fn refuse_without_area(path: &Path, shapes: &[JsonShape]) -> Result<()> {
+    /// As many are listed.
+    const MOST: usize = 100;
+    let others = || shapes.iter().enumerate().filter(|(_, shape)| !Form::KINDS.contains(&shape.kind()));
+    let mut list: Vec<String> = others()
+        .take(MOST)
+        .map(|(index, shape)| format!("outline {} ({}) is a `{}`", index + 1, short(&shape.label), short(shape.kind())))
+        .collect();
+    let (number, read) = (others().count(), Form::KINDS.join(", "));
+    if number > MOST {
+        list.push(format!("and so on, {number} in all"));
+    }
+    let remedy = match number {
+        0 => return Ok(()),
+        1 => "draw a polygon around what it marks, or remove it",
+        _ => "draw a polygon around what each marks, or remove them",
+    };
+    Err(Error::file(path, format!("{}: Osteon reads {read}, which have an area or are a spot", list.join(", ")), remedy))
 }
 
 /// A number that stands for a whole one from 0 to `most`.
@@ -156,6 +192,8 @@ pub(super) fn write(annotation: &Annotation) -> Vec<u8> {
         description: &'a str,
         shape_type: &'a str,
         flags: &'a Flags,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mask: Option<String>,
     }
     let shapes = annotation.outlines.iter().map(|Outline { label, form, group, description, flags }| JsonShape {
         label,
@@ -164,6 +202,7 @@ pub(super) fn write(annotation: &Annotation) -> Vec<u8> {
         description,
         shape_type: form.name(),
         flags,
+        mask: if let Form::Mask(bitmap) = form { Some(bitmap.encode()) } else { None },
     });
     let file = File {
         version: VERSION,

@@ -35,7 +35,24 @@ impl Mask {
                 let inside = (0.0..size.columns as f64).contains(&x) && (0.0..size.rows as f64).contains(&y);
                 Mask::from_runs(inside.then_some([y as u32, x as u32, 1]))
             }
+            Form::Mask(bitmap) => bitmap.mask.moved(bitmap.origin(), size),
         }
+    }
+
+    /// The same pixels so many columns and rows further, as far as the picture has them.
+    pub fn moved(&self, [right, down]: [i64; 2], size: Size) -> Self {
+        Mask::from_runs(self.runs.iter().filter_map(|&[row, first, length]| {
+            let row = usize::try_from(i64::from(row) + down).ok().filter(|row| *row < size.rows)?;
+            let column = |at: i64| at.clamp(0, size.columns as i64) as usize;
+            let first = i64::from(first) + right;
+            run(row, column(first)..column(first + i64::from(length)))
+        }))
+    }
+
+    /// How many sides of pixels part it from what is around it.
+    pub(super) fn sides(&self) -> usize {
+        let below = Mask { runs: self.runs.iter().map(|&[row, first, length]| [row + 1, first, length]).collect() };
+        2 * (self.area() + self.runs.len() - self.overlap(&below))
     }
 
     /// The pixels of runs `[row, first column, length]` in any order, which may overlap.
@@ -140,7 +157,8 @@ impl Mask {
         let rows: HashMap<u32, &[[u32; 3]]> = self.runs.chunk_by(|a, b| a[0] == b[0]).map(|runs| (runs[0][0], runs)).collect();
         let inside = |row: Option<u32>, column: u32| {
             let runs = row.and_then(|row| rows.get(&row)).copied().unwrap_or_default();
-            runs.iter().any(|&[_, first, length]| (first..first + length).contains(&column))
+            let behind = runs.partition_point(|run| run[1] <= column);
+            runs[..behind].last().is_some_and(|&[_, first, length]| column < first + length)
         };
         for &[row, first, length] in &self.runs {
             let end = first + length;
@@ -216,6 +234,7 @@ pub(super) fn rows_crossed(form: &Form, size: Size) -> usize {
         Form::Rectangle([a, b]) => 2 * rows(a, b),
         Form::Circle(_) => size.rows,
         Form::Point(_) => 1,
+        Form::Mask(bitmap) => bitmap.mask.runs().len(),
     }
 }
 

@@ -7,12 +7,14 @@
 //!
 //! [`codes`] says what labels mean, [`mask`] which pixels an outline covers; [`lesions`] measures what is there.
 
+mod bitmap;
 pub mod codes;
 mod labelme;
 pub mod lesions;
 pub mod mask;
 mod mit;
 
+pub use bitmap::Bitmap;
 pub use codes::{Code, CodeKind, Codes};
 pub use mask::Mask;
 
@@ -20,7 +22,7 @@ use crate::archive::manifest::Row;
 use crate::image::{Image, Size, View};
 use crate::intake::Study;
 use crate::intake::study::Cell;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::{Error, Result, files};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -37,6 +39,10 @@ pub const MAX_ALL_CORNERS: usize = 100_000;
 const MAX_ROWS_CROSSED: usize = 4_000_000;
 /// Pixels of all outlines of a file together.
 const MAX_PIXELS: usize = 100_000_000;
+/// Sides of pixels around a bitmap that becomes polygons: a lesion has hundreds.
+const MAX_SIDES: usize = 1_000_000;
+/// A point so far outside the picture was meant to be on its edge: programs that draw count pixels by their centres or their corners.
+const MAX_OUTSIDE_PX: f64 = 1.0;
 /// Flags of a file or an outline.
 const MAX_FLAGS: usize = 1_000;
 /// A larger text is no diagnostic report.
@@ -95,15 +101,21 @@ pub enum Form {
     Circle([Point; 2]),
     /// A spot.
     Point([Point; 1]),
+    /// Pixels.
+    Mask(Bitmap),
 }
 
 impl Form {
-    /// The points that it is made of.
+    /// The kinds of LabelMe that are read.
+    const KINDS: [&str; 5] = ["polygon", "rectangle", "circle", "point", "mask"];
+
+    /// The points that it is made of; of pixels the first and the last of their box.
     pub fn points(&self) -> &[Point] {
         match self {
             Form::Polygon(corners) => corners,
             Form::Rectangle(points) | Form::Circle(points) => points,
             Form::Point(point) => point,
+            Form::Mask(bitmap) => &bitmap.corners,
         }
     }
 
@@ -114,6 +126,7 @@ impl Form {
             Form::Rectangle(_) => "rectangle",
             Form::Circle(_) => "circle",
             Form::Point(_) => "point",
+            Form::Mask(_) => "mask",
         }
     }
 
@@ -123,7 +136,7 @@ impl Form {
             return Err("has a coordinate that is no finite number".to_owned());
         }
         let number = points.len();
-        let wrong = |wanted: &str| Err(format!("is a {kind} of {number} points, and it takes {wanted}"));
+        let wrong = |wanted: &str| Err(format!("is a {kind} of {}, and it takes {wanted}", counted(number, "point")));
         match (kind, points.as_slice()) {
             ("polygon", [_, _, _, ..]) => Ok(Form::Polygon(points)),
             ("polygon", _) => wrong("3 or more"),
@@ -134,7 +147,7 @@ impl Form {
             ("circle", _) => wrong("its centre and a point of its rim"),
             ("point", &[point]) => Ok(Form::Point([point])),
             ("point", _) => wrong("one"),
-            _ => Err(format!("is a `{kind}`, and Osteon reads polygon, rectangle, circle and point")),
+            _ => Err(format!("is a `{kind}`, and Osteon reads {}", Form::KINDS.join(", "))),
         }
     }
 
@@ -147,10 +160,17 @@ impl Form {
         }
     }
 
-    /// The first of its points that is outside a picture.
-    fn outside(&self, size: Size) -> Option<&Point> {
+    /// Where it reaches furthest out of a picture, and by how many pixels; `None` where it is all inside. A spot on the right or lower
+    /// edge is in no pixel of the picture, and so outside by nothing.
+    fn outside(&self, size: Size) -> Option<(Point, f64)> {
+        let points = match self {
+            Form::Mask(Bitmap { corners: [first, last], .. }) => vec![*first, last.map(|at| at + 1.0)],
+            other => other.points().to_vec(),
+        };
         let (width, height) = (size.columns as f64, size.rows as f64);
-        self.points().iter().find(|[x, y]| !(0.0..=width).contains(x) || !(0.0..=height).contains(y))
+        let beyond = |point: Point| (point, (-point[0]).max(point[0] - width).max(-point[1]).max(point[1] - height));
+        let furthest = points.into_iter().map(beyond).max_by(|a, b| a.1.total_cmp(&b.1));
+        furthest.filter(|(_, distance)| *distance > 0.0 || matches!(self, Form::Point(_)) && Mask::of(self, size).is_empty())
     }
 }
 
@@ -214,15 +234,15 @@ impl Annotation {
         Ok(annotation)
     }
 
-    /// The bytes of the file `path`, in the format that its name says. XML has no circle (it becomes a polygon of 64 corners) and
-    /// no flags.
+    /// The bytes of the file `path`, in the format that its name says. XML has no circle (it becomes a polygon of 64 corners), no
+    /// bitmap (it becomes polygons of the same pixels, a piece each) and no flags.
     ///
     /// # Errors
-    /// Another extension.
+    /// Another extension; a bitmap that XML cannot hold.
     pub fn to_bytes(&self, path: impl AsRef<Path>) -> Result<Vec<u8>> {
         Ok(match Format::of(path.as_ref())? {
             Format::Json => labelme::write(self),
-            Format::Xml => mit::write(self),
+            Format::Xml => mit::write(&self.with_polygons(path.as_ref())?),
         })
     }
 
@@ -235,12 +255,13 @@ impl Annotation {
     }
 
     /// The pixels that each outline covers, if every label is of codes in the table and every outline covers some. The picture's
-    /// size is `picture`, or, without it, what the file says; without either no pixels are known, and each mask is empty.
+    /// size is `picture`, or, without it, what the file says; without either no pixels are known, and each mask is empty. What reaches
+    /// up to a pixel out of the picture is cut off there, of a bitmap as much as there is, with a note.
     ///
     /// # Errors
-    /// The first outline that fails, with what is wrong: a code that the table does not know, a point outside the picture, a box
-    /// or circle of zero size, a form that covers no pixel's centre.
-    pub fn check(&self, path: &Path, picture: Option<Size>, codes: &Codes) -> Result<Vec<Mask>> {
+    /// The first outline that fails, with what is wrong: a code that the table does not know, a point further outside the picture, a
+    /// box or circle of zero size, a form that covers no pixel's centre.
+    pub fn check(&self, path: &Path, picture: Option<Size>, codes: &Codes) -> Result<Checked> {
         if let (Some(said), Some(size)) = (self.size, picture)
             && said != size
         {
@@ -248,11 +269,10 @@ impl Annotation {
             return Err(Error::file(path, problem, "draw it on the scan in its own size"));
         }
         let size = picture.or(self.size);
-        let (mut rows, mut pixels) = (0, 0);
+        let (mut rows, mut pixels, mut notes) = (0, 0, Vec::new());
         let check = |(index, outline): (usize, &Outline)| {
-            let refuse = |problem: String, remedy: String| {
-                Err(Error::file(path, format!("outline {} ({}) {problem}", index + 1, short(&outline.label)), remedy))
-            };
+            let named = format!("outline {} ({})", index + 1, short(&outline.label));
+            let refuse = |problem: String, remedy: String| Err(Error::file(path, format!("{named} {problem}"), remedy));
             let again = || "draw it again, or remove it".to_owned();
             if let Err(unknown) = codes.finding(&outline.label) {
                 return refuse(unknown.problem, unknown.remedy);
@@ -261,15 +281,26 @@ impl Annotation {
                 return refuse(problem.to_owned(), again());
             }
             let Some(size) = size else { return Ok(Mask::default()) };
-            if let Some([x, y]) = outline.form.outside(size) {
-                let problem = format!("reaches x {x}, y {y}, outside the picture of {size} pixels (rows x columns)");
-                return refuse(problem, again());
-            }
             rows += mask::rows_crossed(&outline.form, size);
             if rows > MAX_ROWS_CROSSED {
                 return refuse("and those before it go up and down more often than a hand does".to_owned(), again());
             }
-            let mask = Mask::of(&outline.form, size);
+            let mut mask = Mask::of(&outline.form, size);
+            if let Some(([x, y], distance)) = outline.form.outside(size) {
+                let reaches = format!("reaches x {x}, y {y}, outside the picture of {size} pixels (rows x columns)");
+                match &outline.form {
+                    Form::Mask(bitmap) if mask.is_empty() && !bitmap.mask.is_empty() => return refuse(reaches, again()),
+                    Form::Mask(_) => {}
+                    _ if distance > MAX_OUTSIDE_PX => return refuse(reaches, again()),
+                    // The nearest pixel of the picture.
+                    Form::Point([[x, y]]) => {
+                        let nearest = |at: f64, side: usize| (at.max(0.0) as usize).min(side - 1) as u32;
+                        mask = Mask::from_runs([[nearest(*y, size.rows), nearest(*x, size.columns), 1]]);
+                    }
+                    _ => {}
+                }
+                notes.push(format!("{}: {named} {reaches}, and is cut off at its edge", path.shown()));
+            }
             pixels += mask.area();
             match mask.is_empty() {
                 _ if pixels > MAX_PIXELS => refuse("and those before it cover the picture too often".to_owned(), again()),
@@ -277,8 +308,59 @@ impl Annotation {
                 false => Ok(mask),
             }
         };
-        self.outlines.iter().enumerate().map(check).collect()
+        let masks = self.outlines.iter().enumerate().map(check).collect::<Result<_>>()?;
+        Ok(Checked { masks, notes })
     }
+
+    /// The same for a format that has no bitmaps: polygons along the sides of their pixels, those of one bitmap in one group.
+    ///
+    /// # Errors
+    /// A bitmap that takes more corners than an annotation may have, or has no pixel in the picture; `path` is named.
+    fn with_polygons(&self, path: &Path) -> Result<Annotation> {
+        let size = self.size.unwrap_or(Size { rows: Size::MAX_SIDE, columns: Size::MAX_SIDE });
+        let mut free =
+            self.outlines.iter().filter_map(|outline| outline.group).max().map_or(Some(1), |group| group.checked_add(1));
+        let (mut outlines, mut corners) = (Vec::new(), 0);
+        for (index, outline) in self.outlines.iter().enumerate() {
+            let Form::Mask(bitmap) = &outline.form else {
+                outlines.push(outline.clone());
+                continue;
+            };
+            let refuse = |problem: &str, remedy: &str| {
+                let problem = format!("cannot hold outline {} ({}), which {problem}", index + 1, short(&outline.label));
+                Err(Error::file(path, problem, remedy))
+            };
+            let mask = Mask::of(&outline.form, size);
+            let is_small = bitmap.mask.runs().len() <= MAX_ALL_CORNERS && mask.sides() <= MAX_SIDES;
+            let polygons = if is_small { mask.polygons() } else { Vec::new() };
+            corners += polygons.iter().map(Vec::len).sum::<usize>();
+            if !is_small || corners > MAX_ALL_CORNERS || polygons.iter().any(|polygon| polygon.len() > MAX_CORNERS) {
+                return refuse("has too many corners for polygons", "write .json, which has masks");
+            }
+            if polygons.is_empty() {
+                return refuse("has no pixel in the picture", "remove it from the file that it is in");
+            }
+            let group = outline.group.or(free.filter(|_| polygons.len() > 1));
+            if outline.group.is_none() && polygons.len() > 1 {
+                free = free.and_then(|group| group.checked_add(1));
+            }
+            outlines.extend(polygons.into_iter().map(|corners| Outline {
+                form: Form::Polygon(corners),
+                group,
+                ..outline.clone()
+            }));
+        }
+        Ok(Annotation { outlines, ..self.clone() })
+    }
+}
+
+/// An annotation that fits its codes and its picture.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checked {
+    /// The pixels of each outline, in the order of the file.
+    pub masks: Vec<Mask>,
+    /// What was cut off, a sentence an outline that names the file.
+    pub notes: Vec<String>,
 }
 
 /// A label for a message.

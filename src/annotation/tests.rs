@@ -105,6 +105,165 @@ fn either_format_becomes_the_other() {
     );
 }
 
+/// A PNG in base64, as other programs write it.
+fn png(rows: usize, columns: usize, kind: image::ExtendedColorType, bytes: &[u8]) -> String {
+    use base64ct::{Base64, Encoding};
+    use image::ImageEncoder;
+    let mut png = Vec::new();
+    image::codecs::png::PngEncoder::new(&mut png).write_image(bytes, columns as u32, rows as u32, kind).unwrap();
+    Base64::encode_string(&png)
+}
+
+fn grey(rows: usize, columns: usize, bytes: &[u8]) -> String {
+    png(rows, columns, image::ExtendedColorType::L8, bytes)
+}
+
+/// The rows 101 and 011 at one bit a pixel, as Pillow saves a picture of booleans.
+const ONE_BIT: &str = "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACAQAAAAC1D1u3AAAADElEQVR4nGNYwJAAAAJEAQFuRfPAAAAAAElFTkSuQmCC";
+
+/// One `mask`, whose corners and picture are given.
+fn mask(corners: &str, png: &str) -> String {
+    one(&format!(r#"{{"label": "ribs", "shape_type": "mask", "points": {corners}, "mask": "{png}", "group_id": null}}"#))
+}
+
+fn with_mask() -> String {
+    mask("[[3, 4], [5, 5]]", &grey(2, 3, &[1, 0, 1, 0, 1, 1]))
+}
+
+fn checked(text: &str) -> Checked {
+    json(text).unwrap().check(Path::new("a.json"), None, &Codes::default()).unwrap()
+}
+
+#[test]
+fn masks_are_their_pixels_and_come_back() {
+    let runs = [[4, 3, 1], [4, 5, 1], [5, 4, 2]];
+    let white = grey(2, 3, &[255, 0, 255, 0, 255, 255]);
+    for text in [
+        with_mask(),
+        mask("[[3, 4], [5, 5]]", &white),
+        mask("[[3, 4], [5, 5]]", ONE_BIT),
+        mask("[[5, 5], [3, 4]]", &white),
+        mask("[[3.4, 4.9], [5.4, 5.9]]", &white), // as moved by hand
+    ] {
+        let annotation = json(&text).unwrap();
+        assert_eq!(checked(&text), Checked { masks: vec![Mask::from_runs(runs)], notes: Vec::new() });
+        let written = annotation.to_bytes("a.json").unwrap();
+        assert_eq!(Annotation::from_bytes("a.json", &written).unwrap(), annotation);
+        let shape = &serde_json::from_slice::<serde_json::Value>(&written).unwrap()["shapes"][0];
+        // As LabelMe reads it: whole corners, a picture of the box's size.
+        assert_eq!(
+            (shape["shape_type"].as_str(), &shape["points"]),
+            (Some("mask"), &serde_json::json!([[3.0, 4.0], [5.0, 5.0]]))
+        );
+        assert_eq!(shape["mask"], grey(2, 3, &[1, 0, 1, 0, 1, 1]));
+        // As XML: a polygon of the same pixels (they touch at corners).
+        let through = xml(std::str::from_utf8(&annotation.to_bytes("a.xml").unwrap()).unwrap()).unwrap();
+        let [Outline { form: form @ Form::Polygon(_), group: None, .. }] = &through.outlines[..] else { panic!("{through:?}") };
+        assert_eq!(Mask::of(form, Size { rows: 64, columns: 32 }).runs(), runs);
+    }
+    // Two pieces of one mask are one lesion, apart from other groups.
+    let mut annotation = json(&mask("[[0, 0], [4, 0]]", &grey(1, 5, &[1, 1, 0, 0, 1]))).unwrap();
+    annotation.outlines.push(Outline { group: Some(7), ..Outline::new("skull", Form::Point([[1.0, 1.0]])) });
+    let through = xml(std::str::from_utf8(&annotation.to_bytes("a.xml").unwrap()).unwrap()).unwrap();
+    assert_eq!(through.outlines.iter().map(|outline| outline.group).collect::<Vec<_>>(), [Some(8), Some(8), Some(7)]);
+}
+
+#[test]
+fn what_reaches_over_the_edge_is_cut_off_with_a_note() {
+    let size = |rows, columns| Size { rows, columns };
+    let pixels = vec![1; 12];
+    let text = mask("[[-1, 62], [2, 64]]", &grey(3, 4, &pixels));
+    let note = "a.json: outline 1 (ribs) reaches x -1, y 62, outside the picture of 64x32 pixels (rows x columns), and is cut off at its edge";
+    assert_eq!(checked(&text), Checked { masks: vec![Mask::from_runs([[62, 0, 3], [63, 0, 3]])], notes: vec![note.to_owned()] });
+    let said = json(&mask("[[40, 2], [43, 4]]", &grey(3, 4, &pixels))).unwrap();
+    let said = said.check(Path::new("a.json"), None, &Codes::default()).unwrap_err().to_string();
+    assert!(said.contains("outside the picture of 64x32"), "{said}");
+    for (kind, points, form) in [
+        ("polygon", "[[20,1],[33,1],[20,9]]", Form::Polygon(vec![[20.0, 1.0], [33.0, 1.0], [20.0, 9.0]])),
+        ("rectangle", "[[-1,-0.5],[5,5]]", Form::Rectangle([[-1.0, -0.5], [5.0, 5.0]])),
+        ("circle", "[[5,60],[5,65]]", Form::Circle([[5.0, 60.0], [5.0, 65.0]])),
+        ("point", "[[32,63.5]]", Form::Point([[31.5, 63.5]])),
+        ("point", "[[-0.5,64.9]]", Form::Point([[0.5, 63.5]])),
+    ] {
+        let text = one(&format!(r#"{{"label":"ribs","points":{points},"shape_type":"{kind}"}}"#));
+        let found = checked(&text);
+        assert_eq!(found.masks, [Mask::of(&form, size(64, 32))], "{points}");
+        assert!(found.notes.len() == 1 && found.notes[0].ends_with("and is cut off at its edge"), "{:?}", found.notes);
+    }
+    // On the edge is not outside.
+    let text = one(r#"{"label":"ribs","points":[[0,0],[32,64]],"shape_type":"rectangle"}"#);
+    assert_eq!((checked(&text).notes.len(), checked(&text).masks[0].area()), (0, 64 * 32));
+}
+
+#[test]
+fn masks_that_are_none_are_refused_in_a_sentence() {
+    let good = grey(2, 3, &[1; 6]);
+    let zeros = |rows: usize, columns: usize| grey(rows, columns, &vec![0; rows * columns]);
+    let bare = |points: &str| one(&format!(r#"{{"label":"ribs","points":{points},"shape_type":"mask","mask":null}}"#));
+    let sizeless = |shape: &str| format!(r#"{{"shapes":[{shape}]}}"#);
+    let shape = |corners: &str, png: &str| format!(r#"{{"label":"a","shape_type":"mask","points":{corners},"mask":"{png}"}}"#);
+    let large = shape("[[0,0],[3999,3999]]", &zeros(4000, 4000));
+    let checkers: Vec<u8> = (0..1600 * 1600).map(|at| (at % 2) as u8).collect();
+    let fine = shape("[[0,0],[1599,1599]]", &grey(1600, 1600, &checkers));
+    for (text, problem) in [
+        (mask("[[3,4],[6,5]]", &good), "is a mask of 2x3 pixels (rows x columns) in a box of 2x4"),
+        (mask("[[3,4],[5,4]]", &good), "in a box of 1x3"),
+        (mask("[[0,0],[32,5]]", &zeros(6, 33)), "in a box of 6x33 pixels (rows x columns), more than the picture of 64x32"),
+        (mask("[[0,0],[1e9,5]]", &good), "no number from -1000000 to 1000000"),
+        (mask("[[3,4]]", &good), "is a mask of 1 point,"),
+        (bare("[[3,4],[5,5]]"), "is a mask without a picture of it"),
+        (mask("[[3,4],[5,5]]", "iVBOR!"), "no base64"),
+        (mask("[[3,4],[5,5]]", &good[..good.len() / 2 / 4 * 4]), "no whole PNG"),
+        (mask("[[3,4],[5,5]]", "aGVsbG8="), "no whole PNG"),
+        (mask("[[3,4],[5,5]]", &grey(2, 3, &[0, 1, 2, 3, 4, 5])), "not one of 0 and 1"),
+        (mask("[[3,4],[5,5]]", &grey(2, 3, &[0, 1, 255, 0, 0, 0])), "not one of 0 and 1"),
+        (mask("[[3,4],[5,5]]", &png(2, 3, image::ExtendedColorType::Rgb8, &[1; 18])), "not one of 0 and 1"),
+        (sizeless(&shape("[[0,0],[16384,5]]", &good)), "more than 16384x16384"),
+        (
+            sizeless(&vec![large.as_str(); 3].join(",")),
+            "outline 3 (a) and those before it are masks of more than 32000000 pixels",
+        ),
+        (sizeless(&fine), "more pieces than a hand draws"),
+    ] {
+        let begin = Instant::now();
+        let said = json(&text).unwrap_err().to_string();
+        assert!(said.starts_with("a.json: outline ") && said.contains(problem), "{problem} not in: {said}");
+        assert!(said.ends_with("; draw it again, or remove it") && said.len() < 400, "{said}");
+        assert!(begin.elapsed() < Duration::from_secs(4), "{problem}: {:?}", begin.elapsed());
+    }
+    let empty = mask("[[3,4],[5,5]]", &zeros(2, 3));
+    let said = json(&empty).unwrap().check(Path::new("a.json"), None, &Codes::default()).unwrap_err().to_string();
+    assert!(said.contains("covers no pixel's centre"), "{said}");
+    let said = json(&empty).unwrap().to_bytes("b.xml").unwrap_err().to_string();
+    assert!(said.starts_with("b.xml: cannot hold outline 1 (ribs), which has no pixel in the picture; "), "{said}");
+    // More corners than a polygon may have: kept as JSON.
+    let holes: Vec<u8> = (0..300 * 300).map(|at| u8::from(at / 300 % 2 == 0 || at % 2 == 0)).collect();
+    let text = sizeless(&shape("[[0,0],[299,299]]", &grey(300, 300, &holes)));
+    let said = json(&text).unwrap().to_bytes("b.xml").unwrap_err().to_string();
+    assert!(said.ends_with("has too many corners for polygons; write .json, which has masks"), "{said}");
+    assert_eq!(
+        json(std::str::from_utf8(&json(&text).unwrap().to_bytes("b.json").unwrap()).unwrap()).unwrap(),
+        json(&text).unwrap()
+    );
+}
+
+#[test]
+fn shapes_without_an_area_are_listed_all_at_once() {
+    let text = r#"{"shapes": [
+        {"label": "ADMet/skull", "points": [[1,1],[2,2]], "shape_type": "line"},
+        {"label": "ribs", "points": [[1,1],[9,1],[9,9]], "shape_type": "polygon"},
+        {"label": "girdle", "points": [[1,1],[2,2],[3,5]], "shape_type": "linestrip"},
+        {"label": "pelvis", "points": [[1,1],[2,2]], "shape_type": "points"}]}"#;
+    assert_eq!(
+        json(text).unwrap_err().to_string(),
+        "a.json: outline 1 (ADMet/skull) is a `line`, outline 3 (girdle) is a `linestrip`, outline 4 (pelvis) is a `points`: Osteon reads \
+         polygon, rectangle, circle, point, mask, which have an area or are a spot; draw a polygon around what each marks, or remove them"
+    );
+    let many = vec![r#"{"label":"a","points":[],"shape_type":"line"}"#; 5000].join(",");
+    let said = json(&format!(r#"{{"shapes":[{many}]}}"#)).unwrap_err().to_string();
+    assert!(said.contains("outline 100 (a) is a `line`, and so on, 5000 in all: ") && said.len() < 5000, "{said}");
+}
+
 /// A file of LabelMe with one shape.
 fn one(shape: &str) -> String {
     format!(r#"{{"shapes": [{shape}], "imageHeight": 64, "imageWidth": 32}}"#)
@@ -178,10 +337,11 @@ fn what_does_not_fit_codes_or_picture_is_refused_in_a_sentence() {
     for (text, problem) in [
         (outline("ADMet/rib", "point", "[[1,1]]"), "outline 1 (ADMet/rib) has the code `rib`, which the table does not know"),
         (outline("ribs/ADMet", "point", "[[1,1]]"), "do not go together"),
-        (outline("ribs", "polygon", "[[1,1],[33,1],[5,5]]"), "reaches x 33, y 1, outside the picture of 64x32"),
-        (outline("ribs", "polygon", "[[1,1],[3,-0.5],[5,5]]"), "outside the picture"),
-        (outline("ribs", "circle", "[[5,5],[5,65]]"), "outside the picture"),
-        (outline("ribs", "point", "[[32,5]]"), "covers no pixel's centre"),
+        (outline("ribs", "polygon", "[[1,1],[33.5,1],[5,5]]"), "reaches x 33.5, y 1, outside the picture of 64x32"),
+        (outline("ribs", "polygon", "[[1,1],[3,-1.01],[5,5]]"), "outside the picture"),
+        (outline("ribs", "circle", "[[5,5],[5,65.5]]"), "outside the picture"),
+        (outline("ribs", "point", "[[5,66]]"), "outside the picture"),
+        (outline("ribs", "rectangle", "[[32,5],[33,9]]"), "covers no pixel's centre"),
         (outline("ribs", "rectangle", "[[5,5],[5,9]]"), "is a box of zero size"),
         (outline("ribs", "circle", "[[5,5],[5,5]]"), "is a circle of zero size"),
         (outline("ribs", "rectangle", "[[5.6,5.6],[5.9,9]]"), "covers no pixel's centre"),
@@ -193,14 +353,15 @@ fn what_does_not_fit_codes_or_picture_is_refused_in_a_sentence() {
         assert!(said.contains("; ") && !said.contains('\n'), "{said}");
     }
     let annotation = json(LABELME).unwrap();
-    let masks = annotation.check(Path::new("a"), None, &Codes::default()).unwrap();
-    assert!(masks.iter().all(|mask| !mask.is_empty()));
+    let checked = annotation.check(Path::new("a"), None, &Codes::default()).unwrap();
+    assert_eq!(checked.notes, [""; 0]);
+    assert!(checked.masks.iter().all(|mask| !mask.is_empty()));
     let other =
         annotation.check(Path::new("a"), Some(Size { rows: 256, columns: 64 }), &Codes::default()).unwrap_err().to_string();
     assert!(other.contains("drawn on a picture of 128x64") && other.contains("the scan has 256x64"), "{other}");
     // Without a size, codes and degenerate forms are all that can be said.
     let sizeless = Annotation { size: None, ..annotation };
-    assert!(sizeless.check(Path::new("a"), None, &Codes::default()).unwrap().iter().all(Mask::is_empty));
+    assert!(sizeless.check(Path::new("a"), None, &Codes::default()).unwrap().masks.iter().all(Mask::is_empty));
 }
 
 /// Files that are valid and would take hours to fill.
@@ -234,7 +395,7 @@ fn no_bytes_panic() {
     };
     let codes = Codes::default();
     let size = Some(Size { rows: 128, columns: 64 });
-    for (name, text) in [("a.json", LABELME), ("a.xml", MIT)] {
+    for (name, text) in [("a.json", LABELME), ("a.json", &*with_mask()), ("a.xml", MIT)] {
         let mut read = 0;
         let mut one = |bytes: &[u8]| match Annotation::from_bytes(name, bytes) {
             Ok(annotation) => {
@@ -339,6 +500,35 @@ proptest! {
             .map(|(from, to)| Mask::of(&Form::Rectangle([[from, top], [to, bottom]]), SMALL));
         prop_assert_eq!(one.overlap(&other), 0);
         prop_assert_eq!(Mask::union([&one, &other]), whole);
+    }
+
+    /// Any bitmap anywhere, through both formats.
+    #[test]
+    fn bitmaps_are_kept_to_the_pixel(cells in prop::collection::vec(any::<bool>(), 30), column in -6i32..20, row in -5i32..28) {
+        let bytes: Vec<u8> = cells.iter().map(|cell| u8::from(*cell)).collect();
+        let shape = format!(
+            r#"{{"label":"ribs","shape_type":"mask","points":[[{column},{row}],[{},{}]],"mask":"{}"}}"#,
+            column + 5, row + 4, grey(5, 6, &bytes)
+        );
+        let text = format!(r#"{{"shapes":[{shape}],"imageHeight":24,"imageWidth":17}}"#);
+        let annotation = json(&text).unwrap();
+        let pixels: Vec<(usize, usize)> = (0..30)
+            .filter(|&at| cells[at])
+            .map(|at| (row + at as i32 / 6, column + at as i32 % 6))
+            .filter(|&(row, column)| (0..24).contains(&row) && (0..17).contains(&column))
+            .map(|(row, column)| (row as usize, column as usize))
+            .collect();
+        prop_assert_eq!(Mask::of(&annotation.outlines[0].form, SMALL).pixels().collect::<Vec<_>>(), pixels.clone());
+        let again = Annotation::from_bytes("a.json", &annotation.to_bytes("a.json").unwrap()).unwrap();
+        prop_assert_eq!(&again, &annotation);
+        match annotation.to_bytes("a.xml") {
+            Ok(bytes) => {
+                let through = Annotation::from_bytes("a.xml", &bytes).unwrap();
+                let masks: Vec<Mask> = through.outlines.iter().map(|outline| Mask::of(&outline.form, SMALL)).collect();
+                prop_assert_eq!(Mask::union(&masks).pixels().collect::<Vec<_>>(), pixels);
+            }
+            Err(_) => prop_assert!(pixels.is_empty()),
+        }
     }
 
     /// Pixels to polygons and back, with holes, and pieces that touch at corners only.

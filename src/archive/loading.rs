@@ -5,6 +5,7 @@ use super::manifest::{Manifest, Row};
 use crate::image::Image;
 use crate::prepare::loader::{Loader, LoaderOptions, Source};
 use crate::prepare::{Preprocessing, augment, views};
+use crate::text::counted;
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ impl Manifest {
     ) -> Result<Loader> {
         preprocessing.check()?;
         if let Some(unknown) = studies.iter().find(|study| **study >= self.rows.len()) {
-            let problem = format!("has {} studies, but number {} is wanted", self.rows.len(), unknown + 1);
+            let problem = format!("has {}, but number {} is wanted", counted(self.rows.len(), "study"), unknown + 1);
             return Err(Error::file(&self.path, problem, "split it again"));
         }
         let (rows, labels) = (self.rows.clone(), self.labels(classes)?);

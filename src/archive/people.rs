@@ -3,6 +3,7 @@
 use super::manifest::Manifest;
 use crate::dicom::{self, Person, Sex};
 use crate::intake::picture;
+use crate::text::counted;
 use crate::{Result, files};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -119,7 +120,11 @@ impl Demographics {
         if sexless > 0 {
             parts.push(format!("the files of {sexless} say an age and no sex"));
         }
-        if parts.is_empty() { String::new() } else { format!("Of {} patients: {}.", self.patients(), parts.join("; ")) }
+        if parts.is_empty() {
+            String::new()
+        } else {
+            format!("Of {}: {}.", counted(self.patients(), "patient"), parts.join("; "))
+        }
     }
 }
 

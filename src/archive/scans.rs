@@ -117,7 +117,11 @@ impl Scans {
             for names in holders.into_values().filter(|names| names.len() > 1) {
                 // An anonymiser may write one value into every file.
                 if number < 2 && names.len() > 2 && 2 * names.len() > patients.len() {
-                    let problem = format!("{} of {} patients have {reason} in their files, which tells nothing of them", names.len(), patients.len());
+                    let problem = format!(
+                        "{} of {} patients have {reason} in their files, which tells nothing of them",
+                        names.len(),
+                        patients.len()
+                    );
                     self.notes.push(format!("{problem}: only their pixels are compared"));
                     continue;
                 }
@@ -143,8 +147,12 @@ impl Scans {
         }
         for (names, reasons) in groups.0 {
             let sides = |patient: &str| {
-                let of: BTreeSet<&str> =
-                    manifest.rows.iter().filter(|row| row.patient == patient).filter_map(|row| row.side.map(Side::name)).collect();
+                let of: BTreeSet<&str> = manifest
+                    .rows
+                    .iter()
+                    .filter(|row| row.patient == patient)
+                    .filter_map(|row| row.side.map(Side::name))
+                    .collect();
                 of.into_iter().collect::<Vec<_>>().join(" and ")
             };
             let all: BTreeSet<String> = names.iter().map(|name| sides(name)).collect();
@@ -158,7 +166,10 @@ impl Scans {
                 let remedy = "make the dataset anew, which puts them on one side, or give them one pseudonym";
                 self.faults.push(Error::file(&manifest.path, problem, remedy));
             } else {
-                self.notes.push(format!("patients {} are one person: their files have {because}; a split keeps them on one side", listed(false)));
+                self.notes.push(format!(
+                    "patients {} are one person: their files have {because}; a split keeps them on one side",
+                    listed(false)
+                ));
             }
             self.seen.same_people.push(names.into_iter().map(str::to_owned).collect());
         }

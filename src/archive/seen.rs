@@ -12,6 +12,12 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What a run that goes on is to know, where `self` is what it knew when it began: the same people, so that the same patients train,
+    /// and the views as they are `now`, if somebody looked.
+    pub fn of_resumed(self, now: Seen) -> Seen {
+        Seen { views: if now.views.is_empty() { self.views } else { now.views }, ..self }
+    }
+
     /// The first pseudonym of the person that a patient is.
     pub fn person<'a>(&'a self, patient: &'a str) -> &'a str {
         let group = self.same_people.iter().find(|group| group.iter().any(|other| other == patient));

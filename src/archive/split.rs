@@ -5,7 +5,7 @@ use super::fingerprints::Fingerprints;
 use super::manifest::Manifest;
 use super::side::Side;
 use crate::random::{Purpose, shuffle, stream};
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -99,7 +99,8 @@ pub fn folds(manifest: &Manifest, k: usize, seed: u64) -> Result<Vec<Split>> {
     let mut fold_of: HashMap<&str, usize> = HashMap::new();
     for (class, mut patients) in patients_by_class(manifest, &rows)?.into_iter().enumerate() {
         if patients.len() < k {
-            let problem = format!("has {} of {}, too few for {k} folds", people(patients.len()), manifest.classes[class]);
+            let problem =
+                format!("has {} of {}, too few for {k} folds", counted(patients.len(), "patient"), manifest.classes[class]);
             return Err(Error::file(&manifest.path, problem, "choose fewer folds, or add patients"));
         }
         shuffle(&mut stream(Purpose::Folds, seed, class as u64, 0), &mut patients);
@@ -117,11 +118,6 @@ pub fn folds(manifest: &Manifest, k: usize, seed: u64) -> Result<Vec<Split>> {
         Ok(split)
     };
     (0..k).map(fold).collect()
-}
-
-/// So many patients, in words.
-fn people(count: usize) -> String {
-    if count == 1 { "1 patient".to_owned() } else { format!("{count} patients") }
 }
 
 /// The sides of a split by the names that a file has for them.
@@ -194,7 +190,8 @@ impl Split {
                 if !rows.iter().any(|row| of_class(&row)) {
                     let patients: HashSet<&str> =
                         manifest.rows.iter().filter(|row| row.label == *class).map(|row| row.patient.as_str()).collect();
-                    let problem = format!("leaves no study of {class} to {name}: the class has {}", people(patients.len()));
+                    let problem =
+                        format!("leaves no study of {class} to {name}: the class has {}", counted(patients.len(), "patient"));
                     return Err(Error::file(
                         &manifest.path,
                         problem,
@@ -217,7 +214,7 @@ impl Split {
         for (side, row) in sides.flat_map(|(side, rows)| rows.iter().map(move |row| (side, *row))) {
             let fail = |problem: String| Err(Error::file(&manifest.path, problem, "split it again"));
             let Some(study) = manifest.rows.get(row) else {
-                return fail(format!("has {} studies but the split names number {}", manifest.rows.len(), row + 1));
+                return fail(format!("has {} but the split names number {}", counted(manifest.rows.len(), "study"), row + 1));
             };
             if *side_of.entry(manifest.person(row)).or_insert(side) != side {
                 return fail(format!("the split has patient {} on both sides", study.patient));

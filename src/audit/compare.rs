@@ -2,7 +2,7 @@
 
 use crate::models::{FORMAT, METADATA_HASH, PROVENANCE, TRAINING_STUDIES};
 use crate::tensor::file::TensorFile;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::train::{RunFolder, RunRecord, Settings};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +77,7 @@ pub fn compare(run_a: impl AsRef<Path>, run_b: impl AsRef<Path>) -> Result<Compa
         differences.push(if epochs < lengths[0].min(lengths[1]) {
             format!("the weights after epoch {} are the first that are not the same", epochs + 1)
         } else {
-            format!("{} has {} epochs and {} has {}", names[0], lengths[0], names[1], lengths[1])
+            format!("{} has {} and {} has {}", names[0], counted(lengths[0], "epoch"), names[1], lengths[1])
         });
     }
     let models = paths.map(|path| path.join(RunFolder::MODEL));

@@ -5,6 +5,7 @@
 
 use crate::autograd::Op;
 use crate::models::StudyCounts;
+use crate::text::counted;
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -284,7 +285,7 @@ impl Folder {
             records.push(record);
         }
         if records.len() != header.operations {
-            let problem = format!("has {} operations, and {} says {}", records.len(), Self::HEADER, header.operations);
+            let problem = format!("has {}, and {} says {}", counted(records.len(), "operation"), Self::HEADER, header.operations);
             return Err(damaged(&path, problem));
         }
         Ok((header, records))

@@ -19,6 +19,7 @@ use crate::autograd::Context;
 use crate::models::{Inference, Model};
 use crate::tensor::file::{self, TensorFile};
 
+use crate::text::counted;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -77,7 +78,7 @@ fn images(archive: &TensorFile) -> Result<([usize; 3], Vec<f32>)> {
 fn labels(archive: &TensorFile, batch: usize, classes: usize) -> Result<Vec<u32>> {
     let (shape, labels) = archive.integers("labels")?;
     if shape != [batch] {
-        let problem = format!("`labels` has shape {shape:?} for {batch} images");
+        let problem = format!("`labels` has shape {shape:?} for {}", counted(batch, "image"));
         return Err(Error::file(archive.path(), problem, "give one label an image"));
     }
     let class = |label: i64| u32::try_from(label).ok().filter(|&label| (label as usize) < classes);

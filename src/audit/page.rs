@@ -6,6 +6,7 @@ use crate::intake::picture;
 use crate::models::StudyCounts;
 use crate::report::caption::{self, caveat};
 use crate::report::frame::{data_uri, header, page};
+use crate::text::counted;
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Map, Value, json};
 
@@ -98,7 +99,7 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
         ("Probabilities", outcome.collect::<Vec<_>>().join(", ")),
         ("Label", about.label.clone().unwrap_or_default()),
         ("Loss", about.loss.map(|loss| format!("{loss:.6}")).unwrap_or_default()),
-        ("Machine", format!("{}, {} threads", about.isa, about.threads)),
+        ("Machine", format!("{}, {}", about.isa, counted(about.threads, "thread"))),
         ("Work", format!("{:.3} GFLOP in {:.1} ms", total(&|r| r.flops as f64) / 1e9, total(&|r| r.microseconds) / 1e3)),
         ("Whole run", format!("{:.1} ms, recorded {:.1} ms", about.milliseconds, about.recorded_milliseconds)),
     ];

@@ -6,7 +6,7 @@ use super::terminal::Terminal;
 use crate::annotation::{self, Annotation as Drawn, CodeKind, Codes};
 use crate::archive::manifest::Row;
 use crate::image::Size;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::collections::BTreeMap;
@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 pub enum Annotation {
     /// Convert between LabelMe's JSON and the MIT LabelMe's XML, by the extensions of the files.
     ///
-    /// Picture data, users' names, dates and deleted objects are left out. XML has no circles (they become polygons) and no flags.
+    /// Picture data, users' names, dates and deleted objects are left out. XML has no circles and no masks (they become
+    /// polygons, masks of the same pixels) and no flags.
     #[command(after_help = "Example:\n  osteon annotation convert scan.xml --output scan.json")]
     Convert {
         /// The file to read, .json or .xml.
@@ -63,13 +64,13 @@ impl Annotation {
                     true => check_all(terminal, input, &codes, table),
                     false => {
                         let annotation = Drawn::read(input)?;
-                        annotation.check(input, None, &codes)?;
+                        annotation.check(input, None, &codes)?.notes.iter().for_each(|note| terminal.note(note));
                         let size = match annotation.size {
                             Some(size) => format!("a picture of {size} pixels"),
                             None => "a picture whose size it does not say".to_owned(),
                         };
-                        let outlines = annotation.outlines.len();
-                        terminal.line(format_args!("{}: {outlines} outlines on {size}, codes and geometry fit", input.shown()))
+                        let outlines = counted(annotation.outlines.len(), "outline");
+                        terminal.line(format_args!("{}: {outlines} on {size}, codes and geometry fit", input.shown()))
                     }
                 }
             }
@@ -93,7 +94,8 @@ fn check_all(terminal: &Terminal, path: &Path, codes: &Codes, table: &TableFlags
             files += 1;
             let (_, image) = beside.image(&study)?;
             let annotation = Drawn::read(&beside.path)?;
-            annotation.check(&beside.path, Some(Size { rows: image.rows, columns: image.columns }), codes)?;
+            let checked = annotation.check(&beside.path, Some(Size { rows: image.rows, columns: image.columns }), codes)?;
+            checked.notes.iter().for_each(|note| terminal.note(note));
             outlines += annotation.outlines.len();
             for outline in &annotation.outlines {
                 let kind = match codes.finding(&outline.label).ok().and_then(|finding| finding.disease).map(|code| code.kind) {
@@ -117,9 +119,18 @@ fn check_all(terminal: &Terminal, path: &Path, codes: &Codes, table: &TableFlags
         return Err(Error::file(path, "lists no scan with an annotation beside it", remedy));
     }
     let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    terminal.line(format_args!("{files} annotations, {outlines} outlines that fit ({})", kinds.join(", ")))?;
+    terminal.line(format_args!(
+        "{}, {} with fitting codes and geometry ({})",
+        counted(files, "annotation"),
+        counted(outlines, "outline"),
+        kinds.join(", ")
+    ))?;
     match failed {
         0 => Ok(()),
-        _ => Err(Error::file(path, format!("has {failed} studies whose annotations cannot be used"), "see the lines above")),
+        _ => Err(Error::file(
+            path,
+            format!("has {} whose annotations cannot be used", counted(failed, "study")),
+            "see the lines above",
+        )),
     }
 }

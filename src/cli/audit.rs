@@ -2,13 +2,13 @@
 
 use super::numbers::{count, seed};
 use super::output::Overwrite;
-use super::predict::model_path;
+use super::predict::{model_path, refuse_swapped};
 use super::scan::{self, ScanOptions};
 use super::terminal::Terminal;
 use crate::audit::{self, Bound, Comparison, GradcheckOptions, Slope, TraceOptions, TrainOptions, Verdict};
 use crate::image::Size;
 use crate::models::Model;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::collections::BTreeMap;
@@ -133,15 +133,17 @@ impl Trace {
             pictures: self.pictures,
             force: self.overwrite.force,
         };
+        let model = model_path(&self.model);
+        refuse_swapped(&model, std::slice::from_ref(&self.scan))?;
         let study = self.options.read(&self.scan)?;
         scan::notes(&study.intake).iter().for_each(|note| terminal.note(note));
-        let header = audit::trace(&model_path(&self.model), &study, &options, &self.output)?;
+        let header = audit::trace(&model, &study, &options, &self.output)?;
         let probabilities = header.probabilities.iter().map(|(class, probability)| format!("{class} {probability:.4}"));
         let loss = header.loss.map(|loss| format!(", loss {loss:.6}")).unwrap_or_default();
         terminal.line(format_args!(
-            "{}: {} operations{loss}  ({})",
+            "{}: {}{loss}  ({})",
             header.run,
-            header.operations,
+            counted(header.operations, "operation"),
             probabilities.collect::<Vec<_>>().join(", ")
         ))?;
         terminal.line(format_args!(
@@ -159,8 +161,12 @@ fn verify(terminal: &Terminal, trace: &Path, operation: Option<usize>) -> Result
     let (header, verdicts) = audit::verify(trace, operation, &|done, total| progress.get_or_init(|| begin(total)).set(done, ""))?;
     drop(progress);
     terminal.line(format_args!(
-        "{} of {} (SHA-256 {}), {} threads on {}",
-        header.run, header.model, header.model_sha256, header.threads, header.isa
+        "{} of {} (SHA-256 {}), {} on {}",
+        header.run,
+        header.model,
+        header.model_sha256,
+        counted(header.threads, "thread"),
+        header.isa
     ))?;
     terminal.line("    #  error     allowed   bound              operation")?;
     let mut kinds: BTreeMap<_, (usize, &Verdict)> = BTreeMap::new();
@@ -190,10 +196,10 @@ fn verify(terminal: &Terminal, trace: &Path, operation: Option<usize>) -> Result
     }
     let failed: Vec<String> = verdicts.iter().filter(|verdict| !verdict.holds()).map(|v| v.number.to_string()).collect();
     match &failed[..] {
-        [] => terminal.line(format_args!("{} operations verified", verdicts.len())),
+        [] => terminal.line(format_args!("{} verified", counted(verdicts.len(), "operation"))),
         [..] => {
             let some = if failed.len() > 8 { format!("{} and others", failed[..8].join(", ")) } else { failed.join(", ") };
-            let problem = format!("{} of {} operations are not what it says: {some}", failed.len(), verdicts.len());
+            let problem = format!("says of {} of {} what it is not: {some}", failed.len(), counted(verdicts.len(), "operation"));
             Err(Error::file(trace, problem, "do not rely on it; run `osteon audit trace` again"))
         }
     }
@@ -210,7 +216,8 @@ fn compare(terminal: &Terminal, run_a: &Path, run_b: &Path) -> Result<()> {
     comparison.expect_same()?;
     let Comparison { inputs, epochs, models, .. } = comparison;
     let models = if models { ", the models" } else { "; no models yet" };
-    terminal.line(format_args!("the same: the configuration, {inputs} inputs, the weights after each of {epochs} epochs{models}"))
+    let (inputs, epochs) = (counted(inputs, "input"), counted(epochs, "epoch"));
+    terminal.line(format_args!("the same: the configuration, {inputs}, the weights after each of {epochs}{models}"))
 }
 
 /// What to check gradients on: images of random values.
@@ -246,7 +253,8 @@ impl Gradcheck {
         match wrong.first() {
             None => Ok(()),
             Some(first) => {
-                let problem = format!("{} of {} gradients are not those of their equations: {first}", wrong.len(), slopes.len());
+                let problem =
+                    format!("{} of {} not as its equation says: {first}", wrong.len(), counted(slopes.len(), "gradient"));
                 Err(Error::failed(problem, "do not train with this build, and report it"))
             }
         }

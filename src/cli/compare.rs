@@ -3,6 +3,7 @@
 use super::evaluate::{Resampling, figure};
 use super::terminal::Terminal;
 use crate::metrics::{self, McNemar};
+use crate::text::counted;
 use crate::{Error, Result, report};
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ impl Compare {
             return terminal.json(&json);
         }
         terminal.line(format_args!("A {}\nB {}", found.a, found.b))?;
-        terminal.line(format_args!("{} studies of {} patients\n", found.studies, found.patients))?;
+        terminal.line(format_args!("{} of {}\n", counted(found.studies, "study"), counted(found.patients, "patient")))?;
         let names: Vec<String> = found.scores.named().into_iter().map(|(name, _)| name).collect();
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         terminal.line(format_args!("{:width$}       A       B    A - B  95 % interval            p", ""))?;

@@ -2,15 +2,17 @@
 
 use super::numbers::seed;
 use super::output::Overwrite;
+use super::preflight::{self, Preflight};
 use super::table::{self, TableFlags};
 use super::terminal::Terminal;
 use crate::archive::datasets::{self, Counts, DatasetKind, DatasetOptions};
 use crate::archive::import::{self, Imported};
-use crate::archive::manifest::{Manifest, Row, Survey};
+use crate::archive::manifest::{Manifest, ReadOptions, Row, Survey};
+use crate::archive::scans::Scans;
 use crate::archive::split::PAPER_TRAIN_SHARE;
 use crate::files::Staging;
 use crate::prepare::Augmentation;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::{Error, Result, files};
 use clap::Subcommand;
 use std::collections::BTreeSet;
@@ -44,7 +46,8 @@ pub enum Dataset {
     D3(Make),
     /// List all that is wrong with a manifest, or prove that nothing in a dataset's folder is on both sides: no patient, no file, no copy.
     ///
-    /// Of a manifest every line is checked, and each problem is a sentence; the exit code is 1 if there is one.
+    /// Every line of a manifest and every scan is looked at, and each problem is a sentence; the exit code is 1 if there is one. People are
+    /// compared by what their files say and by their pixels.
     #[command(after_help = "Example:\n  osteon dataset check hospital.csv\n  osteon dataset check d3")]
     Check(Check),
     /// Write the manifest of a public archive.
@@ -86,6 +89,8 @@ pub struct Make {
     overwrite: Overwrite,
     #[command(flatten)]
     table: TableFlags,
+    #[command(flatten)]
+    preflight: Preflight,
 }
 
 /// What to check.
@@ -100,6 +105,8 @@ pub struct Check {
     overwrite: Overwrite,
     #[command(flatten)]
     table: TableFlags,
+    #[command(flatten)]
+    preflight: Preflight,
 }
 
 /// Problems that fit a screen.
@@ -150,7 +157,23 @@ impl Check {
             let problem = "--output, --column and --class are about a manifest";
             return Err(Error::setting(problem, "leave them out, or give the path of a manifest"));
         }
-        let found = datasets::check(&self.path)?;
+        let path = self.path.join(datasets::MANIFEST);
+        let record = datasets::check(&self.path);
+        // People are compared also where a file is not what the dataset was made with: that may be why.
+        let faults = match Manifest::survey(&path, &ReadOptions::default())?.manifest.filter(|_| !self.preflight.trust_scans) {
+            None => Vec::new(),
+            Some(manifest) => {
+                let Scans { faults, notes, .. } = self.preflight.look(terminal, &manifest)?;
+                preflight::tell(terminal, &path, &notes);
+                faults
+            }
+        };
+        faults.iter().take(SHOWN).for_each(|fault| terminal.error(fault));
+        let found = record?;
+        if !faults.is_empty() {
+            let problem = format!("has {}", counted(faults.len(), "problem"));
+            return Err(Error::file(&path, problem, "mend the scans and make the dataset anew"));
+        }
         print(terminal, &found.counts)?;
         terminal.line(found)
     }
@@ -158,11 +181,16 @@ impl Check {
     /// Lists what is wrong with a manifest.
     fn manifest(&self, terminal: &Terminal) -> Result<()> {
         let path = &self.path;
-        let Survey { manifest, problems, more, notes } = Manifest::survey(path, &self.table.options()?)?;
+        let Survey { manifest, mut problems, more, notes } = Manifest::survey(path, &self.table.options()?)?;
         let scans = manifest.iter().flat_map(|manifest| manifest.rows.iter().flat_map(Row::files));
         let read: Vec<&Path> = scans.chain([path.as_path()]).collect();
         let output = self.output.as_ref().map(|output| self.overwrite.file(output, &read)).transpose()?;
         table::tell(terminal, path, &notes);
+        if let Some(manifest) = manifest.as_ref().filter(|_| !self.preflight.trust_scans) {
+            let Scans { faults, notes, .. } = self.preflight.look(terminal, manifest)?;
+            table::tell(terminal, path, &notes);
+            problems.extend(faults);
+        }
         problems.iter().take(SHOWN).for_each(|problem| terminal.error(problem));
         let all = problems.len() + more;
         if let Some(output) = output {
@@ -181,23 +209,14 @@ impl Check {
                 let (studies, patients) = (manifest.rows.len(), patients.len());
                 let each = class_counts(manifest);
                 terminal.line(format_args!(
-                    "{} of {}: {each}; nothing is wrong with the table",
-                    counted(studies, "study", "studies"),
-                    counted(patients, "patient", "patients")
+                    "{} of {}: {each}; nothing is wrong with them",
+                    counted(studies, "study"),
+                    counted(patients, "patient")
                 ))
             }
-            _ => Err(Error::file(
-                path,
-                format!("has {}", counted(all, "problem", "problems")),
-                "correct the table and check it again",
-            )),
+            _ => Err(Error::file(path, format!("has {}", counted(all, "problem")), "correct the table and check it again")),
         }
     }
-}
-
-/// So many, in words.
-fn counted(count: usize, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// `3 NoMet, 2 ADMet`: the studies of each class.
@@ -219,7 +238,7 @@ impl Make {
             merge_metastatic: self.merge_metastatic,
         };
         let output = self.overwrite.folder(&self.output, &datasets::FILES, &[&self.manifest])?;
-        let source = self.table.read(terminal, &self.manifest)?.with_frames_named()?;
+        let source = self.preflight.read(terminal, &self.manifest, &self.table.options()?, &self.output)?.with_frames_named()?;
         let dataset = datasets::build(kind, &source, &options)?;
         let (path, found) = if self.materialise {
             let progress = terminal.progress("pictures", dataset.manifest.rows.len());
@@ -268,9 +287,12 @@ impl Archive {
         staging.commit(name)?;
         let single = manifest.rows.iter().filter(|row| row.cells().count() == 1).count();
         let classes = class_counts(&manifest);
-        terminal.line(format_args!("{} studies: {classes}; {single} of them of one view", manifest.rows.len()))?;
+        terminal.line(format_args!("{}: {classes}; {single} of them of one view", counted(manifest.rows.len(), "study")))?;
         if disagreements > 0 {
-            terminal.line(format_args!("{disagreements} studies have one view labelled metastatic: they count as Met"))?;
+            terminal.line(format_args!(
+                "one view alone is labelled metastatic in {}, which is taken for Met",
+                counted(disagreements, "study")
+            ))?;
         }
         if skipped.count() > 0 {
             terminal.line(skipped)?;

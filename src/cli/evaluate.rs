@@ -12,7 +12,7 @@ use crate::models::Model;
 use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::train::{self, RunFolder, Settings};
 use crate::{Error, Result, files, interrupt};
 use clap::ValueEnum;
@@ -266,7 +266,8 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
         ))?;
         let intervals = &statistics.intervals;
         let [resamples, patients] = [intervals.bootstrap.resamples, intervals.patients];
-        terminal.line(format_args!("in brackets 95 % intervals, from {resamples} resamples of {patients} patients"))?;
+        terminal
+            .line(format_args!("in brackets 95 % intervals, from {resamples} resamples of {}", counted(patients, "patient")))?;
     }
     scores.notes.iter().try_for_each(|note| terminal.line(note))
 }

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::annotation::lesions::{self, MeasureOptions};
 use crate::archive::manifest::Row;
 use crate::files::Staging;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use std::path::{Path, PathBuf};
 
 /// Measure the lesions that are outlined beside the scans: shape, body region, area, uptake (the paper's figure 12).
@@ -50,7 +50,8 @@ impl Lesions {
         let options = MeasureOptions { pixel_spacing_mm: self.pixel_spacing_mm };
         let read: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).chain([&*self.manifest]).collect();
         let output = self.overwrite.folder(&self.output, &lesions::FILES, &read)?;
-        let lesions = lesions::measure(&manifest, &options)?;
+        let lesions::Measured { lesions, notes } = lesions::measure(&manifest, &options)?;
+        notes.iter().for_each(|note| terminal.note(note));
         let staging = Staging::new(output)?;
         let studies = manifest.study_counts(0..manifest.rows.len());
         let summary = staging.named(lesions::report(&lesions, studies, staging.file("")))?;
@@ -59,13 +60,17 @@ impl Lesions {
         let sizeless = lesions.iter().filter(|lesion| lesion.area_mm2.is_none()).count();
         if sizeless > 0 {
             terminal.note(format_args!(
-                "{sizeless} of {} outlined lesions are of scans that do not say the size of a pixel: their areas are in pixels only \
-                 and their shapes are not classified; give --pixel-spacing-mm",
-                lesions.len()
+                "the scans of {sizeless} of {} do not say the size of a pixel: areas there are in pixels only and shapes are not \
+                 classified; give --pixel-spacing-mm",
+                counted(lesions.len(), "outlined lesion")
             ));
         }
         let percent = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
-        terminal.line(format_args!("{} lesions in views, {} metastases counted once", lesions.len(), summary.lesions()))?;
+        terminal.line(format_args!(
+            "{} in views, {} counted once",
+            counted(lesions.len(), "lesion"),
+            counted(summary.lesions(), "metastasis")
+        ))?;
         for (what, table) in [("shape", &summary.shapes), ("region", &summary.regions), ("uptake", &summary.uptake)] {
             let each = table.iter().map(|(name, _)| format!("{name} {}", percent(summary.share(table, &[name]))));
             terminal.line(format_args!("{what:<8}{}", each.collect::<Vec<_>>().join("  ")))?;

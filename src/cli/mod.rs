@@ -18,6 +18,7 @@ mod numbers;
 mod output;
 mod phantom;
 mod predict;
+mod preflight;
 mod reproduce;
 mod scan;
 mod settings;

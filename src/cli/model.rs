@@ -31,6 +31,10 @@ pub enum Model {
     Import {
         /// The weights, safetensors.
         weights: PathBuf,
+        /// Take only the tensors whose names begin with this, and take it from their names: module. of DataParallel, _orig_mod. of
+        /// torch.compile, or what else a checkpoint has before the network's names.
+        #[arg(long, value_name = "PREFIX")]
+        strip_prefix: Option<String>,
         #[command(flatten)]
         network: NetworkFlags,
     },
@@ -103,8 +107,8 @@ pub struct NetworkFlags {
     /// at most 512 MB (auto).
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = pooling)]
     pooling: Pooling,
-    /// The classes, in the order of the outputs.
-    #[arg(long, value_name = "A,B,...", value_delimiter = ',', default_value = "NoMet,ADMet,nADMet")]
+    /// The classes, in the order of the outputs; blanks around a name are no part of it.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', default_value = "NoMet,ADMet,nADMet", value_parser = class)]
     classes: Vec<String>,
     /// The network's input, rows x columns.
     #[arg(long, value_name = "ROWSxCOLUMNS", default_value = "1024x256")]
@@ -133,6 +137,14 @@ impl NetworkFlags {
     }
 }
 
+/// One name of a list of classes.
+fn class(name: &str) -> Result<String, String> {
+    match name.trim() {
+        "" => Err("a class has no name; name each between two commas".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
 /// A flag's value as a [`Pooling`].
 pub fn pooling(name: &str) -> Result<Pooling, String> {
     let problem = |_| "choose auto, flatten or average".to_owned();
@@ -143,8 +155,8 @@ impl Model {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
             Model::New { network, seed } => network.save(terminal, &[], |metadata| Network::initialised(metadata, *seed)),
-            Model::Import { weights, network } => {
-                network.save(terminal, &[weights], |metadata| Network::import_as(weights, metadata))
+            Model::Import { weights, strip_prefix, network } => {
+                network.save(terminal, &[weights], |metadata| Network::import_as(weights, metadata, strip_prefix.as_deref()))
             }
             Model::Info { model, json } => {
                 let about = About::of(&model_path(model))?;

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::annotation::codes::{self, Codes};
 use crate::files::{self, Output, Staging};
 use crate::phantom::{self, PhantomOptions};
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use std::path::{Path, PathBuf};
 
 /// Make synthetic bone scans: two-frame DICOM files, a manifest, and the truth.
@@ -61,7 +61,7 @@ pub fn write(terminal: &Terminal, options: &PhantomOptions, output: Output, anno
     if annotated {
         staging.named(phantom::annotate(options, staging.file("")))?;
     }
-    progress.finish(format_args!("{} patients", options.studies));
+    progress.finish(counted(options.studies, "patient"));
     let manifest = staging.target(MANIFEST);
     staging.commit(MANIFEST)?;
     Ok(manifest)

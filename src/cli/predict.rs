@@ -3,7 +3,7 @@
 use super::output::Overwrite;
 use super::scan::{self, ScanOptions};
 use super::terminal::Terminal;
-use crate::files::{Output, Staging};
+use crate::files::{Kind, Output, Staging};
 use crate::intake::Intake;
 use crate::models::Model;
 use crate::report::{self, Case, ModelCard, Part, Prediction, Unread};
@@ -46,6 +46,7 @@ pub struct Predict {
 impl Predict {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let path = model_path(&self.model);
+        refuse_swapped(&path, &self.scans)?;
         let output = self.report.as_deref().map(|folder| self.output(folder, &path)).transpose()?;
         let model = match &self.require_signature {
             Some(key) => Model::load_signed(&path, key)?,
@@ -202,6 +203,18 @@ fn pages_in(folder: &Path) -> Vec<String> {
 /// The model of a run's folder, or the file itself.
 pub fn model_path(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(RunFolder::MODEL) } else { path.to_owned() }
+}
+
+/// Refuses a scan in the model's place, where that shows by a model among the scans; what else is no model is told as it is read.
+pub fn refuse_swapped(model: &Path, scans: &[PathBuf]) -> Result<()> {
+    let is_model = |path: &Path| Kind::of_file(path) == Some(Kind::Safetensors);
+    match scans.iter().find(|scan| is_model(&model_path(scan))) {
+        Some(scan) if !is_model(model) => {
+            let problem = format!("is no model, and {} is one", scan.shown());
+            Err(Error::file(model, problem, "give the model first, then the scans"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `scan.dcm  ADMet  (NoMet 0.1000, ADMet 0.8000, nADMet 0.1000)`

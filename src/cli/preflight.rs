@@ -36,7 +36,8 @@ impl Preflight {
         }
         let Survey { manifest, mut problems, more, notes } = Manifest::survey(path, options)?;
         table::tell(terminal, path, &notes);
-        let Scans { seen, faults, notes } = manifest.as_ref().map_or(Ok(Scans::default()), |manifest| self.look(terminal, manifest))?;
+        let Scans { seen, faults, notes } =
+            manifest.as_ref().map_or(Ok(Scans::default()), |manifest| self.look(terminal, manifest))?;
         tell(terminal, path, &notes);
         problems.extend(faults);
         match (problems.len() + more, manifest) {
@@ -51,7 +52,7 @@ impl Preflight {
                     let file = write_all(&problems, output, &read.collect::<Vec<_>>())?;
                     place = format!("of which the first {SHOWN} are above and all are in {}", file.shown());
                 }
-                let problem = format!("has {}, {place}", counted(all, "problem", "problems"));
+                let problem = format!("has {}, {place}", counted(all, "problem"));
                 Err(Error::file(path, problem, "mend these scans, or take their lines out"))
             }
         }
@@ -73,7 +74,7 @@ impl Preflight {
 pub fn tell(terminal: &Terminal, path: &Path, notes: &[String]) {
     table::tell(terminal, path, &notes[..notes.len().min(SHOWN_NOTES)]);
     if notes.len() > SHOWN_NOTES {
-        let more = counted(notes.len() - SHOWN_NOTES, "more note", "more notes");
+        let more = counted(notes.len() - SHOWN_NOTES, "more note");
         terminal.note(format_args!("{}: {more} of this kind; `osteon dataset check` lists all", path.shown()));
     }
 }

@@ -3,7 +3,8 @@
 use super::evaluate::{Job, Side};
 use super::numbers::{count, seed};
 use super::phantom;
-use super::table::{self, TableFlags};
+use super::preflight::Preflight;
+use super::table::TableFlags;
 use super::terminal::{Progress, Terminal};
 use crate::annotation::{self, lesions};
 use crate::archive::datasets::{self, Counts, DatasetOptions};
@@ -16,7 +17,7 @@ use crate::phantom::{self as simulator, Phantom, PhantomOptions};
 use crate::prepare::{Preprocessing, views};
 use crate::reproduce::page::{self, Outcome, Reproduction};
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
 use crate::{Error, Result, files, interrupt, report};
 use osteon_kernels::par;
@@ -69,6 +70,8 @@ pub struct Reproduce {
     plan: bool,
     #[command(flatten)]
     table: TableFlags,
+    #[command(flatten)]
+    preflight: Preflight,
 }
 
 impl Reproduce {
@@ -135,7 +138,7 @@ impl Reproduce {
         plan.trainings.iter().try_for_each(|training| remove_checkpoints(&folder.run(training)))?;
 
         terminal.note("The page");
-        let page = self.reproduction(&source, plan, options, counts)?.write(&self.output)?;
+        let page = self.reproduction(terminal, &source, plan, options, counts)?.write(&self.output)?;
         terminal.line(page.shown())
     }
 
@@ -157,6 +160,7 @@ impl Reproduce {
             data,
             data_sha256,
             columns: self.table.columns()?.unwrap_or_default(),
+            trust_scans: self.preflight.trust_scans,
             seed: self.seed,
             seeds: self.seeds,
             folds: self.folds,
@@ -171,7 +175,7 @@ impl Reproduce {
             let text = simulator::manifest(&options.scale.phantoms(options.seed));
             return Manifest::from_bytes(self.output.join(PHANTOMS).join(datasets::MANIFEST), text.as_bytes());
         };
-        table::read(terminal, data, &self.table.options()?)?.with_frames_named()
+        self.preflight.read(terminal, data, &self.table.options()?, &self.output)?.with_frames_named()
     }
 
     /// Makes the phantoms and what physicians would add to them, where they are not there.
@@ -186,6 +190,7 @@ impl Reproduce {
     /// What the page is made of.
     fn reproduction(
         &self,
+        terminal: &Terminal,
         source: &Manifest,
         plan: &Plan,
         options: &Options,
@@ -209,11 +214,11 @@ impl Reproduce {
             source.rows.iter().map(annotation::beside).collect::<Result<Vec<_>>>()?.iter().any(|beside| !beside.is_empty());
         let studies = source.study_counts(0..source.rows.len());
         let lesions = match annotated {
-            true => Some(lesions::report(
-                &lesions::measure(source, &lesions::MeasureOptions::default())?,
-                studies,
-                self.output.join("lesions"),
-            )?),
+            true => {
+                let measured = lesions::measure(source, &lesions::MeasureOptions::default())?;
+                measured.notes.iter().for_each(|note| terminal.note(note));
+                Some(lesions::report(&measured.lesions, studies, self.output.join("lesions"))?)
+            }
             false => None,
         };
         let mut command = format!("osteon reproduce --scale {} --seed {} --seeds {}", options.scale, options.seed, options.seeds);
@@ -300,7 +305,12 @@ impl Folder<'_> {
             }
         }
         let (all, epochs) = (plan.trainings.len(), options.epochs);
-        terminal.note(format_args!("{all} trainings of {epochs} epochs, {} of them done", all - open.len()));
+        terminal.note(format_args!(
+            "{} of {}, {} of them done",
+            counted(all, "training"),
+            counted(epochs, "epoch"),
+            all - open.len()
+        ));
         Ok(open)
     }
 
@@ -470,7 +480,7 @@ fn train_all(
         before += steps(training);
         progress.note(format_args!("{title}: done in {}", duration(start.elapsed().as_secs_f64())));
     }
-    progress.finish(format_args!("{} trainings done", open.len()));
+    progress.finish(format_args!("{} done", counted(open.len(), "training")));
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! `osteon train`: a manifest in, a run folder out.
 
+use super::preflight::Preflight;
 use super::settings::SettingFlags;
-use super::table::{self, TableFlags};
+use super::table::TableFlags;
 use super::terminal::{Progress, Terminal};
 use crate::archive::manifest::{Classes, Manifest, ReadOptions, Row};
 use crate::files::Output;
 use crate::models::Process;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::train::{self, Epoch, Event, RunFolder, Settings, Start};
 use crate::{Result, interrupt};
 use std::ops::ControlFlow;
@@ -45,6 +46,8 @@ pub struct Train {
     settings: SettingFlags,
     #[command(flatten)]
     table: TableFlags,
+    #[command(flatten)]
+    preflight: Preflight,
 }
 
 impl Train {
@@ -60,7 +63,11 @@ impl Train {
         // What was begun has been asked about.
         let classes = if self.resume { Classes::Known } else { Classes::AskedAbout(self.table.classes().to_vec()) };
         let options = ReadOptions { columns: settings.columns.clone(), classes };
-        let manifest = table::read(terminal, &self.manifest, &options)?;
+        let mut manifest = self.preflight.read(terminal, &self.manifest, &options, &self.output)?;
+        if let Some(folder) = &held {
+            // The same patients train as before, whatever is known of them now.
+            manifest.seen = train::seen_by(folder)?.of_resumed(manifest.seen);
+        }
         if let Some(flag) = self.settings.of_split().filter(|_| manifest.rows[0].side.is_some()) {
             return Err(Settings::refuse_split(&manifest, flag));
         }
@@ -90,12 +97,21 @@ pub fn train(
     let epochs = train::run(manifest, settings, folder, start, &mut |event| {
         match event {
             Event::Ready { train, validation, test, parameters, steps } => {
-                let validation = if validation > 0 { format!("{validation} validation studies, ") } else { String::new() };
-                terminal.note(format_args!("{parameters} parameters; {train} training studies, {validation}{test} test studies"));
+                let validation =
+                    if validation > 0 { format!("{}, ", counted(validation, "validation study")) } else { String::new() };
+                terminal.note(format_args!(
+                    "{parameters} parameters; {}, {validation}{}",
+                    counted(train, "training study"),
+                    counted(test, "test study")
+                ));
                 training_studies = train;
                 progress = Some(terminal.progress("steps", steps * settings.epochs));
             }
-            Event::Resumed { steps, epoch, problem, other } => {
+            Event::Resumed { steps, epoch, problem, other, mended } => {
+                if !mended.is_empty() {
+                    let names = mended.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    terminal.note(format_args!("test scans that have changed since the run began, as run.json says: {names}"));
+                }
                 if let Some(problem) = problem {
                     terminal.note(format_args!("the newest checkpoint is not used: {problem}"));
                 }
@@ -136,7 +152,7 @@ pub fn train(
             _ if settings.validation_share == 0.0 => String::new(),
             epoch => format!(", the model is epoch {epoch}'s"),
         };
-        progress.finish(format_args!("done: {} epochs{chosen}{memory}", epochs.len()));
+        progress.finish(format_args!("done: {}{chosen}{memory}", counted(epochs.len(), "epoch")));
     }
     Ok(epochs)
 }
@@ -153,7 +169,7 @@ fn epoch_line(epoch: &Epoch, epochs: usize, training_studies: usize) -> String {
         line += &format!("  test loss {loss:.4} accuracy {accuracy:.3} F1 {f1:.3}");
     }
     if epoch.skipped_steps > 0 {
-        line += &format!("  {} steps left out", epoch.skipped_steps);
+        line += &format!("  {} left out", counted(epoch.skipped_steps, "step"));
     }
     line + &format!("  {:.1} s, {:.3} a training study", epoch.seconds, epoch.train_seconds / training_studies as f64)
 }

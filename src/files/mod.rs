@@ -2,12 +2,14 @@
 //! holds the new name. From the rename on the file is in its place, whatever comes of the folder's flush.
 //!
 //! [`output`] holds the rule about what may be written over, [`stage`] puts several files in place together, [`temporary`] names what
-//! is unfinished.
+//! is unfinished, [`kind`] says what a file is that stands in another's place.
 
+mod kind;
 mod output;
 mod stage;
 mod temporary;
 
+pub use kind::Kind;
 pub use output::{Identity, Output, identity, is_empty_folder};
 pub use stage::{NamedStaging, Staging, remove_left_over};
 pub use temporary::{abandon_temporaries, hold_folder, is_temporary};

@@ -15,6 +15,7 @@
 
 use super::ranking::Ranking;
 use super::{Confusion, Panel, Predictions, Scores, predicted};
+use crate::text::counted;
 use crate::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -97,7 +98,7 @@ impl Bootstrap {
         if Self::RESAMPLES.contains(&self.resamples) {
             return Ok(());
         }
-        let problem = format!("{} resamples make no interval", self.resamples);
+        let problem = format!("no interval is made from {}", counted(self.resamples, "resample"));
         Err(Error::setting(problem, "choose between 100 and 1000000, such as 2000"))
     }
 

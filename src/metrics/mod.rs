@@ -36,6 +36,7 @@ pub use predictions::Predictions;
 pub use ranking::{RocPoint, auc, roc};
 pub use summary::{Summary, summarise};
 
+use crate::text::counted;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -251,14 +252,22 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 fn check(classes: &[String], truths: &[usize], probabilities: &[Vec<f32>]) -> Result<()> {
     let wrong = |problem: String| Err(Error::setting(problem, "give every study one true class and one probability a class"));
     if truths.len() != probabilities.len() {
-        return wrong(format!("{} true classes came with {} predictions", truths.len(), probabilities.len()));
+        return wrong(format!(
+            "{} came with {}",
+            counted(truths.len(), "true class"),
+            counted(probabilities.len(), "prediction")
+        ));
     }
     for (study, (&truth, row)) in truths.iter().zip(probabilities).enumerate() {
         if truth >= classes.len() {
             return wrong(format!("study {study} has class number {truth} of {}", classes.len()));
         }
         if row.len() != classes.len() {
-            return wrong(format!("study {study} has {} probabilities for {} classes", row.len(), classes.len()));
+            return wrong(format!(
+                "study {study} has {} for {}",
+                counted(row.len(), "probability"),
+                counted(classes.len(), "class")
+            ));
         }
         if let Some(p) = row.iter().find(|p| !(0.0..=1.00001).contains(*p)) {
             return wrong(format!("study {study} has the probability {p}"));

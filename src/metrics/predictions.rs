@@ -1,6 +1,7 @@
 //! What a network said of studies whose truth and patient are known: what intervals and comparisons are made from.
 
 use super::check;
+use crate::text::counted;
 use crate::{Error, Result};
 use std::collections::HashMap;
 
@@ -33,7 +34,7 @@ impl Predictions {
     ) -> Result<Self> {
         check(&classes, &truths, &probabilities)?;
         if patients.len() != truths.len() {
-            let problem = format!("{} patients came with {} studies", patients.len(), truths.len());
+            let problem = format!("{} came with {}", counted(patients.len(), "patient"), counted(truths.len(), "study"));
             return Err(Error::setting(problem, "give every study its patient"));
         }
         Ok(Predictions { name: name.into(), classes, patients, truths, probabilities })

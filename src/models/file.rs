@@ -8,7 +8,7 @@ use crate::nn::Builder;
 use crate::prepare::Preprocessing;
 use crate::tensor::file::{self, TensorFile};
 use crate::{Error, Result, files};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// The largest model file that is read. That of the largest residual network has about 90 MB, of VGG-11 at 512x128 640 MB; it does not
@@ -99,15 +99,35 @@ impl Model {
         input_size: [usize; 2],
         preprocessing: Preprocessing,
     ) -> Result<Self> {
-        Model::import_as(weights, Metadata::new(architecture, classes, input_size, preprocessing))
+        Model::import_as(weights, Metadata::new(architecture, classes, input_size, preprocessing), None)
     }
 
-    /// As [`import`](Self::import), with every setting of the network.
+    /// As [`import`](Self::import), with every setting of the network; with a `prefix`, only of the tensors whose names begin with it, which
+    /// is taken from them. None is taken away unasked: which of a file's tensors are the network is not guessed.
     ///
     /// # Errors
-    /// As [`import`](Self::import).
-    pub fn import_as(weights: impl AsRef<Path>, metadata: Metadata) -> Result<Self> {
-        Model::from_tensor_file(&TensorFile::read(weights)?, metadata)
+    /// As [`import`](Self::import). Names that are the network's behind a prefix, such as `module.`, get a sentence that says it.
+    pub fn import_as(weights: impl AsRef<Path>, metadata: Metadata, prefix: Option<&str>) -> Result<Self> {
+        let mut archive = TensorFile::read(weights)?;
+        let names: Vec<String> = archive.names().map(str::to_owned).collect();
+        if let Some(prefix) = prefix {
+            archive = archive.within(prefix)?;
+        }
+        Model::from_tensor_file(&archive, metadata.clone()).map_err(|error| {
+            // Where there is no such network, names are not what is wrong.
+            let Ok(network) = Model::build(metadata, Builder::zeros()) else { return error };
+            let Some(common) = prefix_of(&names, &network).filter(|common| prefix != Some(common)) else { return error };
+            let why = match common {
+                "module." => " (of torch.nn.DataParallel)",
+                "_orig_mod." => " (of torch.compile)",
+                _ => "",
+            };
+            let before = names.iter().filter(|name| name.starts_with(common)).count();
+            let which =
+                if before == names.len() { "all begin".to_owned() } else { format!("begin, {before} of {},", names.len()) };
+            let problem = format!("has the network's tensors under names that {which} with `{common}`{why}");
+            Error::file(archive.path(), problem, format!("add `--strip-prefix {common}` to `osteon model import`"))
+        })
     }
 
     fn from_tensor_file(archive: &TensorFile, metadata: Metadata) -> Result<Self> {
@@ -122,7 +142,11 @@ impl Model {
             let (_, values) = archive.float_bytes(&parameter.name)?;
             if parameter.name.ends_with("running_var") && values.iter().any(|&variance| f32::from_le_bytes(variance) < 0.0) {
                 let problem = format!("`{}` holds a negative variance", parameter.name);
-                return Err(Error::file(archive.path(), problem, "export it again from a network that was trained"));
+                return Err(Error::file(
+                    archive.path(),
+                    problem,
+                    "take weights from a network whose running statistics are whole",
+                ));
             }
             parameter.set_from_file(values);
             Ok(())
@@ -178,6 +202,20 @@ impl Model {
             Ok(())
         })
     }
+}
+
+/// What most of a network's tensors have before their names in a file; `None` where most have nothing, or are not there.
+fn prefix_of<'a>(names: &'a [String], network: &Model) -> Option<&'a str> {
+    let known: HashSet<&str> = network.parameters.iter().map(|(_, parameter)| &*parameter.name).collect();
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names.iter().filter(|name| !known.contains(name.as_str())) {
+        let ends = name.match_indices('.').map(|(at, _)| at + 1);
+        // The shortest: `layer1.0.conv1.weight` ends with the name of another tensor.
+        if let Some(end) = ends.into_iter().find(|&end| known.contains(&name[end..])) {
+            *times.entry(&name[..end]).or_default() += 1;
+        }
+    }
+    times.into_iter().filter(|(_, times)| 2 * times > known.len()).map(|(prefix, _)| prefix).next()
 }
 
 /// What stands under [`METADATA_HASH`].
@@ -241,7 +279,7 @@ mod tests {
         tensors.insert("bn1.num_batches_tracked".into(), (vec![], vec![5.0]));
         file::write(&again, &BTreeMap::new(), &tensors).unwrap();
         assert!(Model::load(&again).unwrap_err().to_string().contains("not a model of osteon"));
-        let imported = Model::import_as(&again, loaded.metadata().clone()).unwrap();
+        let imported = Model::import_as(&again, loaded.metadata().clone(), None).unwrap();
         assert_eq!(imported.logits(&image, 1).unwrap(), loaded.logits(&image, 1).unwrap());
     }
 
@@ -303,9 +341,13 @@ mod tests {
         let cases = [
             (bytes[..bytes.len() - 1].to_vec(), "whole safetensors"),
             (bytes[..100].to_vec(), "whole safetensors"),
-            (Vec::new(), "whole safetensors"),
+            (Vec::new(), "is empty"),
             (long, "whole safetensors"),
-            (b"not a model, but long enough to be read as one".to_vec(), "whole safetensors"),
+            (
+                b"not a model, but long enough to be read as one".to_vec(),
+                "is a text file, and a model or its weights are wanted here",
+            ),
+            (b"PK\x03\x04 archive/data.pkl".to_vec(), "is a file of torch.save"),
             (text("[64,1,7,7]", "[99999999999,9999999999,7,7]"), "whole safetensors"),
             (text("\"format_version\":\"3\"", "\"format_version\":\"4\""), "format version 4"),
             (text("\"format_version\":\"3\"", "\"format_version\":\"0\""), "format version 0"),
@@ -329,6 +371,45 @@ mod tests {
             assert!(error.contains("damaged: ") && error.contains(expected), "{error}");
         }
         assert!(Model::load(folder.path().join("none")).unwrap_err().to_string().contains("check the path"));
+    }
+
+    /// As PyTorch's wrappers name them, and the remedy that the sentence gives.
+    #[test]
+    fn a_prefix_of_all_names_is_said_and_taken_away() {
+        let (folder, path) = saved();
+        let (archive, weights) = (TensorFile::read(&path).unwrap(), folder.path().join("weights.safetensors"));
+        let about = || Model::load(&path).unwrap().metadata().clone();
+        let named = |prefix: &str, more: &[&str]| {
+            let mut tensors: BTreeMap<_, _> =
+                archive.names().map(|name| (format!("{prefix}{name}"), own(archive.floats(name).unwrap()))).collect();
+            tensors.extend(more.iter().map(|name| (name.to_string(), (vec![1], vec![0.5]))));
+            file::write(&weights, &BTreeMap::new(), &tensors).unwrap();
+        };
+        for (prefix, more, words) in [
+            ("module.", &[][..], "that all begin with `module.` (of torch.nn.DataParallel); add `--strip-prefix module.`"),
+            ("_orig_mod.", &[], "(of torch.compile)"),
+            ("state_dict.", &[], "`state_dict.`"),
+            ("module.model.", &["module.model.bn1.num_batches_tracked"], "all begin with `module.model.`;"),
+            ("model.", &["criterion.weight", "n_averaged"], "that begin, "),
+            ("layer1.0.", &[], "`layer1.0.`"),
+        ] {
+            named(prefix, more);
+            let said = Model::import_as(&weights, about(), None).unwrap_err().to_string();
+            assert!(said.contains(words), "{said}");
+            assert!(said.ends_with(&format!("; add `--strip-prefix {prefix}` to `osteon model import`")), "{said}");
+            let model = Model::import_as(&weights, about(), Some(prefix)).unwrap();
+            assert_eq!(model.weights_hash(), Model::load(&path).unwrap().weights_hash());
+        }
+        named("module.model.", &[]);
+        let said = Model::import_as(&weights, about(), Some("module.")).unwrap_err().to_string();
+        assert!(said.ends_with("; add `--strip-prefix module.model.` to `osteon model import`"), "{said}");
+        let said = Model::import_as(&weights, about(), Some("net.")).unwrap_err().to_string();
+        assert!(said.contains("no tensor whose name begins with `net.`"), "{said}");
+        // What is wrong is not laid on names that are right, or on names of another network.
+        let doubled = Metadata { classes: vec!["A".into(), "A".into()], ..about() };
+        assert!(Model::import_as(&weights, doubled, None).unwrap_err().to_string().contains("twice"));
+        named("", &["extra"]);
+        assert!(Model::import_as(&weights, about(), None).unwrap_err().to_string().contains("`extra` too many"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{MIN_SIDE, Pooling};
 use crate::nn::{AttentionSettings, NormSettings};
 use crate::prepare::Preprocessing;
-use crate::text::is_hidden;
+use crate::text::{counted, is_hidden};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -116,7 +116,7 @@ impl StudyCounts {
     /// `999 of 1000 studies are simulated`
     pub fn sentence(&self) -> String {
         let verb = if self.simulated_studies == 1 { "is" } else { "are" };
-        format!("{} of {} studies {verb} simulated", self.simulated_studies, self.studies)
+        format!("{} of {} {verb} simulated", self.simulated_studies, counted(self.studies, "study"))
     }
 }
 
@@ -129,14 +129,14 @@ impl Sum for StudyCounts {
     }
 }
 
-/// `60 studies`, `60 phantom studies`, or `60 studies, 59 of them phantoms`.
+/// `1 study`, `60 studies`, `60 phantom studies`, or `60 studies, 59 of them phantoms`.
 impl fmt::Display for StudyCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let StudyCounts { studies, simulated_studies } = self;
         match (self.any_simulated(), self.all_simulated()) {
-            (false, _) => write!(f, "{studies} studies"),
-            (true, true) => write!(f, "{studies} phantom studies"),
-            (true, false) => write!(f, "{studies} studies, {simulated_studies} of them phantoms"),
+            (false, _) => f.write_str(&counted(*studies, "study")),
+            (true, true) => f.write_str(&counted(*studies, "phantom study")),
+            (true, false) => write!(f, "{}, {simulated_studies} of them phantoms", counted(*studies, "study")),
         }
     }
 }
@@ -206,11 +206,14 @@ impl Metadata {
     pub fn check(&self) -> Result<()> {
         let [rows, columns] = self.input_size;
         let sides = MIN_SIDE..=MAX_SIDE;
-        let distinct: BTreeSet<&String> = self.classes.iter().collect();
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = self.classes.iter().find(|class| !seen.insert(*class)) {
+            let problem = format!("`{twice}` stands twice in the list of classes");
+            return Err(Error::setting(problem, "name every class once"));
+        }
         let rules = [
             (sides.contains(&rows) && sides.contains(&columns), "the input size", "choose sides from 32 to 16384 pixels"),
             ((2..=MAX_CLASSES).contains(&self.classes.len()), "the list of classes", "give from 2 to 1000 classes"),
-            (distinct.len() == self.classes.len(), "the list of classes", "name every class once"),
             (self.classes.iter().all(|class| !class.trim().is_empty()), "the list of classes", "give every class a name"),
             (
                 !self.classes.iter().any(|class| class.contains(is_hidden)),

@@ -32,6 +32,7 @@ pub use vgg::{Pooling, Vgg};
 use crate::autograd::{Context, Mode, ParameterId, Parameters, Tape, Var};
 use crate::nn::Builder;
 use crate::prepare::Preprocessing;
+use crate::text::counted;
 use crate::{Error, Result};
 use std::fmt;
 use std::sync::Mutex;
@@ -226,7 +227,10 @@ impl Model {
 fn check_images(images: &[f32], [batch, rows, columns]: [usize; 3]) -> Result<usize> {
     let pixels = rows.saturating_mul(columns);
     if batch == 0 || pixels == 0 || images.len() != batch.saturating_mul(pixels) {
-        return Err(Error::shape("input", format!("{} values for {batch} images of {rows}x{columns} pixels", images.len())));
+        return Err(Error::shape(
+            "input",
+            format!("{} for {} of {rows}x{columns} pixels", counted(images.len(), "value"), counted(batch, "image")),
+        ));
     }
     Ok(pixels)
 }

@@ -103,7 +103,7 @@ impl PhantomOptions {
             return Err(Error::setting("no studies were asked for", "ask for at least one"));
         }
         if self.studies > Self::MOST_STUDIES {
-            return Err(Error::setting(format!("{} studies were asked for", self.studies), "ask for at most 1000000"));
+            return Err(Error::setting(format!("--studies {} is no number of studies", self.studies), "ask for at most 1000000"));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use super::figure::{Figure, Ink};
 use crate::archive::people::{BySex, Demographics};
 use crate::draw::Anchor;
 use crate::metrics::{self, BINS, CalibrationError, Epoch, RocPoint, Scores};
+use crate::text::counted;
 
 /// The plotting area of a chart with linear axes.
 struct Axes {
@@ -88,8 +89,8 @@ pub fn confusion(evaluation: &Evaluation, scores: &Scores) -> Figure {
     let (left, top) = (118.0, 58.0);
     let (right, bottom) = (left + count as f32 * (cell_width + gap), top + count as f32 * (cell_height + gap));
     let spoken = format!(
-        "Confusion matrix of {} studies, accuracy {}. {}",
-        scores.studies,
+        "Confusion matrix of {}, accuracy {}. {}",
+        counted(scores.studies, "study"),
         percent(scores.accuracy),
         scores
             .confusion
@@ -103,7 +104,7 @@ pub fn confusion(evaluation: &Evaluation, scores: &Scores) -> Figure {
             .collect::<Vec<_>>()
             .join(" ")
     );
-    let heading = format!("Confusion matrix · {} studies", scores.studies);
+    let heading = format!("Confusion matrix · {}", counted(scores.studies, "study"));
     let mut figure = Figure::new(right + 76.0, bottom + 44.0, spoken).framed(heading, evaluation.caveat());
     figure.text((left + right - gap) / 2.0, 14.0, "Predicted", 12.0, Anchor::Center, Ink::Text);
     figure.text(right + 36.0, 40.0, "Recall", 12.0, Anchor::Center, Ink::Muted);
@@ -168,7 +169,7 @@ pub fn roc(evaluation: &Evaluation, scores: &Scores) -> Figure {
     let said = |auc: Option<f64>| auc.map_or("undefined".to_owned(), |auc| format!("{auc:.3}"));
     let spoken = curves.iter().map(|(name, _, _, auc, _)| format!("{name}: AUC {}.", said(*auc))).collect::<Vec<_>>().join(" ");
     let mut figure = Figure::new(452.0, 432.0, format!("Receiver operating characteristic. {spoken}"))
-        .framed(format!("Receiver operating characteristic · {} studies", scores.studies), evaluation.caveat());
+        .framed(format!("Receiver operating characteristic · {}", counted(scores.studies, "study")), evaluation.caveat());
     let axes = Axes { left: 62.0, top: 12.0, width: 364.0, height: 364.0, x: [0.0, 1.0], y: [0.0, 1.0] };
     axes.draw(&mut figure, &SHARES, &SHARES, ["1 − specificity", "Sensitivity"]);
     figure.dashes(axes.point(0.0, 0.0), axes.point(1.0, 1.0), 1.25, Ink::Muted);
@@ -271,9 +272,9 @@ pub fn demographics(demographics: &Demographics, note: &str) -> Figure {
         })
         .collect::<Vec<_>>()
         .join(" ");
-    let patients = demographics.patients();
-    let mut figure = Figure::new(596.0, 372.0, format!("Age and sex of {patients} patients. {spoken}"))
-        .framed(format!("Age and sex · {patients} patients"), note);
+    let patients = counted(demographics.patients(), "patient");
+    let mut figure = Figure::new(596.0, 372.0, format!("Age and sex of {patients}. {spoken}"))
+        .framed(format!("Age and sex · {patients}"), note);
     let tallest = groups.iter().flat_map(|(_, patients)| shown.iter().map(|(.., count)| count(patients))).max().unwrap_or(0);
     let axes = Axes { left: 62.0, top: 40.0, width: 516.0, height: 280.0, x: [0.0, 1.0], y: [0.0, tallest.max(1) as f64 * 1.05] };
     let mut counts = ticks(axes.y, 5);
@@ -358,8 +359,8 @@ const SHARES_RIGHT: [Curve; 4] = [
 pub fn curves(history: &[Epoch], note: &str) -> Figure {
     let last = |curve: &Curve| history.iter().rev().find_map(curve.measure);
     let spoken = format!(
-        "Training curves over {} epochs. Last training loss {}, last held-out accuracy {}.",
-        history.len(),
+        "Training curves over {}. Last training loss {}, last held-out accuracy {}.",
+        counted(history.len(), "epoch"),
         last(&LOSSES[0]).map_or("none".to_owned(), |loss| format!("{loss:.3}")),
         percent(last(&SHARES_RIGHT[1])),
     );
@@ -397,9 +398,9 @@ pub fn compared_curves(runs: &[(String, Vec<Epoch>)], note: &str) -> Figure {
     };
     let each = runs.iter().map(|(name, rows)| {
         let (loss, auc) = (last(|row| row.test_loss, rows), last(|row| row.test_auc, rows));
-        format!("{name}: {} epochs, last held-out loss {loss}, AUC {auc}.", rows.len())
+        format!("{name}: {}, last held-out loss {loss}, AUC {auc}.", counted(rows.len(), "epoch"))
     });
-    let spoken = format!("Training curves of {} runs. {}", runs.len(), each.collect::<Vec<_>>().join(" "));
+    let spoken = format!("Training curves of {}. {}", counted(runs.len(), "run"), each.collect::<Vec<_>>().join(" "));
     let mut figure = Figure::new(936.0, 352.0, spoken).framed("Training", note);
     let rows = || runs.iter().flat_map(|(_, rows)| rows);
     let (epochs, epoch_ticks) = epoch_axis(rows().map(|row| row.epoch), 5);

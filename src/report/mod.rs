@@ -22,7 +22,7 @@ pub use page::{evaluation_page, prediction_page};
 use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
 use crate::models::StudyCounts;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
 use serde::Serialize;
@@ -265,7 +265,8 @@ pub fn write_prediction_part(prediction: &Prediction, part: Part, folder: impl A
     let folder = folder.as_ref();
     let classes = prediction.model.classes.len();
     if let Some(scan) = prediction.scans.iter().find(|scan| scan.probabilities.len() != classes) {
-        let problem = format!("{} has {} probabilities for {classes} classes", scan.name, scan.probabilities.len());
+        let problem =
+            format!("{} has {} for {}", scan.name, counted(scan.probabilities.len(), "probability"), counted(classes, "class"));
         return Err(Error::setting(problem, "give one probability a class"));
     }
     files::create_folder(folder)?;

@@ -101,6 +101,9 @@ pub struct Options {
     /// Names that its columns have.
     #[serde(default, skip_serializing_if = "ColumnNames::is_empty")]
     pub columns: ColumnNames,
+    /// Its scans were not looked at before anything was made, so that people under two pseudonyms are not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trust_scans: bool,
     /// Of phantoms, datasets and, with 1, 2... added, of the networks' first weights.
     pub seed: u64,
     /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights and another order.
@@ -440,6 +443,7 @@ mod tests {
             data: None,
             data_sha256: None,
             columns: ColumnNames::default(),
+            trust_scans: false,
             seed: 5,
             seeds: 3,
             folds: 5,

@@ -1,7 +1,8 @@
 //! Named tensors in a safetensors file, checked as they are read and written in one order, so that equal contents are equal
 //! bytes.
 
-use crate::{Error, Result, files};
+use crate::files::{self, Kind};
+use crate::{Error, Result};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -39,6 +40,9 @@ impl TensorFile {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        if let Some(kind) = Kind::of(&bytes).filter(|kind| *kind != Kind::Safetensors) {
+            return Err(kind.refuse_as_weights(path));
+        }
         let path = path.to_owned();
         let damaged = |why: &dyn std::fmt::Display| {
             let problem = format!("is not a whole safetensors file ({why})");
@@ -75,6 +79,25 @@ impl TensorFile {
         self.tensors.iter().map(|(name, (_, shape, _))| (name.as_str(), &shape[..]))
     }
 
+    /// The tensors whose names begin with `prefix`, under the rest of their names; the others are left out.
+    ///
+    /// # Errors
+    /// No name begins with it.
+    pub fn within(mut self, prefix: &str) -> Result<Self> {
+        let all = std::mem::take(&mut self.tensors);
+        let example = all.keys().next().map_or("it has no tensor".to_owned(), |name| format!("one is called `{name}`"));
+        let inside =
+            |(name, tensor): (String, _)| Some((name.strip_prefix(prefix).filter(|name| !name.is_empty())?.to_owned(), tensor));
+        self.tensors = all.into_iter().filter_map(inside).collect();
+        match self.tensors.is_empty() {
+            true => {
+                let problem = format!("has no tensor whose name begins with `{prefix}` ({example})");
+                Err(Error::file(&self.path, problem, "correct the prefix, or leave it out"))
+            }
+            false => Ok(self),
+        }
+    }
+
     /// Its text metadata.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
@@ -98,7 +121,7 @@ impl TensorFile {
         let bytes = bytes.as_chunks().0;
         if let Some(at) = bytes.iter().position(|&bytes| !f32::from_le_bytes(bytes).is_finite()) {
             let problem = format!("`{name}` holds {} at position {at}", f32::from_le_bytes(bytes[at]));
-            return Err(Error::file(&self.path, problem, "export it again with finite values only"));
+            return Err(Error::file(&self.path, problem, "take weights from before the training diverged"));
         }
         Ok((shape, bytes))
     }
@@ -114,7 +137,11 @@ impl TensorFile {
 
     fn raw(&self, name: &str, expected: Dtype, called: &str) -> Result<(&[usize], &[u8])> {
         let Some((dtype, shape, place)) = self.tensors.get(name) else {
-            return Err(Error::file(&self.path, format!("has no tensor `{name}`"), "add it"));
+            return Err(Error::file(
+                &self.path,
+                format!("has no tensor `{name}`"),
+                "give the file that has it, or write it into this one",
+            ));
         };
         if *dtype != expected {
             let problem = format!("`{name}` has type {dtype} where {called} was expected");

@@ -1,6 +1,6 @@
 //! The folder of a run: which file holds what, and that a run is never overwritten by accident.
 
-use crate::files::NamedStaging;
+use crate::files::{Kind, NamedStaging};
 use crate::{Error, Result, files};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -209,8 +209,19 @@ impl RunFolder {
             return Err(Error::file(path, problem, "`osteon train --resume` with it as --output puts the new one in its place"));
         }
         if !folder.file(Self::MODEL).is_file() {
-            let problem = format!("is not the folder of a run (it has no {})", Self::MODEL);
-            return Err(Error::file(path, problem, "give the --output folder of `osteon train`"));
+            let (problem, remedy) = match Kind::of_file(path) {
+                Some(Kind::Safetensors) => {
+                    ("is a model file, not the folder of a run".to_owned(), "give the folder that it lies in")
+                }
+                _ if path.is_file() => {
+                    ("is a file, not the folder of a run".to_owned(), "give the --output folder of `osteon train` first")
+                }
+                _ => (
+                    format!("is not the folder of a run (it has no {})", Self::MODEL),
+                    "give the --output folder of `osteon train`",
+                ),
+            };
+            return Err(Error::file(path, problem, remedy));
         }
         Ok(folder)
     }

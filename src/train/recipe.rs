@@ -1,5 +1,6 @@
 //! Named sets of defaults, and the weights of classes, which a recipe may have.
 
+use crate::text::counted;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -62,7 +63,9 @@ impl ClassWeights {
                 Ok(Some(counts.iter().map(weight).collect()))
             }
             ClassWeights::Given(weights) if weights.len() == classes => Ok(Some(weights.clone())),
-            ClassWeights::Given(weights) => Err(format!("class_weights has {} numbers for {classes} classes", weights.len())),
+            ClassWeights::Given(weights) => {
+                Err(format!("class_weights has {} for {}", counted(weights.len(), "number"), counted(classes, "class")))
+            }
         }
     }
 }

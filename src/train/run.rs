@@ -5,6 +5,7 @@ use super::consistency::hash_of_data;
 use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
 use crate::archive::fingerprints::Fingerprints;
 use crate::archive::manifest::Manifest;
+use crate::archive::seen::Seen;
 use crate::archive::split::{Split, split};
 use crate::interrupt::Keeping;
 use crate::metrics::Scores;
@@ -60,6 +61,8 @@ pub enum Event<'a> {
         problem: Option<&'a Error>,
         /// The process that made the checkpoint, where it computed other bits than this one.
         other: Option<&'a Process>,
+        /// Files of test studies that held other bytes when the run began.
+        mended: &'a BTreeSet<String>,
     },
     /// A training step is over.
     Step {
@@ -141,7 +144,8 @@ fn train(
     }
     if let Some((problem, other)) = resumed {
         let (epoch, steps) = (session.state.epochs.len() + 1, session.state.under_way.steps);
-        let _ = watch(Event::Resumed { steps, epoch, problem: problem.as_ref(), other: other.as_ref() }); // the next event can stop it
+        let (problem, other, mended) = (problem.as_ref(), other.as_ref(), &session.mended);
+        let _ = watch(Event::Resumed { steps, epoch, problem, other, mended }); // the next event can stop it
         // The checkpoint of an epoch's end comes before the other files; one within an epoch comes after those of the epoch before it,
         // and holds other weights than that epoch's.
         if !session.state.epochs.is_empty() && (session.best.is_some() || session.state.under_way.steps == 0) {
@@ -171,6 +175,22 @@ fn train(
         }
     }
     Ok(session.state.epochs)
+}
+
+/// What was known of its scans when the run in a folder began, or went on last.
+///
+/// # Errors
+/// Its record cannot be read.
+pub fn seen_by(folder: &RunFolder) -> Result<Seen> {
+    let record = record_of(folder)?;
+    Ok(record.map(|RunRecord { views, same_people, .. }| Seen { views, same_people }).unwrap_or_default())
+}
+
+/// The record of the run in a folder, if it has one yet.
+fn record_of(folder: &RunFolder) -> Result<Option<RunRecord>> {
+    let file = folder.file(RunFolder::RECORD);
+    let there = file.is_file().then(|| RunRecord::read(files::folder_of(&file)));
+    there.transpose()
 }
 
 /// Refuses a training that cannot fit into the memory that the process may have: by a step of the network, the batches that are
@@ -342,6 +362,7 @@ impl<'a> Session<'a> {
     /// if that computed other bits than this one.
     fn restore(&mut self, allow_other_isa: bool) -> Result<(Option<Error>, Option<Process>)> {
         let (archive, mut state, problem) = checkpoint::read(self.folder)?;
+        self.mended = record_of(self.folder)?.map(|record| record.mended).unwrap_or_default();
         self.mended.extend(state.check(self.settings, &self.state.inputs, &self.test_only, archive.path())?);
         let other = state.go_on(self.folder, archive.path(), allow_other_isa)?;
         self.trainer.restore(&archive, state.adam_steps)?;

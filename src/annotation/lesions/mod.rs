@@ -71,6 +71,15 @@ pub struct Lesion {
     pub max: f64,
 }
 
+/// What [`measure`] found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measured {
+    /// In the order of the manifest.
+    pub lesions: Vec<Lesion>,
+    /// What was cut off at pictures' edges, a sentence an outline.
+    pub notes: Vec<String>,
+}
+
 /// The lesions that are outlined beside the scans of a manifest, in its order: of a study the anterior view's before the
 /// posterior's, in the order of the outlines. Outlines of parts of the body are no lesions. Studies without an annotation are
 /// passed over, and a scan that several rows name counts once.
@@ -79,15 +88,15 @@ pub struct Lesion {
 /// The first problem: no annotation at all; a table of codes, an annotation or a scan that cannot be read; an annotation that
 /// does not fit its scan or the codes (see [`Annotation::check`]), is of a view that the scan lacks, or does not say of which
 /// view it is.
-pub fn measure(manifest: &Manifest, options: &MeasureOptions) -> Result<Vec<Lesion>> {
+pub fn measure(manifest: &Manifest, options: &MeasureOptions) -> Result<Measured> {
     let codes = Codes::beside(&manifest.path)?;
     let mut seen = HashSet::new();
-    let mut studies: Vec<(usize, Vec<Beside>, Result<Vec<Lesion>>)> = Vec::new();
+    let mut studies: Vec<(usize, Vec<Beside>, Result<Measured>)> = Vec::new();
     for (at, row) in manifest.rows.iter().enumerate() {
         let mut beside = annotation::beside(row)?;
         beside.retain(|beside| seen.insert(beside.path.clone()));
         if !beside.is_empty() {
-            studies.push((at, beside, Ok(Vec::new())));
+            studies.push((at, beside, Ok(Measured::default())));
         }
     }
     if studies.is_empty() {
@@ -96,33 +105,29 @@ pub fn measure(manifest: &Manifest, options: &MeasureOptions) -> Result<Vec<Lesi
         return Err(Error::file(&manifest.path, problem, remedy));
     }
     par::chunks_mut(&mut studies, 1, |_, study| {
-        let (at, beside, lesions) = &mut study[0];
-        *lesions = measure_study(manifest, *at, beside, &codes, options);
+        let (at, beside, measured) = &mut study[0];
+        *measured = measure_study(manifest, *at, beside, &codes, options);
     });
-    let mut all = Vec::new();
-    for (_, _, lesions) in studies {
-        all.extend(lesions?);
+    let mut all = Measured::default();
+    for (_, _, measured) in studies {
+        let Measured { lesions, notes } = measured?;
+        all.lesions.extend(lesions);
+        all.notes.extend(notes);
     }
     Ok(all)
 }
 
 /// The lesions of one study.
-fn measure_study(
-    manifest: &Manifest,
-    at: usize,
-    beside: &[Beside],
-    codes: &Codes,
-    options: &MeasureOptions,
-) -> Result<Vec<Lesion>> {
+fn measure_study(manifest: &Manifest, at: usize, beside: &[Beside], codes: &Codes, options: &MeasureOptions) -> Result<Measured> {
     interrupt::check()?;
     let row = &manifest.rows[at];
     let study = row.read()?;
-    let (mut lesions, mut numbers) = (Vec::new(), Numbers::default());
+    let (mut lesions, mut notes, mut numbers) = (Vec::new(), Vec::new(), Numbers::default());
     for beside in beside {
         let (view, image) = beside.image(&study)?;
         let path = &beside.path;
         let pixel_mm = spacing(row, view)?.or(options.pixel_spacing_mm);
-        for found in Found::all(path, image, codes, &mut numbers)? {
+        for found in Found::all(path, image, codes, &mut numbers, &mut notes)? {
             lesions.push(Lesion {
                 study: at,
                 patient: row.patient.clone(),
@@ -134,7 +139,7 @@ fn measure_study(
         }
     }
     count_once(&mut lesions);
-    Ok(lesions)
+    Ok(Measured { lesions, notes })
 }
 
 /// Height and width of a pixel of a view, as its file says it.
@@ -185,9 +190,11 @@ struct Found<'a> {
 
 impl<'a> Found<'a> {
     /// The lesions of an annotation of `image`.
-    fn all(path: &Path, image: &Image, codes: &'a Codes, numbers: &mut Numbers) -> Result<Vec<Self>> {
+    fn all(path: &Path, image: &Image, codes: &'a Codes, numbers: &mut Numbers, notes: &mut Vec<String>) -> Result<Vec<Self>> {
         let annotation = Annotation::read(path)?;
-        let masks = annotation.check(path, Some(Size { rows: image.rows, columns: image.columns }), codes)?;
+        let checked = annotation.check(path, Some(Size { rows: image.rows, columns: image.columns }), codes)?;
+        notes.extend(checked.notes);
+        let masks = checked.masks;
         let mut lesions: Vec<Found> = Vec::new();
         let mut parts: Vec<(&str, &Mask)> = Vec::new();
         let mut index_of: HashMap<usize, usize> = HashMap::new();
@@ -200,7 +207,7 @@ impl<'a> Found<'a> {
                 continue;
             };
             let number = numbers.of(&outline.label, outline.group);
-            let drawn = matches!(outline.form, Form::Polygon(_));
+            let drawn = matches!(outline.form, Form::Polygon(_) | Form::Mask(_));
             match index_of.get(&number).map(|&index| &mut lesions[index]) {
                 Some(lesion) => {
                     lesion.mask = Mask::union([&lesion.mask, mask]);

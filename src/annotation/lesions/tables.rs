@@ -5,7 +5,7 @@ use crate::annotation::{self, CodeKind};
 use crate::archive::manifest::{Manifest, PAPER_CLASSES};
 use crate::models::StudyCounts;
 use crate::report::{self, Bars, Figure};
-use crate::text::guard;
+use crate::text::{counted, guard};
 use crate::{Result, files};
 use serde::{Serialize, Serializer};
 use std::path::Path;
@@ -152,7 +152,7 @@ pub fn figure(summary: &Summary, studies: StudyCounts) -> Figure {
         panel("(c) Uptake, counts a pixel (the paper: 44 % in 50 to 100)", &summary.uptake),
         panel("(d) Area, mm\u{b2}", &summary.areas),
     ];
-    let heading = format!("Lesions by shape, region, uptake and area \u{b7} {} lesions", summary.lesions());
+    let heading = format!("Lesions by shape, region, uptake and area \u{b7} {}", counted(summary.lesions(), "lesion"));
     report::bars(&summary.diseases, &panels, &heading, &report::caveat(&[("measured", studies)]))
 }
 

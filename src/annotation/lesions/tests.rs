@@ -34,7 +34,7 @@ impl Archive {
     }
 
     fn measure(&self, pixel_spacing_mm: Option<[f64; 2]>) -> Result<Vec<Lesion>> {
-        measure(&Manifest::read(self.path("m.csv"))?, &MeasureOptions { pixel_spacing_mm })
+        measure(&Manifest::read(self.path("m.csv"))?, &MeasureOptions { pixel_spacing_mm }).map(|measured| measured.lesions)
     }
 }
 
@@ -140,7 +140,7 @@ fn measures_of_phantoms_are_the_simulators_truth() {
     let manifest = phantom::write(&options, folder.path(), &|_| ()).unwrap();
     phantom::annotate(&options, folder.path()).unwrap();
     let manifest = Manifest::read(manifest).unwrap();
-    let measured = measure(&manifest, &MeasureOptions::default()).unwrap();
+    let measured = measure(&manifest, &MeasureOptions::default()).unwrap().lesions;
     let mut measured_views: BTreeMap<(usize, View), Vec<&Lesion>> = BTreeMap::new();
     measured.iter().for_each(|lesion| measured_views.entry((lesion.study, lesion.view)).or_default().push(lesion));
     let reports = annotation::reports(&manifest.rows).unwrap();

@@ -6,6 +6,7 @@ use crate::archive::side::Side;
 use crate::archive::split::split;
 use crate::prepare::{Augmentation, Transform};
 use crate::random::{Purpose, shuffle, stream};
+use crate::text::counted;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
@@ -120,7 +121,8 @@ impl Copies<'_> {
             let Some(transform) = attempts.take(1000).find(|transform| !made.contains(transform)) else {
                 let Augmentation { rotation_deg, translation_px } = self.options.augmentation;
                 let limits = format!("a rotation of {rotation_deg} degrees and a translation of {translation_px} pixels at most");
-                let problem = format!("needs {copy} copies of a scan, and {limits} give no such number of different ones");
+                let problem =
+                    format!("needs {} of a scan, and {limits} give no such number of different ones", counted(copy, "copy"));
                 return Err(Error::file(self.path, problem, "allow more, or ask for fewer copies"));
             };
             made.push(transform);
@@ -149,7 +151,7 @@ fn originals(kind: DatasetKind, source: &Manifest, options: &DatasetOptions) -> 
         let there = images(class);
         let asked = options.counts.get(class).filter(|_| kind == DatasetKind::D1);
         if let Some(&asked) = asked.filter(|asked| !(1..=there).contains(*asked)) {
-            let problem = format!("has {there} images of {class}, and {asked} are asked for");
+            let problem = format!("has {} of {class}, and {asked} are asked for", counted(there, "image"));
             return Err(Error::file(&source.path, problem, format!("ask for 1 to {there}, or for copies in d2")));
         }
         let most = if class == no_metastasis && !metastatic.is_empty() {

@@ -4,7 +4,7 @@ use super::{Counts, DatasetRecord, MANIFEST, RECORD, counts, read_record};
 use crate::archive::manifest::Manifest;
 use crate::archive::side::Side;
 use crate::archive::split::Split;
-use crate::text::Shown;
+use crate::text::{Shown, counted};
 use crate::{Error, Result, dicom, files, interrupt};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -32,7 +32,13 @@ impl fmt::Display for Check {
         let Check { patients, files, scans, copies, .. } = self;
         let side = |side: usize| {
             let [patients, files, scans, copies] = [patients, files, scans, copies].map(|count| count[side]);
-            format!("{patients} patients, {files} files, {scans} scans as they are and {copies} copies")
+            format!(
+                "{}, {}, {} without a change and {}",
+                counted(patients, "patient"),
+                counted(files, "file"),
+                counted(scans, "scan"),
+                counted(copies, "copy")
+            )
         };
         write!(f, "train: {}; test: {}; no patient, no file and no copy is on both sides", side(0), side(1))
     }

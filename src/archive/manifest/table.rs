@@ -101,6 +101,9 @@ impl Manifest {
     /// As [`read`](Self::read).
     pub fn read_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Reading> {
         let path = path.as_ref();
+        if let Some(error) = files::Kind::of_file(path).and_then(|kind| kind.refuse_as_manifest(path)) {
+            return Err(error);
+        }
         Table::parse(path, &files::read_at_most(path, MAX_BYTES)?, options, true, &mut Err)?.reading(path, options)
     }
 

@@ -133,7 +133,7 @@ fn phantoms_are_told_by_a_column_and_counted() {
     assert_eq!(manifest.rows.iter().map(|row| row.simulated).collect::<Vec<_>>(), [false, true, false]);
     assert_eq!(manifest.study_counts(0..3).sentence(), "1 of 3 studies is simulated");
     assert_eq!(manifest.study_counts([0, 2]).to_string(), "2 studies");
-    assert_eq!(manifest.study_counts([1]).to_string(), "1 phantom studies");
+    assert_eq!(manifest.study_counts([1]).to_string(), "1 phantom study");
     manifest.write().unwrap();
     assert_eq!(Manifest::read(&path).unwrap(), manifest);
     let one = Manifest::new(&path, manifest.rows[..1].to_vec()).unwrap();

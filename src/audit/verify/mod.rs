@@ -24,6 +24,7 @@ pub use bounds::{Bound, U};
 use super::log::{Equation, Folder, Header, OtherEquation, Part, Record, TensorReader, Type, Values};
 use crate::autograd::{Op, Operation};
 use crate::tensor::Shape;
+use crate::text::counted;
 use crate::{Error, Result, files, interrupt};
 use bounds::{Allowed, Expected, FLUSHED, absolute, spread, squared};
 use osteon_kernels::{par, pool as kernels_pool, reduce};
@@ -131,7 +132,7 @@ pub fn verify(
         None => records.iter().collect(),
         Some(number) => vec![records.get(number).ok_or_else(|| {
             let remedy = format!("give one from 0 to {}", records.len().saturating_sub(1));
-            Error::setting(format!("--operation {number}: the trace has {} operations", records.len()), remedy)
+            Error::setting(format!("--operation {number}: the trace has {}", counted(records.len(), "operation")), remedy)
         })?],
     };
     let mut verdicts: Vec<Option<Result<Verdict>>> = wanted.iter().map(|_| None).collect();

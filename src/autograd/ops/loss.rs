@@ -6,6 +6,7 @@ use super::{
     expect, first, sizes,
 };
 use crate::tensor::{Buffer, Shape};
+use crate::text::counted;
 use osteon_kernels::softmax;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) fn check_labels(logits: Shape, labels: &[u32]) -> Result<(), String> {
     let [batch, classes] = sizes("an input", logits)?;
     if labels.len() != batch {
-        return Err(format!("{} labels for {batch} images", labels.len()));
+        return Err(format!("{} for {}", counted(labels.len(), "label"), counted(batch, "image")));
     }
     match labels.iter().find(|&&label| label as usize >= classes) {
         Some(label) => Err(format!("the label {label} where there are {classes} classes")),
