@@ -8,6 +8,7 @@ mod compare;
 mod curves;
 mod dataset;
 mod demo;
+mod doctor;
 mod evaluate;
 mod fuse;
 mod interrupt;
@@ -79,6 +80,7 @@ struct Machine {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Doctor(doctor::Doctor),
     Phantom(phantom::Phantom),
     #[command(subcommand)]
     Dataset(dataset::Dataset),
@@ -118,6 +120,7 @@ impl Command {
     fn run(&self, terminal: &Terminal) -> Result<()> {
         match self {
             Command::Demo(command) => command.run(terminal),
+            Command::Doctor(command) => command.run(terminal),
             Command::Phantom(command) => command.run(terminal),
             Command::Dataset(command) => command.run(terminal),
             Command::Fuse(command) => command.run(terminal),

@@ -6,6 +6,7 @@ pub mod kind;
 pub mod picture;
 mod search;
 pub mod study;
+pub mod survey;
 
 pub use search::LeftOut;
 pub use study::{Decided, Intake, Study};

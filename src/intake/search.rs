@@ -149,14 +149,14 @@ pub(super) fn differ(one: Option<&str>, other: Option<&str>) -> bool {
     one.is_some() && other.is_some() && one != other
 }
 
-enum Seen {
+pub(super) enum Seen {
     Object(Box<Header>),
     Picture,
     Other(&'static str),
 }
 
 /// What a file is, by its beginning.
-fn look(container: &Container, entry: &Entry, max_file_bytes: u64) -> Result<Seen> {
+pub(super) fn look(container: &Container, entry: &Entry, max_file_bytes: u64) -> Result<Seen> {
     let path = container.path_of(entry);
     let (mut reader, length) = container.read(entry, max_file_bytes)?;
     let mut start = Vec::new();
