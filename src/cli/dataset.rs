@@ -177,7 +177,7 @@ impl Archive {
         boxes_name.push("-boxes.csv");
         let output = self.overwrite.files_in(folder, &[name, &*boxes_name], &[&self.folder])?;
         files::create_folder(folder)?;
-        let Imported { manifest, boxes, skipped, disagreements } = read(&self.folder, &self.output)?;
+        let Imported { manifest, boxes, skipped, disagreements, polarity } = read(&self.folder, &self.output)?;
         let scans: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).collect();
         self.overwrite.files_in(folder, &[name, &*boxes_name], &scans)?;
         let staging = Staging::new(output)?;
@@ -195,6 +195,9 @@ impl Archive {
         terminal.line(format_args!("{} studies: {classes}; {single} of them of one view", manifest.rows.len()))?;
         if disagreements > 0 {
             terminal.line(format_args!("{disagreements} studies have one view labelled metastatic: they count as Met"))?;
+        }
+        if polarity.black_on_white > 0 {
+            terminal.line(polarity)?;
         }
         if skipped.count() > 0 {
             terminal.line(skipped)?;

@@ -294,7 +294,8 @@ impl Frame {
             _ => ([0, 63], [0, 0]),
         };
         let mut scan = Scan { parts: parts.filter(|parts| !parts.is_empty())?, band, bits: approximations, run: 0 };
-        let valid = band[0] <= band[1] && band[1] < 64 && (self.process != Process::Progressive || (band[0] == 0) == (band[1] == 0));
+        let valid =
+            band[0] <= band[1] && band[1] < 64 && (self.process != Process::Progressive || (band[0] == 0) == (band[1] == 0));
         if !valid || band[0] > 0 && scan.parts.len() > 1 {
             return None;
         }

@@ -10,7 +10,7 @@
 //! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Transform`] of the fused picture, applied whenever it is
 //! read (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels are
 //! transformed already. `report` is the text of the diagnostic report, in one line. `simulated` is `yes` where the study is a
-//! phantom, not a patient.
+//! phantom, not a patient. `inverted` is `yes` where the study's pictures are black on white.
 
 mod checks;
 mod moved;
@@ -53,6 +53,8 @@ pub struct Row {
     pub report: Option<String>,
     /// The study is a phantom, not a patient. Manifests from before this column name their phantoms' patients `phantom-...`.
     pub simulated: bool,
+    /// The study's pictures are black on white.
+    pub inverted: bool,
 }
 
 impl Row {
@@ -69,6 +71,7 @@ impl Row {
             drawn: false,
             report: None,
             simulated: false,
+            inverted: false,
         }
     }
 

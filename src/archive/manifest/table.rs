@@ -16,7 +16,8 @@ const MAX_BYTES: u64 = 64 << 20;
 const COLUMNS: [&str; 4] = ["patient", "anterior", "posterior", "label"];
 pub(super) const HEADER: &str = "patient,anterior,posterior,label";
 /// The columns that may be there.
-const OPTIONAL: [&str; 7] = ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn", "report", "simulated"];
+const OPTIONAL: [&str; 8] =
+    ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn", "report", "simulated", "inverted"];
 
 impl Manifest {
     /// Reads and checks a manifest. Paths come back joined to the manifest's folder.
@@ -132,7 +133,8 @@ impl Manifest {
         let draws = drawn || self.rows.iter().any(Row::is_augmented);
         let reports = self.rows.iter().any(|row| row.report.is_some());
         let simulated = self.rows.iter().any(|row| row.simulated || is_named_as_phantom(&row.patient));
-        let used = [sides, draws, draws, draws, drawn, reports, simulated];
+        let inverted = self.rows.iter().any(|row| row.inverted);
+        let used = [sides, draws, draws, draws, drawn, reports, simulated, inverted];
         let mut table = csv::Writer::from_writer(Vec::new());
         let mut write = |required: [&str; 4], optional: [&str; OPTIONAL.len()]| {
             let optional = optional.into_iter().zip(used).filter_map(|(cell, used)| used.then_some(cell));
@@ -146,9 +148,10 @@ impl Manifest {
             let [angle, down, right] = [row.transform.angle_deg, row.transform.shift_rows_px, row.transform.shift_columns_px]
                 .map(|value| (value + 0.0).to_string());
             let side = row.side.map_or("", Side::name);
-            let [drawn, simulated] = [row.drawn, row.simulated].map(|holds| if holds { "yes" } else { "no" });
+            let [drawn, simulated, inverted] =
+                [row.drawn, row.simulated, row.inverted].map(|holds| if holds { "yes" } else { "no" });
             let report = guard(row.report.as_deref().unwrap_or_default());
-            let optional = [side, &angle, &down, &right, drawn, &report, simulated];
+            let optional = [side, &angle, &down, &right, drawn, &report, simulated, inverted];
             write(
                 [&row.patient, &anterior, &posterior, &row.label].map(|cell| guard(cell)).each_ref().map(|cell| &**cell),
                 optional,
@@ -199,7 +202,7 @@ fn is_named_as_phantom(patient: &str) -> bool {
 
 /// The row with what its optional cells say; `None` where there is no such column.
 fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIONAL.len()]) -> Result<Row> {
-    let [side, angle, down, right, drawn, report, simulated] = cells;
+    let [side, angle, down, right, drawn, report, simulated, inverted] = cells;
     let refuse = |problem: String, remedy: &str| Error::file(path, format!("line {line} {problem}"), remedy);
     let side = match side {
         None => None,
@@ -227,6 +230,7 @@ fn with_optional(path: &Path, line: usize, row: Row, cells: [Option<&str>; OPTIO
         Some(cell) => yes(OPTIONAL[6], cell)?,
         None => is_named_as_phantom(&row.patient),
     };
+    let inverted = yes(OPTIONAL[7], inverted.unwrap_or_default())?;
     let report = report.filter(|report| !report.is_empty()).map(|report| unguard(report).to_owned());
-    Ok(Row { side, transform, drawn, report, simulated, ..row })
+    Ok(Row { side, transform, drawn, report, simulated, inverted, ..row })
 }
