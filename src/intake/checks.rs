@@ -1,6 +1,6 @@
 //! What the pixels of one view say against its being an upright whole body, hot on dark: black on white, lying, two bodies, none.
 //!
-//! Each check compares a measure with a threshold. The measures are those of [`Measures`]; how far phantoms, scans that are no
+//! Each check compares a measure with a threshold. How far phantoms, scans that are no
 //! upright body, and the thresholds lie apart is in `benches/NOTES.md`, and the tests hold it.
 
 use crate::image::{Image, body_level, critical_points};

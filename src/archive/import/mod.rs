@@ -46,7 +46,7 @@ pub struct Imported {
 /// Whether an archive's pictures are black on white, by a sample of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Polarity {
-    /// Pictures that were looked at: [`SAMPLE`] at most, spread over the archive.
+    /// Pictures that were looked at: at most 64, spread over the archive.
     pub sampled: usize,
     /// Those that are black on white.
     pub black_on_white: usize,
