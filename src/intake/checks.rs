@@ -194,7 +194,7 @@ const LIKE_A_BODY: f64 = 0.55;
 /// Less of the box filled are single counts here and there.
 const FILLED: f64 = 0.2;
 /// The symmetry, left to right or top to bottom, of two bodies one above the other; noise has none.
-const SYMMETRIC: f64 = 0.4;
+const SYMMETRIC: f64 = 0.25;
 /// A valley between rows of at least this depth parts two bodies; that at the neck or the knees is shallower.
 const STACKED: f64 = 0.45;
 /// A valley between columns of at least this depth parts two bodies; that between trunk and arm is shallower.
