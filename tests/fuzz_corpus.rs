@@ -9,6 +9,7 @@ use osteon::annotation::{Annotation, Codes};
 use osteon::archive::manifest::Manifest;
 use osteon::dicom;
 use osteon::image::Size;
+use osteon::intake::{checks, picture};
 use osteon::models::Model;
 use osteon::tensor::file;
 use osteon::train::{Settings, check_checkpoint};
@@ -64,13 +65,25 @@ fn read_mit(bytes: &[u8]) -> osteon::Result<()> {
     read_annotation("a.xml", bytes)
 }
 
-const TARGETS: [(&str, Reader); 6] = [
+/// What is read is checked for a body, as it is and inverted.
+fn read_picture(bytes: &[u8]) -> osteon::Result<()> {
+    let picture = picture::read_whole_bytes(bytes, "a.png")?;
+    let image = picture.image.clone();
+    let inverted = picture.inverted();
+    let _ = checks::finding(&inverted.image, Some([4.8, 2.4]));
+    assert_eq!(inverted.inverted().image, image);
+    let _ = checks::finding(&image, None);
+    Ok(())
+}
+
+const TARGETS: [(&str, Reader); 7] = [
     ("dicom", read_scan),
     ("manifest", read_manifest),
     ("checkpoint", read_checkpoint),
     ("model", read_model),
     ("labelme", read_labelme),
     ("mit", read_mit),
+    ("picture", read_picture),
 ];
 
 /// Small valid files, by target and name.
@@ -117,6 +130,15 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         <![CDATA[ribs]]></name><type>bounding_box</type><polygon><pt><x>1</x><y>2</y></pt><pt><x>5</x><y>2</y></pt><pt><x>5</x><y>4\
         </y></pt><pt><x>1</x><y>4</y></pt></polygon></object><imagesize><nrows>64</nrows><ncols>32</ncols></imagesize></annotation>";
     seeds.push(("mit", "whole", mit.as_bytes().to_vec()));
+    let grey: Vec<u8> = (0..24 * 17).map(|at: u32| (at * at >> 5) as u8).collect();
+    let mut jpeg = Vec::new();
+    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 80);
+    image::ImageEncoder::write_image(encoder, &grey, 17, 24, image::ExtendedColorType::L8).unwrap();
+    seeds.push(("picture", "png", picture::encode_gray8(24, 17, &grey).unwrap()));
+    seeds.push(("picture", "jpeg", jpeg));
+    seeds.push(("picture", "progressive", include_bytes!("pictures/progressive.jpg").to_vec()));
+    seeds.push(("picture", "colour", include_bytes!("pictures/colour.jpg").to_vec()));
+    seeds.push(("picture", "turned", include_bytes!("pictures/turned.png").to_vec()));
     seeds
 }
 

@@ -276,7 +276,7 @@ impl Archive {
         boxes_name.push("-boxes.csv");
         let output = self.overwrite.files_in(folder, &[name, &*boxes_name], &[&self.folder])?;
         files::create_folder(folder)?;
-        let Imported { manifest, boxes, skipped, disagreements } = read(&self.folder, &self.output)?;
+        let Imported { manifest, boxes, skipped, disagreements, polarity } = read(&self.folder, &self.output)?;
         let scans: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).collect();
         self.overwrite.files_in(folder, &[name, &*boxes_name], &scans)?;
         let staging = Staging::new(output)?;
@@ -293,6 +293,9 @@ impl Archive {
                 "one view alone is labelled metastatic in {}, which is taken for Met",
                 counted(disagreements, "study")
             ))?;
+        }
+        if polarity.black_on_white > 0 {
+            terminal.line(polarity)?;
         }
         if skipped.count() > 0 {
             terminal.line(skipped)?;

@@ -1,6 +1,6 @@
 //! What the pixels of one view say against its being an upright whole body, hot on dark: black on white, lying, two bodies, none.
 //!
-//! Each check compares a measure with a threshold. The measures are those of [`Measures`]; how far phantoms, scans that are no
+//! Each check compares a measure with a threshold. How far phantoms, scans that are no
 //! upright body, and the thresholds lie apart is in `benches/NOTES.md`, and the tests hold it.
 
 use crate::image::{Image, body_level, critical_points};
@@ -193,6 +193,8 @@ const LIKE_NO_NOISE: f64 = 1.0;
 const LIKE_A_BODY: f64 = 0.55;
 /// Less of the box filled are single counts here and there.
 const FILLED: f64 = 0.2;
+/// The symmetry, left to right or top to bottom, of two bodies one above the other; noise has none.
+const SYMMETRIC: f64 = 0.25;
 /// A valley between rows of at least this depth parts two bodies; that at the neck or the knees is shallower.
 const STACKED: f64 = 0.45;
 /// A valley between columns of at least this depth parts two bodies; that between trunk and arm is shallower.
@@ -200,7 +202,9 @@ const SIDE_BY_SIDE: f64 = 0.42;
 /// The outline of something like a body, be it without head or feet.
 const ALIKE: f64 = 0.45;
 /// The outline of a whole body, whatever shape its pixels have.
-const WHOLE: f64 = 0.93;
+const WHOLE: f64 = 0.85;
+/// The lower end of a whole body, its feet; that of a trunk is broader.
+const NARROW_END: f64 = 0.34;
 /// A box that is more slender is a body's, be it without head or feet.
 const TALL: f64 = 1.7;
 /// A box that is less slender is that of a lying body.
@@ -224,7 +228,7 @@ const WHOLE_BODY: [f64; PARTS] =
 
 /// What is measured in a view. Counts are clamped at the body's level first, so that no hot spot decides.
 #[derive(Clone, Copy, Debug)]
-pub struct Measures {
+struct Measures {
     /// How unequal the 16 x 8 parts of the picture are: the standard deviation of their means over the mean. Noise is even.
     unevenness: f64,
     /// The share of the body's box that is body.
@@ -237,7 +241,9 @@ pub struct Measures {
     top_bottom: f64,
     /// Correlation of the counts along the box's length with those of a whole body.
     outline: f64,
-    /// The same, from the bottom.
+    /// The counts in the lowest sixteenth of the box over those of the sixteenth with most.
+    lower_end: f64,
+    /// The outline from the bottom.
     outline_reversed: f64,
     /// The deepest valley between columns of the upper part of the box, see [`valley`].
     between_columns: f64,
@@ -247,7 +253,7 @@ pub struct Measures {
 
 impl Measures {
     /// `None` where nothing forms a body.
-    pub fn of(view: &Image, pixel_mm: Option<[f64; 2]>) -> Option<Measures> {
+    fn of(view: &Image, pixel_mm: Option<[f64; 2]>) -> Option<Measures> {
         if view.rows == 0 || view.columns == 0 || view.pixels.len() != view.rows * view.columns {
             return None;
         }
@@ -271,6 +277,7 @@ impl Measures {
         let across: Vec<f64> = (0..wide).map(|column| (0..high * 5 / 8).map(|row| at(row, column)).sum()).collect();
         let mut parts: Vec<f64> = along.chunks_exact(high / PARTS).map(|part| part.iter().sum()).collect();
         let outline = correlation(&parts, &WHOLE_BODY);
+        let lower_end = parts[PARTS - 1] / parts.iter().copied().fold(0.0, f64::max);
         parts.reverse();
         Some(Measures {
             unevenness: variance.sqrt() / mean,
@@ -279,6 +286,7 @@ impl Measures {
             left_right: correlation(&cells, &mirrored),
             top_bottom: correlation(&cells, &upended),
             outline,
+            lower_end,
             outline_reversed: correlation(&parts, &WHOLE_BODY),
             between_columns: valley(&across),
             between_rows: valley(&along),
@@ -286,21 +294,24 @@ impl Measures {
     }
 
     fn finding(&self) -> Option<Finding> {
-        let tall = self.slenderness >= TALL;
-        let lying = self.slenderness < WIDE && self.outline < WHOLE || self.top_bottom - self.left_right >= LYING;
+        let whole = self.outline >= WHOLE && self.lower_end <= NARROW_END;
+        let symmetric = self.left_right.max(self.top_bottom) >= SYMMETRIC;
+        let stacked = self.between_rows >= STACKED && symmetric;
+        let turned = self.top_bottom - self.left_right >= LYING;
         let upended = self.outline_reversed >= UPENDED && self.outline_reversed - self.outline >= UPENDED_BY;
-        let likeness = self.outline + self.left_right;
-        if self.fill < FILLED || likeness < if self.unevenness < UNEVEN { LIKE_NO_NOISE } else { LIKE_A_BODY } {
+        let least = if self.unevenness < UNEVEN { LIKE_NO_NOISE } else { LIKE_A_BODY };
+        let shapeless = self.outline + self.left_right < least && !(stacked || turned || upended);
+        if self.fill < FILLED || shapeless {
             Some(Finding::NoBody)
-        } else if self.between_rows >= STACKED {
+        } else if stacked {
             Some(Finding::Stacked)
         } else if self.between_columns >= SIDE_BY_SIDE && self.outline >= ALIKE {
             Some(Finding::SideBySide)
-        } else if lying {
+        } else if turned || self.slenderness < WIDE && !whole {
             Some(Finding::Lying)
         } else if upended {
             Some(Finding::UpsideDown)
-        } else if !tall && self.outline < WHOLE {
+        } else if self.slenderness < TALL && !whole {
             Some(Finding::NotTall)
         } else {
             None

@@ -494,7 +494,14 @@ fn images_of(
     for (frame, _) in &found {
         let spacing = frame.header.as_ref().and_then(|header| header.spacing_mm);
         if let Some(finding) = checks::finding(&frame.image, spacing).filter(|_| !options.any_image) {
-            return Err(Error::file(&frame.cell.path, finding.problem(), finding.remedy()));
+            let (problem, remedy) = match finding {
+                checks::Finding::Inverted if options.inverted => (
+                    "is white on black, and --inverted turned it over",
+                    "leave --inverted out, or the manifest's column inverted",
+                ),
+                other => (other.problem(), other.remedy()),
+            };
+            return Err(Error::file(&frame.cell.path, problem, remedy));
         }
         if let (FrameView::Other(what), false) = (&frame.said, options.any_image) {
             let problem = format!("is the view `{what}`, neither anterior nor posterior");

@@ -164,6 +164,6 @@ fn write_picture<'a>(row: &'a Row, path: &Path) -> Result<impl FnOnce(PathBuf) -
     Ok(move |path| {
         let cell = Some(Cell { path, frame: None });
         let (anterior, posterior) = if posterior { (None, cell) } else { (cell, None) };
-        Row { anterior, posterior, drawn: true, ..row.clone() }
+        Row { anterior, posterior, drawn: true, inverted: false, ..row.clone() }
     })
 }

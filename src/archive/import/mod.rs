@@ -11,8 +11,8 @@ pub use zenodo::zenodo;
 
 use super::manifest::{METASTATIC, Manifest, PAPER_CLASSES, Row};
 use crate::image::View;
-use crate::intake::picture;
 use crate::intake::study::Cell;
+use crate::intake::{checks, picture};
 use crate::text::Shown;
 use crate::text::guard;
 use crate::{Error, Result, dicom, files};
@@ -39,6 +39,53 @@ pub struct Imported {
     pub skipped: Skipped,
     /// Studies whose views are labelled differently; they count as metastatic.
     pub disagreements: usize,
+    /// How many pictures were looked at for being black on white, and what they are.
+    pub polarity: Polarity,
+}
+
+/// Whether an archive's pictures are black on white, by a sample of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Polarity {
+    /// Pictures that were looked at: at most 64, spread over the archive.
+    pub sampled: usize,
+    /// Those that are black on white.
+    pub black_on_white: usize,
+}
+
+/// Pictures looked at in an archive: a second's work.
+const SAMPLE: usize = 64;
+
+impl Polarity {
+    /// Looks at a sample of the pictures. One that cannot be read is not counted: reading it tells what is wrong.
+    fn of(pictures: &[&Path]) -> Polarity {
+        let every = pictures.len().div_ceil(SAMPLE).max(1);
+        let read = pictures.iter().step_by(every).filter_map(|path| picture::read(path).ok());
+        read.fold(Polarity::default(), |Polarity { sampled, black_on_white }, image| Polarity {
+            sampled: sampled + 1,
+            black_on_white: black_on_white + usize::from(checks::is_inverted(&image)),
+        })
+    }
+
+    /// Whether the archive is black on white: nine in ten of its pictures are.
+    pub fn is_inverted(self) -> bool {
+        self.sampled > 0 && 10 * self.black_on_white >= 9 * self.sampled
+    }
+}
+
+impl fmt::Display for Polarity {
+    /// `64 of 64 pictures looked at are black on white: the manifest says so in the column inverted`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Polarity { sampled, black_on_white } = self;
+        let are = if *black_on_white == 1 { "is" } else { "are" };
+        write!(f, "{black_on_white} of {sampled} pictures looked at {are} black on white: ")?;
+        match (self.is_inverted(), black_on_white) {
+            (true, _) => f.write_str("the manifest says so in the column inverted"),
+            (false, 0) => f.write_str("hot is bright"),
+            (false, _) => {
+                f.write_str("write yes in the manifest's column inverted for the studies that are, which reading them names")
+            }
+        }
+    }
 }
 
 /// A box around a spot of uptake, in pixels of its view.
@@ -144,8 +191,11 @@ impl Studies {
             let problem = format!("holds no study that can be read{skipped}");
             return Err(Error::file(folder, problem, "give the folder that the archive was unpacked to"));
         }
+        let pictures: Vec<&Path> = rows.iter().flat_map(Row::files).collect();
+        let polarity = Polarity::of(&pictures);
+        rows.iter_mut().for_each(|row| row.inverted = polarity.is_inverted());
         let manifest = Manifest::new(output, rows)?.moved_to(output)?;
-        Ok(Imported { manifest, boxes: Vec::new(), skipped: self.skipped, disagreements })
+        Ok(Imported { manifest, boxes: Vec::new(), skipped: self.skipped, disagreements, polarity })
     }
 }
 

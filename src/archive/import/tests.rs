@@ -171,3 +171,37 @@ fn folders_of_something_else_are_one_sentence() {
     let said = message(zenodo(folder.path(), &output));
     assert!(said.contains("1 name no view in their path (whatever.png)"), "{said}");
 }
+
+#[test]
+fn an_archive_that_is_black_on_white_is_recorded_as_such() {
+    let options = crate::phantom::PhantomOptions { rows: 128, columns: 32, ..Default::default() };
+    for (inverted, says) in [
+        ([false; 8], "0 of 16 pictures looked at are black on white: hot is bright"),
+        ([true; 8], "16 of 16 pictures looked at are black on white: the manifest says so in the column inverted"),
+        (
+            [true, false, false, true, false, false, false, false],
+            "4 of 16 pictures looked at are black on white: write yes in the manifest's column inverted for the studies that are",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for (index, inverted) in inverted.into_iter().enumerate() {
+            let phantom = crate::phantom::simulate(&options, index);
+            for (view, letter, image) in [("Anterior", 'A', &phantom.anterior), ("Posterior", 'P', &phantom.posterior)] {
+                let path = folder.path().join(format!("images/no metastases/{view}/{letter}{index}.png"));
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let turned = |count: &f32| if inverted { 65535 - *count as u16 } else { *count as u16 };
+                let pixels: Vec<u16> = image.pixels.iter().map(turned).collect();
+                picture::write_gray16(path, image.rows, image.columns, &pixels).unwrap();
+            }
+        }
+        let output = folder.path().join("manifest.csv");
+        let imported = zenodo(folder.path(), &output).unwrap();
+        assert!(imported.polarity.to_string().starts_with(says), "{}", imported.polarity);
+        imported.manifest.write().unwrap();
+        let all = inverted == [true; 8];
+        let manifest = Manifest::read(&output).unwrap();
+        assert!(manifest.rows.iter().all(|row| row.inverted == all));
+        assert_eq!(fs::read_to_string(&output).unwrap().lines().next().unwrap().ends_with(",inverted"), all);
+        assert_eq!(imported.polarity.is_inverted(), all);
+    }
+}

@@ -11,8 +11,8 @@ use std::path::Path;
 pub(super) const COLUMNS: [&str; 4] = ["patient", "anterior", "posterior", "label"];
 pub(super) const HEADER: &str = "patient,anterior,posterior,label";
 /// The columns that may be there.
-pub(super) const OPTIONAL: [&str; 7] =
-    ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn", "report", "simulated"];
+pub(super) const OPTIONAL: [&str; 8] =
+    ["side", "rotation_deg", "shift_rows_px", "shift_columns_px", "drawn", "report", "simulated", "inverted"];
 
 /// A name with as many letters to change as this may be meant as a column.
 const A_SLIP: usize = 2;

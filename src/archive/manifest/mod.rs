@@ -10,7 +10,7 @@
 //! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Transform`] of the fused picture, applied whenever it is
 //! read (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels are
 //! transformed already. `report` is the text of the diagnostic report, in one line. `simulated` is `yes` where the study is a
-//! phantom, not a patient.
+//! phantom, not a patient. `inverted` is `yes` where the study's pictures are black on white.
 
 //!
 //! A table of a department has other names for its columns ([`ColumnNames`]) and what its spreadsheet made of it: see [`Manifest::read`].
@@ -62,6 +62,8 @@ pub struct Row {
     pub report: Option<String>,
     /// The study is a phantom, not a patient. Manifests from before this column name their phantoms' patients `phantom-...`.
     pub simulated: bool,
+    /// The study's pictures are black on white.
+    pub inverted: bool,
 }
 
 impl Row {
@@ -78,6 +80,7 @@ impl Row {
             drawn: false,
             report: None,
             simulated: false,
+            inverted: false,
         }
     }
 
@@ -86,7 +89,11 @@ impl Row {
     /// # Errors
     /// As [`study::read_manifest_row`].
     pub fn read(&self) -> Result<Study> {
-        study::read_manifest_row(self.anterior.as_ref(), self.posterior.as_ref(), RowOptions::default())
+        study::read_manifest_row(
+            self.anterior.as_ref(),
+            self.posterior.as_ref(),
+            RowOptions { inverted: self.inverted, is_checked: false },
+        )
     }
 
     /// As [`read`](Self::read), of a scan that nobody has looked at: what is no whole-body bone scan is refused, unless `any_image`.
@@ -94,7 +101,7 @@ impl Row {
     /// # Errors
     /// As [`study::read_manifest_row`].
     pub fn read_checked(&self, any_image: bool) -> Result<Study> {
-        let options = RowOptions { is_checked: !any_image, ..RowOptions::default() };
+        let options = RowOptions { inverted: self.inverted, is_checked: !any_image };
         study::read_manifest_row(self.anterior.as_ref(), self.posterior.as_ref(), options)
     }
 

@@ -182,7 +182,8 @@ impl Manifest {
         let draws = drawn || self.rows.iter().any(Row::is_augmented);
         let reports = self.rows.iter().any(|row| row.report.is_some());
         let simulated = self.rows.iter().any(|row| row.simulated || is_named_as_phantom(&row.patient));
-        let used = [sides, draws, draws, draws, drawn, reports, simulated];
+        let inverted = self.rows.iter().any(|row| row.inverted);
+        let used = [sides, draws, draws, draws, drawn, reports, simulated, inverted];
         let mut table = csv::Writer::from_writer(Vec::new());
         let mut write = |required: [&str; 4], optional: [&str; OPTIONAL.len()]| {
             let optional = optional.into_iter().zip(used).filter_map(|(cell, used)| used.then_some(cell));
@@ -196,9 +197,10 @@ impl Manifest {
             let [angle, down, right] = [row.transform.angle_deg, row.transform.shift_rows_px, row.transform.shift_columns_px]
                 .map(|value| (value + 0.0).to_string());
             let side = row.side.map_or("", Side::name);
-            let [drawn, simulated] = [row.drawn, row.simulated].map(|holds| if holds { "yes" } else { "no" });
+            let [drawn, simulated, inverted] =
+                [row.drawn, row.simulated, row.inverted].map(|holds| if holds { "yes" } else { "no" });
             let report = guard(row.report.as_deref().unwrap_or_default());
-            let optional = [side, &angle, &down, &right, drawn, &report, simulated];
+            let optional = [side, &angle, &down, &right, drawn, &report, simulated, inverted];
             write(
                 [&row.patient, &anterior, &posterior, &row.label].map(|cell| guard(cell)).each_ref().map(|cell| &**cell),
                 optional,
@@ -442,7 +444,7 @@ fn with_optional(
     cells: [Option<&str>; OPTIONAL.len()],
     tell: &mut impl FnMut(String, &str) -> Result<()>,
 ) -> Result<Row> {
-    let [side, angle, down, right, drawn, report, simulated] = cells;
+    let [side, angle, down, right, drawn, report, simulated, inverted] = cells;
     let side = match side {
         None => None,
         Some(name) => {
@@ -481,8 +483,9 @@ fn with_optional(
         Some(cell) => yes(OPTIONAL[6], cell)?,
         None => is_named_as_phantom(&row.patient),
     };
+    let inverted = yes(OPTIONAL[7], inverted.unwrap_or_default())?;
     let report = report.filter(|report| !report.is_empty()).map(|report| unguard(report).to_owned());
-    Ok(Row { side, transform, drawn, report, simulated, ..row })
+    Ok(Row { side, transform, drawn, report, simulated, inverted, ..row })
 }
 
 /// A number, with a comma for the point where it cannot part thousands: `1,5`.

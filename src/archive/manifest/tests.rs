@@ -147,6 +147,20 @@ fn phantoms_are_told_by_a_column_and_counted() {
 }
 
 #[test]
+fn pictures_that_are_black_on_white_are_told_by_a_column() {
+    let (_folder, path) =
+        folder("patient,anterior,posterior,label,inverted\n1,a.png,b.png,NoMet,yes\n2,c.png,,Met,no\n3,d.png,,Met,\n");
+    let manifest = Manifest::read(&path).unwrap();
+    assert_eq!(manifest.rows.iter().map(|row| row.inverted).collect::<Vec<_>>(), [true, false, false]);
+    manifest.write().unwrap();
+    assert_eq!(Manifest::read(&path).unwrap(), manifest);
+    let upright = Manifest::new(&path, manifest.rows[1..].to_vec()).unwrap();
+    assert!(!String::from_utf8(upright.to_csv().unwrap()).unwrap().contains("inverted"), "no column where nothing is");
+    let word = read("patient,anterior,posterior,label,inverted\n1,a.png,,NoMet,white\n").unwrap_err().to_string();
+    assert!(word.contains("line 2 says `white` under inverted"), "{word}");
+}
+
+#[test]
 fn wrong_sides_and_draws_are_one_sentence() {
     const SIDED: &str = "patient,anterior,posterior,label,side,rotation_deg,shift_rows_px,shift_columns_px\n";
     for (rows, problem) in [
