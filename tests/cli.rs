@@ -931,7 +931,7 @@ fn a_departments_table_is_trained_with_resumed_and_evaluated() {
     succeeds(evaluate(&["--split", "all", "--output", &all, "--manifest", &table]));
     let plain = ["--output", &plain, "--manifest", &shared];
     assert_eq!(succeeds(evaluate(&plain)).lines().nth(1), printed.lines().nth(1));
-    let lacks = "manifest.csv: lacks the columns `Diagnosis` and `PatID`, which --column names for label and patient";
+    let lacks = "manifest.csv: lacks the columns `PatID` and `Diagnosis`, which --column names for patient and label";
     fails(evaluate(&[&plain[..], &["--force"], &DEPARTMENT[..2], &DEPARTMENT[4..]].concat()), 1, &[lacks, "`label`"]);
     fails(evaluate(&["--column", "label=Nr"]), 2, &["--column and --class are about the manifest of --manifest"]);
 
