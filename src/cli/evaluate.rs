@@ -4,7 +4,7 @@ use super::numbers::{count, seed};
 use super::output::Overwrite;
 use super::table::{self, TableFlags};
 use super::terminal::Terminal;
-use crate::archive::manifest::{Classes, Manifest, ReadOptions, Reading, Row};
+use crate::archive::manifest::{Classes, ColumnNames, Manifest, ReadOptions, Reading, Row};
 use crate::archive::split::Split;
 use crate::files::Staging;
 use crate::metrics::{Bootstrap, Each, Epoch, Merged, Panel, Scores};
@@ -142,22 +142,27 @@ impl Job {
         Job::open(run, None, Side::Test, false)
     }
 
-    /// The studies of one side of a run's manifest, or of another, whose columns have the names that the run's have or that its flags say;
+    /// The studies of one side of a run's manifest, or of another, whose columns have the names that its flags say, those of the run's, or their own;
     /// `unaugmented` leaves copies out. What is of another run, or has changed since the run, is refused.
     pub fn open(run: &Path, elsewhere: Option<(&Path, &TableFlags)>, side: Side, unaugmented: bool) -> Result<Self> {
         let folder = RunFolder::open(run)?;
         let model = Model::load(folder.file(RunFolder::MODEL))?;
         let settings = Settings::resolve(Some(&folder.file(RunFolder::CONFIG)), toml::Table::new())?;
         train::check_folder(&folder, &model, &settings, side != Side::All)?;
-        let (path, options) = match elsewhere {
-            None => (&*settings.manifest, ReadOptions { columns: settings.columns.clone(), classes: Classes::Known }),
+        let columns = settings.columns.clone();
+        let Reading { manifest, notes } = match elsewhere {
+            None => Manifest::read_with(&settings.manifest, &ReadOptions { columns, classes: Classes::Known })?,
             Some((path, flags)) => {
-                let columns = flags.columns()?.unwrap_or_else(|| settings.columns.clone());
                 let meant = flags.classes().iter().chain(&model.metadata().classes).cloned().collect();
-                (path, ReadOptions { columns, classes: Classes::AskedAbout(meant) })
+                let classes = Classes::AskedAbout(meant);
+                let read = |columns| Manifest::read_with(path, &ReadOptions { columns, classes: classes.clone() });
+                match flags.columns()? {
+                    Some(columns) => read(columns)?,
+                    // Other studies may lie in a table with the columns' own names.
+                    None => read(columns).or_else(|error| read(ColumnNames::default()).map_err(|_| error))?,
+                }
             }
         };
-        let Reading { manifest, notes } = Manifest::read_with(path, &options)?;
         let split = || Split::read(folder.file(RunFolder::SPLIT), &manifest);
         let (mut rows, what) = match side {
             Side::Test => (split()?.test, "of patients that it was not trained with"),

@@ -4,7 +4,9 @@ use super::header::HEADER;
 use super::{PAPER_CLASSES, Row};
 use crate::archive::side::Side;
 use crate::{Error, Result};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
 /// Holds rows against each other; each fault is one call of `fault`. `row_name` is where a row is, for messages.
@@ -29,27 +31,44 @@ pub(super) fn check(
 type Draw = [u32; 3];
 
 /// The rows that list one image, or one file with any of its frames.
-#[derive(Default)]
 struct Listed {
-    /// The first, and the first of another patient or label.
-    firsts: Vec<usize>,
-    /// The first with each transform.
+    /// The first.
+    first: usize,
+    /// The first of another patient or label.
+    other: Option<usize>,
+    /// The first with each transform that is not that of the first row.
     draws: HashMap<Draw, usize>,
 }
 
 impl Listed {
     /// The first row that lists it and is no copy of `row`: one of another patient or label, or with the same transform.
-    fn clash(&self, rows: &[Row], row: &Row, draw: &Draw) -> Option<usize> {
-        let other = self.firsts.iter().copied().find(|before| is_other(&rows[*before], row));
-        other.into_iter().chain(self.draws.get(draw).copied()).min()
+    fn clash(&self, rows: &[Row], row: &Row) -> Option<usize> {
+        let others = [Some(self.first), self.other].into_iter().flatten();
+        let other = others.into_iter().find(|before| is_other(&rows[*before], row));
+        let draw = draw_of(row);
+        let same = if draw == draw_of(&rows[self.first]) { Some(self.first) } else { self.draws.get(&draw).copied() };
+        other.into_iter().chain(same).min()
     }
 
-    fn put(&mut self, rows: &[Row], at: usize, draw: Draw) {
-        if self.firsts.first().is_none_or(|first| self.firsts.len() == 1 && is_other(&rows[*first], &rows[at])) {
-            self.firsts.push(at);
+    fn put(entry: Entry<impl Eq + Hash, Listed>, rows: &[Row], at: usize) {
+        match entry {
+            Entry::Vacant(entry) => drop(entry.insert(Listed { first: at, other: None, draws: HashMap::new() })),
+            Entry::Occupied(mut entry) => {
+                let listed = entry.get_mut();
+                if is_other(&rows[listed.first], &rows[at]) {
+                    listed.other.get_or_insert(at);
+                }
+                let draw = draw_of(&rows[at]);
+                if draw != draw_of(&rows[listed.first]) {
+                    listed.draws.entry(draw).or_insert(at);
+                }
+            }
         }
-        self.draws.entry(draw).or_insert(at);
     }
+}
+
+fn draw_of(row: &Row) -> Draw {
+    [row.transform.angle_deg, row.transform.shift_rows_px, row.transform.shift_columns_px].map(|value| (value + 0.0).to_bits())
 }
 
 fn is_other(one: &Row, other: &Row) -> bool {
@@ -64,16 +83,11 @@ fn refuse_repeated_scans(
     row_name: impl Fn(usize) -> String,
     fault: &mut dyn FnMut(Error) -> Result<()>,
 ) -> Result<()> {
-    /// Of a file: under no frame the cells of the whole file, and those of any frame beside them.
-    #[derive(Default)]
-    struct OfFile {
-        frames: HashMap<Option<usize>, Listed>,
-        any: Listed,
-    }
-    let mut seen: HashMap<PathBuf, OfFile> = HashMap::new();
+    // By components, `./a` is `a`. Files by the order in which they are found; a whole file is its frame `None`.
+    let mut files: HashMap<PathBuf, usize> = HashMap::new();
+    let mut any: HashMap<usize, Listed> = HashMap::new();
+    let mut framed: HashMap<(usize, Option<usize>), Listed> = HashMap::new();
     for (at, row) in rows.iter().enumerate() {
-        let transform = [row.transform.angle_deg, row.transform.shift_rows_px, row.transform.shift_columns_px];
-        let draw = transform.map(|value| (value + 0.0).to_bits());
         let is_twice = match (&row.anterior, &row.posterior) {
             (Some(one), Some(other)) => {
                 let overlaps = one.frame.is_none() || other.frame.is_none() || one.frame == other.frame;
@@ -87,12 +101,15 @@ fn refuse_repeated_scans(
                 fault(Error::file(path, problem, "name two files or frames, or leave posterior empty"))?;
                 continue;
             }
-            // By components, `./a` is `a`.
-            let of_file = seen.entry(cell.path.components().collect()).or_default();
+            let next = files.len();
+            let file = *files.entry(cell.path.components().collect()).or_insert(next);
             // A whole file is all of its frames.
             let clash = match cell.frame {
-                None => of_file.any.clash(rows, row, &draw),
-                Some(_) => [None, cell.frame].iter().filter_map(|frame| of_file.frames.get(frame)?.clash(rows, row, &draw)).min(),
+                None => any.get(&file).and_then(|listed| listed.clash(rows, row)),
+                Some(_) => {
+                    let overlapping = [None, cell.frame].into_iter().filter_map(|frame| framed.get(&(file, frame)));
+                    overlapping.filter_map(|listed| listed.clash(rows, row)).min()
+                }
             };
             if let Some(before) = clash {
                 let other = &rows[before];
@@ -104,8 +121,8 @@ fn refuse_repeated_scans(
                 let problem = format!("{} and {} list the scan {cell}{under}", row_name(before), row_name(at));
                 fault(Error::file(path, problem, "list each scan once"))?;
             }
-            of_file.frames.entry(cell.frame).or_default().put(rows, at, draw);
-            of_file.any.put(rows, at, draw);
+            Listed::put(framed.entry((file, cell.frame)), rows, at);
+            Listed::put(any.entry(file), rows, at);
         }
     }
     Ok(())

@@ -134,6 +134,7 @@ impl Header {
         let mut taken: BTreeSet<usize> = BTreeSet::new();
         let mut found: BTreeMap<&str, usize> = BTreeMap::new();
         let mut missing: Vec<&str> = Vec::new();
+        let mut absent: Vec<(&str, &str)> = Vec::new();
         let mut is_whole = true;
         // Columns that the user names first: another of the column's own name is then no column of a manifest.
         let known = || COLUMNS.into_iter().chain(OPTIONAL);
@@ -157,12 +158,7 @@ impl Header {
                 }
                 ([], None) if OPTIONAL.contains(&column) => {}
                 ([], None) => missing.push(column),
-                ([], Some(name)) => {
-                    let problem = format!("lacks the column {}, which --column names for {column}", quoted(name));
-                    let others = cells.iter().map(|(_, cell)| *cell).filter(|cell| plain(cell) != plain(name));
-                    fault(Error::file(path, problem, format!("name one that is there: {}", listed(others))))?;
-                    is_whole &= !COLUMNS.contains(&column);
-                }
+                ([], Some(name)) => absent.push((column, name.as_str())),
                 (several, _) => {
                     let problem = format!("has the column {} twice", quoted(name));
                     let different = several.iter().map(|at| &header[*at]).find(|cell| &header[several[0]] != *cell);
@@ -181,6 +177,15 @@ impl Header {
             }
         }
         let unknown: Vec<&str> = cells.iter().filter(|(at, _)| !taken.contains(at)).map(|(_, cell)| *cell).collect();
+        if !absent.is_empty() {
+            let [columns, names] = [|(column, _): &(&str, &str)| column.to_string(), |(_, name): &(&str, &str)| quoted(name)]
+                .map(|part| joined(&absent.iter().map(part).collect::<Vec<_>>()));
+            let several = if absent.len() > 1 { "s" } else { "" };
+            let problem = format!("lacks the column{several} {names}, which --column names for {columns}");
+            let there = listed(cells.iter().map(|(_, cell)| *cell));
+            fault(Error::file(path, problem, format!("give --column with a name that is there: {there}")))?;
+            is_whole &= !absent.iter().any(|(column, _)| COLUMNS.contains(column));
+        }
         // The unknown name that is nearest to a column's.
         let meant = |column: &str| {
             let letters = |name: &&&str| letters_between(&plain(name), column, A_SLIP.min(column.len() - 3));

@@ -115,7 +115,7 @@ pub(super) fn doubtful_classes(path: &Path, rows: &[Row], meant: &[String], line
     }
     let joined = |words: &[String]| words.concat();
     let papers = PAPER_CLASSES.map(|class| (class, joined(&words(class))));
-    let few = classes.len() <= MOST_CLASSES;
+    let compared = if classes.len() <= MOST_CLASSES { &classes[..] } else { &[] };
     let mut doubts = Vec::new();
     for class in classes.iter().filter(|class| !class.words.is_empty() && !PAPER_CLASSES.contains(&class.name)) {
         if meant.iter().any(|meant| meant == class.name) {
@@ -127,7 +127,7 @@ pub(super) fn doubtful_classes(path: &Path, rows: &[Row], meant: &[String], line
             papers.iter().find(|(_, paper)| letters_between(paper, &own, 1).is_some()).map(|(p, _)| (*p, "a letter"))
         });
         let of_table = || {
-            let others = classes.iter().filter(|other| few && other.name != class.name && !other.words.is_empty());
+            let others = compared.iter().filter(|other| other.name != class.name && !other.words.is_empty());
             others
                 .clone()
                 .find(|other| {

@@ -337,7 +337,7 @@ fn columns_have_the_names_that_the_user_gives() {
         (&names[..3], "m.csv"),
         (
             &["patient=PatID", "anterior=File", "label=Diagnosi"],
-            "lacks the column `Diagnosi`, which --column names for label; name one that is there: `No`, `PatID`, `File`, `Diagnosis` and `label`",
+            "lacks the column `Diagnosi`, which --column names for label; give --column with a name that is there: `No`, `PatID`, `File`, `Diagnosis` and `label`",
         ),
         (
             &["label=Diagnosis"],
