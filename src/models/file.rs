@@ -57,7 +57,9 @@ impl Model {
             Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
         })?;
         let version = metadata.format_version;
-        let refuse = |problem: &str| Err(Error::file(archive.path(), problem, "copy it again from where it came from"));
+        let refuse = |problem: &str| {
+            Err(Error::file(archive.path(), problem, "do not use it: get it anew from its maker, or train or import it again"))
+        };
         // Whatever the version says: it could have been lowered.
         match text.get(METADATA_HASH) {
             Some(hash) if *hash != hash_of_text(text) => {

@@ -46,7 +46,11 @@ impl TensorFile {
         let path = path.to_owned();
         let damaged = |why: &dyn std::fmt::Display| {
             let problem = format!("is not a whole safetensors file ({why})");
-            Error::file(&path, problem, "give one, or copy it again if it was cut off")
+            Error::file(
+                &path,
+                problem,
+                "compare its size with that where it came from, and get it anew if it was cut off, or give another",
+            )
         };
         // As JSON it takes several times its length in memory.
         let length = bytes.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
@@ -145,7 +149,7 @@ impl TensorFile {
         };
         if *dtype != expected {
             let problem = format!("`{name}` has type {dtype} where {called} was expected");
-            return Err(Error::file(&self.path, problem, format!("save it as {called}")));
+            return Err(Error::file(&self.path, problem, format!("save it as {called}, in PyTorch by `.to(torch.{called})`")));
         }
         Ok((shape, &self.bytes[place.clone()]))
     }
