@@ -53,6 +53,7 @@ fn read_annotation(name: &str, bytes: &[u8]) -> osteon::Result<()> {
     let annotation = Annotation::from_bytes(name, bytes)?;
     let again = Annotation::from_bytes(name, &annotation.to_bytes(name)?)?;
     assert_eq!(again.outlines.len(), annotation.outlines.len());
+    let _ = annotation.to_bytes("a.xml");
     annotation.check(Path::new(name), Some(Size { rows: 64, columns: 32 }), &Codes::default()).map(drop)
 }
 

@@ -1,7 +1,7 @@
 //! What a file is by its first bytes, whatever its name says: for messages about a file that stands in another's place.
 
-use crate::Error;
 use crate::text::Shown;
+use crate::{Error, Result};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -204,6 +204,17 @@ impl Kind {
             Kind::Packed(_, command) => format!("unpack it with `{}` and give what was in it", command.replace("FILE", &word)),
             _ => return None,
         })
+    }
+
+    /// Refuses, unread, a file that is certainly no model and no weights: such files may be larger than any model.
+    ///
+    /// # Errors
+    /// The sentence of [`refuse_as_weights`](Self::refuse_as_weights).
+    pub fn expect_weights(path: &Path) -> Result<()> {
+        match Kind::of_file(path) {
+            Some(kind) if kind != Kind::Safetensors => Err(kind.refuse_as_weights(path)),
+            _ => Ok(()),
+        }
     }
 
     /// The sentence about a file that is no model and no weights.
@@ -435,6 +446,11 @@ mod tests {
             assert_eq!(Kind::of(bytes), None, "{bytes:?}");
         }
         assert_eq!((Kind::of_file(folder.path()), Kind::of_file("none")), (None, None));
+        // Larger than any model, and not read.
+        std::fs::write(&path, b"PK\x03\x04data.pkl").unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(5 << 30).unwrap();
+        assert!(Kind::expect_weights(&path).unwrap_err().to_string().contains("torch.save"));
+        assert!(Kind::expect_weights(folder.path()).is_ok() && Kind::expect_weights(Path::new("none")).is_ok());
         assert_eq!(Kind::of(b"\x10\0\0\0\0\0\0\0{}"), Some(Kind::Safetensors));
     }
 

@@ -32,6 +32,7 @@ impl TensorFile {
     /// A file that cannot be read, is no safetensors file, or is truncated.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        Kind::expect_weights(path)?;
         TensorFile::from_bytes(path, files::read_at_most(path, MAX_FILE_BYTES)?)
     }
 
