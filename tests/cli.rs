@@ -487,7 +487,7 @@ fn what_is_no_model_is_told_by_its_bytes() {
     let said = new("A, ,C", &at("x"));
     assert_eq!(said.status.code(), Some(2));
     assert!(stderr(&said).contains("a class has no name"), "{}", stderr(&said));
-    fails(new("A,B, A", &at("x")), 1, &["`A` stands twice in the list of classes; name every class once"]);
+    fails(new("A,B, A", &at("x")), 2, &["`A` stands twice in the list of classes; name every class once"]);
 
     // Every command that reads a model or weights.
     let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";

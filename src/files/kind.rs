@@ -309,9 +309,14 @@ fn is_bare_dicom(bytes: &[u8]) -> bool {
 fn text(start: &[u8]) -> Option<Kind> {
     let valid = match std::str::from_utf8(start) {
         Ok(text) => text,
-        // The last character may be cut.
-        Err(error) if error.error_len().is_none() => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
-        Err(_) => return None,
+        // The last character may be cut, and a page may be of another encoding.
+        Err(error) => {
+            let valid = std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default();
+            if error.error_len().is_some() && !valid.trim_start().starts_with('<') {
+                return None;
+            }
+            valid
+        }
     };
     if valid.is_empty() || valid.contains(|c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\x0c' | '\x1b')) {
         return None;
@@ -414,6 +419,7 @@ mod tests {
             (zip_of(&["IM0"]), Kind::Packed("ZIP", "unzip FILE"), "`unzip "),
             (zip_of(&["xl/workbook.xml"]), Kind::Workbook, "a workbook of Excel"),
             (text("\u{feff}\n <!DOCTYPE html><p>"), Kind::Html, "is an HTML page"),
+            (b"<!-- --><html><title>Zugang f\xfcr".to_vec(), Kind::Html, "is an HTML page"),
             (text("<?xml version=\"1.0\"?>\n<!-- x --><HTML lang=\"en\">"), Kind::Html, "gave a web page"),
             (text("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>"), Kind::Xml, "is XML text"),
             (text("{\"error\": \"Repository not found\"}"), Kind::Json, "is JSON text"),
