@@ -468,6 +468,90 @@ fn fuse_writes_a_picture_and_a_figure() {
 }
 
 #[test]
+fn what_is_no_model_is_told_by_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (model, weights) = (at("m.safetensors"), at("w.safetensors"));
+    let new = |classes: &str, path: &str| {
+        let mut command = osteon();
+        command.args(["model", "new", "--input-size", "64x32", "--force", "--classes", classes, "--output", path]);
+        command.output().unwrap()
+    };
+    // Blanks are no part of a class's name.
+    succeeds(new(" A,  B b ,\tC", &model));
+    let classes = |path: &str| {
+        let about: serde_json::Value = serde_json::from_str(&succeeds(run(&format!("model info {path} --json")))).unwrap();
+        about["classes"].clone()
+    };
+    assert_eq!(classes(&model), serde_json::json!(["A", "B b", "C"]));
+    let said = new("A, ,C", &at("x"));
+    assert_eq!(said.status.code(), Some(2));
+    assert!(stderr(&said).contains("a class has no name"), "{}", stderr(&said));
+    fails(new("A,B, A", &at("x")), 2, &["`A` stands twice in the list of classes; name every class once"]);
+
+    // Every command that reads a model or weights.
+    let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    let scan = SHARED.scan().display().to_string();
+    for (bytes, parts) in [
+        (&b"PK\x03\x04\x14\0archive/data.pkl"[..], &["torch.save", "save_file"][..]),
+        (b"<!doctype html><title>Sign in</title>", &["is an HTML page", "raw"]),
+        (lfs, &["is a git-lfs pointer", "git lfs pull"]),
+        (b"", &["is empty"]),
+        (b"\x89PNG\r\n\x1a\n", &["is a PNG picture", "give the model first"]),
+    ] {
+        fs::write(&weights, bytes).unwrap();
+        for command in [
+            format!("model import {weights} --output {}", at("x")),
+            format!("model info {weights}"),
+            format!("model export {weights} --format onnx --output {}", at("x")),
+            format!("predict {weights} {scan}"),
+            format!("audit gradcheck {weights}"),
+        ] {
+            fails(run(&command), 1, &[&["w.safetensors: "], parts].concat());
+        }
+    }
+    // Arguments in another's place.
+    let first = &["give the model first"][..];
+    fails(run(&format!("predict {scan} {model}")), 1, &[first, &["is no model, and"]].concat());
+    fails(run(&format!("predict {} {model}", folder.path().display())), 1, first);
+    fails(run(&format!("predict {scan} {scan}")), 1, &[first, &["is a DICOM file"]].concat());
+    fails(run(&format!("audit trace {scan} {model} --output {}", at("x"))), 1, first);
+    let manifest = &["m.safetensors: is a model file (safetensors), and a manifest is wanted here"][..];
+    fails(run(&format!("train {model} --output {}", at("x"))), 1, manifest);
+    fails(run(&format!("lesions {model} --output {}", at("x"))), 1, manifest);
+    fails(run(&format!("dataset d1 {scan} --output {}", at("x"))), 1, &["is a DICOM file, and a manifest is wanted here"]);
+    fails(run(&format!("evaluate {model}")), 1, &["is a model file, not the folder of a run; give the folder that it lies in"]);
+}
+
+#[test]
+fn weights_under_a_prefix_are_imported_as_the_sentence_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let make = format!("model new --architecture inception-v1 --classes A,B --input-size 64x32 --output {}", at("m.safetensors"));
+    succeeds(run(&make));
+    let bytes = fs::read(at("m.safetensors")).unwrap();
+    let model = SafeTensors::deserialize(&bytes).unwrap();
+    let prefixed = model.tensors().into_iter().map(|(name, tensor)| (format!("module.{name}"), tensor));
+    safetensors::serialize_to_file(prefixed, None, Path::new(&at("w.safetensors"))).unwrap();
+    let import = format!(
+        "model import {} --architecture inception-v1 --classes A,B --input-size 64x32 --output {}",
+        at("w.safetensors"),
+        at("again.safetensors")
+    );
+    let output = run(&import);
+    let said = stderr(&output);
+    fails(
+        output,
+        1,
+        &["all begin with `module.` (of torch.nn.DataParallel)", "add `--strip-prefix module.` to `osteon model import`"],
+    );
+    let flag = said.split('`').nth(3).unwrap();
+    succeeds(run(&format!("{import} {flag}")));
+    assert!(fs::read(at("again.safetensors")).unwrap() == bytes);
+    fails(run(&format!("{import} --strip-prefix net. --force")), 1, &["no tensor whose name begins with `net.`"]);
+}
+
+#[test]
 fn lesions_are_measured_from_annotations_beside_the_scans() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
@@ -503,6 +587,15 @@ fn lesions_are_measured_from_annotations_beside_the_scans() {
     fs::remove_file(at("codes.csv")).unwrap();
     fs::write(at("bad.json"), r#"{"shapes":[{"label":"ribs","points":[[1,1],[1,5]],"shape_type":"rectangle"}]}"#).unwrap();
     fails(run(&format!("annotation check {}", at("bad.json"))), 1, &["outline 1 (ribs) is a box of zero size; draw it again"]);
+    let over = r#"{"shapes": [{"label": "ribs", "points": [[20, 1], [33, 9]], "shape_type": "rectangle"}], "imageHeight": 64, "imageWidth": 32}"#;
+    fs::write(at("over.json"), over).unwrap();
+    let output = run(&format!("annotation check {}", at("over.json")));
+    assert!(
+        stderr(&output).contains("over.json: outline 1 (ribs) reaches x 33, y 9, outside the picture"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(succeeds(output).contains("1 outline on a picture of 64x32 pixels"));
     fails(run(&format!("lesions {} --output {}", SHARED.manifest().display(), at("none"))), 1, &["no scan with an annotation"]);
     assert!(!folder.path().join("none").exists());
     assert_eq!(run("lesions m.csv --output x --pixel-spacing-mm 0").status.code(), Some(2));
@@ -608,7 +701,11 @@ fn a_scan_is_classified_by_a_signed_model_only() {
     fails(predict(), 1, &["is not what the owner of", "key.pub.pem signed", "do not use it"]);
     fails(osteon().args(["model", "verify"]).arg(&model).arg("--key").arg(&public).output().unwrap(), 1, &["do not use it"]);
     // Without the demand it is refused all the same: these are not the weights that were written.
-    fails(osteon().arg("predict").arg(&model).arg(SHARED.scan()).output().unwrap(), 1, &["holds other weights", "copy it again"]);
+    fails(
+        osteon().arg("predict").arg(&model).arg(SHARED.scan()).output().unwrap(),
+        1,
+        &["holds other weights", "get it anew from its maker"],
+    );
 }
 
 /// Labels of two classes and an image each, in the shapes that the audit commands read.

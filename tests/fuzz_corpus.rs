@@ -54,6 +54,7 @@ fn read_annotation(name: &str, bytes: &[u8]) -> osteon::Result<()> {
     let annotation = Annotation::from_bytes(name, bytes)?;
     let again = Annotation::from_bytes(name, &annotation.to_bytes(name)?)?;
     assert_eq!(again.outlines.len(), annotation.outlines.len());
+    let _ = annotation.to_bytes("a.xml");
     annotation.check(Path::new(name), Some(Size { rows: 64, columns: 32 }), &Codes::default()).map(drop)
 }
 
@@ -116,11 +117,15 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let body = file::to_bytes(&BTreeMap::from([("state".to_owned(), state.to_string())]), &tensors);
     seeds.push(("checkpoint", "whole", sealed(&body)));
     let shape = |label: &str, shape_type: &str, points: serde_json::Value| json!({ "label": label, "points": points, "group_id": 1, "shape_type": shape_type, "description": "", "flags": {} });
+    // The rows 101 and 011, at one bit a pixel.
+    let mut mask = shape("pelvis", "mask", json!([[3, 4], [5, 5]]));
+    mask["mask"] = "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACAQAAAAC1D1u3AAAADElEQVR4nGNYwJAAAAJEAQFuRfPAAAAAAElFTkSuQmCC".into();
     let labelme = json!({
         "version": "5.5.0", "flags": { "seen": true }, "imagePath": "a.png", "imageData": "aGk=", "imageHeight": 64, "imageWidth": 32,
         "shapes": [
             shape("ADMet/ribs", "polygon", json!([[1.5, 2], [9, 2], [8, 8]])), shape("ribs", "rectangle", json!([[1, 2], [9, 4]])),
             shape("arthritis", "circle", json!([[9, 9], [9, 5]])), shape("normal/bladder", "point", json!([[3, 3]])),
+            mask,
         ]
     });
     seeds.push(("labelme", "whole", labelme.to_string().into_bytes()));

@@ -52,7 +52,7 @@ impl Bitmap {
                 counted(points.len(), "point")
             ));
         };
-        if [a, b].iter().flatten().any(|value| !(value.abs() <= MAX_COORDINATE)) {
+        if [a, b].iter().flatten().any(|value| !(-MAX_COORDINATE..=MAX_COORDINATE).contains(value)) {
             return Err(format!("has a coordinate that is no number from -{MAX_COORDINATE} to {MAX_COORDINATE}"));
         }
         let corners = [[a[0].min(b[0]), a[1].min(b[1])], [a[0].max(b[0]), a[1].max(b[1])]].map(|corner| corner.map(f64::floor));

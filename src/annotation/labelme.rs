@@ -106,8 +106,13 @@ impl<'de> Deserialize<'de> for CappedFlags {
 
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Annotation> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let file: File = serde_json::from_slice(bytes)
-        .map_err(|error| Error::file(path, format!("is no annotation of LabelMe ({error})"), "save it with LabelMe again"))?;
+    let file: File = serde_json::from_slice(bytes).map_err(|error| {
+        Error::file(
+            path,
+            format!("is no annotation of LabelMe ({error})"),
+            "give a file as LabelMe, the program in Python, saves it",
+        )
+    })?;
     let size = match (file.image_height, file.image_width) {
         (None, None) => None,
         (rows, columns) => Some(whole_size(rows, columns).ok_or_else(|| {

@@ -23,7 +23,7 @@ const MAX_TEXT: usize = 10_000;
 /// What is wrong with a file, and what to do.
 type Refusal = (String, &'static str);
 
-const AGAIN: &str = "export it from LabelMe again";
+const ANOTHER: &str = "give the file as the MIT LabelMe wrote it";
 
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Annotation> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::file(path, "is not UTF-8 text", "save it as UTF-8"))?;
@@ -47,7 +47,7 @@ struct Object {
 /// The parser gives one element, end or text after the other and keeps nothing: no tree, no entities but XML's own five, no
 /// attributes.
 fn parse(text: &str) -> Result<Annotation, Refusal> {
-    let damaged = |problem: String| (format!("is no XML that Osteon reads ({problem})"), AGAIN);
+    let damaged = |problem: String| (format!("is no XML that Osteon reads ({problem})"), ANOTHER);
     let mut reader = Reader::from_str(text);
     let mut annotation = Annotation::default();
     let (mut rows, mut columns, mut sized) = (None, None, false);
@@ -71,7 +71,9 @@ fn parse(text: &str) -> Result<Annotation, Refusal> {
                     other => return Err(damaged(format!("the entity `{}` is none of XML's own", short(other)))),
                 },
             },
-            Event::DocType(_) => return Err(("has a document type, which LabelMe's files have not".to_owned(), AGAIN)),
+            Event::DocType(_) => {
+                return Err(("has a document type, which LabelMe's files have not".to_owned(), "remove the line <!DOCTYPE"));
+            }
             Event::Start(element) | Event::Empty(element) => {
                 let name = element.name();
                 if way.is_empty() && name.as_ref() != "annotation" {
@@ -79,7 +81,7 @@ fn parse(text: &str) -> Result<Annotation, Refusal> {
                     return Err((problem, "give an annotation of the MIT LabelMe"));
                 }
                 if way.len() == MAX_DEPTH {
-                    return Err((format!("has more than {MAX_DEPTH} elements inside each other"), AGAIN));
+                    return Err((format!("has more than {MAX_DEPTH} elements inside each other"), ANOTHER));
                 }
                 said.clear();
                 way.push(name.as_ref().to_owned());
@@ -90,7 +92,7 @@ fn parse(text: &str) -> Result<Annotation, Refusal> {
             _ => "".into(),
         };
         if said.len() + piece.len() > MAX_TEXT {
-            return Err((format!("has a text of more than {MAX_TEXT} bytes"), AGAIN));
+            return Err((format!("has a text of more than {MAX_TEXT} bytes"), "shorten it"));
         }
         said.push_str(&piece);
         if !matches!(event, Event::End(_) | Event::Empty(_)) {
@@ -127,14 +129,15 @@ fn parse(text: &str) -> Result<Annotation, Refusal> {
         way.pop();
     }
     if !way.is_empty() {
-        return Err(("is cut short".to_owned(), AGAIN));
+        return Err(("is cut short".to_owned(), ANOTHER));
     }
     if !rooted {
         return Err(("holds no element `annotation`".to_owned(), "give an annotation of the MIT LabelMe"));
     }
     if sized {
         let size = whole_size(rows, columns);
-        annotation.size = Some(size.ok_or_else(|| ("says an imagesize that no picture has".to_owned(), AGAIN))?);
+        annotation.size =
+            Some(size.ok_or_else(|| ("says an imagesize that no picture has".to_owned(), "correct nrows and ncols"))?);
     }
     Ok(annotation)
 }

@@ -320,7 +320,8 @@ impl Annotation {
         let size = self.size.unwrap_or(Size { rows: Size::MAX_SIDE, columns: Size::MAX_SIDE });
         let mut free =
             self.outlines.iter().filter_map(|outline| outline.group).max().map_or(Some(1), |group| group.checked_add(1));
-        let (mut outlines, mut corners) = (Vec::new(), 0);
+        let (mut outlines, mut corners) =
+            (Vec::new(), self.outlines.iter().map(|outline| outline.form.points().len()).sum::<usize>());
         for (index, outline) in self.outlines.iter().enumerate() {
             let Form::Mask(bitmap) = &outline.form else {
                 outlines.push(outline.clone());
@@ -334,7 +335,8 @@ impl Annotation {
             let is_small = bitmap.mask.runs().len() <= MAX_ALL_CORNERS && mask.sides() <= MAX_SIDES;
             let polygons = if is_small { mask.polygons() } else { Vec::new() };
             corners += polygons.iter().map(Vec::len).sum::<usize>();
-            if !is_small || corners > MAX_ALL_CORNERS || polygons.iter().any(|polygon| polygon.len() > MAX_CORNERS) {
+            let is_many = corners > MAX_ALL_CORNERS || outlines.len() + polygons.len() > MAX_OUTLINES;
+            if !is_small || is_many || polygons.iter().any(|polygon| polygon.len() > MAX_CORNERS) {
                 return refuse("has too many corners for polygons", "write .json, which has masks");
             }
             if polygons.is_empty() {

@@ -173,7 +173,7 @@ fn what_reaches_over_the_edge_is_cut_off_with_a_note() {
     let size = |rows, columns| Size { rows, columns };
     let pixels = vec![1; 12];
     let text = mask("[[-1, 62], [2, 64]]", &grey(3, 4, &pixels));
-    let note = "a.json: outline 1 (ribs) reaches x -1, y 62, outside the picture of 64x32 pixels (rows x columns), and is cut off at its edge";
+    let note = "a.json: outline 1 (ribs) reaches x 3, y 65, outside the picture of 64x32 pixels (rows x columns), and is cut off at its edge";
     assert_eq!(checked(&text), Checked { masks: vec![Mask::from_runs([[62, 0, 3], [63, 0, 3]])], notes: vec![note.to_owned()] });
     let said = json(&mask("[[40, 2], [43, 4]]", &grey(3, 4, &pixels))).unwrap();
     let said = said.check(Path::new("a.json"), None, &Codes::default()).unwrap_err().to_string();
@@ -220,7 +220,7 @@ fn masks_that_are_none_are_refused_in_a_sentence() {
         (mask("[[3,4],[5,5]]", &png(2, 3, image::ExtendedColorType::Rgb8, &[1; 18])), "not one of 0 and 1"),
         (sizeless(&shape("[[0,0],[16384,5]]", &good)), "more than 16384x16384"),
         (
-            sizeless(&vec![large.as_str(); 3].join(",")),
+            sizeless(&[large.as_str(); 3].join(",")),
             "outline 3 (a) and those before it are masks of more than 32000000 pixels",
         ),
         (sizeless(&fine), "more pieces than a hand draws"),
@@ -430,7 +430,7 @@ fn no_bytes_panic() {
             }
             one(&bytes);
         }
-        assert!(read > 500, "{name}: {read} of the changed files could still be read");
+        assert!(read > 300, "{name}: {read} of the changed files could still be read");
     }
 }
 

@@ -75,7 +75,7 @@ impl Manifest {
         preprocessing.check()?;
         if let Some(unknown) = studies.iter().find(|study| **study >= self.rows.len()) {
             let problem = format!("has {}, but number {} is wanted", counted(self.rows.len(), "study"), unknown + 1);
-            return Err(Error::file(&self.path, problem, "split it again"));
+            return Err(Error::file(&self.path, problem, "give the manifest that the studies were chosen from"));
         }
         let (rows, labels) = (self.rows.clone(), self.labels(classes)?);
         let (input_size, preprocessing) = (options.input_size, preprocessing.clone());

@@ -170,7 +170,11 @@ impl Split {
             on.iter().for_each(|&row| rows[row].side = Some(side));
         }
         if rows.iter().any(|row| row.side.is_none()) {
-            return Err(Error::file(&manifest.path, "has rows that the split puts on no side", "split it again"));
+            return Err(Error::file(
+                &manifest.path,
+                "has rows that the split puts on no side",
+                "give the manifest that was split",
+            ));
         }
         Manifest::new(&manifest.path, rows)
     }
@@ -212,7 +216,9 @@ impl Split {
         let mut seen = vec![false; manifest.rows.len()];
         let sides = SIDES.into_iter().zip(self.sides());
         for (side, row) in sides.flat_map(|(side, rows)| rows.iter().map(move |row| (side, *row))) {
-            let fail = |problem: String| Err(Error::file(&manifest.path, problem, "split it again"));
+            let fail = |problem: String| {
+                Err(Error::file(&manifest.path, problem, "give the manifest and the split that belong together"))
+            };
             let Some(study) = manifest.rows.get(row) else {
                 return fail(format!("has {} but the split names number {}", counted(manifest.rows.len(), "study"), row + 1));
             };

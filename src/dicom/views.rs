@@ -202,7 +202,8 @@ fn words(text: &str) -> Vec<String> {
             _ => words.push(word),
         }
     };
-    for letter in text.chars() {
+    let is_accent = |letter: char| matches!(letter, '\u{300}'..='\u{36f}');
+    for letter in text.chars().filter(|letter| !is_accent(*letter)) {
         if !letter.is_alphabetic() {
             if !word.is_empty() {
                 push(&mut word, &before);
@@ -243,6 +244,7 @@ fn without_accent(letter: char, word: &mut String) {
         'ù'..='ü' | 'ū' | 'ů' | 'ű' => 'u',
         'ý' | 'ÿ' => 'y',
         'ź' | 'ż' | 'ž' => 'z',
+        // What small letters of a few alphabets have beside them.
         '\u{300}'..='\u{36f}' => return,
         other => other,
     });

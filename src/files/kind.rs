@@ -1,7 +1,7 @@
 //! What a file is by its first bytes, whatever its name says: for messages about a file that stands in another's place.
 
-use crate::Error;
 use crate::text::Shown;
+use crate::{Error, Result};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -206,6 +206,17 @@ impl Kind {
         })
     }
 
+    /// Refuses, unread, a file that is certainly no model and no weights: such files may be larger than any model.
+    ///
+    /// # Errors
+    /// The sentence of [`refuse_as_weights`](Self::refuse_as_weights).
+    pub fn expect_weights(path: &Path) -> Result<()> {
+        match Kind::of_file(path) {
+            Some(kind) if kind != Kind::Safetensors => Err(kind.refuse_as_weights(path)),
+            _ => Ok(()),
+        }
+    }
+
     /// The sentence about a file that is no model and no weights.
     pub fn refuse_as_weights(self, path: &Path) -> Error {
         const FILE: &str = "a file .safetensors, as `osteon train` and `osteon model import` write it";
@@ -298,9 +309,14 @@ fn is_bare_dicom(bytes: &[u8]) -> bool {
 fn text(start: &[u8]) -> Option<Kind> {
     let valid = match std::str::from_utf8(start) {
         Ok(text) => text,
-        // The last character may be cut.
-        Err(error) if error.error_len().is_none() => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
-        Err(_) => return None,
+        // The last character may be cut, and a page may be of another encoding.
+        Err(error) => {
+            let valid = std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default();
+            if error.error_len().is_some() && !valid.trim_start().starts_with('<') {
+                return None;
+            }
+            valid
+        }
     };
     if valid.is_empty() || valid.contains(|c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\x0c' | '\x1b')) {
         return None;
@@ -403,6 +419,7 @@ mod tests {
             (zip_of(&["IM0"]), Kind::Packed("ZIP", "unzip FILE"), "`unzip "),
             (zip_of(&["xl/workbook.xml"]), Kind::Workbook, "a workbook of Excel"),
             (text("\u{feff}\n <!DOCTYPE html><p>"), Kind::Html, "is an HTML page"),
+            (b"<!-- --><html><title>Zugang f\xfcr".to_vec(), Kind::Html, "is an HTML page"),
             (text("<?xml version=\"1.0\"?>\n<!-- x --><HTML lang=\"en\">"), Kind::Html, "gave a web page"),
             (text("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>"), Kind::Xml, "is XML text"),
             (text("{\"error\": \"Repository not found\"}"), Kind::Json, "is JSON text"),
@@ -435,6 +452,11 @@ mod tests {
             assert_eq!(Kind::of(bytes), None, "{bytes:?}");
         }
         assert_eq!((Kind::of_file(folder.path()), Kind::of_file("none")), (None, None));
+        // Larger than any model, and not read.
+        std::fs::write(&path, b"PK\x03\x04data.pkl").unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(5 << 30).unwrap();
+        assert!(Kind::expect_weights(&path).unwrap_err().to_string().contains("torch.save"));
+        assert!(Kind::expect_weights(folder.path()).is_ok() && Kind::expect_weights(Path::new("none")).is_ok());
         assert_eq!(Kind::of(b"\x10\0\0\0\0\0\0\0{}"), Some(Kind::Safetensors));
     }
 

@@ -4,10 +4,11 @@
 use super::metadata::{HASHED_SINCE, METADATA_HASH, WEIGHTS_HASH, WEIGHTS_HASHED_SINCE};
 use super::{LoadedFrom, Metadata, Model, signature};
 use crate::autograd::Parameter;
+use crate::files::{self, Kind};
 use crate::nn::Builder;
 use crate::prepare::Preprocessing;
 use crate::tensor::file::{self, TensorFile};
-use crate::{Error, Result, files};
+use crate::{Error, Result};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
@@ -23,6 +24,7 @@ impl Model {
     /// those that were written.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        Kind::expect_weights(path)?;
         Model::from_bytes(path, Model::read(path)?)
     }
 
@@ -32,6 +34,7 @@ impl Model {
     /// As [`load`](Self::load); a signature that is missing or not this file's, or a key that is none.
     pub fn load_signed(path: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        Kind::expect_weights(path)?;
         let bytes = Model::read(path)?;
         signature::verify(path, &bytes, key.as_ref())?;
         Model::from_bytes(path, bytes)
@@ -57,7 +60,9 @@ impl Model {
             Error::file(archive.path(), problem, "give a model file, or make one with `osteon model import`")
         })?;
         let version = metadata.format_version;
-        let refuse = |problem: &str| Err(Error::file(archive.path(), problem, "copy it again from where it came from"));
+        let refuse = |problem: &str| {
+            Err(Error::file(archive.path(), problem, "do not use it: get it anew from its maker, or train or import it again"))
+        };
         // Whatever the version says: it could have been lowered.
         match text.get(METADATA_HASH) {
             Some(hash) if *hash != hash_of_text(text) => {

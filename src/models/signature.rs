@@ -120,7 +120,7 @@ pub fn verify(model: &Path, bytes: &[u8], key: &Path) -> Result<()> {
         return Err(Error::file(model, problem, "ask its maker for the signature"));
     }
     let signature = Signature::from_slice(&files::read_at_most(&path, MAX_FILE_BYTES)?)
-        .map_err(|_| Error::file(&path, "is not an ed25519 signature (64 bytes)", "copy it again"))?;
+        .map_err(|_| Error::file(&path, "is not an ed25519 signature (64 bytes)", "ask the maker of the model for it"))?;
     public.verify_strict(bytes, &signature).map_err(|_| {
         let problem = format!("is not what the owner of {} signed", key.shown());
         Error::file(model, problem, "do not use it: get model and signature again, or the right key")

@@ -141,15 +141,15 @@ fn align(to: Points, from: Points, size: [usize; 2], alignment: Alignment) -> Pl
 fn counts(view: &Image, name: &str, path: &Path) -> Result<Image> {
     let fail = |problem: &str, remedy: &str| Err(Error::file(path, format!("the {name} view {problem}"), remedy));
     if view.pixels.len() != view.rows * view.columns || view.pixels.is_empty() {
-        return fail("has no pixels", "export the scan again");
+        return fail("has no pixels", "give a scan that has");
     }
     // Branch-free, so that these are a few passes of vector instructions.
     if !view.pixels.iter().fold(true, |finite, count| finite & count.is_finite()) {
-        return fail("holds values that are not numbers", "export the scan again");
+        return fail("holds values that are not numbers", "give the scan as the camera stored it, in counts");
     }
     let pixels: Vec<f32> = view.pixels.iter().map(|count| count.max(0.0)).collect();
     if pixels.iter().fold(0.0, |most: f32, count| most.max(*count)) == 0.0 {
-        return fail("is all zero", "leave it out or export the scan again");
+        return fail("is all zero", "give the other view alone with --single-view, or a scan with counts in both");
     }
     Ok(Image { rows: view.rows, columns: view.columns, pixels })
 }

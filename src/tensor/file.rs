@@ -32,6 +32,7 @@ impl TensorFile {
     /// A file that cannot be read, is no safetensors file, or is truncated.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        Kind::expect_weights(path)?;
         TensorFile::from_bytes(path, files::read_at_most(path, MAX_FILE_BYTES)?)
     }
 
@@ -46,7 +47,11 @@ impl TensorFile {
         let path = path.to_owned();
         let damaged = |why: &dyn std::fmt::Display| {
             let problem = format!("is not a whole safetensors file ({why})");
-            Error::file(&path, problem, "give one, or copy it again if it was cut off")
+            Error::file(
+                &path,
+                problem,
+                "compare its size with that where it came from, and get it anew if it was cut off, or give another",
+            )
         };
         // As JSON it takes several times its length in memory.
         let length = bytes.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
@@ -145,7 +150,7 @@ impl TensorFile {
         };
         if *dtype != expected {
             let problem = format!("`{name}` has type {dtype} where {called} was expected");
-            return Err(Error::file(&self.path, problem, format!("save it as {called}")));
+            return Err(Error::file(&self.path, problem, format!("save it as {called}, in PyTorch by `.to(torch.{called})`")));
         }
         Ok((shape, &self.bytes[place.clone()]))
     }

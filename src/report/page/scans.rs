@@ -4,6 +4,7 @@ use super::super::frame::data_uri;
 use super::super::{Case, Evaluation, ModelCard, caption, heat};
 use crate::draw::{Raster, Tone};
 use crate::metrics;
+use crate::text::counted;
 use maud::{Markup, html};
 
 /// Rows of a picture in the gallery, twice what the page shows, and of a picture that stands alone.
@@ -29,7 +30,7 @@ pub(crate) fn gallery(evaluation: &Evaluation) -> Markup {
     let misclassified = order.iter().filter(|(_, case)| wrong(case)).count();
     html! {
         p.small {
-            (order.len()) " of " (evaluation.patients.len()) " studies, the misclassified (" (misclassified) ") first. Left the fused \
+            (order.len()) " of " (counted(evaluation.patients.len(), "study")) ", the misclassified (" (misclassified) ") first. Left the fused \
              views, right where the network looked. " (key())
         }
         div.gallery {

@@ -2,6 +2,7 @@
 
 use super::super::{Evaluation, Figure, figures};
 use crate::metrics::{self, CalibrationError, Each, Intervals, OperatingPoint, Panel, Scores, Statistics};
+use crate::text::counted;
 use maud::{Markup, html};
 
 /// The ends of a 95 % interval.
@@ -71,7 +72,7 @@ fn about_intervals(scores: &Scores) -> Markup {
     html! {
         @if let Some(Statistics { intervals: Intervals { patients, bootstrap, .. }, .. }) = &scores.statistics {
             p.small {
-                "95 % intervals: the middle of " (bootstrap.resamples) " resamples of the " (patients) " patients, each with all of its \
+                "95 % intervals: the middle of " (bootstrap.resamples) " resamples of the " (counted(*patients, "patient")) ", each with all of its \
                  studies (percentile bootstrap). A score that no resample changes, or that too many leave undefined, has none; the \
                  accuracy then has Wilson's."
             }
@@ -84,7 +85,7 @@ pub(super) fn headline(scores: &Scores) -> Markup {
     let three = |value: Option<f64>| html! { @if let Some(value) = value { (format_args!("{value:.3}")) } @else { "–" } };
     let ends = intervals(scores);
     let mut rows = vec![(
-        format!("{} classes", scores.classes.len()),
+        counted(scores.classes.len(), "class"),
         [
             ("Accuracy", percent(scores.accuracy), percent_interval(ends.accuracy.or(scores.accuracy_interval))),
             ("Macro recall", percent(scores.mean.recall), percent_interval(ends.mean.recall)),

@@ -12,6 +12,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(annotation) = Annotation::from_bytes("a.json", bytes) {
         let _ = annotation.check(Path::new("a.json"), None, &CODES);
         let _ = annotation.check(Path::new("a.json"), Some(Size { rows: 64, columns: 32 }), &CODES);
+        let _ = annotation.to_bytes("a.xml");
         let written = annotation.to_bytes("a.json").expect("JSON");
         assert_eq!(Annotation::from_bytes("a.json", &written).expect("what was written"), annotation);
     }
