@@ -70,7 +70,9 @@ fn read(paths: &[&Path]) -> osteon::Result<Study> {
     read_with(paths, StudyOptions::default())
 }
 
+/// The pictures here are no bodies.
 fn read_with(paths: &[&Path], options: StudyOptions) -> osteon::Result<Study> {
+    let options = StudyOptions { any_image: true, ..options };
     study::read(&paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>(), &options)
 }
 
@@ -108,11 +110,13 @@ fn a_two_frame_file_is_a_study_whatever_the_order_of_its_frames() {
     expect(read(&[&exchanged(folder.path(), "b.dcm")]), Some(back()), Some(front()));
     // Said the same by --views, which is no contradiction.
     expect(read_with(&[&file], views("anterior,posterior")), Some(front()), Some(back()));
-    refuse(
-        read_with(&[&file], views("posterior,anterior")),
-        "a.dcm#1",
-        "the file says that it is the anterior view, and --views the posterior; leave --views out",
-    );
+    // Said otherwise by --views, which is for files that do not say it.
+    let study = read_with(&[&file], views("posterior,anterior")).unwrap();
+    assert_eq!((study.anterior, study.posterior), (Some(front()), Some(back())));
+    assert_eq!(study.intake.notes.len(), 2, "{:?}", study.intake.notes);
+    assert!(study.intake.notes[0].ends_with(
+        "a.dcm says itself that it is the anterior view, and --views, which says posterior, is not needed"
+    ));
 }
 
 #[test]
@@ -126,6 +130,8 @@ fn without_a_word_of_the_views_the_user_decides() {
     let half = file_with(folder.path(), "b.dcm", "p", &[(CODES[1], b"999999999"), (b"Posterior pro", b"Whatsoeve pro")]);
     refuse(read(&[&half]), "b.dcm#2", UNKNOWN);
     expect(read_with(&[&half], views("anterior,posterior")), Some(front()), Some(back()));
+    // What one of two says, the other is not.
+    expect(read_with(&[&half], views("posterior,anterior")), Some(front()), Some(back()));
     let (first, second) = (png(folder.path(), "1.png", &front()), png(folder.path(), "2.png", &back()));
     refuse(read(&[&first, &second]), "1.png#1", UNKNOWN);
     expect(read_with(&[&first, &second], views("posterior,anterior")), Some(back()), Some(front()));
@@ -159,7 +165,15 @@ fn two_files_or_two_named_frames_are_a_study() {
 fn twice_the_same_view_is_no_study() {
     let folder = tempfile::tempdir().unwrap();
     let twice = file_with(folder.path(), "a.dcm", "p", &[(CODES[1], CODES[0])]);
-    refuse(read(&[&twice]), "a.dcm#2", "is the anterior view, and so is the image before it; give one of each view");
+    let both = "says of both of its frames that they are the anterior view, which cannot be; \
+                say it with --views anterior,posterior or --views posterior,anterior";
+    refuse(read(&[&twice]), "a.dcm#1", both);
+    expect(read_with(&[&twice], views("anterior,posterior")), Some(front()), Some(back()));
+    expect(read_with(&[&twice], views("posterior,anterior")), Some(back()), Some(front()));
+    // So of one of its frames alone.
+    let single = StudyOptions { single_view: true, ..StudyOptions::default() };
+    refuse(read_with(&[&frame(&twice, 2)], single), "a.dcm#2", both);
+    expect(read_with(&[&frame(&twice, 2)], StudyOptions { single_view: true, ..views("posterior,anterior") }), None, Some(back()));
 }
 
 #[test]
@@ -205,7 +219,7 @@ fn a_folder_is_one_study() {
     refuse(
         read(&[path]),
         &path.display().to_string(),
-        "holds more than one study; give each study a folder, or name the files of one",
+        "holds scans of two patients (their Patient IDs differ): a.dcm and d.dcm; give each study a folder, or name the files of one",
     );
 }
 
@@ -217,7 +231,7 @@ fn what_does_not_belong_together_is_refused() {
     refuse(
         read(&[&frame(&one, 1), &frame(&other, 2)]),
         "a.dcm",
-        "the scans given are of different patients; give the views of one examination",
+        &format!("and {} are views of two patients (their Patient IDs differ); give the views of one examination", other.display()),
     );
     let small = png(path, "a.png", &Image { rows: 2, columns: 2, pixels: vec![1.0, 2.0, 3.0, 4.0] });
     refuse(
@@ -299,7 +313,7 @@ fn a_file_of_a_paths_very_name_wins_over_a_frame() {
     file_with(path, "IM", "p", &[]);
     let read_one = |name: &str| {
         let options = StudyOptions { single_view: true, ..StudyOptions::default() };
-        study::read(&[path.join(name)], &options)
+        read_with(&[&path.join(name)], options)
     };
     expect(read_one("IM#2"), None, Some(back()));
     exchanged(path, "IM#2");
@@ -323,10 +337,10 @@ fn a_file_of_a_paths_very_name_wins_over_a_frame() {
         };
         assert_eq!(Cell::existing(&framed("2")).unwrap(), Cell { path: odd.clone(), frame: Some(2) });
         let options = StudyOptions { single_view: true, ..StudyOptions::default() };
-        expect(study::read(&[framed("2")], &options), None, Some(back()));
-        expect(study::read(&[framed("1"), framed("2")], &StudyOptions::default()), Some(front()), Some(back()));
+        expect(read_with(&[&framed("2")], options), None, Some(back()));
+        expect(read(&[&framed("1"), &framed("2")]), Some(front()), Some(back()));
         refuse(
-            study::read(&[framed("0")], &options),
+            read_with(&[&framed("0")], options),
             "\\377IM#0\"",
             "there is no frame 0; count frames from 1, as in file.dcm#1",
         );

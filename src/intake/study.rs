@@ -564,7 +564,11 @@ fn choose(cell: &Cell, header: &Header, wanted: Wanted, options: &StudyOptions) 
                 (several, frames) => {
                     let how_many = if several.is_empty() { "none" } else { "more than one" };
                     let problem = format!("{how_many} of its {frames} frames says that it is the {view} view");
-                    Err(cell.refuse(problem, proposal(cell, header)))
+                    let remedy = match has_windows {
+                        true => proposal(cell, header),
+                        false => "name the frame in the manifest, as in file.dcm#1".to_owned(),
+                    };
+                    Err(cell.refuse(problem, remedy))
                 }
             }
         }
@@ -576,7 +580,8 @@ fn choose(cell: &Cell, header: &Header, wanted: Wanted, options: &StudyOptions) 
 fn proposal(cell: &Cell, header: &Header) -> String {
     const TECHNETIUM_KEV: f64 = 140.5;
     let mut windows = header.windows.iter().enumerate().filter(|(_, window)| window.holds(TECHNETIUM_KEV));
-    let window = windows.next().filter(|_| windows.next().is_none() && !header.window_of.is_empty());
+    let several = header.window_of.iter().any(|window| *window != header.window_of[0]);
+    let window = windows.next().filter(|_| windows.next().is_none() && several);
     let frames: Vec<usize> =
         (1..=header.frames).filter(|frame| window.is_none_or(|(at, _)| header.window_of.get(frame - 1) == Some(&at))).collect();
     let of = |view| frames.iter().copied().find(|frame| header.views.get(frame - 1).and_then(FrameView::view) == Some(view));
