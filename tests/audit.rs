@@ -193,7 +193,7 @@ fn what_was_changed_is_found() {
     let said = fails(verify(&trace, &[]), 1, &["flipped", "are not what it says", &conv.to_string()]);
     let line = said.lines().find(|line| line.trim_start().starts_with(&format!("{conv} "))).unwrap();
     assert!(line.contains("above its bound") && line.contains("hash"), "{line}");
-    fails(verify(&trace, &["--operation", &conv.to_string()]), 1, &["1 of 1 operations"]);
+    fails(verify(&trace, &["--operation", &conv.to_string()]), 1, &["1 of 1 operation is not"]);
     succeeds(verify(&trace, &["--operation", "6"]));
 
     // A line that says something else, with and without its own hash.
@@ -207,7 +207,7 @@ fn what_was_changed_is_found() {
     let mut head: serde_json::Value = serde_json::from_slice(&fs::read(trace.join("trace.json")).unwrap()).unwrap();
     head["operations_sha256"] = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
     fs::write(trace.join("trace.json"), head.to_string()).unwrap();
-    let said = fails(verify(&trace, &[]), 1, &["1 of", "are not what it says"]);
+    let said = fails(verify(&trace, &[]), 1, &["1 of", "is not what it says"]);
     assert!(said.contains("not as described"), "{said}");
 }
 

@@ -219,10 +219,7 @@ fn masks_that_are_none_are_refused_in_a_sentence() {
         (mask("[[3,4],[5,5]]", &grey(2, 3, &[0, 1, 255, 0, 0, 0])), "not one of 0 and 1"),
         (mask("[[3,4],[5,5]]", &png(2, 3, image::ExtendedColorType::Rgb8, &[1; 18])), "not one of 0 and 1"),
         (sizeless(&shape("[[0,0],[16384,5]]", &good)), "more than 16384x16384"),
-        (
-            sizeless(&[large.as_str(); 3].join(",")),
-            "outline 3 (a) and those before it are masks of more than 32000000 pixels",
-        ),
+        (sizeless(&[large.as_str(); 3].join(",")), "outline 3 (a) and those before it are masks of more than 32000000 pixels"),
         (sizeless(&fine), "more pieces than a hand draws"),
     ] {
         let begin = Instant::now();

@@ -199,7 +199,9 @@ fn verify(terminal: &Terminal, trace: &Path, operation: Option<usize>) -> Result
         [] => terminal.line(format_args!("{} verified", counted(verdicts.len(), "operation"))),
         [..] => {
             let some = if failed.len() > 8 { format!("{} and others", failed[..8].join(", ")) } else { failed.join(", ") };
-            let problem = format!("says of {} of {} what it is not: {some}", failed.len(), counted(verdicts.len(), "operation"));
+            let verb = if failed.len() == 1 { "is" } else { "are" };
+            let of = counted(verdicts.len(), "operation");
+            let problem = format!("{} of {of} {verb} not what it says: {some}", failed.len());
             Err(Error::file(trace, problem, "do not rely on it; run `osteon audit trace` again"))
         }
     }
@@ -254,7 +256,7 @@ impl Gradcheck {
             None => Ok(()),
             Some(first) => {
                 let problem =
-                    format!("{} of {} not as its equation says: {first}", wrong.len(), counted(slopes.len(), "gradient"));
+                    format!("{} of {} are not those of their equations: {first}", wrong.len(), counted(slopes.len(), "gradient"));
                 Err(Error::failed(problem, "do not train with this build, and report it"))
             }
         }
