@@ -478,7 +478,7 @@ fn a_header_is_read_without_the_pixels() {
     let bytes = scan.bytes();
     assert_eq!(
         dicom::header_of("a", bytes.len() as u64, &bytes[..bytes.len() - 100_000]).unwrap_err().to_string(),
-        "a: is cut short within element (7FE0,0010); copy it again from the archive"
+        "a: is cut short within element (7FE0,0010); copy or export it again from the archive"
     );
     assert!(dicom::read_header(&path, 1000).unwrap_err().to_string().contains("has more than"));
 }
@@ -632,8 +632,11 @@ fn what_is_wrong_is_said_in_one_sentence() {
         assert_eq!(said, expected);
     }
     let bytes = scan().bytes();
-    assert_eq!(refusal(&bytes[..bytes.len() - 1]), "is cut short within element (7FE0,0010); copy it again from the archive");
-    assert_eq!(refusal(&bytes[..140]), "is cut short within element (0002,0000); copy it again from the archive");
+    assert_eq!(
+        refusal(&bytes[..bytes.len() - 1]),
+        "is cut short within element (7FE0,0010); copy or export it again from the archive"
+    );
+    assert_eq!(refusal(&bytes[..140]), "is cut short within element (0002,0000); copy or export it again from the archive");
 }
 
 #[test]

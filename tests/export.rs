@@ -17,13 +17,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The views of a phantom, 256x64.
-fn phantom(index: u64) -> [Image; 2] {
+fn phantom(index: usize) -> [Image; 2] {
     let phantom = simulate(&PhantomOptions { studies: 8, rows: 256, columns: 64, ..PhantomOptions::default() }, index);
     [phantom.anterior, phantom.posterior]
 }
 
 /// A whole-body scan as the program writes it.
-fn object(index: u64) -> InMemDicomObject {
+fn object(index: usize) -> InMemDicomObject {
     let [anterior, posterior] = phantom(index);
     let about = NmHeader { patient: format!("p{index}"), identity: format!("p{index}"), ..NmHeader::default() };
     let bytes = dicom::encode_nm(&anterior, &posterior, &about).unwrap();
@@ -33,14 +33,14 @@ fn object(index: u64) -> InMemDicomObject {
 type Change = Vec<DataElement<InMemDicomObject>>;
 
 /// The file of a scan after changes.
-fn file_of(index: u64, changes: Change) -> Vec<u8> {
+fn file_of(index: usize, changes: Change) -> Vec<u8> {
     let mut object = object(index);
     changes.into_iter().for_each(|element| drop(object.put(element)));
     bytes_of(object, uids::EXPLICIT_VR_LITTLE_ENDIAN)
 }
 
 /// One view of a scan in a file of its own.
-fn one_view(index: u64, view: View, changes: Change) -> Vec<u8> {
+fn one_view(index: usize, view: View, changes: Change) -> Vec<u8> {
     let mut object = object(index);
     let [anterior, posterior] = phantom(index);
     let (image, code) = if view == View::Anterior { (anterior, "399321004") } else { (posterior, "399001007") };
@@ -82,9 +82,10 @@ fn read(path: &Path) -> osteon::Result<Study> {
 }
 
 #[track_caller]
-fn is_phantom(study: osteon::Result<Study>, index: u64) -> Study {
+fn is_phantom(study: osteon::Result<Study>, index: usize) -> Study {
     let study = study.unwrap();
-    let counts = |image: &Option<Image>| image.as_ref().map(|image| image.pixels.iter().map(|count| count.round()).collect::<Vec<_>>());
+    let counts =
+        |image: &Option<Image>| image.as_ref().map(|image| image.pixels.iter().map(|count| count.round()).collect::<Vec<_>>());
     let [anterior, posterior] = phantom(index).map(Some);
     assert_eq!([counts(&study.anterior), counts(&study.posterior)], [counts(&anterior), counts(&posterior)]);
     study
@@ -101,7 +102,11 @@ fn refused(study: osteon::Result<Study>, words: &[&str]) -> String {
 /// All that an examination leaves beside the scan.
 fn junk() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let class = |uid: &str| format!("1.2.840.10008.5.1.4.1.1.{uid}");
-    let tomogram = vec![image_type("RECON TOMO"), text(tags::NUMBER_OF_FRAMES, VR::IS, "2"), text(tags::SOP_INSTANCE_UID, VR::UI, "2.25.70")];
+    let tomogram = vec![
+        image_type("RECON TOMO"),
+        text(tags::NUMBER_OF_FRAMES, VR::IS, "2"),
+        text(tags::SOP_INSTANCE_UID, VR::UI, "2.25.70"),
+    ];
     let spots = vec![image_type("STATIC"), text(tags::SOP_INSTANCE_UID, VR::UI, "2.25.71")];
     let capture = vec![
         text(tags::SOP_CLASS_UID, VR::UI, &class("7")),
@@ -115,7 +120,11 @@ fn junk() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("dose.dcm", beside(&class("88.67"), "SR"), "radiation dose report"),
         ("report.dcm", beside(&class("104.1"), "DOC"), "encapsulated document"),
         ("key.dcm", beside(&class("88.59"), "KO"), "key object selection"),
-        ("ct.dcm", file_of(3, vec![text(tags::SOP_CLASS_UID, VR::UI, &class("2")), text(tags::MODALITY, VR::CS, "CT")]), "CT image"),
+        (
+            "ct.dcm",
+            file_of(3, vec![text(tags::SOP_CLASS_UID, VR::UI, &class("2")), text(tags::MODALITY, VR::CS, "CT")]),
+            "CT image",
+        ),
         ("cut.dcm", file_of(2, Vec::new())[..600].to_vec(), "is cut short"),
         ("viewer.exe", b"MZ\x90\0".to_vec(), "no image"),
         ("readme.txt", b"put the CD in".to_vec(), "no image"),
@@ -149,7 +158,8 @@ fn the_scan_is_found_beside_everything_else() {
     }
     // The same as a ZIP archive, stored and deflated.
     for deflated in [false, true] {
-        let mut entries: Vec<(String, Vec<u8>)> = vec![("export/SE0/IM0".into(), whole.clone()), ("DICOMDIR".into(), whole.clone())];
+        let mut entries: Vec<(String, Vec<u8>)> =
+            vec![("export/SE0/IM0".into(), whole.clone()), ("DICOMDIR".into(), whole.clone())];
         entries.extend(junk().into_iter().map(|(name, bytes, _)| (format!("export/{name}"), bytes)));
         let path = put(folder.path(), if deflated { "a.zip" } else { "b.zip" }, &zip(&entries, deflated));
         let study = is_phantom(read(&path), 2);
@@ -220,8 +230,16 @@ fn two_scans_are_refused_by_name_and_the_one_that_is_named_is_read() {
         ]
     };
     for (name, other, words) in [
-        ("patients", of_study("2.25.1", "20240101", "somebody else"), "holds scans of two patients (their Patient IDs differ): a.dcm and b/b.dcm"),
-        ("studies", of_study("2.25.2", "20240101", "p2"), "holds scans of two examinations (their Study Instance UIDs differ): a.dcm and b/b.dcm"),
+        (
+            "patients",
+            of_study("2.25.1", "20240101", "somebody else"),
+            "holds scans of two patients (their Patient IDs differ): a.dcm and b/b.dcm",
+        ),
+        (
+            "studies",
+            of_study("2.25.2", "20240101", "p2"),
+            "holds scans of two examinations (their Study Instance UIDs differ): a.dcm and b/b.dcm",
+        ),
         ("dates", of_study("2.25.1", "20240102", "p2"), "holds scans of two dates: a.dcm and b/b.dcm"),
         ("scans", of_study("2.25.1", "20240101", "p2"), "holds 2 whole-body scans: a.dcm, b/b.dcm"),
     ] {
@@ -238,7 +256,11 @@ fn two_scans_are_refused_by_name_and_the_one_that_is_named_is_read() {
     let twice = folder.path().join("twice");
     put(&twice, "a.dcm", &file_of(2, Vec::new()));
     put(&twice, "copy of a.dcm", &file_of(2, Vec::new()));
-    put(&twice, "smooth.dcm", &file_of(2, vec![text(tags::IMAGE_TYPE, VR::CS, "DERIVED\\PRIMARY\\WHOLE BODY\\EMISSION"), instance("2.25.82")]));
+    put(
+        &twice,
+        "smooth.dcm",
+        &file_of(2, vec![text(tags::IMAGE_TYPE, VR::CS, "DERIVED\\PRIMARY\\WHOLE BODY\\EMISSION"), instance("2.25.82")]),
+    );
     let line = is_phantom(read(&twice), 2).intake.left_out[0].1.to_string();
     assert!(line.contains("copy of a.dcm (the same object as a.dcm)") && line.contains("smooth.dcm (derived image)"), "{line}");
     // A view a file.
@@ -253,13 +275,21 @@ fn views_of_two_patients_examinations_or_dates_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let front = put(folder.path(), "front.dcm", &one_view(2, View::Anterior, vec![text(tags::STUDY_DATE, VR::DA, "20240101")]));
     let without_id = |name: &str| {
-        vec![text(tags::PATIENT_ID, VR::LO, ""), text(tags::PATIENT_NAME, VR::PN, name), text(tags::PATIENT_BIRTH_DATE, VR::DA, "19500101")]
+        vec![
+            text(tags::PATIENT_ID, VR::LO, ""),
+            text(tags::PATIENT_NAME, VR::PN, name),
+            text(tags::PATIENT_BIRTH_DATE, VR::DA, "19500101"),
+        ]
     };
     let nameless = put(folder.path(), "nameless.dcm", &one_view(2, View::Anterior, without_id("Doe^Jane")));
     for (first, back, words) in [
         (&front, vec![text(tags::PATIENT_ID, VR::LO, "another")], "of two patients (their Patient IDs differ)"),
         (&nameless, without_id("Roe^Richard"), "of two patients (their names or birth dates differ)"),
-        (&front, vec![text(tags::STUDY_INSTANCE_UID, VR::UI, "2.25.83")], "of two examinations (their Study Instance UIDs differ)"),
+        (
+            &front,
+            vec![text(tags::STUDY_INSTANCE_UID, VR::UI, "2.25.83")],
+            "of two examinations (their Study Instance UIDs differ)",
+        ),
         (&front, vec![text(tags::STUDY_DATE, VR::DA, "20240301")], "of two dates"),
     ] {
         let back = put(folder.path(), "back.dcm", &one_view(2, View::Posterior, back));
@@ -337,16 +367,40 @@ fn what_decided_a_view_is_kept_and_every_doubt_has_a_way_out() {
     let named = put(folder.path(), "named.dcm", &ge("WB ANT\\WB POST"));
     assert_eq!(decided(&is_phantom(read(&named), 2)), [Some(Decided::File(DatasetName)); 2]);
     let codes = |front: (&str, &str), back: (&str, &str)| {
-        sequence(tags::DETECTOR_INFORMATION_SEQUENCE, [front, back].map(|(value, meaning)| detector(value, "99X", meaning)).to_vec())
+        sequence(
+            tags::DETECTOR_INFORMATION_SEQUENCE,
+            [front, back].map(|(value, meaning)| detector(value, "99X", meaning)).to_vec(),
+        )
     };
     // Whatever is wrong with the views, --views is the remedy that is named, and works.
     for (name, bytes, words) in [
         ("mute", ge("WB 1\\WB 2"), "does not say which view it is"),
-        ("one detector", file_of(2, vec![sequence(tags::DETECTOR_INFORMATION_SEQUENCE, vec![detector("399321004", "SCT", "")]), short(tags::DETECTOR_VECTOR, 1)]), "does not say which view it is"),
-        ("twice", file_of(2, vec![codes(("1", "ANT"), ("2", "ANT"))]), "says of both of its frames that they are the anterior view"),
+        (
+            "one detector",
+            file_of(
+                2,
+                vec![
+                    sequence(tags::DETECTOR_INFORMATION_SEQUENCE, vec![detector("399321004", "SCT", "")]),
+                    short(tags::DETECTOR_VECTOR, 1),
+                ],
+            ),
+            "does not say which view it is",
+        ),
+        (
+            "twice",
+            file_of(2, vec![codes(("1", "ANT"), ("2", "ANT"))]),
+            "says of both of its frames that they are the anterior view",
+        ),
         (
             "code and name",
-            file_of(2, vec![codes(("1", "POST"), ("2", "ANT")), text(Tag(0x0011, 0x0010), VR::LO, "GEMS_GENIE_1"), text(Tag(0x0011, 0x1012), VR::LO, "ANT\\POST")]),
+            file_of(
+                2,
+                vec![
+                    codes(("1", "POST"), ("2", "ANT")),
+                    text(Tag(0x0011, 0x0010), VR::LO, "GEMS_GENIE_1"),
+                    text(Tag(0x0011, 0x1012), VR::LO, "ANT\\POST"),
+                ],
+            ),
             "its view code says posterior and its dataset name anterior",
         ),
     ] {
@@ -364,7 +418,10 @@ fn what_decided_a_view_is_kept_and_every_doubt_has_a_way_out() {
     assert!(decided(&study) == [Some(Decided::File(ViewCode)); 2] && study.intake.notes.len() == 2);
     // Obliques are never taken for either.
     let oblique = put(folder.path(), "oblique.dcm", &file_of(2, vec![codes(("1", "Left anterior oblique"), ("2", "RPO"))]));
-    refused(study::read(std::slice::from_ref(&oblique), &views(anterior, posterior)), &["is the view `Left anterior oblique`, neither anterior nor posterior", "--any-image"]);
+    refused(
+        study::read(std::slice::from_ref(&oblique), &views(anterior, posterior)),
+        &["is the view `Left anterior oblique`, neither anterior nor posterior", "--any-image"],
+    );
     is_phantom(study::read(&[oblique], &StudyOptions { any_image: true, ..views(anterior, posterior) }), 2);
 }
 
@@ -393,7 +450,10 @@ fn of_several_energy_windows_that_of_technetium_is_proposed_and_read() {
             text(tags::NUMBER_OF_FRAMES, VR::IS, "4"),
             shorts(tags::DETECTOR_VECTOR, [1, 2, 1, 2]),
             shorts(tags::ENERGY_WINDOW_VECTOR, [1, 1, 2, 2]),
-            sequence(tags::ENERGY_WINDOW_INFORMATION_SEQUENCE, vec![window("scatter", "110", "125"), window("Tc99m", "126.5", "154.5")]),
+            sequence(
+                tags::ENERGY_WINDOW_INFORMATION_SEQUENCE,
+                vec![window("scatter", "110", "125"), window("Tc99m", "126.5", "154.5")],
+            ),
             DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(words.into())),
         ],
     );
@@ -433,7 +493,10 @@ fn pictures_are_told_by_their_pixels_and_every_remedy_helps() {
     let turned = study::read(&black, &StudyOptions { inverted: true, ..with }).unwrap();
     assert_eq!((turned.anterior, turned.posterior), (plain.anterior.clone(), plain.posterior.clone()));
     assert!(turned.intake.applied[0].contains("inverted: 255 minus"), "{:?}", turned.intake.applied);
-    refused(study::read(&[write("a.png", &eight[0]), write("p.png", &eight[1])], &StudyOptions { inverted: true, ..with }), &["leave --inverted out"]);
+    refused(
+        study::read(&[write("a.png", &eight[0]), write("p.png", &eight[1])], &StudyOptions { inverted: true, ..with }),
+        &["leave --inverted out"],
+    );
     // In a manifest its column says it.
     let cell = |path: &Path| study::Cell { path: path.to_owned(), frame: None };
     let row = study::RowOptions { inverted: true, is_checked: true };
@@ -446,7 +509,10 @@ fn pictures_are_told_by_their_pixels_and_every_remedy_helps() {
     let both = write("both.png", &Image { rows, columns: 2 * columns, pixels: beside });
     let single = StudyOptions { single_view: true, ..StudyOptions::default() };
     refused(study::read(&[both], &single), &["two bodies side by side", "cut the picture into its two views"]);
-    let lying: Vec<f32> = (0..columns).flat_map(|row| (0..rows).map(move |column| (row, column))).map(|(row, column)| eight[0].pixels[column * columns + row]).collect();
+    let lying: Vec<f32> = (0..columns)
+        .flat_map(|row| (0..rows).map(move |column| (row, column)))
+        .map(|(row, column)| eight[0].pixels[column * columns + row])
+        .collect();
     let lying = write("lying.png", &Image { rows: columns, columns: rows, pixels: lying });
     refused(study::read(std::slice::from_ref(&lying), &single), &["lies on its side", "--any-image"]);
     assert!(study::read(&[lying], &StudyOptions { any_image: true, ..single }).is_ok());

@@ -148,7 +148,7 @@ const HUGE_BIG_ENDIAN: &[u8] = b"\xff\xff\xff\xf0";
 #[test]
 fn lengths_of_four_gigabytes_are_refused_wherever_they_stand() {
     let (_alone, mut worst) = alone();
-    let cut = |tag: &str| format!("is cut short within element {tag}; copy it again from the archive");
+    let cut = |tag: &str| format!("is cut short within element {tag}; copy or export it again from the archive");
     let sequence = b"\x54\0\x22\0SQ\0\0"; // Detector Information Sequence
     let item = b"\xfe\xff\x00\xe0";
     let undefined = b"\xff\xff\xff\xff";

@@ -114,9 +114,10 @@ fn a_two_frame_file_is_a_study_whatever_the_order_of_its_frames() {
     let study = read_with(&[&file], views("posterior,anterior")).unwrap();
     assert_eq!((study.anterior, study.posterior), (Some(front()), Some(back())));
     assert_eq!(study.intake.notes.len(), 2, "{:?}", study.intake.notes);
-    assert!(study.intake.notes[0].ends_with(
-        "a.dcm says itself that it is the anterior view, and --views, which says posterior, is not needed"
-    ));
+    assert!(
+        study.intake.notes[0]
+            .ends_with("a.dcm says itself that it is the anterior view, and --views, which says posterior, is not needed")
+    );
 }
 
 #[test]
@@ -173,7 +174,11 @@ fn twice_the_same_view_is_no_study() {
     // So of one of its frames alone.
     let single = StudyOptions { single_view: true, ..StudyOptions::default() };
     refuse(read_with(&[&frame(&twice, 2)], single), "a.dcm#2", both);
-    expect(read_with(&[&frame(&twice, 2)], StudyOptions { single_view: true, ..views("posterior,anterior") }), None, Some(back()));
+    expect(
+        read_with(&[&frame(&twice, 2)], StudyOptions { single_view: true, ..views("posterior,anterior") }),
+        None,
+        Some(back()),
+    );
 }
 
 #[test]
@@ -231,7 +236,10 @@ fn what_does_not_belong_together_is_refused() {
     refuse(
         read(&[&frame(&one, 1), &frame(&other, 2)]),
         "a.dcm",
-        &format!("and {} are views of two patients (their Patient IDs differ); give the views of one examination", other.display()),
+        &format!(
+            "and {} are views of two patients (their Patient IDs differ); give the views of one examination",
+            other.display()
+        ),
     );
     let small = png(path, "a.png", &Image { rows: 2, columns: 2, pixels: vec![1.0, 2.0, 3.0, 4.0] });
     refuse(
@@ -339,11 +347,7 @@ fn a_file_of_a_paths_very_name_wins_over_a_frame() {
         let options = StudyOptions { single_view: true, ..StudyOptions::default() };
         expect(read_with(&[&framed("2")], options), None, Some(back()));
         expect(read(&[&framed("1"), &framed("2")]), Some(front()), Some(back()));
-        refuse(
-            read_with(&[&framed("0")], options),
-            "\\377IM#0\"",
-            "there is no frame 0; count frames from 1, as in file.dcm#1",
-        );
+        refuse(read_with(&[&framed("0")], options), "\\377IM#0\"", "there is no frame 0; count frames from 1, as in file.dcm#1");
     }
 }
 

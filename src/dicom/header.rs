@@ -4,10 +4,10 @@
 use super::dataset::{Damage, DataSet, Element, Encoding};
 use super::pixels::Layout;
 use super::views::{self, Said};
-use super::{MAX_FRAMES, MAX_PIXELS, MAX_SIDE, PALETTE, Refusal, counted};
+use super::{MAX_FRAMES, MAX_PIXELS, MAX_SIDE, PALETTE, Refusal};
 use crate::files;
 use crate::image::View;
-use crate::text;
+use crate::text::{self, counted};
 use dicom_core::Tag;
 use dicom_dictionary_std::{tags, uids};
 use dicom_encoding::text::SpecificCharacterSet;
@@ -283,7 +283,7 @@ impl<'a> Attributes<'a> {
         }
         if frames == 0 || frames > MAX_FRAMES || rows * columns * frames > MAX_PIXELS {
             return Err(Refusal::new(
-                format!("its header says {} of {rows}x{columns} pixels, which no planar scan has", counted(frames)),
+                format!("its header says {} of {rows}x{columns} pixels, which no planar scan has", counted(frames, "frame")),
                 "give the planar whole-body scan, with a frame a view",
             ));
         }

@@ -166,11 +166,6 @@ pub fn begins_as_dicom(start: &[u8]) -> bool {
     dataset::form(start).is_some()
 }
 
-/// A number of frames in words.
-fn counted(frames: usize) -> String {
-    if frames == 1 { "1 frame".into() } else { format!("{frames} frames") }
-}
-
 /// What is wrong with a file, and what to do.
 #[derive(Debug)]
 struct Refusal {
@@ -188,7 +183,7 @@ impl Refusal {
 
 impl From<Damage> for Refusal {
     fn from(damage: Damage) -> Self {
-        const COPY: &str = "copy it again from the archive";
+        const COPY: &str = "copy or export it again from the archive";
         match damage {
             Damage::CutShort(Tag(0, 0)) => Refusal { is_of_the_end: true, ..Refusal::new("is cut short", COPY) },
             Damage::CutShort(tag) => {
@@ -315,7 +310,7 @@ fn inflate(data: &[u8]) -> Result<Vec<u8>, Refusal> {
     DeflateDecoder::new(data)
         .take(MAX_INFLATED as u64 + 1)
         .read_to_end(&mut inflated)
-        .map_err(|_| Refusal::new("its deflated data is cut short or damaged", "copy it again from the archive"))?;
+        .map_err(|_| Refusal::new("its deflated data is cut short or damaged", "copy or export it again from the archive"))?;
     if inflated.len() > MAX_INFLATED {
         return Err(Refusal::new(format!("inflates to more than {} MB", MAX_INFLATED >> 20), "give the planar whole-body scan"));
     }

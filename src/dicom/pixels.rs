@@ -2,9 +2,10 @@
 //!
 //! Whatever the encoding, the outcome is the same words of 8 or 16 bits, and one function turns words into counts.
 
+use super::Refusal;
 use super::dataset::{BIG_ENDIAN, Element};
-use super::{Refusal, counted};
 use crate::image::jpeg_is_whole;
+use crate::text::counted;
 use dicom_core::value::PixelFragmentSequence;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
@@ -175,10 +176,6 @@ pub(super) fn decode(
                         "export it again without lossy compression, or decompress it first (gdcmconv --raw)",
                     ));
                 }
-                // The decoder fills up what is missing.
-                if packing == Packing::Jpeg && !jpeg_is_whole(stream) {
-                    return Err(damaged("JPEG"));
-                }
                 // The JPEG decoder gives lossless samples of less than 8 bits as 16.
                 let wide = frame.precision > 8 || packing == Packing::Jpeg && frame.precision < 8;
                 codec(stream, frame.extent(), wide, packing, layout)
@@ -236,7 +233,7 @@ fn native(pixel_data: Element, layout: &Layout, numbers: &[usize], notes: &mut V
         return Err(Refusal::new(
             format!(
                 "holds {found} bytes of pixels where {} of {rows}x{columns} pixels and {bits_allocated} bits need {expected}",
-                counted(*frames)
+                counted(*frames, "frame")
             ),
             "copy or export it again from the archive",
         ));
@@ -312,9 +309,9 @@ fn streams<'a>(fragments: &[&'a [u8]], frames: usize) -> Result<Vec<Cow<'a, [u8]
         _ if begins(&by_bytes) => by_bytes,
         _ if starts.len() == frames && is_whole(&by_table) => by_table,
         _ => {
-            let many = if filled.len() == 1 { "1 fragment".to_owned() } else { format!("{} fragments", filled.len()) };
+            let many = counted(filled.len(), "fragment");
             return Err(Refusal::new(
-                format!("its header says {} and its pixels are in {many}, which do not fit", counted(frames)),
+                format!("its header says {} and its pixels are in {many}, which do not fit", counted(frames, "frame")),
                 "export it again, uncompressed if the archive can",
             ));
         }
@@ -462,6 +459,10 @@ fn codec(stream: &[u8], extent: Extent, wide: bool, packing: Packing, layout: &L
             ),
             EXPORT_AGAIN,
         ));
+    }
+    // The decoder fills up what is missing.
+    if packing == Packing::Jpeg && !jpeg_is_whole(stream) {
+        return Err(damaged("JPEG"));
     }
     let bits = if wide { 16_u16 } else { 8 };
     let short = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
