@@ -251,6 +251,102 @@ fn a_file_of_nothing_but_headers_is_refused() {
     worst.refuses(&bytes, "has more than 500000 elements");
 }
 
+/// The same data sets where a file lacks what PS3.10 asks for, or names another transfer syntax than it has.
+#[test]
+fn hostile_data_sets_are_refused_in_every_form_of_file() {
+    let (_alone, mut worst) = alone();
+    const DEPTH: usize = 10_000;
+    let begun = b"\x08\0\x05\0CS\x0a\0ISO_IR 100\x08\0\x60\0CS\x02\0NM\x10\0\x20\0LO\x02\0p1";
+    let begun_implicit = b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100\x08\0\x60\0\x02\0\0\0NM\x10\0\x20\0\x02\0\0\0p1";
+    let opened = |header: &[u8]| [header, b"\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"].concat().repeat(DEPTH);
+    let (explicit, implicit) = (b"\x54\0\x22\0SQ\0\0", b"\x54\0\x22\0");
+    let hostile: [(&[u8], Vec<u8>); 6] = [
+        (begun, [&explicit[..], HUGE, &[0; 64]].concat()),
+        (begun, opened(explicit)),
+        (begun, [b"\xe0\x7f\x10\0OW\0\0", HUGE, b"ab"].concat()),
+        (begun_implicit, [&implicit[..], HUGE, &[0; 64]].concat()),
+        (begun_implicit, opened(implicit)),
+        (begun_implicit, [b"\xe0\x7f\x10\0", HUGE, b"ab"].concat()),
+    ];
+    for (begun, data) in hostile {
+        let data = [begun, &data[..]].concat();
+        let meta = &file(EXPLICIT, &[])[132..];
+        let forms = [
+            data.clone(),
+            [&[0; 128], &b"DICM"[..], &data].concat(),
+            [meta, &data].concat(),
+            [b"DICM", meta, &data].concat(),
+            file(EXPLICIT, &data),
+            file(IMPLICIT, &data),
+            file(BIG_ENDIAN, &data),
+            file(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, &deflate(&data)),
+            file(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, &data),
+        ];
+        for bytes in forms {
+            worst.bytes(&bytes).expect_err("it was read");
+            let _ = worst.attempt(|| dicom::header_of("scan.dcm", bytes.len() as u64, &bytes[..]));
+        }
+    }
+    assert!(worst.memory < 8 << 20, "{} bytes", worst.memory);
+    // What is cut off after every byte, with and without what stands before the data set.
+    let whole = scan::Scan::default().with(scan::text(tags::MODALITY, VR::CS, "NM")).bytes();
+    let data = 144 + u32::from_le_bytes(whole[140..144].try_into().unwrap()) as usize;
+    for start in [0, 128, 132, data] {
+        for end in start..whole.len() {
+            worst.bytes(&whole[start..end]).expect_err("it was read");
+        }
+        assert!(worst.bytes(&whole[start..]).is_ok(), "from {start}");
+    }
+}
+
+/// A ZIP archive of these deflated entries, each said to have this length.
+fn zip(entries: &[(&str, &[u8], u32)]) -> Vec<u8> {
+    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
+    for (name, deflated, length) in entries {
+        let [size, length, offset] = [deflated.len() as u32, *length, bytes.len() as u32].map(u32::to_le_bytes);
+        let name_length = (name.len() as u16).to_le_bytes();
+        let common = [&b"\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0"[..], &size, &length, &name_length, &[0, 0]].concat();
+        bytes.extend([b"PK\x03\x04", &common[..], name.as_bytes(), deflated].concat());
+        directory.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 10], &offset, name.as_bytes()].concat());
+    }
+    let count = (entries.len() as u16).to_le_bytes();
+    let [size, offset] = [directory.len() as u32, bytes.len() as u32].map(u32::to_le_bytes);
+    bytes.extend(directory);
+    bytes.extend([&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &size, &offset, &[0, 0]].concat());
+    bytes
+}
+
+#[test]
+fn hostile_zip_archives_are_refused() {
+    let (_alone, mut worst) = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.zip");
+    let mut refuses = |bytes: &[u8], reason: &str| {
+        fs::write(&path, bytes).unwrap();
+        let said = worst.attempt(|| study::read(&[path.clone()], &StudyOptions::default())).expect_err("it was read");
+        assert!(said.contains(reason), "{reason} not in: {said}");
+    };
+    // What inflates to 16 GB of an element before the pixels, and says it has 16 MB, 200 MB or 4 GB.
+    let header = b"\x08\0\x05\0CS\x0a\0ISO_IR 100\x08\0\x60\0CS\x02\0NM\x09\0\x01\x10OB\0\0\xf0\xff\xff\xff";
+    let bomb = bomb(header, 16 << 10);
+    for length in [16 << 20, 200 << 20] {
+        refuses(&zip(&[("IM0", &bomb, length)]), "holds no whole-body bone scan, but IM0 (");
+    }
+    refuses(&zip(&[("IM0", &bomb, u32::MAX - 1)]), "IM0 (has more than 256 MB)");
+    // Pixels that go on after the picture.
+    let scan = scan::Scan::default().bytes();
+    let pixels = self::bomb(&scan, 1024);
+    refuses(&zip(&[("IM0", &pixels, scan.len() as u32)]), "a.zip/IM0: is cut short or damaged within its ZIP archive");
+    // Names that lead out of the archive stay in it.
+    let text = deflate(b"text");
+    refuses(&zip(&[("../../etc/passwd", &text, 4), ("/a", &text, 4)]), "but a, etc/passwd (no image)");
+    // Sixty thousand names of one place.
+    let names: Vec<String> = (0..60_000).map(|number| format!("IM{number}")).collect();
+    let entries: Vec<(&str, &[u8], u32)> = names.iter().map(|name| (name.as_str(), &text[..], 4)).collect();
+    refuses(&zip(&entries), "and 59995 more (no image)");
+    refuses(b"PK\x03\x04 and nothing else", "is a ZIP archive that is cut short or damaged");
+}
+
 fn deflate(data: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(data.len() + 1024);
     Compress::new(Compression::fast(), false).compress_vec(data, &mut bytes, FlushCompress::Finish).unwrap();
@@ -489,7 +585,11 @@ fn what_is_too_large_is_refused_unread() {
             .unwrap_err(),
         worst.attempt(|| dicom::read(&large)).unwrap_err(),
     ];
-    assert!(said.iter().all(|said| said.ends_with("300.dcm: has more than 256 MB; give a smaller one")), "{said:?}");
+    assert!(
+        said[0].ends_with("300.dcm: has more than 256 MB; give the planar whole-body scan, or raise --max-file-size"),
+        "{said:?}"
+    );
+    assert!(said[1..].iter().all(|said| said.ends_with("300.dcm: has more than 256 MB; give a smaller one")), "{said:?}");
     assert!(worst.memory < 1 << 20, "{} bytes", worst.memory);
     if cfg!(unix) {
         for endless in ["/dev/zero", "/dev/stdin"] {
@@ -504,7 +604,9 @@ fn what_is_too_large_is_refused_unread() {
     let said = worst.attempt(|| manifest.fingerprints()).unwrap_err();
     assert!(said.contains("300.dcm: has more than 256 MB"), "{said}");
     fs::remove_file(&table).unwrap();
-    File::create(&table).unwrap().set_len(65 << 20).unwrap();
+    let mut long = File::create(&table).unwrap();
+    long.write_all(b"patient,anterior,posterior,label\n").unwrap();
+    long.set_len(65 << 20).unwrap();
     let said = worst.attempt(|| osteon::archive::manifest::Manifest::read(&table)).unwrap_err();
     assert!(said.ends_with("manifest.csv: has more than 64 MB; give a smaller one"), "{said}");
     assert!(worst.memory < 1 << 20, "{} bytes", worst.memory);

@@ -150,7 +150,7 @@ fn two_files_or_two_named_frames_are_a_study() {
     refuse(
         read(&[&frame(&file, 1), &frame(&file, 1)]),
         "a.dcm#1",
-        "is the anterior view, and so is the image before it; give one of each view",
+        "is the anterior view, and so is the image before it; give one of each view, or one alone with --single-view",
     );
     refuse(
         read(&[&file, &other]),

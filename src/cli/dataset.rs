@@ -209,7 +209,7 @@ impl Check {
                 let (studies, patients) = (manifest.rows.len(), patients.len());
                 let each = class_counts(manifest);
                 terminal.line(format_args!(
-                    "{} of {}: {each}; nothing is wrong with them",
+                    "{} of {}: {each}; nothing is wrong with the table and its scans",
                     counted(studies, "study"),
                     counted(patients, "patient")
                 ))

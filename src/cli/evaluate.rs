@@ -2,6 +2,7 @@
 
 use super::numbers::{count, seed};
 use super::output::Overwrite;
+use super::preflight::Preflight;
 use super::table::{self, TableFlags};
 use super::terminal::Terminal;
 use crate::archive::manifest::{Classes, ColumnNames, Manifest, ReadOptions, Reading, Row};
@@ -49,6 +50,8 @@ pub struct Evaluate {
     resampling: Resampling,
     #[command(flatten)]
     table: TableFlags,
+    #[command(flatten)]
+    preflight: Preflight,
 }
 
 /// How intervals are made.
@@ -95,6 +98,8 @@ impl Evaluate {
         let job = Job::open(&self.run, elsewhere, self.split, self.unaugmented)?;
         if self.manifest.is_some() {
             table::tell(terminal, &job.manifest.path, &job.notes);
+            // The scans of the run itself were looked at before it was trained.
+            self.preflight.check(terminal, &job.manifest, self.output.as_deref().unwrap_or(&self.run))?;
         }
         let own = RunFolder::OWN.map(|name| self.run.join(name));
         let read = job.manifest.rows.iter().flat_map(Row::files).chain([&*job.manifest.path]);

@@ -2,7 +2,7 @@
 
 use super::table;
 use super::terminal::Terminal;
-use crate::archive::manifest::{Manifest, ReadOptions, Row, Survey};
+use crate::archive::manifest::{Manifest, ReadOptions, Survey};
 use crate::archive::scans::{self, Scans};
 use crate::files::Output;
 use crate::text::{Shown, counted};
@@ -40,22 +40,23 @@ impl Preflight {
             manifest.as_ref().map_or(Ok(Scans::default()), |manifest| self.look(terminal, manifest))?;
         tell(terminal, path, &notes);
         problems.extend(faults);
-        match (problems.len() + more, manifest) {
-            (0, Some(manifest)) => Ok(manifest.with_seen(&seen)),
-            (0, None) => table::read(terminal, path, options),
-            (1, _) => Err(problems.remove(0)),
-            (all, manifest) => {
-                problems.iter().take(SHOWN).for_each(|problem| terminal.error(problem));
-                let mut place = "as listed above".to_owned();
-                if problems.len() > SHOWN {
-                    let read = manifest.iter().flat_map(|manifest| manifest.rows.iter().flat_map(Row::files)).chain([path]);
-                    let file = write_all(&problems, output, &read.collect::<Vec<_>>())?;
-                    place = format!("of which the first {SHOWN} are above and all are in {}", file.shown());
-                }
-                let problem = format!("has {}, {place}", counted(all, "problem"));
-                Err(Error::file(path, problem, "mend these scans, or take their lines out"))
-            }
+        match manifest.filter(|_| problems.is_empty() && more == 0) {
+            Some(manifest) => Ok(manifest.with_seen(&seen)),
+            None => Err(refusal(terminal, path, problems, more, output)?),
         }
+    }
+
+    /// Looks at every scan of a manifest that was read before. As in [`read`](Self::read), all that is wrong is listed.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn check(&self, terminal: &Terminal, manifest: &Manifest, output: &Path) -> Result<()> {
+        if self.trust_scans {
+            return Ok(());
+        }
+        let Scans { faults, notes, .. } = self.look(terminal, manifest)?;
+        tell(terminal, &manifest.path, &notes);
+        if faults.is_empty() { Ok(()) } else { Err(refusal(terminal, &manifest.path, faults, 0, output)?) }
     }
 
     /// Looks at every scan under a progress bar.
@@ -79,8 +80,25 @@ pub fn tell(terminal: &Terminal, path: &Path, notes: &[String]) {
     }
 }
 
+/// Lists what is wrong with a manifest at `path` and gives the error that sums it up: the one problem, if there is one.
+fn refusal(terminal: &Terminal, path: &Path, mut problems: Vec<Error>, more: usize, output: &Path) -> Result<Error> {
+    if problems.len() + more == 1 {
+        return Ok(problems.remove(0));
+    }
+    problems.iter().take(SHOWN).for_each(|problem| terminal.error(problem));
+    let place = match problems.len() > SHOWN {
+        false => "as listed above".to_owned(),
+        true => {
+            let file = write_all(&problems, output)?;
+            format!("of which the first {SHOWN} are above and all are in {}", file.shown())
+        }
+    };
+    let problem = format!("has {}, {place}", counted(problems.len() + more, "problem"));
+    Ok(Error::file(path, problem, "mend these scans, or take their lines out"))
+}
+
 /// Writes every problem into a new file beside the output, a line each.
-fn write_all(problems: &[Error], output: &Path, read: &[&Path]) -> Result<PathBuf> {
+fn write_all(problems: &[Error], output: &Path) -> Result<PathBuf> {
     let name = |number: usize| {
         let mut name = output.file_name().unwrap_or_default().to_owned();
         name.push(if number == 1 { "-problems.txt".to_owned() } else { format!("-problems-{number}.txt") });
@@ -89,6 +107,6 @@ fn write_all(problems: &[Error], output: &Path, read: &[&Path]) -> Result<PathBu
     let file = (1..).map(name).find(|file| file.symlink_metadata().is_err()).unwrap_or_else(|| name(1));
     files::create_folder(files::folder_of(output))?;
     let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
-    Output::file(&file, false, read)?.write(lines.as_bytes())?;
+    Output::file(&file, false, &[])?.write(lines.as_bytes())?;
     Ok(file)
 }

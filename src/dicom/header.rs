@@ -132,6 +132,17 @@ impl Header {
     }
 }
 
+/// Where bytes end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With the file.
+    OfFile,
+    /// There are more, which can be read.
+    OfPiece,
+    /// There are more than any header has: what was found until here is all that is wanted.
+    OfPatience,
+}
+
 /// The elements that matter here, as they stand in the file.
 #[derive(Default)]
 pub(super) struct Attributes<'a> {
@@ -172,18 +183,18 @@ const GE_CREATOR: &str = "GEMS_GENIE_1";
 const DATASET_NAME: u16 = 0x12;
 
 impl<'a> Attributes<'a> {
-    /// The elements up to the pixel data. `is_whole`: there is no more of the file than `data`; else what is cut off within the pixel
-    /// data is no damage.
-    pub fn of(data: DataSet<'a>, is_whole: bool) -> Result<Self, Damage> {
+    /// The elements up to the pixel data, of which `data` may be no more than the beginning.
+    pub fn of(data: DataSet<'a>, end: End) -> Result<Self, Damage> {
         let mut found = Attributes::default();
         let explicit = data.encoding().explicit;
         let mut ge_block = None;
         for element in data.elements() {
             let element = match element {
-                Err(Damage::CutShort(tags::PIXEL_DATA)) if !is_whole => {
+                Err(Damage::CutShort(tags::PIXEL_DATA)) if end != End::OfFile => {
                     found.header.has_pixels = true;
                     break;
                 }
+                Err(Damage::CutShort(_)) if end == End::OfPatience => break,
                 element => element?,
             };
             if element.vr.is_some() != explicit && found.other_form.is_none() {

@@ -21,7 +21,7 @@ use dataset::{Damage, DataSet, Element};
 use dicom_core::Tag;
 use dicom_dictionary_std::uids;
 use flate2::bufread::DeflateDecoder;
-use header::Attributes;
+use header::{Attributes, End};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -106,7 +106,7 @@ pub fn read_frames(bytes: &[u8], path: impl AsRef<Path>, choose: impl FnOnce(&He
         decode(&attributes, header, &numbers, declared).map_err(named)
     };
     // A damaged file may claim any length.
-    where_it_may_fail(|| with_attributes(bytes, true, read).map_err(named)?)
+    where_it_may_fail(|| with_attributes(bytes, End::OfFile, read).map_err(named)?)
 }
 
 /// What a file of at most `limit` bytes says of its object; its pixels are neither read nor decoded.
@@ -122,20 +122,28 @@ pub fn read_header(path: impl AsRef<Path>, limit: u64) -> Result<Header> {
 pub fn header_of(path: impl AsRef<Path>, length: u64, mut source: impl Read) -> Result<Header> {
     const FIRST_BYTES: u64 = 64 << 10;
     const FACTOR: u64 = 8;
+    // The largest scan is smaller: what has more before its pixels is none.
+    const MOST_BYTES: u64 = 64 << 20;
     let path = path.as_ref();
     let mut bytes = Vec::new();
     let mut wanted = FIRST_BYTES.min(length);
     loop {
         let more = source.by_ref().take(wanted - bytes.len() as u64).read_to_end(&mut bytes);
         more.map_err(|error| Error::io(path, "read", &error))?;
-        let is_whole = (bytes.len() as u64) < wanted || wanted == length;
-        let header = with_attributes(&bytes, is_whole, |mut attributes, _, notes| {
+        let end = match (bytes.len() as u64) < wanted || wanted == length {
+            true => End::OfFile,
+            false if wanted == MOST_BYTES => End::OfPatience,
+            false => End::OfPiece,
+        };
+        let header = with_attributes(&bytes, end, |mut attributes, _, notes| {
             let mut header = attributes.header()?;
             header.notes.splice(0..0, notes);
             Ok::<_, Damage>(header)
         });
         match header.and_then(|header| header.map_err(Refusal::from)) {
-            Err(refusal) if refusal.is_of_the_end && !is_whole => wanted = (wanted * FACTOR).min(length),
+            Err(refusal) if refusal.is_of_the_end && end == End::OfPiece => {
+                wanted = (wanted * FACTOR).min(length).min(MOST_BYTES)
+            }
             header => return header.map_err(|refusal| Error::file(path, refusal.problem, refusal.remedy)),
         }
     }
@@ -198,21 +206,17 @@ impl From<Damage> for Refusal {
 }
 
 /// What `take` makes of a file's elements, the transfer syntax that it names, and notes of how it differs from what PS3.10 says.
-/// `is_whole`: there is no more of the file than `bytes`.
+/// `bytes` may be no more than the beginning of the file.
 fn with_attributes<T>(
     bytes: &[u8],
-    is_whole: bool,
+    end: End,
     take: impl FnOnce(Attributes, Option<&str>, Vec<String>) -> T,
 ) -> Result<T, Refusal> {
-    with_data_set(bytes, is_whole, |data, declared, notes| Ok(take(Attributes::of(data, is_whole)?, declared, notes)))?
+    with_data_set(bytes, end, |data, declared, notes| Ok(take(Attributes::of(data, end)?, declared, notes)))?
 }
 
 /// The same of its data set.
-fn with_data_set<T>(
-    bytes: &[u8],
-    is_whole: bool,
-    take: impl FnOnce(DataSet, Option<&str>, Vec<String>) -> T,
-) -> Result<T, Refusal> {
+fn with_data_set<T>(bytes: &[u8], end: End, take: impl FnOnce(DataSet, Option<&str>, Vec<String>) -> T) -> Result<T, Refusal> {
     let form = dataset::form(bytes)
         .ok_or_else(|| Refusal::new("is not a DICOM file", "give a DICOM file, or a PNG or JPEG picture"))??;
     let declared = form.declared.as_deref();
@@ -223,7 +227,7 @@ fn with_data_set<T>(
         if dataset::begins_a_data_set(data) {
             notes.push("its transfer syntax says deflated, and its bytes are not".to_owned());
         } else {
-            inflated = inflate(data).map_err(|refusal| Refusal { is_of_the_end: !is_whole, ..refusal })?;
+            inflated = inflate(data).map_err(|refusal| Refusal { is_of_the_end: end == End::OfPiece, ..refusal })?;
             data = &inflated;
         }
     }

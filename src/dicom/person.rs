@@ -1,5 +1,6 @@
 //! Age and sex of the patient in a DICOM file: for statistics of an archive, and for nothing else.
 
+use super::header::End;
 use super::{Refusal, with_data_set};
 use crate::{Error, Result, files};
 use dicom_dictionary_std::tags;
@@ -40,7 +41,7 @@ pub fn read_person(path: impl AsRef<Path>) -> Result<Person> {
 }
 
 fn person(bytes: &[u8]) -> Result<Person, Refusal> {
-    with_data_set(bytes, true, |data, _, _| {
+    with_data_set(bytes, End::OfFile, |data, _, _| {
         let mut person = Person::default();
         for element in data.elements() {
             let element = element?;

@@ -177,12 +177,13 @@ impl Container {
         let path = self.path_of(entry);
         let (reader, length) = self.read(entry, limit)?;
         let mut bytes = Vec::new();
-        let read = reader.take(limit).read_to_end(&mut bytes);
-        let is_packed = entry.packed.is_some();
-        match read {
-            Ok(_) if !is_packed || bytes.len() as u64 == length => Ok(bytes),
-            Err(error) if !is_packed => Err(Error::io(&path, "read", &error)),
-            _ => Err(Error::file(&path, "is cut short or damaged within its ZIP archive", "copy the archive again")),
+        // An entry may be more than it says, and a file may have grown.
+        let read = reader.take(length + 1).read_to_end(&mut bytes);
+        match (read, &entry.packed) {
+            (Ok(_), _) if bytes.len() as u64 == length => Ok(bytes),
+            (Err(error), None) => Err(Error::io(&path, "read", &error)),
+            (Ok(_), None) => Err(Error::file(&path, "has changed while it was read", "give it again when it is whole")),
+            (_, Some(_)) => Err(Error::file(&path, "is cut short or damaged within its ZIP archive", "copy the archive again")),
         }
     }
 }

@@ -90,6 +90,15 @@ impl Search {
                 !is_derived(header)
             });
         }
+        // Beside an image of a standing body's shape, a square one without an Image Type is a spot view.
+        if scans.len() > 1 && scans.iter().any(|(_, header)| is_tall(header)) {
+            scans.retain(|(at, header)| {
+                if !is_tall(header) {
+                    left_out.add("image that is not tall, as a whole body is", name(*at));
+                }
+                is_tall(header)
+            });
+        }
         let refuse = |problem: String, remedy: &str| Err(Error::file(path, problem, remedy));
         if scans.is_empty() && pictures.is_empty() {
             let problem = match left_out.count() {
@@ -134,6 +143,12 @@ impl Search {
         let entry = &self.container.files[scan];
         Ok((self.container.path_of(entry), self.container.bytes(entry, max_file_bytes)?))
     }
+}
+
+/// Whether a frame is as tall as a standing body asks for: half as tall again as it is wide. What the header does not say speaks for it.
+fn is_tall(header: &Header) -> bool {
+    let [height, width] = header.spacing_mm.unwrap_or([1.0; 2]);
+    header.size.is_none_or(|[rows, columns]| rows as f64 * height >= 1.5 * columns as f64 * width)
 }
 
 /// What two scans of one study have in common, and what they are of otherwise.

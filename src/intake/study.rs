@@ -255,6 +255,10 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
         };
         let Some(folder) = folder else {
             let cell = Cell::existing(path)?;
+            if fs::metadata(&cell.path).is_ok_and(|about| about.is_file() && about.len() > options.max_file_bytes) {
+                let problem = format!("has more than {} MB", options.max_file_bytes >> 20);
+                return Err(Error::file(&cell.path, problem, "give the planar whole-body scan, or raise --max-file-size"));
+            }
             let bytes = files::read_at_most(&cell.path, options.max_file_bytes)?;
             found.extend(images_of(&cell, &bytes, Wanted::Both, options, &mut intake)?.into_iter().map(|(found, _)| found));
             continue;
@@ -407,6 +411,10 @@ fn views_of_row(
     intake: &mut Intake,
 ) -> Result<Vec<(View, Found, usize)>> {
     let study_options = StudyOptions { inverted: options.inverted, any_image: !options.is_checked, ..StudyOptions::default() };
+    let twice = |cell: &Cell| cell.refuse("the manifest has it under both views", "name an image for each view");
+    if let Some(cell) = anterior.filter(|cell| cell.frame.is_some() && Some(*cell) == posterior) {
+        return Err(twice(cell));
+    }
     let mut views: Vec<(View, Found, usize)> = Vec::with_capacity(2);
     let mut bytes: Option<(&Path, Vec<u8>)> = None;
     for (view, cell) in [(View::Anterior, anterior), (View::Posterior, posterior)] {
@@ -427,7 +435,7 @@ fn views_of_row(
         for (frame, of) in found {
             let view = if both { frame.view().unwrap_or(view) } else { view };
             if views.iter().any(|(_, other, _)| other.cell == frame.cell) {
-                return Err(cell.refuse("the manifest has it under both views", "name an image for each view"));
+                return Err(twice(cell));
             }
             views.push((view, frame, of));
         }
@@ -606,7 +614,10 @@ fn put(study: &mut Study, view: View, decided: Decided, frame: Found) -> Result<
         View::Posterior => (&mut study.posterior, &study.anterior),
     };
     if slot.is_some() {
-        return Err(frame.cell.refuse(format!("is the {view} view, and so is the image before it"), "give one of each view"));
+        return Err(frame.cell.refuse(
+            format!("is the {view} view, and so is the image before it"),
+            "give one of each view, or one alone with --single-view",
+        ));
     }
     let Image { rows, columns, .. } = frame.image;
     if let Some(other) = other.as_ref().filter(|other| (other.rows, other.columns) != (rows, columns)) {

@@ -41,7 +41,7 @@ pub fn bs80k(folder: &Path, output: &Path) -> Result<Imported> {
         let mut labels = labels_of(&part_folder.join(format!("{part}.txt")), &mut studies.skipped)?;
         for path in entries(&part_folder)? {
             let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
-                studies.skipped.add("have a name that a manifest cannot hold", path.shown());
+                studies.skipped.add("name that a manifest cannot hold", path.shown());
                 continue;
             };
             if path.is_dir() || name.ends_with(".txt") || name.starts_with('.') {
@@ -50,10 +50,10 @@ pub fn bs80k(folder: &Path, output: &Path) -> Result<Imported> {
             let patient = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             match labels.remove(&name) {
                 Some(metastatic) => studies.put(patient, view, path, metastatic),
-                None => studies.skipped.add("have no label", format_args!("{part}/{name}")),
+                None => studies.skipped.add("no label", format_args!("{part}/{name}")),
             }
         }
-        labels.into_keys().for_each(|name| studies.skipped.add("have a label and no picture", format_args!("{part}/{name}")));
+        labels.into_keys().for_each(|name| studies.skipped.add("label without a picture", format_args!("{part}/{name}")));
         let annotations = part_folder.join(annotations);
         if annotations.is_dir() {
             for path in entries(&annotations)?.into_iter().filter(|path| path.extension().is_some_and(|of| of == "xml")) {
@@ -70,7 +70,7 @@ pub fn bs80k(folder: &Path, output: &Path) -> Result<Imported> {
         };
         let known = patients.get(hotspot.patient.as_str()).is_some_and(has_view);
         if !known {
-            imported.skipped.add("are boxes in no picture that is read", format_args!("{} {}", hotspot.patient, hotspot.view));
+            imported.skipped.add("box in no picture that is read", format_args!("{} {}", hotspot.patient, hotspot.view));
         }
         known
     });
@@ -91,7 +91,7 @@ fn labels_of(path: &Path, skipped: &mut Skipped) -> Result<BTreeMap<String, bool
             _ => None,
         };
         match label {
-            None => skipped.add("are lines of labels without 0 or 1", line.chars().take(40).collect::<String>()),
+            None => skipped.add("line of labels without 0 or 1", line.chars().take(40).collect::<String>()),
             Some((name, label)) => {
                 if labels.insert(name.to_owned(), label).is_some_and(|other| other != label) {
                     contradicted.push(name.to_owned());
@@ -101,7 +101,7 @@ fn labels_of(path: &Path, skipped: &mut Skipped) -> Result<BTreeMap<String, bool
     }
     for name in contradicted {
         if labels.remove(&name).is_some() {
-            skipped.add("are labelled both 0 and 1", &name);
+            skipped.add("labelled both 0 and 1", &name);
         }
     }
     Ok(labels)
@@ -113,7 +113,7 @@ fn boxes_of(path: &Path, view: View, boxes: &mut Vec<Hotspot>, skipped: &mut Ski
     let text = String::from_utf8_lossy(&bytes);
     let patient = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let Some(Annotation { size, objects }) = pascal_voc(text.trim_start_matches('\u{feff}')) else {
-        skipped.add("are annotations that are no XML", path.shown());
+        skipped.add("annotation that is no XML", path.shown());
         return Ok(());
     };
     let [width, height] = size.map(|side| side.filter(|side| *side > 0.0).unwrap_or(f64::MAX));
@@ -125,7 +125,7 @@ fn boxes_of(path: &Path, view: View, boxes: &mut Vec<Hotspot>, skipped: &mut Ski
                 let bounds = [left, top, right, bottom].map(|side| side.round() as u32);
                 boxes.push(Hotspot { patient: patient.clone(), view, label, bounds });
             }
-            _ => skipped.add("are boxes of no size or outside their picture", path.shown()),
+            _ => skipped.add("box of no size or outside its picture", path.shown()),
         }
     }
     Ok(())

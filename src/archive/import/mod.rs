@@ -118,14 +118,15 @@ impl Skipped {
 }
 
 impl fmt::Display for Skipped {
-    /// One sentence: `left out 3: 2 are no pictures (a.txt, b.txt); 1 names no class in its path (c.png)`.
+    /// One sentence: `left out 3: a.txt, b.txt (no PNG or JPEG picture); c.png (no class in its path)`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 3;
         write!(f, "left out {}: ", self.count())?;
         for (at, (reason, names)) in self.0.iter().enumerate() {
             let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-            let more = if names.len() > SHOWN { ", ..." } else { "" };
-            write!(f, "{}{} {reason} ({shown}{more})", if at > 0 { "; " } else { "" }, names.len())?;
+            let more = names.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            write!(f, "{}{shown}{more} ({reason})", if at > 0 { "; " } else { "" })?;
         }
         Ok(())
     }
@@ -150,14 +151,14 @@ impl Studies {
         let writable = |text: &str| !text.is_empty() && text == text.trim() && !text.contains(char::is_control);
         let named = path.to_str().is_some_and(writable) && writable(&patient);
         if !named {
-            return self.skipped.add("have a name that a manifest cannot hold", path.shown());
+            return self.skipped.add("name that a manifest cannot hold", path.shown());
         }
         if !picture::is_picture(&path) {
-            return self.skipped.add("are no PNG or JPEG pictures", path.shown());
+            return self.skipped.add("no PNG or JPEG picture", path.shown());
         }
         let slot = &mut self.of.entry(patient).or_default().views[usize::from(view == View::Posterior)];
         match slot {
-            Some(_) => self.skipped.add("are a second picture of a view", path.shown()),
+            Some(_) => self.skipped.add("second picture of a view", path.shown()),
             None => *slot = Some((path, metastatic)),
         }
     }
@@ -177,7 +178,7 @@ impl Studies {
                 doubled |= *owner.entry(hash).or_insert_with(|| patient.clone()) != patient;
             }
             if doubled {
-                self.skipped.add("are of patients with a picture that another patient has too", &patient);
+                self.skipped.add("patient with a picture that another patient has too", &patient);
                 continue;
             }
             let labels: Vec<bool> = found.views.iter().flatten().map(|(_, metastatic)| *metastatic).collect();

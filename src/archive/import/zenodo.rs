@@ -44,7 +44,7 @@ pub fn zenodo(folder: &Path, output: &Path) -> Result<Imported> {
         let in_folder = folders.iter().rev().find_map(|part| view_word(part));
         let view = match (in_folder, in_name) {
             (Some(one), Some(other)) if one != other => {
-                studies.skipped.add("are one view by their folder and the other by their name", within.shown());
+                studies.skipped.add("one view by its folder and the other by its name", within.shown());
                 continue;
             }
             (one, other) => one.or(other),
@@ -52,9 +52,9 @@ pub fn zenodo(folder: &Path, output: &Path) -> Result<Imported> {
         let listed = || [&name, &stem, &number].into_iter().find_map(|key| table.get(key)).copied();
         let class = folders.iter().rev().find_map(|part| class_word(part)).or_else(listed);
         match (view, class) {
-            _ if !picture::is_picture(&path) => studies.skipped.add("are no PNG or JPEG pictures", within.shown()),
-            (None, _) => studies.skipped.add("name no view in their path", within.shown()),
-            (_, None) => studies.skipped.add("name no class in their path", within.shown()),
+            _ if !picture::is_picture(&path) => studies.skipped.add("no PNG or JPEG picture", within.shown()),
+            (None, _) => studies.skipped.add("no view in its path", within.shown()),
+            (_, None) => studies.skipped.add("no class in its path", within.shown()),
             (Some(view), Some(metastatic)) => {
                 let class = if metastatic { METASTATIC } else { NO_METASTASIS };
                 studies.put(format!("{class}-{number}"), view, path, metastatic);

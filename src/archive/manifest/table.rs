@@ -101,10 +101,7 @@ impl Manifest {
     /// As [`read`](Self::read).
     pub fn read_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Reading> {
         let path = path.as_ref();
-        if let Some(error) = files::Kind::of_file(path).and_then(|kind| kind.refuse_as_manifest(path)) {
-            return Err(error);
-        }
-        Table::parse(path, &files::read_at_most(path, MAX_BYTES)?, options, true, &mut Err)?.reading(path, options)
+        Table::parse(path, &bytes_of(path)?, options, true, &mut Err)?.reading(path, options)
     }
 
     /// The manifest that a file of these bytes at `path` is; that the files it names exist is not checked.
@@ -131,7 +128,7 @@ impl Manifest {
             }
             Ok(())
         };
-        let table = files::read_at_most(path, MAX_BYTES).and_then(|bytes| {
+        let table = bytes_of(path).and_then(|bytes| {
             let table = Table::parse(path, &bytes, options, true, &mut keep)?;
             table.check(path, options, &mut keep)?;
             table.sides_of_similar(path).into_iter().try_for_each(&mut keep)?;
@@ -430,6 +427,14 @@ fn header_of(text: &str, separator: u8) -> Result<csv::StringRecord, csv::Error>
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record)? && record.iter().all(str::is_empty) {}
     Ok(record)
+}
+
+/// The bytes of a table. A file of another kind is refused by what it is.
+fn bytes_of(path: &Path) -> Result<Vec<u8>> {
+    match files::Kind::of_file(path).and_then(|kind| kind.refuse_as_manifest(path)) {
+        Some(error) => Err(error),
+        None => files::read_at_most(path, MAX_BYTES),
+    }
 }
 
 /// Whether a manifest from before there was the column `simulated` has a phantom under this name.
