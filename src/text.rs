@@ -95,7 +95,7 @@ pub fn counted(count: usize, noun: &str) -> String {
         format!("{count} {stem}ies")
     } else if let Some(stem) = before("sis") {
         format!("{count} {stem}ses")
-    } else if noun.ends_with(['s', 'x']) || noun.ends_with("ch") || noun.ends_with("sh") {
+    } else if noun.ends_with(['s', 'x']) || noun.ends_with("tch") || noun.ends_with("sh") {
         format!("{count} {noun}es")
     } else {
         format!("{count} {noun}s")
@@ -180,8 +180,8 @@ mod tests {
 
     #[test]
     fn a_noun_is_in_the_plural_unless_there_is_one() {
-        let nouns = ["study", "class", "metastasis", "day", "phantom study", "frame", "batch", "box"];
-        let plurals = ["studies", "classes", "metastases", "days", "phantom studies", "frames", "batches", "boxes"];
+        let nouns = ["study", "class", "metastasis", "day", "phantom study", "frame", "batch", "box", "epoch"];
+        let plurals = ["studies", "classes", "metastases", "days", "phantom studies", "frames", "batches", "boxes", "epochs"];
         for (noun, plural) in nouns.into_iter().zip(plurals) {
             assert_eq!(counted(1, noun), format!("1 {noun}"));
             assert_eq!([0, 2].map(|count| counted(count, noun)), [0, 2].map(|count| format!("{count} {plural}")));

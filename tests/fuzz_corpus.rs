@@ -9,6 +9,8 @@ use osteon::annotation::{Annotation, Codes};
 use osteon::archive::manifest::Manifest;
 use osteon::dicom;
 use osteon::image::Size;
+use osteon::intake::study::{self, StudyOptions};
+use osteon::intake::survey;
 use osteon::intake::{checks, picture};
 use osteon::models::Model;
 use osteon::tensor::file;
@@ -27,7 +29,17 @@ fn sealed(body: &[u8]) -> Vec<u8> {
     [MAGIC, &Sha256::digest(body), body].concat()
 }
 
+/// As a scan, as a header alone, and as a file that may be an archive.
 fn read_scan(bytes: &[u8]) -> osteon::Result<()> {
+    let _ = dicom::header_of("scan.dcm", bytes.len() as u64, bytes);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scan");
+    fs::write(&path, bytes).unwrap();
+    for any_image in [false, true] {
+        let options = StudyOptions { any_image, single_view: true, ..StudyOptions::default() };
+        let _ = study::read(std::slice::from_ref(&path), &options);
+    }
+    let _ = survey::survey(&path);
     dicom::read_bytes(bytes, "scan.dcm").map(drop)
 }
 

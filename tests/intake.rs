@@ -299,13 +299,20 @@ fn hostile_data_sets_are_refused_in_every_form_of_file() {
     }
 }
 
-/// A ZIP archive of these deflated entries, each said to have this length.
-fn zip(entries: &[(&str, &[u8], u32)]) -> Vec<u8> {
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+/// A ZIP archive of these deflated entries, each said to have this length and this checksum.
+fn zip(entries: &[(&str, &[u8], u32, u32)]) -> Vec<u8> {
     let (mut bytes, mut directory) = (Vec::new(), Vec::new());
-    for (name, deflated, length) in entries {
+    for (name, deflated, length, checksum) in entries {
         let [size, length, offset] = [deflated.len() as u32, *length, bytes.len() as u32].map(u32::to_le_bytes);
+        let checksum = checksum.to_le_bytes();
         let name_length = (name.len() as u16).to_le_bytes();
-        let common = [&b"\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0"[..], &size, &length, &name_length, &[0, 0]].concat();
+        let common = [&b"\x14\0\0\0\x08\0\0\0\0\0"[..], &checksum, &size, &length, &name_length, &[0, 0]].concat();
         bytes.extend([b"PK\x03\x04", &common[..], name.as_bytes(), deflated].concat());
         directory.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 10], &offset, name.as_bytes()].concat());
     }
@@ -323,26 +330,26 @@ fn hostile_zip_archives_are_refused() {
     let path = folder.path().join("a.zip");
     let mut refuses = |bytes: &[u8], reason: &str| {
         fs::write(&path, bytes).unwrap();
-        let said = worst.attempt(|| study::read(&[path.clone()], &StudyOptions::default())).expect_err("it was read");
+        let said = worst.attempt(|| study::read(std::slice::from_ref(&path), &StudyOptions::default())).expect_err("it was read");
         assert!(said.contains(reason), "{reason} not in: {said}");
     };
     // What inflates to 16 GB of an element before the pixels, and says it has 16 MB, 200 MB or 4 GB.
     let header = b"\x08\0\x05\0CS\x0a\0ISO_IR 100\x08\0\x60\0CS\x02\0NM\x09\0\x01\x10OB\0\0\xf0\xff\xff\xff";
     let bomb = bomb(header, 16 << 10);
     for length in [16 << 20, 200 << 20] {
-        refuses(&zip(&[("IM0", &bomb, length)]), "holds no whole-body bone scan, but IM0 (");
+        refuses(&zip(&[("IM0", &bomb, length, 0)]), "holds no whole-body bone scan, but IM0 (");
     }
-    refuses(&zip(&[("IM0", &bomb, u32::MAX - 1)]), "IM0 (has more than 256 MB)");
+    refuses(&zip(&[("IM0", &bomb, u32::MAX - 1, 0)]), "IM0 (has more than 256 MB)");
     // Pixels that go on after the picture.
     let scan = scan::Scan::default().bytes();
     let pixels = self::bomb(&scan, 1024);
-    refuses(&zip(&[("IM0", &pixels, scan.len() as u32)]), "a.zip/IM0: is cut short or damaged within its ZIP archive");
+    refuses(&zip(&[("IM0", &pixels, scan.len() as u32, 0)]), "IM0 (is cut short or damaged within its ZIP archive)");
     // Names that lead out of the archive stay in it.
-    let text = deflate(b"text");
-    refuses(&zip(&[("../../etc/passwd", &text, 4), ("/a", &text, 4)]), "but a, etc/passwd (no image)");
+    let (text, sum) = (deflate(b"text"), checksum(b"text"));
+    refuses(&zip(&[("../../etc/passwd", &text, 4, sum), ("/a", &text, 4, sum)]), "but a, etc/passwd (no image)");
     // Sixty thousand names of one place.
     let names: Vec<String> = (0..60_000).map(|number| format!("IM{number}")).collect();
-    let entries: Vec<(&str, &[u8], u32)> = names.iter().map(|name| (name.as_str(), &text[..], 4)).collect();
+    let entries: Vec<(&str, &[u8], u32, u32)> = names.iter().map(|name| (name.as_str(), &text[..], 4, sum)).collect();
     refuses(&zip(&entries), "and 59995 more (no image)");
     refuses(b"PK\x03\x04 and nothing else", "is a ZIP archive that is cut short or damaged");
 }
@@ -629,9 +636,13 @@ fn the_limit_on_a_files_size_is_an_option() {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     for (scan, options, problem) in [
-        (&small, &["--max-file-size", "1"][..], "2.dcm: has more than 1 MB; give a smaller one"),
+        (
+            &small,
+            &["--max-file-size", "1"][..],
+            "2.dcm: has more than 1 MB; give the planar whole-body scan, or raise --max-file-size",
+        ),
         (&small, &["--max-file-size", "2"], "2.dcm: is not a DICOM file"),
-        (&large, &[], "300.dcm: has more than 256 MB; give a smaller one"),
+        (&large, &[], "300.dcm: has more than 256 MB; give the planar whole-body scan, or raise --max-file-size"),
         (&large, &["--max-file-size", "300"], "300.dcm: is not a DICOM file"),
     ] {
         let (code, said) = said(scan, options);

@@ -31,10 +31,10 @@ fn succeeds(arguments: &[&str], folder: &Path) -> String {
     out + &err
 }
 
-/// Eight phantoms of 256x64, in `studies`.
+/// Eight phantoms, in `studies`.
 static PHANTOMS: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
-    succeeds(&["phantom", "--studies", "8", "--seed", "3", "--size", "256x64", "--output", "."], folder.path());
+    succeeds(&["phantom", "--studies", "8", "--seed", "3", "--output", "."], folder.path());
     folder
 });
 
@@ -260,7 +260,7 @@ fn the_doctor_says_what_to_run_next() {
     let path = folder.path();
     let told = succeeds(&["doctor", "1.dcm"], path);
     assert!(
-        told.contains("whole-body scan  256x64  2") && told.contains("anterior by view code; posterior by view code"),
+        told.contains("whole-body scan  1024x256  2") && told.contains("anterior by view code; posterior by view code"),
         "{told}"
     );
     assert!(told.contains("Next: osteon predict MODEL 1.dcm\n"), "{told}");
@@ -270,7 +270,9 @@ fn the_doctor_says_what_to_run_next() {
     let json: serde_json::Value = serde_json::from_str(&succeeds(&["doctor", "1.dcm", "--json"], path)).unwrap();
     assert_eq!(json["objects"][0]["frames"], 2);
     fs::create_dir(path.join("all")).unwrap();
-    ["1.dcm", "2.dcm"].map(|name| fs::copy(path.join(name), path.join("all").join(name)).unwrap());
+    for name in ["1.dcm", "2.dcm"] {
+        fs::copy(path.join(name), path.join("all").join(name)).unwrap();
+    }
     let told = succeeds(&["doctor", "all"], path);
     assert!(told.contains("folder of 2 files") && told.contains("holds scans of two patients"), "{told}");
     fs::write(path.join("bad.csv"), "patient,anterior,posterior,label\np1,none.dcm,,NoMet\n").unwrap();

@@ -132,10 +132,11 @@ impl Scans {
         for (at, looked) in known {
             looked.pixels.iter().for_each(|hash| by_pixels.entry(hash).or_default().push(*at));
         }
-        for rows in by_pixels.values() {
+        let twins: BTreeSet<&Vec<usize>> = by_pixels.values().collect();
+        for rows in twins {
             let label = |at: usize| &manifest.rows[at].label;
             if let Some(&other) = rows.iter().find(|at| label(**at) != label(rows[0])) {
-                let name = |at: usize| manifest.rows[at].cells().next().map_or(String::new(), |cell| manifest.name_of_cell(cell));
+                let name = |at: usize| manifest.rows[at].files().next().map_or(String::new(), |file| manifest.name_of(file));
                 self.notes.push(format!(
                     "the same pixels have two labels: {} is {}, {} is {}",
                     name(rows[0]),

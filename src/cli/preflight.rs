@@ -102,7 +102,7 @@ fn write_all(problems: &[Error], output: &Path) -> Result<PathBuf> {
     let name = |number: usize| {
         let mut name = output.file_name().unwrap_or_default().to_owned();
         name.push(if number == 1 { "-problems.txt".to_owned() } else { format!("-problems-{number}.txt") });
-        files::folder_of(output).join(name)
+        output.with_file_name(name)
     };
     let file = (1..).map(name).find(|file| file.symlink_metadata().is_err()).unwrap_or_else(|| name(1));
     files::create_folder(files::folder_of(output))?;

@@ -132,15 +132,15 @@ impl Header {
     }
 }
 
-/// Where bytes end.
+/// What ends where the bytes at hand do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// With the file.
-    OfFile,
-    /// There are more, which can be read.
-    OfPiece,
-    /// There are more than any header has: what was found until here is all that is wanted.
-    OfPatience,
+    /// The file.
+    File,
+    /// A piece of it: there are more, which can be read.
+    Piece,
+    /// What a header may have: what was found until here is all that is wanted.
+    Limit,
 }
 
 /// The elements that matter here, as they stand in the file.
@@ -190,11 +190,11 @@ impl<'a> Attributes<'a> {
         let mut ge_block = None;
         for element in data.elements() {
             let element = match element {
-                Err(Damage::CutShort(tags::PIXEL_DATA)) if end != End::OfFile => {
+                Err(Damage::CutShort(tags::PIXEL_DATA)) if end != End::File => {
                     found.header.has_pixels = true;
                     break;
                 }
-                Err(Damage::CutShort(_)) if end == End::OfPatience => break,
+                Err(Damage::CutShort(_)) if end == End::Limit => break,
                 element => element?,
             };
             if element.vr.is_some() != explicit && found.other_form.is_none() {

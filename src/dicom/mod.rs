@@ -106,7 +106,7 @@ pub fn read_frames(bytes: &[u8], path: impl AsRef<Path>, choose: impl FnOnce(&He
         decode(&attributes, header, &numbers, declared).map_err(named)
     };
     // A damaged file may claim any length.
-    where_it_may_fail(|| with_attributes(bytes, End::OfFile, read).map_err(named)?)
+    where_it_may_fail(|| with_attributes(bytes, End::File, read).map_err(named)?)
 }
 
 /// What a file of at most `limit` bytes says of its object; its pixels are neither read nor decoded.
@@ -131,9 +131,9 @@ pub fn header_of(path: impl AsRef<Path>, length: u64, mut source: impl Read) -> 
         let more = source.by_ref().take(wanted - bytes.len() as u64).read_to_end(&mut bytes);
         more.map_err(|error| Error::io(path, "read", &error))?;
         let end = match (bytes.len() as u64) < wanted || wanted == length {
-            true => End::OfFile,
-            false if wanted == MOST_BYTES => End::OfPatience,
-            false => End::OfPiece,
+            true => End::File,
+            false if wanted == MOST_BYTES => End::Limit,
+            false => End::Piece,
         };
         let header = with_attributes(&bytes, end, |mut attributes, _, notes| {
             let mut header = attributes.header()?;
@@ -141,9 +141,7 @@ pub fn header_of(path: impl AsRef<Path>, length: u64, mut source: impl Read) -> 
             Ok::<_, Damage>(header)
         });
         match header.and_then(|header| header.map_err(Refusal::from)) {
-            Err(refusal) if refusal.is_of_the_end && end == End::OfPiece => {
-                wanted = (wanted * FACTOR).min(length).min(MOST_BYTES)
-            }
+            Err(refusal) if refusal.is_of_the_end && end == End::Piece => wanted = (wanted * FACTOR).min(length).min(MOST_BYTES),
             header => return header.map_err(|refusal| Error::file(path, refusal.problem, refusal.remedy)),
         }
     }
@@ -227,7 +225,7 @@ fn with_data_set<T>(bytes: &[u8], end: End, take: impl FnOnce(DataSet, Option<&s
         if dataset::begins_a_data_set(data) {
             notes.push("its transfer syntax says deflated, and its bytes are not".to_owned());
         } else {
-            inflated = inflate(data).map_err(|refusal| Refusal { is_of_the_end: end == End::OfPiece, ..refusal })?;
+            inflated = inflate(data).map_err(|refusal| Refusal { is_of_the_end: end == End::Piece, ..refusal })?;
             data = &inflated;
         }
     }

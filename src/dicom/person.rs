@@ -41,7 +41,7 @@ pub fn read_person(path: impl AsRef<Path>) -> Result<Person> {
 }
 
 fn person(bytes: &[u8]) -> Result<Person, Refusal> {
-    with_data_set(bytes, End::OfFile, |data, _, _| {
+    with_data_set(bytes, End::File, |data, _, _| {
         let mut person = Person::default();
         for element in data.elements() {
             let element = element?;

@@ -257,7 +257,8 @@ impl Measures {
         if view.rows == 0 || view.columns == 0 || view.pixels.len() != view.rows * view.columns {
             return None;
         }
-        let level = body_level(&view.pixels).filter(|level| level.is_finite())?;
+        // Below zero where a rescale has made most counts negative.
+        let level = body_level(&view.pixels).filter(|level| level.is_finite() && *level > 0.0)?;
         let points = critical_points(view, BODY)?;
         let [rows, columns] = [points.ceil..points.floor + 1, points.left..points.right + 1];
         let pixel_mm = pixel_mm.filter(|sides| sides.iter().all(|side| side.is_finite() && *side > 0.0)).unwrap_or([1.0; 2]);

@@ -129,7 +129,6 @@ impl Container {
                 }),
             });
         }
-        drop(entries);
         self.archive = Some(archive);
         found.into_iter().try_for_each(|entry| self.push(entry))
     }
@@ -183,9 +182,19 @@ impl Container {
             (Ok(_), _) if bytes.len() as u64 == length => Ok(bytes),
             (Err(error), None) => Err(Error::io(&path, "read", &error)),
             (Ok(_), None) => Err(Error::file(&path, "has changed while it was read", "give it again when it is whole")),
-            (_, Some(_)) => Err(Error::file(&path, "is cut short or damaged within its ZIP archive", "copy the archive again")),
+            (_, Some(_)) => Err(damaged(&path)),
         }
     }
+
+    /// Whether it is an archive.
+    pub fn is_archive(&self) -> bool {
+        self.archive.is_some()
+    }
+}
+
+/// The entry of an archive at `path` is not what it says.
+pub(super) fn damaged(path: &Path) -> Error {
+    Error::file(path, "is cut short or damaged within its ZIP archive", "copy the archive again")
 }
 
 /// The name of an entry as a path below the archive's own: what leads out of it is left out.

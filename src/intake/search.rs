@@ -2,7 +2,7 @@
 //!
 //! Headers are read before pixels: of thousands of files beside the scan no more than their beginnings.
 
-use super::container::{Container, Entry, some_of};
+use super::container::{Container, Entry, damaged, some_of};
 use super::kind;
 use super::picture;
 use crate::dicom::{self, ENOUGH_TO_TELL, Header};
@@ -152,12 +152,15 @@ fn is_tall(header: &Header) -> bool {
 }
 
 /// What two scans of one study have in common, and what they are of otherwise.
-pub(super) const WHOSE: [(&str, fn(&Header) -> Option<&str>); 4] = [
+pub(super) const WHOSE: [(&str, Said); 4] = [
     ("patients (their Patient IDs differ)", |header| header.patient.as_deref()),
     ("patients (their names or birth dates differ)", |header| header.person.as_deref().filter(|_| header.patient.is_none())),
     ("examinations (their Study Instance UIDs differ)", |header| header.study.as_deref()),
     ("dates", |header| header.date.as_deref()),
 ];
+
+/// What a header says of something.
+type Said = fn(&Header) -> Option<&str>;
 
 /// Whether two files say different things of what they both know.
 pub(super) fn differ(one: Option<&str>, other: Option<&str>) -> bool {
@@ -172,6 +175,14 @@ pub(super) enum Seen {
 
 /// What a file is, by its beginning.
 pub(super) fn look(container: &Container, entry: &Entry, max_file_bytes: u64) -> Result<Seen> {
+    look_into(container, entry, max_file_bytes).map_err(|error| match error {
+        // What cannot be inflated, or has another checksum.
+        Error::File { path, problem, .. } if container.is_archive() && problem.starts_with("cannot be read") => damaged(&path),
+        other => other,
+    })
+}
+
+fn look_into(container: &Container, entry: &Entry, max_file_bytes: u64) -> Result<Seen> {
     let path = container.path_of(entry);
     let (mut reader, length) = container.read(entry, max_file_bytes)?;
     let mut start = Vec::new();

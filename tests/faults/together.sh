@@ -155,24 +155,30 @@ both_sides() {
         { print } END { f[1] = "phantom-copy"; f[2] = "studies/copy.dcm#1"; f[3] = "studies/copy.dcm#2"; f[6] = "train"; print f[1], f[2], f[3], f[4], f[5], f[6] }' \
         twins/manifest.csv >new-manifest
     mv new-manifest twins/manifest.csv
-    run osteon train twins/manifest.csv --output leaked "${training[@]}" --epochs 1
-    check "train, $1 of a test scan among the training scans under another patient" 'refused && [ ! -e leaked/model.safetensors ]'
+    run osteon train twins/manifest.csv --output leaked "${training[@]}" --epochs 1 $3
+    check "train $3, $1 of a test scan among the training scans under another patient" 'refused && [ ! -e leaked/model.safetensors ]'
 }
-both_sides 'a copy' 'cp "$original" twins/studies/copy.dcm'
-both_sides 'a hard link' 'ln "$original" twins/studies/copy.dcm'
-both_sides 'a symlink' 'ln -s "$(basename "$original")" twins/studies/copy.dcm'
+for flag in '' --trust-scans; do
+    both_sides 'a copy' 'cp "$original" twins/studies/copy.dcm' $flag
+    both_sides 'a hard link' 'ln "$original" twins/studies/copy.dcm' $flag
+    both_sides 'a symlink' 'ln -s "$(basename "$original")" twins/studies/copy.dcm' $flag
+done
 # Without sides: every scan there twice, so that any split has some on both.
 rm -rf twins leaked
 cp -a ph twins
 for scan in twins/studies/*.dcm; do cp "$scan" "${scan%.dcm}c.dcm"; done
 awk 'NR == 1 { print; next } { print; gsub(/phantom-/, "copy-"); gsub(/\.dcm/, "c.dcm"); print }' manifest-kept >twins/manifest.csv
-run osteon train twins/manifest.csv --output leaked "${training[@]}" --epochs 1
-check 'train, every scan copied under a second patient, a random split' 'refused && [ ! -e leaked/model.safetensors ]'
+run osteon train twins/manifest.csv --output leaked "${training[@]}" --epochs 1 --trust-scans
+check 'train, every scan copied under a second patient, a random split, nobody looks' 'refused && [ ! -e leaked/model.safetensors ]'
 for flag in '' --materialise; do
     rm -rf d3
-    run osteon dataset d3 twins/manifest.csv --output d3 $flag
+    run osteon dataset d3 twins/manifest.csv --output d3 --trust-scans $flag
     check "dataset d3 $flag of it: refused, and no manifest is left" 'refused && [ ! -e d3/manifest.csv ]'
 done
+# Where the scans are looked at, a patient and the copy are one person, on one side.
+run osteon train twins/manifest.csv --output leaked "${training[@]}" --epochs 1
+check 'train, the same, looked at: the copies are on their side' \
+    'worked && awk -F , "NR > 1 { sub(/^(phantom|copy)-/, \"\", \$1); if (\$1 in side && side[\$1] != \$2) bad = 1; side[\$1] = \$2 } END { exit bad }" leaked/split.csv'
 
 title 'Model files whose text was edited'
 prepare osteon model new --architecture outrac --input-size 32x32 --output whole.safetensors
