@@ -251,6 +251,35 @@ fn a_file_of_nothing_but_headers_is_refused() {
     worst.refuses(&bytes, "has more than 500000 elements");
 }
 
+/// A CT series beside the scan: what it takes is printed, and is little.
+#[test]
+fn five_thousand_files_beside_a_scan_take_seconds_and_little_memory() {
+    let (_alone, _) = alone();
+    const FILES: usize = 5000;
+    let folder = tempfile::tempdir().unwrap();
+    let ct = scan::Scan { rows: 256, columns: 256, words: (0..=65535).collect(), ..scan::Scan::default() }
+        .with(scan::text(tags::MODALITY, VR::CS, "CT"))
+        .with(scan::text(tags::SOP_INSTANCE_UID, VR::UI, "2.25.1000000"));
+    let mut bytes = ct.bytes();
+    let uid = bytes.windows(12).position(|window| window == b"2.25.1000000").unwrap();
+    for number in 0..FILES {
+        bytes[uid + 5..uid + 12].copy_from_slice(format!("{:07}", 1_000_000 + number).as_bytes());
+        let series = folder.path().join(format!("SE{}", number / 500));
+        fs::create_dir_all(&series).unwrap();
+        fs::write(series.join(format!("IM{number}")), &bytes).unwrap();
+    }
+    fs::write(folder.path().join("SE3/scan"), scan::Scan::default().with(scan::text(tags::MODALITY, VR::CS, "NM")).bytes())
+        .unwrap();
+    let (before, start) = (LIVE.load(SeqCst), Instant::now());
+    PEAK.store(before, SeqCst);
+    let options = StudyOptions { any_image: false, single_view: true, ..StudyOptions::default() };
+    let said = study::read(&[folder.path().to_owned()], &options).expect_err("this scan shows no body").to_string();
+    let (time, memory) = (start.elapsed(), PEAK.load(SeqCst) - before);
+    assert!(said.contains("SE3/scan: shows no body"), "{said}");
+    println!("{FILES} files of {} KB beside the scan: {time:?}, {} KB", bytes.len() >> 10, memory >> 10);
+    assert!(time < Duration::from_secs(20) && memory < 16 << 20, "{time:?} {memory} bytes");
+}
+
 /// The same data sets where a file lacks what PS3.10 asks for, or names another transfer syntax than it has.
 #[test]
 fn hostile_data_sets_are_refused_in_every_form_of_file() {

@@ -247,37 +247,20 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
     let mut intake = Intake::default();
     let mut found = Vec::new();
     for path in paths {
-        let folder = if path.file_name().is_some_and(|name| name.eq_ignore_ascii_case("DICOMDIR")) && path.is_file() {
-            // The index of a medium stands for it.
-            Some(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-        } else {
-            Some(&**path).filter(|path| path.is_dir() || is_zip(path))
-        };
-        let Some(folder) = folder else {
-            let cell = Cell::existing(path)?;
-            if fs::metadata(&cell.path).is_ok_and(|about| about.is_file() && about.len() > options.max_file_bytes) {
-                let problem = format!("has more than {} MB", options.max_file_bytes >> 20);
-                return Err(Error::file(&cell.path, problem, "give the planar whole-body scan, or raise --max-file-size"));
+        found.extend(match container_of(path) {
+            Some(folder) => images_within(folder, options, &mut intake)?,
+            None => {
+                let cell = Cell::existing(path)?;
+                if fs::metadata(&cell.path).is_ok_and(|about| about.is_file() && about.len() > options.max_file_bytes) {
+                    let problem = format!("has more than {} MB", options.max_file_bytes >> 20);
+                    return Err(Error::file(&cell.path, problem, "give the planar whole-body scan, or raise --max-file-size"));
+                }
+                let bytes = files::read_at_most(&cell.path, options.max_file_bytes)?;
+                images_of(&cell, &bytes, Wanted::Both, options, &mut intake)?
             }
-            let bytes = files::read_at_most(&cell.path, options.max_file_bytes)?;
-            found.extend(images_of(&cell, &bytes, Wanted::Both, options, &mut intake)?.into_iter().map(|(found, _)| found));
-            continue;
-        };
-        let search = Search::of(folder, options.any_image, options.max_file_bytes)?;
-        let start = found.len();
-        for &scan in &search.scans {
-            let (path, bytes) = search.bytes(scan, options.max_file_bytes)?;
-            let images = images_of(&Cell { path, frame: None }, &bytes, Wanted::Both, options, &mut intake)?;
-            found.extend(images.into_iter().map(|(found, _)| found));
-            if found.len() - start > 2 {
-                let problem = format!("holds {} images, and a study has an anterior and a posterior view", search.scans.len());
-                return Err(Error::file(folder, problem, "name the two as A,B"));
-            }
-        }
-        if search.left_out.count() > 0 {
-            intake.left_out.push((folder.to_owned(), search.left_out));
-        }
+        });
     }
+    let found: Vec<Found> = found.into_iter().map(|(found, _)| found).collect();
     let refuse =
         |problem: String, remedy: &str| Error::file(if paths.len() > 1 { &found[0].cell.path } else { first }, problem, remedy);
     refuse_strangers(found.iter())?;
@@ -299,6 +282,33 @@ pub fn read(paths: &[PathBuf], options: &StudyOptions) -> Result<Study> {
         put(&mut study, view, decided, frame)?;
     }
     Ok(study)
+}
+
+/// The folder or archive that a path means; the index of a medium stands for its folder.
+fn container_of(path: &Path) -> Option<&Path> {
+    let is_index = path.file_name().is_some_and(|name| name.eq_ignore_ascii_case("DICOMDIR")) && path.is_file();
+    match is_index {
+        true => Some(files::folder_of(path)),
+        false => Some(path).filter(|path| path.is_dir() || is_zip(path)),
+    }
+}
+
+/// The images of the scan in a folder or archive, of which there are two at most.
+fn images_within(folder: &Path, options: &StudyOptions, intake: &mut Intake) -> Result<Vec<(Found, usize)>> {
+    let search = Search::of(folder, options.any_image, options.max_file_bytes)?;
+    let mut found = Vec::new();
+    for &scan in &search.scans {
+        let (path, bytes) = search.bytes(scan, options.max_file_bytes)?;
+        found.extend(images_of(&Cell { path, frame: None }, &bytes, Wanted::Both, options, intake)?);
+        if found.len() > 2 {
+            let problem = format!("holds {} images, and a study has an anterior and a posterior view", search.scans.len());
+            return Err(Error::file(folder, problem, "name the two as A,B"));
+        }
+    }
+    if search.left_out.count() > 0 {
+        intake.left_out.push((folder.to_owned(), search.left_out));
+    }
+    Ok(found)
 }
 
 /// Which view each of one or two images is, and what decided it.
