@@ -52,11 +52,16 @@ pub(super) fn part(prediction: &Prediction, part: Part) -> String {
     let pages = part.count();
     let tag = &caption::of_network(model.training_studies());
     let shown = if pages > 1 { part.sentence() } else { (scans.len() + unread.len()).to_string() };
-    let unread_before = |scan: usize, is_last: bool| {
-        let here = unread.iter().filter(move |unread| unread.before == scan || is_last && unread.before > scan);
+    // Those that stand before a scan, or behind the last.
+    let unread_before = |scan: Option<usize>| {
+        let here = unread
+            .iter()
+            .enumerate()
+            .filter(move |(_, unread)| scan.map_or(unread.before >= scans.len(), |scan| unread.before == scan));
         html! {
-            @for unread in here {
-                article.panel { h2 { bdi { (unread.name) } } p.verdict.wrong { strong { "not read" } } p { bdi { (unread.problem) } } }
+            @for (number, unread) in here {
+                @let card = html! { article.panel { p.verdict.wrong { strong { "not read" } } p { bdi { (unread.problem) } } } };
+                (section(&format!("unread{number}"), &unread.name, tag, &card))
             }
         }
     };
@@ -78,10 +83,10 @@ pub(super) fn part(prediction: &Prediction, part: Part) -> String {
         main {
             (links)
             @for (index, scan) in scans.iter().enumerate() {
-                (unread_before(index, false))
+                (unread_before(Some(index)))
                 (section(&format!("scan{index}"), &scan.name, tag, &scans::article(scan, model, index)))
             }
-            (unread_before(scans.len(), true))
+            (unread_before(None))
             @if scans.is_empty() && pages > 1 { p { "None of these scans could be read." } }
             @else if scans.is_empty() { p { "No scan was given." } }
             (links)
