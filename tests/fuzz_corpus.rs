@@ -80,7 +80,7 @@ fn read_mit(bytes: &[u8]) -> osteon::Result<()> {
 
 /// What is read is checked for a body, as it is and inverted.
 fn read_picture(bytes: &[u8]) -> osteon::Result<()> {
-    let picture = picture::read_whole_bytes(bytes, "a.png")?;
+    let picture = picture::read_bytes(bytes, "a.png")?;
     let image = picture.image.clone();
     let inverted = picture.inverted();
     let _ = checks::finding(&inverted.image, Some([4.8, 2.4]));
@@ -147,7 +147,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         <![CDATA[ribs]]></name><type>bounding_box</type><polygon><pt><x>1</x><y>2</y></pt><pt><x>5</x><y>2</y></pt><pt><x>5</x><y>4\
         </y></pt><pt><x>1</x><y>4</y></pt></polygon></object><imagesize><nrows>64</nrows><ncols>32</ncols></imagesize></annotation>";
     seeds.push(("mit", "whole", mit.as_bytes().to_vec()));
-    let grey: Vec<u8> = (0..24 * 17).map(|at: u32| (at * at >> 5) as u8).collect();
+    let grey: Vec<u8> = (0..24 * 17).map(|at: u32| ((at * at) >> 5) as u8).collect();
     let mut jpeg = Vec::new();
     let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 80);
     image::ImageEncoder::write_image(encoder, &grey, 17, 24, image::ExtendedColorType::L8).unwrap();

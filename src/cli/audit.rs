@@ -95,7 +95,7 @@ impl Files {
 pub struct Trace {
     /// The model file, or the folder of a run.
     model: PathBuf,
-    /// The study: a two-frame DICOM file, a folder, or two files as A,B.
+    /// The study: a two-frame DICOM file, a folder or ZIP archive, or two files as A,B.
     scan: PathBuf,
     /// The folder to write.
     #[arg(long, value_name = "FOLDER")]

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
       --output fused.png"
 )]
 pub struct Fuse {
-    /// The study: a two-frame DICOM file, a folder, or two files as A,B.
+    /// The study: a two-frame DICOM file, a folder or ZIP archive, or two files as A,B.
     scan: PathBuf,
     /// The picture to write; the figure's name is this with -figure.
     #[arg(long, value_name = "FILE.png")]

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub struct Predict {
     /// The model file, or the folder of a run.
     model: PathBuf,
-    /// Studies: each a two-frame DICOM file, a folder, or two files as A,B.
+    /// Studies: each a two-frame DICOM file, a folder or ZIP archive, or two files as A,B.
     #[arg(required = true, value_name = "SCAN")]
     scans: Vec<PathBuf>,
     #[command(flatten)]

@@ -77,27 +77,12 @@ pub fn inverted(image: &Image, bits: u8) -> Image {
 /// Grey stored as red, green and blue is grey; a colour picture is an error, as are a transparent one, one without contrast, and one
 /// of which a part is missing.
 pub fn read(path: impl AsRef<Path>) -> Result<Image> {
-    read_at_most(path, MAX_FILE_BYTES)
+    let bytes = files::read_at_most(&path, MAX_FILE_BYTES.min(MAX_BYTES))?;
+    Ok(read_bytes(&bytes, path)?.image)
 }
 
-/// [`read`] of a file of at most `limit` bytes; a larger one is refused unread.
-pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Image> {
-    read_whole_at_most(path, limit).map(|picture| picture.image)
-}
-
-/// The same, with what was applied and what is strange.
-pub fn read_whole_at_most(path: impl AsRef<Path>, limit: u64) -> Result<Picture> {
-    let bytes = files::read_at_most(&path, limit.min(MAX_BYTES))?;
-    read_whole_bytes(&bytes, path)
-}
-
-/// [`read`] of a file's bytes; `path` names them in errors.
-pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Image> {
-    read_whole_bytes(bytes, path).map(|picture| picture.image)
-}
-
-/// [`read_whole_at_most`] of a file's bytes; `path` names them in errors.
-pub fn read_whole_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Picture> {
+/// The same of a file's bytes, with what was applied and what is strange; `path` names them in errors.
+pub fn read_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Picture> {
     let refuse = |problem: &str, remedy: &str| Error::file(&path, problem, remedy);
     let format = format(bytes).ok_or_else(|| refuse("is neither a PNG nor a JPEG picture", "export the scan as DICOM or PNG"))?;
     let mut limits = Limits::default();

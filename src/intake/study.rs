@@ -475,7 +475,7 @@ fn images_of(
         if cell.frame.is_some_and(|frame| frame != 1) {
             return Err(no_such_frame(cell));
         }
-        let picture = picture::read_whole_bytes(bytes, &cell.path)?;
+        let picture = picture::read_bytes(bytes, &cell.path)?;
         let picture = if options.inverted { picture.inverted() } else { picture };
         let name = cell.path.shown();
         intake.notes.extend(picture.warnings.iter().map(|warning| format!("{name}: {warning}")));

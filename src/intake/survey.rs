@@ -210,7 +210,7 @@ fn add_pixels(object: &mut Object, path: &Path, bytes: &[u8]) -> Result<()> {
     };
     let mut remarks = Vec::new();
     let size = if picture::begins_as_picture(bytes) {
-        let picture = picture::read_whole_bytes(bytes, path)?;
+        let picture = picture::read_bytes(bytes, path)?;
         add(&picture.image, &mut remarks);
         remarks.extend(picture.applied.into_iter().chain(picture.warnings));
         Some([picture.image.rows, picture.image.columns])
