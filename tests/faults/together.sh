@@ -155,8 +155,8 @@ both_sides() {
         { print } END { f[1] = "phantom-copy"; f[2] = "studies/copy.dcm#1"; f[3] = "studies/copy.dcm#2"; f[6] = "train"; print f[1], f[2], f[3], f[4], f[5], f[6] }' \
         twins/manifest.csv >new-manifest
     mv new-manifest twins/manifest.csv
-    run osteon train twins/manifest.csv --output leaked "${training[@]}" --epochs 1 $3
-    check "train $3, $1 of a test scan among the training scans under another patient" 'refused && [ ! -e leaked/model.safetensors ]'
+    run osteon train twins/manifest.csv --output leaked "${training[@]}" --epochs 1 ${3-}
+    check "train ${3-}, $1 of a test scan among the training scans under another patient" 'refused && [ ! -e leaked/model.safetensors ]'
 }
 for flag in '' --trust-scans; do
     both_sides 'a copy' 'cp "$original" twins/studies/copy.dcm' $flag
