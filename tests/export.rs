@@ -462,6 +462,8 @@ fn of_several_energy_windows_that_of_technetium_is_proposed_and_read() {
     let proposed: Vec<PathBuf> = said.rsplit_once("(Tc99m), ").unwrap().1.split(',').map(PathBuf::from).collect();
     assert_eq!(proposed, [3, 4].map(|frame| PathBuf::from(format!("{}#{frame}", path.display()))));
     is_phantom(study::read(&proposed, &StudyOptions::default()), 2);
+    let archive = put(folder.path(), "dual.zip", &zip(&[("SE0/IM0".into(), bytes.clone())], true));
+    refused(read(&archive), &["unpack the archive and name those of the window of 140 keV (Tc99m), IM0#3,IM0#4"]);
     // In a manifest.
     let cell = |frame| study::Cell { path: path.clone(), frame };
     let options = study::RowOptions { is_checked: true, ..Default::default() };

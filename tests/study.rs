@@ -271,6 +271,11 @@ fn the_columns_of_a_manifest_say_the_views() {
     expect(row("a.dcm#1", Some("a.dcm#2")), Some(front()), Some(back()));
     expect(row("a.dcm", Some("a.dcm")), Some(front()), Some(back()));
     expect(row("x.dcm", None), Some(back()), Some(front()));
+    refuse(
+        row("a.dcm#2", None),
+        "a.dcm#2",
+        "the file says that it is the posterior view, and the manifest has it under anterior; put it in the right column",
+    );
     expect(row("a.dcm#1", None), Some(front()), None);
     expect(row("s.dcm#2", Some("s.dcm#1")), Some(back()), Some(front()));
     expect(row("f.png", Some("b.png")), Some(front()), Some(back()));

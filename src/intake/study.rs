@@ -442,8 +442,9 @@ fn views_of_row(
         // A whole file of two views, alone in the anterior column, stands for both.
         let both = view == View::Anterior && posterior.is_none();
         let found = images_of(cell, bytes, Wanted::View { view, both }, &study_options, intake)?;
+        let is_pair = found.len() == 2;
         for (frame, of) in found {
-            let view = if both { frame.view().unwrap_or(view) } else { view };
+            let view = if is_pair { frame.view().unwrap_or(view) } else { view };
             if views.iter().any(|(_, other, _)| other.cell == frame.cell) {
                 return Err(twice(cell));
             }
@@ -527,7 +528,8 @@ fn images_of(
                 .cell
                 .refuse(problem, "give the anterior and the posterior view, or --any-image if it is one of them"));
         }
-        if let (Wanted::View { view, both: false }, Some(said)) = (wanted, frame.view())
+        // Of two images of a file, each is the view that it says.
+        if let (Wanted::View { view, .. }, Some(said), 1) = (wanted, frame.view(), found.len())
             && view != said
         {
             return Err(frame.cell.refuse(
@@ -608,12 +610,16 @@ fn proposal(cell: &Cell, header: &Header) -> String {
         (_, _, [one, other, ..]) => vec![*one, *other],
         (_, _, one) => one.to_vec(),
     };
-    let path = cell.path.shown();
+    // What lies in a ZIP archive has no path that could be given.
+    let (unpack, path) = match cell.path.exists() {
+        true => ("", cell.path.shown()),
+        false => ("unpack the archive and ", cell.path.file_name().unwrap_or_default().shown()),
+    };
     let named = pair.iter().map(|frame| format!("{path}#{frame}")).collect::<Vec<_>>().join(",");
     match window {
-        Some((_, window)) if window.name.is_empty() => format!("name those of the window of 140 keV, {named}"),
-        Some((_, window)) => format!("name those of the window of 140 keV ({}), {named}", window.name),
-        None => format!("name the two that are meant, as in {named}"),
+        Some((_, window)) if window.name.is_empty() => format!("{unpack}name those of the window of 140 keV, {named}"),
+        Some((_, window)) => format!("{unpack}name those of the window of 140 keV ({}), {named}", window.name),
+        None => format!("{unpack}name the two that are meant, as in {named}"),
     }
 }
 
