@@ -505,6 +505,27 @@ fn pictures_are_told_by_their_pixels_and_every_remedy_helps() {
     let row = study::read_manifest_row(Some(&cell(&black[0])), Some(&cell(&black[1])), row).unwrap();
     assert_eq!(row.anterior, plain.anterior);
 
+    // Of a secondary capture with MONOCHROME1 the border decides; of an NM image nothing is turned over.
+    let capture = |white_border: bool| {
+        let words = phantom(2).into_iter().flat_map(|image| image.pixels).map(|count| count.round() as u16);
+        let words: Vec<u16> = words.map(|word| if white_border { 60_000 - word } else { word }).collect();
+        let changes = vec![
+            text(tags::SOP_CLASS_UID, VR::UI, "1.2.840.10008.5.1.4.1.1.7"),
+            text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME1"),
+            DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(words.into())),
+        ];
+        read(&put(folder.path(), "capture.dcm", &file_of(2, changes))).unwrap()
+    };
+    for (white_border, applied) in [
+        (false, "MONOCHROME1 and a dark border: the values are the counts"),
+        (true, "MONOCHROME1 and a bright border: the values are turned over"),
+    ] {
+        let study = capture(white_border);
+        assert!(study.intake.applied[0].ends_with(applied), "{:?}", study.intake.applied);
+        let hottest = |image: &Image| (0..image.pixels.len()).max_by(|a, b| image.pixels[*a].total_cmp(&image.pixels[*b]));
+        assert_eq!(hottest(&study.anterior.unwrap()), hottest(&phantom(2)[0]), "{white_border}");
+    }
+
     // Both views in one picture, and one that lies.
     let Image { rows, columns, .. } = eight[0];
     let beside: Vec<f32> = (0..rows).flat_map(|row| eight.iter().flat_map(move |image| image.row(row).to_vec())).collect();

@@ -269,6 +269,8 @@ fn the_doctor_says_what_to_run_next() {
     assert!(told.contains("8 scans: anterior by view code, posterior by view code"), "{told}");
     let json: serde_json::Value = serde_json::from_str(&succeeds(&["doctor", "1.dcm", "--json"], path)).unwrap();
     assert_eq!(json["objects"][0]["frames"], 2);
+    let json: serde_json::Value = serde_json::from_str(&succeeds(&["doctor", "m.csv", "--json"], path)).unwrap();
+    assert_eq!((&json["studies"], &json["classes"]["ADMet"], &json["problems"]), (&8.into(), &4.into(), &serde_json::json!([])));
     fs::create_dir(path.join("all")).unwrap();
     for name in ["1.dcm", "2.dcm"] {
         fs::copy(path.join(name), path.join("all").join(name)).unwrap();

@@ -3,11 +3,12 @@
 use super::preflight::Preflight;
 use super::table::{self, TableFlags};
 use super::terminal::Terminal;
-use crate::archive::manifest::{Manifest, Survey as TableSurvey};
+use crate::archive::manifest::{Manifest, Row, Survey as TableSurvey};
 use crate::files::Kind;
 use crate::intake::survey::{self, Object, Survey};
 use crate::text::{Shown, counted, shell_word};
 use crate::{Error, Result};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -111,14 +112,26 @@ impl Doctor {
             problems.extend(scans.faults);
             scan_notes = scans.notes;
         }
-        terminal.line(format_args!(
-            "{}: manifest of {}",
-            path.shown(),
-            counted(manifest.as_ref().map_or(0, |manifest| manifest.rows.len()), "study")
-        ))?;
-        for class in manifest.iter().flat_map(|manifest| &manifest.classes) {
-            let of = manifest.iter().flat_map(|manifest| &manifest.rows).filter(|row| row.label == *class).count();
-            terminal.line(format_args!("  {class}: {}", counted(of, "study")))?;
+        let rows: &[Row] = manifest.as_ref().map_or(&[], |manifest| &manifest.rows);
+        let mut classes: BTreeMap<&str, usize> = BTreeMap::new();
+        rows.iter().for_each(|row| *classes.entry(&row.label).or_default() += 1);
+        let (words, name) = (self.table.words(), shell_word(&path.shown()));
+        let command = match problems.len() + more {
+            0 => format!("osteon train {name}{words} --output RUN"),
+            _ => format!("osteon dataset check {name}{words} --output problems.txt"),
+        };
+        if self.json {
+            let problems: Vec<String> = problems.iter().map(Error::to_string).collect();
+            let notes: Vec<&String> = notes.iter().chain(&scan_notes).collect();
+            let found = json!({
+                "place": "manifest", "studies": rows.len(), "classes": classes, "views": views, "problems": problems,
+                "more_problems": more, "notes": notes, "next": command,
+            });
+            return terminal.json(&format!("{found:#}"));
+        }
+        terminal.line(format_args!("{}: manifest of {}", path.shown(), counted(rows.len(), "study")))?;
+        for (class, count) in classes {
+            terminal.line(format_args!("  {class}: {}", counted(count, "study")))?;
         }
         for (how, count) in &views {
             terminal.line(format_args!("  {}: {how}", counted(*count, "scan")))?;
@@ -128,15 +141,10 @@ impl Doctor {
         for problem in problems.iter().take(SHOWN) {
             terminal.line(format_args!("  {problem}"))?;
         }
-        let words = self.table.words();
-        let name = shell_word(&path.shown());
-        match problems.len() + more {
-            0 => next(terminal, &format!("osteon train {name}{words} --output RUN")),
-            all => {
-                terminal.line(format_args!("{} in all", counted(all, "problem")))?;
-                next(terminal, &format!("osteon dataset check {name}{words} --output problems.txt"))
-            }
+        if problems.len() + more > 0 {
+            terminal.line(format_args!("{} in all", counted(problems.len() + more, "problem")))?;
         }
+        next(terminal, &command)
     }
 }
 

@@ -489,17 +489,17 @@ fn images_of(
         intake.notes.extend(contents.header.notes.iter().map(|note| format!("{name}: {note}")));
         intake.applied.extend(contents.applied.iter().map(|applied| format!("{name}: {applied}")));
         let header = Rc::new(contents.header);
-        let is_turned = header.photometric.as_deref() == Some("MONOCHROME1")
-            && !header.holds_counts()
-            && !options.inverted
-            && contents.frames.iter().all(|frame| checks::is_inverted(&frame.image));
-        if is_turned {
-            intake.applied.push(format!("{name}: MONOCHROME1 and a bright border: the values are turned over"));
-        }
-        if options.inverted {
-            intake.applied.push(format!("{name}: inverted: the greatest value minus that of each pixel"));
-        }
-        let is_turned = is_turned || options.inverted;
+        // Of an object that is a picture, the border tells which end of the scale is dark.
+        let is_shown_white = header.photometric.as_deref() == Some("MONOCHROME1") && !header.holds_counts();
+        let is_bright = is_shown_white && contents.frames.iter().all(|frame| checks::is_inverted(&frame.image));
+        let applied = match (options.inverted, is_shown_white, is_bright) {
+            (true, ..) => Some("inverted: the greatest value minus that of each pixel"),
+            (_, true, true) => Some("MONOCHROME1 and a bright border: the values are turned over"),
+            (_, true, false) => Some("MONOCHROME1 and a dark border: the values are the counts"),
+            (_, false, _) => None,
+        };
+        intake.applied.extend(applied.map(|applied| format!("{name}: {applied}")));
+        let is_turned = options.inverted || is_bright;
         let found = contents.frames.into_iter().map(|mut frame| {
             if is_turned {
                 turn_over(&mut frame.image);
