@@ -268,6 +268,10 @@ fn two_scans_are_refused_by_name_and_the_one_that_is_named_is_read() {
     put(&views, "1.dcm", &one_view(2, View::Posterior, Vec::new()));
     put(&views, "2.dcm", &one_view(2, View::Anterior, Vec::new()));
     is_phantom(read(&views), 2);
+    // Under one number, as some exporters write them.
+    put(&views, "1.dcm", &one_view(2, View::Posterior, vec![instance("2.25.99")]));
+    put(&views, "2.dcm", &one_view(2, View::Anterior, vec![instance("2.25.99")]));
+    is_phantom(read(&views), 2);
 }
 
 #[test]

@@ -74,7 +74,8 @@ impl Search {
         let name = |at: usize| &container.files[at].name;
         let mut scans: Vec<(usize, Header)> = Vec::new();
         for (at, header) in found {
-            let twin = scans.iter().find(|(_, other)| header.instance.is_some() && other.instance == header.instance);
+            // Some exporters give two views one number.
+            let twin = scans.iter().find(|(_, other)| header.instance.is_some() && *other == *header);
             match twin {
                 Some((of, _)) => left_out.add(format!("the same object as {}", name(*of).shown()), name(at)),
                 None => scans.push((at, *header)),
