@@ -3,7 +3,7 @@
 mod scan;
 
 use dicom_core::value::PixelFragmentSequence;
-use dicom_core::{DataElement, PrimitiveValue, VR};
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use osteon::dicom::{self, Frame, NmHeader};
@@ -353,12 +353,8 @@ fn a_number_of_frames_with_a_point_is_read_and_noted() {
 
 /// A private creator of GE at `block`, and the Dataset Name in that block.
 fn dataset_name(scan: Scan, block: u16, creator: &str, vr: VR, names: &str) -> Scan {
-    let name = DataElement::new(osteon_tag(0x0011, block << 8 | 0x12), vr, PrimitiveValue::from(names));
-    scan.with(text(osteon_tag(0x0011, block), VR::LO, creator)).with(name)
-}
-
-fn osteon_tag(group: u16, element: u16) -> dicom_core::Tag {
-    dicom_core::Tag(group, element)
+    let name = DataElement::new(Tag(0x0011, block << 8 | 0x12), vr, PrimitiveValue::from(names));
+    scan.with(text(Tag(0x0011, block), VR::LO, creator)).with(name)
 }
 
 #[test]
@@ -463,7 +459,7 @@ fn a_header_is_read_without_the_pixels() {
         .with(sequence(tags::RADIOPHARMACEUTICAL_INFORMATION_SEQUENCE, vec![tracer]))
         .with(sequence(tags::ENERGY_WINDOW_INFORMATION_SEQUENCE, vec![window]))
         // More than a first look at the file takes.
-        .with(DataElement::new(osteon_tag(0x0029, 0x1010), VR::OB, PrimitiveValue::U8(vec![1; 200_000].into())));
+        .with(DataElement::new(Tag(0x0029, 0x1010), VR::OB, PrimitiveValue::U8(vec![1; 200_000].into())));
     std::fs::write(&path, scan.bytes()).unwrap();
     let header = dicom::read_header(&path, dicom::MAX_FILE_BYTES).unwrap();
     assert_eq!((header.size, header.frames, header.has_pixels), (Some([512, 300]), 1, true));

@@ -223,6 +223,58 @@ fn a_run_whose_test_scan_was_mended_goes_on_and_one_whose_training_scan_changed_
     assert!(code == Some(1) && err.contains("was made with other data: 1.dcm has changed"), "{err}");
 }
 
+/// An archive of pictures, and the same black on white: imported, both train to the same bits.
+#[test]
+fn an_archive_that_is_black_on_white_is_recognised_and_trains_as_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for number in 1..=6 {
+        let class = if number > 3 { "No bone metastases" } else { "Bone metastases" };
+        let frames = osteon::dicom::read(PHANTOMS.path().join(format!("studies/{number:04}.dcm"))).unwrap();
+        for (frame, view) in frames.iter().zip(["Anterior", "Posterior"]) {
+            let most = frame.image.pixels.iter().copied().fold(0.0, f32::max);
+            let pixels: Vec<u8> = frame.image.pixels.iter().map(|count| ((count / most).sqrt() * 255.0).round() as u8).collect();
+            let white: Vec<u8> = pixels.iter().map(|value| 255 - value).collect();
+            for (archive, pixels) in [("black", &pixels), ("white", &white)] {
+                let place = path.join(archive).join("images").join(class).join(view);
+                fs::create_dir_all(&place).unwrap();
+                let name = place.join(format!("{}{number}.png", &view[..1]));
+                osteon::intake::picture::write_gray8(name, frame.image.rows, frame.image.columns, pixels).unwrap();
+            }
+        }
+    }
+    let weights = ["black", "white"].map(|archive| {
+        let table = format!("{archive}.csv");
+        let told = succeeds(&["dataset", "import", "zenodo", archive, "--output", &table], path);
+        assert_eq!(told.contains("12 of 12 pictures looked at are black on white"), archive == "white", "{told}");
+        let run = format!("run-{archive}");
+        let mut train = TRAIN;
+        (train[1], train[3]) = (&table, &run);
+        succeeds(&train, path);
+        let record: serde_json::Value = serde_json::from_slice(&fs::read(path.join(run).join("run.json")).unwrap()).unwrap();
+        record["weights"].to_string()
+    });
+    assert_eq!(weights[0], weights[1]);
+    // Made into pictures of its own, it is so no longer.
+    succeeds(&["dataset", "d3", "white.csv", "--output", "d3", "--materialise"], path);
+    assert!(Manifest::read_known(path.join("d3/manifest.csv")).unwrap().rows.iter().all(|row| !row.inverted));
+    succeeds(
+        &[
+            "train",
+            "d3/manifest.csv",
+            "--output",
+            "run-d3",
+            "--architecture",
+            "inception-v1",
+            "--input-size",
+            "64x32",
+            "--epochs",
+            "1",
+        ],
+        path,
+    );
+}
+
 #[test]
 fn a_bad_scan_of_a_batch_has_its_own_line_and_card() {
     let folder = archive("");
