@@ -17,9 +17,20 @@ pub struct Judged {
     /// Its class.
     pub label: u32,
     /// One a class.
+    pub logits: Vec<f32>,
+    /// One a class.
     pub probabilities: Vec<f32>,
     /// Cross-entropy.
     pub loss: f64,
+}
+
+impl Judged {
+    /// Makes probabilities and loss those of logits divided by a temperature. The logits stay.
+    pub fn calibrate(&mut self, temperature: f64) {
+        let loss = |class| metrics::cross_entropy(&self.logits, class, temperature);
+        self.probabilities = (0..self.logits.len()).map(|class| (-loss(class)).exp() as f32).collect();
+        self.loss = metrics::cross_entropy(&self.logits, self.label as usize, temperature);
+    }
 }
 
 /// Runs the network over one epoch of a loader, in the loader's order. `progress` is called with how many studies are done, and
@@ -36,19 +47,12 @@ pub fn judge(model: &Model, loader: &Loader, progress: &mut dyn FnMut(usize) -> 
         let rows = inference.logits.chunks_exact(classes).zip(inference.probabilities.chunks_exact(classes));
         let studies = batch.studies.iter().zip(&batch.labels).zip(rows);
         judged.extend(studies.map(|((&study, &label), (logits, probabilities))| {
-            let loss = cross_entropy(logits, label as usize);
-            Judged { study, label, probabilities: probabilities.to_vec(), loss }
+            let loss = metrics::cross_entropy(logits, label as usize, 1.0);
+            Judged { study, label, logits: logits.to_vec(), probabilities: probabilities.to_vec(), loss }
         }));
         progress(judged.len())?;
     }
     Ok(judged)
-}
-
-/// -ln softmax(logits)[label], from the logits so that a hopeless case has a finite loss.
-fn cross_entropy(logits: &[f32], label: usize) -> f64 {
-    let largest = logits.iter().copied().fold(f32::MIN, f32::max);
-    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
-    sum.ln() - f64::from(logits[label] - largest)
 }
 
 /// Classifies one study: its views fused as the model was trained. With `explain`, also where the network looked (Grad-CAM).
@@ -131,8 +135,8 @@ mod tests {
 
     #[test]
     fn cross_entropy_is_that_of_the_softmax_and_always_finite() {
-        assert!((cross_entropy(&[1.0, 1.0, 1.0], 2) - 3f64.ln()).abs() < 1e-9);
-        assert_eq!(cross_entropy(&[1000.0, 0.0], 1), 1000.0);
-        assert_eq!(cross_entropy(&[1000.0, 0.0], 0), 0.0);
+        assert!((metrics::cross_entropy(&[1.0, 1.0, 1.0], 2, 1.0) - 3f64.ln()).abs() < 1e-9);
+        assert_eq!(metrics::cross_entropy(&[1000.0, 0.0], 1, 1.0), 1000.0);
+        assert_eq!(metrics::cross_entropy(&[1000.0, 0.0], 0, 1.0), 0.0);
     }
 }

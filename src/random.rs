@@ -14,7 +14,7 @@ pub(crate) const MOST_SEED: u64 = i64::MAX as u64;
 #[derive(Clone, Copy, Debug)]
 #[repr(u64)]
 pub(crate) enum Purpose {
-    /// One study's rotation and translation in one epoch.
+    /// How one study varies in one epoch.
     Augmentation = 1,
     /// The order of studies in one epoch.
     Order = 2,
@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     Copies = 7,
     /// Which of the patients for training choose the epoch instead.
     Validation = 8,
+    /// The share by which a training step mixes its images.
+    Mixup = 9,
 }
 
 /// The stream of `purpose` under a seed; `first` and `second` are the purpose's own indices.
@@ -44,6 +46,11 @@ pub(crate) fn stream(purpose: Purpose, seed: u64, first: u64, second: u64) -> Ch
 /// Uniform in [-1, 1).
 pub(crate) fn symmetric(random: &mut ChaCha8Rng) -> f32 {
     (random.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0
+}
+
+/// Uniform in [0, 1).
+pub(crate) fn unit(random: &mut ChaCha8Rng) -> f32 {
+    (random.next_u32() >> 8) as f32 / (1 << 24) as f32
 }
 
 /// Puts the values in a random order (Fisher and Yates).

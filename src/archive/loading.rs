@@ -2,9 +2,9 @@
 
 use super::fingerprints::Fingerprints;
 use super::manifest::{Manifest, Row};
-use crate::image::Image;
 use crate::prepare::loader::{Loader, LoaderOptions, Source};
-use crate::prepare::{Preprocessing, augment, views};
+use crate::prepare::views::{self, Input};
+use crate::prepare::{Preprocessing, augment};
 use crate::text::counted;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl ManifestSource {
 }
 
 impl Source for ManifestSource {
-    fn input(&self, study: usize) -> Result<Image> {
+    fn input(&self, study: usize) -> Result<Input> {
         let row = &self.rows[study];
         self.check(row)?;
         let study = row.read();
@@ -37,7 +37,7 @@ impl Source for ManifestSource {
         let fused = views::fuse(&study?, &self.preprocessing)?;
         // At the scan's own size: the same as if the copy were a file.
         let copy = augment::apply(&fused.image, &row.pending_transform());
-        Ok(views::network_input(&copy, self.input_size, &self.preprocessing))
+        Ok(views::counted_input(&copy, self.input_size, &self.preprocessing))
     }
 
     fn label(&self, study: usize) -> u32 {

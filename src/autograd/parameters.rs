@@ -53,12 +53,13 @@ pub struct Parameter {
     pub kind: ParameterKind,
     /// Its values, as the kernels want them.
     pub value: Tensor,
+    is_frozen: bool,
 }
 
 impl Parameter {
     /// Whether gradients change it.
     pub fn is_trained(&self) -> bool {
-        self.kind != ParameterKind::Statistic
+        self.kind != ParameterKind::Statistic && !self.is_frozen
     }
 
     /// Its shape in a model file: PyTorch's.
@@ -156,7 +157,7 @@ impl Parameters {
 
     /// Adds one.
     pub fn add(&mut self, name: impl Into<String>, kind: ParameterKind, value: Tensor) -> ParameterId {
-        self.all.push(Parameter { name: name.into(), kind, value });
+        self.all.push(Parameter { name: name.into(), kind, value, is_frozen: false });
         ParameterId(self.all.len() - 1)
     }
 
@@ -169,6 +170,11 @@ impl Parameters {
     pub fn values_mut(&mut self, id: ParameterId) -> &mut [f32] {
         self.packed.clear();
         self.all[id.0].value.values_mut()
+    }
+
+    /// From here on gradients change none of those whose names are told.
+    pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
+        self.all.iter_mut().filter(|parameter| is_frozen(&parameter.name)).for_each(|parameter| parameter.is_frozen = true);
     }
 
     /// Calls `change` for each of them, on several threads.

@@ -11,7 +11,7 @@ use crate::archive::manifest::{Manifest, ReadOptions, Row, Survey};
 use crate::archive::scans::Scans;
 use crate::archive::split::PAPER_TRAIN_SHARE;
 use crate::files::Staging;
-use crate::prepare::Augmentation;
+use crate::prepare::Motion;
 use crate::text::{Shown, counted};
 use crate::{Error, Result, files};
 use clap::Subcommand;
@@ -73,11 +73,11 @@ pub struct Make {
     #[arg(long, value_name = "CLASS=N,...")]
     counts: Option<String>,
     /// Copies are rotated by up to this angle, either way, from 0 to 180.
-    #[arg(long, value_name = "DEGREES", default_value_t = Augmentation::default().rotation_deg)]
+    #[arg(long, value_name = "DEGREES", default_value_t = Motion::default().rotation_deg)]
     rotation_deg: f32,
     /// Copies are moved by up to this, in pixels of a 1024x256 picture, along rows and columns, from 0
     /// to 1024.
-    #[arg(long, value_name = "PIXELS", default_value_t = Augmentation::default().translation_px)]
+    #[arg(long, value_name = "PIXELS", default_value_t = Motion::default().translation_px)]
     translation_px: f32,
     /// Two classes, NoMet and Met: ADMet and nADMet are merged (the paper's Table 8).
     #[arg(long)]
@@ -233,7 +233,7 @@ impl Make {
         let options = DatasetOptions {
             seed: self.seed,
             train_share: self.train_share,
-            augmentation: Augmentation { rotation_deg: self.rotation_deg, translation_px: self.translation_px },
+            augmentation: Motion { rotation_deg: self.rotation_deg, translation_px: self.translation_px },
             counts: self.counts.as_deref().map(datasets::parse_counts).transpose()?.unwrap_or_default(),
             merge_metastatic: self.merge_metastatic,
         };

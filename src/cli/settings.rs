@@ -67,6 +67,15 @@ pub struct SettingFlags {
     /// above; 0 is no limit [default: 0].
     #[arg(long, value_name = "X")]
     clip_norm: Option<f64>,
+    /// The share of each target that is spread evenly over all classes (label smoothing), from 0 to below 1 [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    label_smoothing: Option<f64>,
+    /// The most that an image gets of another of its batch (mixup), from 0 to 0.5 [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    mixup: Option<f64>,
+    /// Decay a step of the moving average of the weights, which is what is evaluated and kept, from 0 (no average) to below 1 [default: 0].
+    #[arg(long, value_name = "X")]
+    average_decay: Option<f64>,
     /// What follows a step with NaN or infinity in loss or gradient: stop, or skip and count it [default: stop].
     #[arg(long, value_name = "stop|skip", value_parser = ["stop", "skip"])]
     on_nan: Option<String>,
@@ -101,7 +110,10 @@ pub struct SettingFlags {
     /// Stop after so many measured epochs without a new best on the validation patients, from 0 to 1000000; 0 never [default: 0].
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
-    /// Epochs between measurements on the test and validation studies, from 1 to 1000000 [default: 1].
+    /// Divide the model's logits by the temperature that fits the validation patients best, where there are any [default: true].
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    calibrate: Option<bool>,
+    /// Epochs between measurements on the validation studies, or without those on the test studies, from 1 to 1000000 [default: 1].
     #[arg(long, value_name = "N")]
     test_every: Option<usize>,
     /// Threads that prepare studies ahead of the training step, from 1 to 256 [default: 1].
@@ -129,6 +141,21 @@ struct AugmentationFlags {
     /// 1024 [default: 6].
     #[arg(long, value_name = "PIXELS")]
     translation_px: Option<f64>,
+    /// Training studies are made smaller or larger by up to this share, from 0 to 0.5 [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    scale_share: Option<f64>,
+    /// The chance that left and right of a training study change places, from 0 to 1 [default: 0].
+    #[arg(long, value_name = "CHANCE")]
+    mirror_chance: Option<f64>,
+    /// Up to this share of a training study's counts is left out at random, as in a shorter scan, from 0 to 0.75 [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    thinning_share: Option<f64>,
+    /// Training studies are made brighter or darker by up to this share, from 0 to 0.9 [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    intensity_share: Option<f64>,
+    /// The chance that feet or an arm of a training study are cut off, from 0 to 1 [default: 0].
+    #[arg(long, value_name = "CHANCE")]
+    crop_chance: Option<f64>,
 }
 
 /// The section `[preprocessing]`: part of a model, so commands that make one take these flags.

@@ -27,6 +27,9 @@ pub struct Epoch {
     pub validation_accuracy: Option<f64>,
     /// Mean over the classes of the validation studies' AUC, one against rest.
     pub validation_auc: Option<f64>,
+    /// What the logits were divided by, so that the validation studies' loss is least; the validation columns are of those.
+    #[serde(default)]
+    pub temperature: Option<f64>,
     /// Mean over the steps of the l2 norm of all gradients.
     pub gradient_norm: f64,
     /// Steps that were left out, NaN or infinity being in their loss or gradient; no other column counts them.

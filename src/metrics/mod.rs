@@ -24,7 +24,8 @@ mod summary;
 
 pub use bootstrap::{Bootstrap, Intervals, LEVEL, MOST_UNDEFINED, quantile};
 pub use calibration::{
-    BINS, Bin, Calibration, CalibrationError, ClassCalibration, brier, calibration_error, log_loss, reliability, top_label,
+    BINS, Bin, Calibration, CalibrationError, ClassCalibration, brier, calibration_error, cross_entropy, log_loss, reliability,
+    temperature, top_label,
 };
 pub use compare::{Comparison, Difference, compare};
 pub use confusion::{ClassScores, Confusion};

@@ -13,7 +13,7 @@
 
 use super::{Metadata, Network};
 use crate::Result;
-use crate::autograd::{Name, Tape, Var};
+use crate::autograd::{Name, ParameterId, Tape, Var};
 use crate::nn::{BatchNorm, Builder, Conv, Linear, NormSettings};
 
 /// The name of the architecture.
@@ -224,6 +224,14 @@ impl Network for Inception {
         tape.enter(&self.dropout);
         let x = tape.dropout(x, DROPOUT)?;
         self.fc.forward(tape, x)
+    }
+
+    fn stages(&self) -> &'static [&'static [&'static str]] {
+        &[&["conv1.", "conv2.", "conv3."], &["inception3"], &["inception4"], &["inception5"]]
+    }
+
+    fn last_layer(&self) -> [ParameterId; 2] {
+        self.fc.parameters()
     }
 
     fn outputs(&self, tape: &mut Tape, x: Var) -> Result<Vec<(Var, f32)>> {

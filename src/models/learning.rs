@@ -8,7 +8,7 @@ use crate::tensor::Buffer;
 /// The result of a forward and backward pass in training mode.
 #[derive(Debug)]
 pub struct Differentiated {
-    /// Mean cross-entropy, plus the weighted losses of auxiliary classifiers.
+    /// Mean cross-entropy of the targets, plus the weighted losses of auxiliary classifiers.
     pub loss: f32,
     /// Images whose largest logit is their label's.
     pub correct: usize,
@@ -18,15 +18,66 @@ pub struct Differentiated {
     pub statistics: Vec<(ParameterId, Buffer)>,
 }
 
+/// What a training step makes smaller, beside the images: the labels, and how they are weighed and softened.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Objective<'a> {
+    /// One an image.
+    pub labels: &'a [u32],
+    /// A weight for each class, where they differ, as PyTorch's `CrossEntropyLoss(weight=weights)`.
+    pub class_weights: Option<&'a [f32]>,
+    /// This share of a target is spread over all classes evenly (label smoothing: Szegedy et al. 2016, section 7), below 1. It is not
+    /// weighed by class.
+    pub smoothing: f32,
+    /// A second label an image and its share, below 1, where images are mixed (mixup: Zhang et al. 2018, eq. 1).
+    pub mixed: Option<(&'a [u32], f32)>,
+}
+
+impl<'a> Objective<'a> {
+    /// Plain cross-entropy with these labels.
+    pub fn of(labels: &'a [u32]) -> Self {
+        Objective { labels, ..Objective::default() }
+    }
+
+    /// The share of the first labels' cross-entropy in the loss.
+    fn first_share(&self) -> f32 {
+        (1.0 - self.smoothing) * (1.0 - self.mixed.map_or(0.0, |(_, share)| share))
+    }
+
+    /// The loss of logits (batch, classes), over [`first_share`](Self::first_share): cross-entropies of the labels, of the second labels,
+    /// and of each class as the label of every image, each with its share.
+    fn loss(&self, tape: &mut Tape, logits: Var, classes: usize) -> Result<Var> {
+        let mut terms = Vec::new();
+        let first = self.first_share();
+        if let Some((labels, share)) = self.mixed {
+            let shared = tape.retain(&logits);
+            terms.push((cross_entropy(tape, shared, labels, self.class_weights)?, (1.0 - self.smoothing) * share / first));
+        }
+        if self.smoothing > 0.0 {
+            for class in 0..classes as u32 {
+                let shared = tape.retain(&logits);
+                let term = tape.cross_entropy(shared, &vec![class; self.labels.len()])?;
+                terms.push((term, self.smoothing / classes as f32 / first));
+            }
+        }
+        let mut loss = cross_entropy(tape, logits, self.labels, self.class_weights)?;
+        for (term, share) in terms {
+            loss = tape.add_scaled(loss, term, share)?;
+        }
+        Ok(loss)
+    }
+}
+
 impl Model {
-    /// The logits of images (batch, rows, columns, 1) on a tape for training, and the loss to minimise.
-    fn loss(&self, tape: &mut Tape, images: Var, labels: &[u32], class_weights: Option<&[f32]>) -> Result<(Var, Var)> {
+    /// The logits of images (batch, rows, columns, 1) on a tape for training, and the loss to minimise over the objective's
+    /// [first share](Objective::first_share).
+    fn loss(&self, tape: &mut Tape, images: Var, objective: &Objective) -> Result<(Var, Var)> {
+        let classes = self.metadata.classes.len();
         let mut outputs = self.network.outputs(tape, images)?.into_iter();
         let (logits, _) = outputs.next().expect("a network has logits");
         let shared = tape.retain(&logits);
-        let mut loss = cross_entropy(tape, shared, labels, class_weights)?;
+        let mut loss = objective.loss(tape, shared, classes)?;
         for (auxiliary, share) in outputs {
-            let term = cross_entropy(tape, auxiliary, labels, class_weights)?;
+            let term = objective.loss(tape, auxiliary, classes)?;
             loss = tape.add_scaled(loss, term, share)?;
         }
         Ok((logits, loss))
@@ -44,28 +95,28 @@ impl Model {
         shape: [usize; 3],
         labels: &[u32],
     ) -> Result<Differentiated> {
-        self.differentiate_weighted(context, images, shape, labels, None)
+        self.differentiate_objective(context, images, shape, &Objective::of(labels))
     }
 
-    /// As [`differentiate`](Self::differentiate), with a weight for each class in the loss, where there are any.
+    /// As [`differentiate`](Self::differentiate), of any objective.
     ///
     /// # Errors
     /// As [`differentiate`](Self::differentiate); another number of weights than classes.
-    pub fn differentiate_weighted(
+    pub fn differentiate_objective(
         &self,
         context: &mut Context,
         images: &[f32],
         shape: [usize; 3],
-        labels: &[u32],
-        class_weights: Option<&[f32]>,
+        objective: &Objective,
     ) -> Result<Differentiated> {
         let (mut tape, x) = self.tape(Mode::Training, context, images, shape)?;
-        let (logits, loss) = self.loss(&mut tape, x, labels, class_weights)?;
+        let (logits, loss) = self.loss(&mut tape, x, objective)?;
         let rows = tape.value(&logits).chunks(self.metadata.classes.len());
-        let correct = rows.zip(labels).filter(|(row, label)| largest(row) == **label as usize).count();
+        let correct = rows.zip(objective.labels).filter(|(row, label)| largest(row) == **label as usize).count();
         tape.release(logits);
-        let value = tape.value(&loss)[0];
-        let gradients = tape.backward(loss, &[1.0])?;
+        let share = objective.first_share();
+        let value = share * tape.value(&loss)[0];
+        let gradients = tape.backward(loss, &[share])?;
         Ok(Differentiated { loss: value, correct, gradients, statistics: tape.take_statistics() })
     }
 
@@ -99,8 +150,7 @@ impl Model {
         context: &mut Context,
         images: &[f32],
         shape: [usize; 3],
-        labels: &[u32],
-        class_weights: Option<&[f32]>,
+        objective: &Objective,
     ) -> Result<Option<String>> {
         let (mut tape, x) = self.tape(Mode::Training, context, images, shape)?;
         let parameters = self.parameters.iter().map(|(_, parameter)| (&*parameter.name, parameter.value.values()));
@@ -110,7 +160,7 @@ impl Model {
             }
         }
         tape.inspect();
-        let (logits, loss) = self.loss(&mut tape, x, labels, class_weights)?;
+        let (logits, loss) = self.loss(&mut tape, x, objective)?;
         tape.release(logits);
         tape.release(loss);
         Ok(tape.first_not_finite().map(str::to_owned))

@@ -33,6 +33,9 @@ pub const FORMAT: &str = "format_version";
 /// Under this key: [`StudyCounts`] of the training set; model files from before this was counted do not have it.
 pub const TRAINING_STUDIES: &str = "training_studies";
 
+/// Under this key: what the logits were divided by; models that were not calibrated do not have it.
+pub const TEMPERATURE: &str = "temperature";
+
 /// Under this key: [`Provenance`].
 pub const PROVENANCE: &str = "provenance";
 
@@ -79,7 +82,8 @@ pub struct Provenance {
     pub configuration: serde_json::Value,
     /// Epochs of training: all of the run's, or as many as validation patients found best.
     pub epochs: usize,
-    /// Of the test studies after the last of them, where they were measured: loss, accuracy, mean F1, mean AUC.
+    /// Of the validation studies, or without those of the test studies, after the last of them, where they were measured: loss, accuracy,
+    /// mean F1, mean AUC; those of validation studies say so in their names.
     pub scores: BTreeMap<String, f64>,
 }
 
@@ -172,6 +176,9 @@ pub struct Metadata {
     pub attention: AttentionSettings,
     /// Of its batch normalisations.
     pub norm: NormSettings,
+    /// What its logits were divided by, in its last layer, so that the probabilities of its validation patients were calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
     /// What stands between feature maps and linear layers; in a model [`Pooling::Auto`] has become one of the others.
     pub pooling: Pooling,
 }
@@ -190,6 +197,7 @@ impl Metadata {
             provenance: None,
             attention: AttentionSettings::default(),
             norm: NormSettings::default(),
+            temperature: None,
             pooling: Pooling::Auto,
         }
     }
@@ -252,7 +260,14 @@ impl Metadata {
         ];
         let provenance = self.provenance.as_ref().map(|provenance| (PROVENANCE, json(serde_json::to_string(provenance))));
         let studies = self.training_studies.map(|counts| (TRAINING_STUDIES, json(serde_json::to_string(&counts))));
-        entries.into_iter().chain(provenance).chain(studies).map(|(key, value)| (key.to_owned(), value)).collect()
+        let temperature = self.temperature.map(|temperature| (TEMPERATURE, json(serde_json::to_string(&temperature))));
+        entries
+            .into_iter()
+            .chain(provenance)
+            .chain(studies)
+            .chain(temperature)
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
     }
 
     /// The inverse of [`to_text`](Self::to_text); the error says what is wrong.
@@ -278,6 +293,7 @@ impl Metadata {
             provenance: text.get(PROVENANCE).map(|text| json(PROVENANCE, text)).transpose()?,
             attention: json("attention", get("attention")?)?,
             norm: json("batch_norm", get("batch_norm")?)?,
+            temperature: text.get(TEMPERATURE).map(|text| json(TEMPERATURE, text)).transpose()?,
             // The networks of before there was a choice have one alone.
             pooling: text.get("pooling").map_or(Ok(Pooling::Auto), |text| json("pooling", text))?,
         })

@@ -16,14 +16,15 @@ mod residual;
 pub mod signature;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transfer;
 mod vgg;
 
 pub(crate) use file::named_values;
 pub use inception::Inception;
 pub use inference::Inference;
-pub use learning::Differentiated;
+pub use learning::{Differentiated, Objective};
 pub use metadata::{
-    FORMAT, FORMAT_VERSION, METADATA_HASH, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TRAINING_STUDIES,
+    FORMAT, FORMAT_VERSION, METADATA_HASH, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TEMPERATURE, TRAINING_STUDIES,
 };
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};
@@ -49,6 +50,10 @@ pub trait Network: fmt::Debug + Send + Sync {
         let features = self.features(tape, x)?;
         Ok(vec![(self.head(tape, features)?, 1.0)])
     }
+    /// Weight and bias of the linear layer that gives the logits.
+    fn last_layer(&self) -> [ParameterId; 2];
+    /// The stages from the images up to the last feature maps, in the order in which they run: the beginnings of their parameters' names.
+    fn stages(&self) -> &'static [&'static [&'static str]];
     /// The scale of the last batch normalisation of each residual branch, where the network has such.
     fn last_norms(&self) -> Vec<ParameterId> {
         Vec::new()
@@ -152,6 +157,20 @@ impl Model {
         for id in self.network.last_norms() {
             self.parameters.values_mut(id).fill(0.0);
         }
+    }
+
+    /// Divides the logits by a temperature (Guo et al. 2017, section 4.2), within the last layer, so that whoever has the weights has
+    /// calibrated probabilities. Which class has the largest does not change.
+    pub fn divide_logits(&mut self, temperature: f64) {
+        for id in self.network.last_layer() {
+            self.parameters.values_mut(id).iter_mut().for_each(|value| *value = (f64::from(*value) / temperature) as f32);
+        }
+        self.set_temperature(temperature);
+    }
+
+    /// Says what the logits were divided by.
+    pub fn set_temperature(&mut self, temperature: f64) {
+        self.metadata.temperature = Some(temperature);
     }
 
     /// A second model of the same network and values.

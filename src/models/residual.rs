@@ -83,6 +83,14 @@ impl Network for Residual {
         self.fc.forward(tape, x)
     }
 
+    fn stages(&self) -> &'static [&'static [&'static str]] {
+        &[&["conv1.", "bn1."], &["layer1."], &["layer2."], &["layer3."], &["layer4."]]
+    }
+
+    fn last_layer(&self) -> [ParameterId; 2] {
+        self.fc.parameters()
+    }
+
     fn last_norms(&self) -> Vec<ParameterId> {
         self.blocks.iter().filter_map(Block::last_norm).collect()
     }

@@ -226,7 +226,14 @@ fn weights_of_classes_weigh_the_gradient() {
     let images: Vec<f32> = (0..3 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
     let model = model(5);
     let pass = |weights: Option<&[f32]>| {
-        let pass = model.differentiate_weighted(&mut Context::default(), &images, [3, 64, 32], &[0, 1, 0], weights).unwrap();
+        let pass = model
+            .differentiate_objective(
+                &mut Context::default(),
+                &images,
+                [3, 64, 32],
+                &Objective { class_weights: weights, ..Objective::of(&[0, 1, 0]) },
+            )
+            .unwrap();
         let bias = model.parameters().iter().find(|(_, parameter)| parameter.name == "fc.bias").unwrap().0;
         (pass.loss, pass.gradients.get(bias).unwrap().to_vec())
     };
@@ -234,7 +241,12 @@ fn weights_of_classes_weigh_the_gradient() {
     assert_eq!(plain.0, equal.0);
     // What is nearly all of the weight pulls towards itself alone.
     assert!(zero_heavy.1[0] < 0.0 && zero_heavy.1[1] > 0.0 && zero_heavy.1[2] > 0.0, "{zero_heavy:?}");
-    let error = model.differentiate_weighted(&mut Context::default(), &images, [3, 64, 32], &[0, 1, 0], Some(&[1.0; 2]));
+    let error = model.differentiate_objective(
+        &mut Context::default(),
+        &images,
+        [3, 64, 32],
+        &Objective { class_weights: Some(&[1.0; 2]), ..Objective::of(&[0, 1, 0]) },
+    );
     assert!(error.unwrap_err().to_string().contains("list of weights"));
 }
 

@@ -6,7 +6,7 @@
 //! keep the size of activations.
 
 use super::Network;
-use crate::autograd::{Name, Tape, Var};
+use crate::autograd::{Name, ParameterId, Tape, Var};
 use crate::nn::{BiasConv, Builder, Linear};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -188,5 +188,19 @@ impl Network for Vgg {
             x = tape.dropout(y, DROPOUT)?;
         }
         self.classes.forward(tape, x)
+    }
+
+    fn stages(&self) -> &'static [&'static [&'static str]] {
+        &[
+            &["features.0."],
+            &["features.3."],
+            &["features.6.", "features.8."],
+            &["features.11.", "features.13."],
+            &["features.16.", "features.18."],
+        ]
+    }
+
+    fn last_layer(&self) -> [ParameterId; 2] {
+        self.classes.parameters()
     }
 }

@@ -140,6 +140,11 @@ impl Linear {
         })
     }
 
+    /// `NAME.weight` and `NAME.bias`.
+    pub fn parameters(&self) -> [ParameterId; 2] {
+        [self.weight, self.bias]
+    }
+
     /// x (batch, in) to (batch, out).
     pub fn forward(&self, tape: &mut Tape, x: Var) -> Result<Var> {
         tape.enter(&self.name);

@@ -1,5 +1,5 @@
 //! Rotation and translation of a picture by random amounts (paper: Data augmentation): the seed, the epoch and the study decide
-//! them.
+//! them. What else training varies is in [`super::vary`].
 //!
 //! It acts on the fused picture, so both views of a study are moved alike.
 
@@ -12,43 +12,47 @@ use serde::{Deserialize, Serialize};
 /// The picture size in whose pixels translations are given: that of the paper's scans, rows x columns.
 pub const REFERENCE_SIZE: [usize; 2] = [1024, 256];
 
-/// How far a training picture may be turned and moved.
+/// How far a picture may be turned and moved.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Augmentation {
+pub struct Motion {
     /// The largest rotation to either side, r_T in the paper, in degrees.
     pub rotation_deg: f32,
     /// The largest translation in either direction, t_T in the paper, in pixels of a 1024x256 picture.
     pub translation_px: f32,
 }
 
-impl Default for Augmentation {
+impl Default for Motion {
     /// The values of the authors' sister paper, 5 degrees and 6 pixels.
     fn default() -> Self {
-        Augmentation { rotation_deg: 5.0, translation_px: 6.0 }
+        Motion { rotation_deg: 5.0, translation_px: 6.0 }
     }
 }
 
-impl Augmentation {
+impl Motion {
     /// Nothing is turned or moved.
-    pub const NONE: Augmentation = Augmentation { rotation_deg: 0.0, translation_px: 0.0 };
+    pub const NONE: Motion = Motion { rotation_deg: 0.0, translation_px: 0.0 };
     /// The largest limits that are of any use.
-    pub const MOST: Augmentation = Augmentation { rotation_deg: 180.0, translation_px: 1024.0 };
+    pub const MOST: Motion = Motion { rotation_deg: 180.0, translation_px: 1024.0 };
 
     /// Refuses limits that are negative, not numbers, or beyond any use.
     ///
     /// # Errors
     /// One sentence naming the first such setting.
     pub fn check(&self) -> Result<()> {
-        let Augmentation { rotation_deg: rotation, translation_px: translation } = Self::MOST;
-        let settings = [("rotation_deg", self.rotation_deg, rotation), ("translation_px", self.translation_px, translation)];
-        for (name, value, most) in settings {
-            if !(0.0..=most).contains(&value) {
-                let problem = format!("augmentation.{name} is {value}");
-                return Err(Error::setting(problem, format!("choose a value from 0 (none) to {most}")));
-            }
+        let Motion { rotation_deg: rotation, translation_px: translation } = Self::MOST;
+        check_limits(&[("rotation_deg", self.rotation_deg, rotation), ("translation_px", self.translation_px, translation)])
+    }
+}
+
+/// Refuses settings of the section `[augmentation]`, each with its value and the largest one, that are not from 0 to that.
+pub(super) fn check_limits(settings: &[(&str, f32, f32)]) -> Result<()> {
+    match settings.iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
+        None => Ok(()),
+        Some((name, value, most)) => {
+            let problem = format!("augmentation.{name} is {value}");
+            Err(Error::setting(problem, format!("choose a value from 0 (none) to {most}")))
         }
-        Ok(())
     }
 }
 
@@ -65,16 +69,16 @@ pub struct Transform {
 
 impl Transform {
     /// The transform of a study in an epoch: uniform within the limits, the same for any order of studies and number of threads.
-    pub fn new(augmentation: &Augmentation, seed: u64, epoch: u64, study: u64) -> Self {
-        Transform::from_stream(augmentation, &mut stream(Purpose::Augmentation, seed, epoch, study))
+    pub fn new(motion: &Motion, seed: u64, epoch: u64, study: u64) -> Self {
+        Transform::from_stream(motion, &mut stream(Purpose::Augmentation, seed, epoch, study))
     }
 
     /// The next sample of a stream: uniform within the limits.
-    pub(crate) fn from_stream(augmentation: &Augmentation, random: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn from_stream(motion: &Motion, random: &mut ChaCha8Rng) -> Self {
         Transform {
-            angle_deg: augmentation.rotation_deg * symmetric(random),
-            shift_rows_px: augmentation.translation_px * symmetric(random),
-            shift_columns_px: augmentation.translation_px * symmetric(random),
+            angle_deg: motion.rotation_deg * symmetric(random),
+            shift_rows_px: motion.translation_px * symmetric(random),
+            shift_columns_px: motion.translation_px * symmetric(random),
         }
     }
 }
@@ -84,8 +88,13 @@ impl Transform {
 /// The picture may have any size; its pixels are taken to be those of a 1024x256 picture resized to it, so a transform means the
 /// same at every size, and a rotation stays one where rows and columns were resized unequally.
 pub fn apply(image: &Image, transform: &Transform) -> Image {
+    apply_scaled(image, transform, 1.0)
+}
+
+/// As [`apply`], and `scale` times as large about the centre before it is moved.
+pub(super) fn apply_scaled(image: &Image, transform: &Transform, scale: f32) -> Image {
     let (rows, columns) = (image.rows, image.columns);
-    if *transform == Transform::default() || image.pixels.is_empty() {
+    if (*transform == Transform::default() && scale == 1.0) || image.pixels.is_empty() {
         return image.clone();
     }
     // A frame of zeros, so that sampling needs no case for the border: one row and column before, two behind.
@@ -96,8 +105,9 @@ pub fn apply(image: &Image, transform: &Transform) -> Image {
     }
 
     // The inverse map, from an output pixel to its source, in reference pixels about the centre with y down:
-    //   x = (x' - shift_x) cos + (y' - shift_y) sin,   y = (y' - shift_y) cos - (x' - shift_x) sin
+    //   x = (x' - shift_x) cos + (y' - shift_y) sin,   y = (y' - shift_y) cos - (x' - shift_x) sin,   both over the scale
     let (sin, cos) = (transform.angle_deg as f64).to_radians().sin_cos();
+    let (sin, cos) = (sin / scale as f64, cos / scale as f64);
     let tall = REFERENCE_SIZE[0] as f64 / rows as f64; // reference pixels a row
     let wide = REFERENCE_SIZE[1] as f64 / columns as f64;
     let (middle_row, middle_column) = ((rows - 1) as f64 / 2.0, (columns - 1) as f64 / 2.0);
@@ -160,7 +170,7 @@ mod tests {
     #[test]
     fn nothing_drawn_nothing_changed() {
         let image = blobs(128, 32);
-        assert_eq!(apply(&image, &Transform::new(&Augmentation::NONE, 1, 2, 3)), image);
+        assert_eq!(apply(&image, &Transform::new(&Motion::NONE, 1, 2, 3)), image);
         // Not only by the shortcut: a shift too small to see goes through the sampling.
         let near = apply(&image, &transform(0.0, 1e-30, 0.0));
         assert_eq!(near, image);
@@ -208,7 +218,7 @@ mod tests {
 
     #[test]
     fn draws_have_names_and_fill_their_limits() {
-        let augmentation = Augmentation::default();
+        let augmentation = Motion::default();
         let one = Transform::new(&augmentation, 7, 3, 40);
         assert_eq!(one, Transform::new(&augmentation, 7, 3, 40));
         for other in [
@@ -234,11 +244,11 @@ mod tests {
 
     #[test]
     fn limits_are_checked() {
-        assert!(Augmentation::default().check().is_ok() && Augmentation::NONE.check().is_ok());
+        assert!(Motion::default().check().is_ok() && Motion::NONE.check().is_ok());
         for wrong in [-1.0, f32::NAN, f32::INFINITY] {
-            let message = Augmentation { rotation_deg: wrong, ..Augmentation::NONE }.check().unwrap_err().to_string();
+            let message = Motion { rotation_deg: wrong, ..Motion::NONE }.check().unwrap_err().to_string();
             assert!(message.starts_with("augmentation.rotation_deg is "), "{message}");
-            assert!(Augmentation { translation_px: wrong, ..Augmentation::NONE }.check().is_err());
+            assert!(Motion { translation_px: wrong, ..Motion::NONE }.check().is_err());
         }
     }
 

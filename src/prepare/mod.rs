@@ -4,7 +4,9 @@ pub mod augment;
 pub mod loader;
 mod resample;
 mod settings;
+mod vary;
 pub mod views;
 
-pub use augment::{Augmentation, Transform};
+pub use augment::{Motion, Transform};
 pub use settings::{Alignment, Compression, Preprocessing};
+pub use vary::{Augmentation, CountScale, Variation};

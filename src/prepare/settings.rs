@@ -29,6 +29,26 @@ pub enum Compression {
     Linear,
 }
 
+impl Compression {
+    /// A count in units of the body's level to a value of the network's input.
+    pub(super) fn apply(self, count: f32) -> f32 {
+        match self {
+            Compression::Sqrt => count.sqrt(),
+            Compression::Log => count.ln_1p(),
+            Compression::Linear => count,
+        }
+    }
+
+    /// The inverse of [`apply`](Self::apply).
+    pub(super) fn inverse(self, value: f32) -> f32 {
+        match self {
+            Compression::Sqrt => value * value,
+            Compression::Log => value.exp_m1(),
+            Compression::Linear => value,
+        }
+    }
+}
+
 /// What happens to a study between its files and the network. Part of a model: at prediction it must be what it was in training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -4,7 +4,7 @@
 //! Pictures in, pictures out: reading files is [`crate::intake::study`]'s, random variation [`super::augment`]'s.
 
 use super::resample::{Taps, resized, sample};
-use super::{Alignment, Compression, Preprocessing};
+use super::{Alignment, CountScale, Preprocessing};
 use crate::image::{Image, Points, body_level, critical_points};
 use crate::intake::Study;
 use crate::{Error, Result};
@@ -95,18 +95,31 @@ pub fn fuse(study: &Study, preprocessing: &Preprocessing) -> Result<Fused> {
 ///
 /// Each pixel is the mean of the area that it covers, so counts survive a smaller size; a larger size interpolates. Both
 /// sides are scaled on their own. Then counts are divided by the body's level, clamped and compressed.
-pub fn network_input(fused: &Image, [rows, columns]: [usize; 2], preprocessing: &Preprocessing) -> Image {
-    let mut input = resized(fused, rows, columns);
-    let Some(level) = body_level(&input.pixels) else { return input };
-    for pixel in &mut input.pixels {
-        let count = (*pixel / level).clamp(0.0, preprocessing.ceiling);
-        *pixel = match preprocessing.compression {
-            Compression::Sqrt => count.sqrt(),
-            Compression::Log => count.ln_1p(),
-            Compression::Linear => count,
-        };
+pub fn network_input(fused: &Image, size: [usize; 2], preprocessing: &Preprocessing) -> Image {
+    counted_input(fused, size, preprocessing).image
+}
+
+/// The network's input, and how many counts its values stand for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// As [`network_input`].
+    pub image: Image,
+    /// Of each value; a level of 0 where there are no counts.
+    pub counts: CountScale,
+}
+
+/// [`network_input`] with its counts.
+pub fn counted_input(fused: &Image, [rows, columns]: [usize; 2], preprocessing: &Preprocessing) -> Input {
+    let compression = preprocessing.compression;
+    let mut image = resized(fused, rows, columns);
+    let Some(level) = body_level(&image.pixels) else {
+        return Input { image, counts: CountScale { level: 0.0, compression } };
+    };
+    for pixel in &mut image.pixels {
+        *pixel = compression.apply((*pixel / level).clamp(0.0, preprocessing.ceiling));
     }
-    input
+    let area = (fused.rows * fused.columns) as f32 / (rows * columns) as f32;
+    Input { image, counts: CountScale { level: level * area, compression } }
 }
 
 /// Two views of one body differ in size by less than this; a larger difference says that a sweep was misled.
@@ -163,6 +176,7 @@ fn flipped(mut image: Image) -> Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prepare::Compression;
     use proptest::prelude::*;
 
     /// A body of ellipses: head, trunk, arms and legs, in a picture of 256x64 or a multiple, moved and scaled in edge

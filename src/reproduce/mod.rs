@@ -279,7 +279,7 @@ impl Training {
         // What is augmented has its copies; D1 is the paper's without.
         let augmentation = match self.data {
             Data::Fold(_) => Augmentation::default(),
-            _ => Augmentation { rotation_deg: 0.0, translation_px: 0.0 },
+            _ => Augmentation::NONE,
         };
         Settings {
             architecture: self.architecture.to_owned(),
@@ -473,7 +473,7 @@ mod tests {
     fn copies_are_not_augmented_again_and_repetitions_begin_differently() {
         let options = options();
         let of = |data, repetition| Training { data, architecture: "inrac", repetition }.settings(&options);
-        assert_eq!(of(Data::D3, 0).augmentation, Augmentation { rotation_deg: 0.0, translation_px: 0.0 });
+        assert_eq!(of(Data::D3, 0).augmentation, Augmentation::NONE);
         assert_eq!(of(Data::Fold(0), 0).augmentation, Augmentation::default());
         assert_eq!((of(Data::D3, 0).seed, of(Data::D3, 2).seed, of(Data::D3, 0).test_every), (5, 7, 4));
         assert_eq!((of(Data::D3, 0).learning_rate, of(Data::D3, 0).batch), (0.01, 32));

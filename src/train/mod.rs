@@ -23,4 +23,4 @@ pub use recipe::{ClassWeights, Recipe};
 pub use record::RunRecord;
 pub use run::{Event, Start, run, seen_by};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};
-pub use trainer::{StepMetrics, Trainer};
+pub use trainer::{Regularisation, StepMetrics, Trainer};

@@ -8,7 +8,7 @@ use crate::archive::manifest::Manifest;
 use crate::archive::seen::Seen;
 use crate::archive::split::{Split, split};
 use crate::interrupt::Keeping;
-use crate::metrics::Scores;
+use crate::metrics::{self, Scores};
 use crate::models::{Metadata, Model, Process, Provenance};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
@@ -264,9 +264,7 @@ impl<'a> Session<'a> {
         let (training, test) = (training.expect("a split has training rows"), test.expect("a split has test rows"));
         let mut trainer = Trainer::new(model, settings.adam());
         trainer.seed(settings.seed);
-        if settings.clip_norm > 0.0 {
-            trainer.clip_norm(settings.clip_norm.into());
-        }
+        trainer.regularise(settings.regularisation())?;
         let labels = manifest.labels(&manifest.classes)?;
         let labels: Vec<u32> = split.train.iter().map(|&row| labels[row]).collect();
         let weights = settings.class_weights.of(&labels, manifest.classes.len());
@@ -369,6 +367,11 @@ impl<'a> Session<'a> {
         if self.validation.is_some() && state.epochs.iter().any(|epoch| epoch.validation_loss.is_some()) {
             let mut best = self.trainer.model().copy()?;
             best.restore(&archive, checkpoint::BEST)?;
+            let chosen = Epoch::chosen(&state.epochs, self.settings.choose_by);
+            if let Some(temperature) = state.epochs.iter().find(|epoch| epoch.epoch == chosen).and_then(|epoch| epoch.temperature)
+            {
+                best.set_temperature(temperature);
+            }
             self.best = Some(best);
         }
         if problem.is_some() {
@@ -453,31 +456,29 @@ impl<'a> Session<'a> {
             validation_loss: None,
             validation_accuracy: None,
             validation_auc: None,
+            temperature: None,
             gradient_norm: sums.norm / (steps - sums.skipped) as f64,
             skipped_steps: sums.skipped,
             train_seconds: sums.seconds,
             seconds: 0.0,
         };
+        let mut candidate = None;
         if number.is_multiple_of(self.settings.test_every) || number == self.settings.epochs {
             if self.settings.precise_norm {
                 for (i, batch) in self.training.epoch(number as u64).enumerate() {
                     let batch = batch?;
-                    tell(watch, Event::Test { done: 0, of: self.held_out() })?;
+                    tell(watch, Event::Test { done: 0, of: self.held_out().studies() })?;
                     self.trainer.measure_statistics(i, &batch.images, batch.labels.len())?;
                     self.checkpoint_in_time()?; // a resumed run starts this measurement again
                 }
             }
-            self.measure(&mut epoch, watch)?;
+            candidate = self.measure(&mut epoch, watch)?;
         }
         epoch.seconds = before + start.elapsed().as_secs_f64();
         self.state.epochs.push(epoch);
-        self.state.weights.push(self.trainer.model().weights_hash());
-        if epoch.validation_loss.is_some() && self.chosen() == number {
-            let model = self.trainer.model();
-            match &mut self.best {
-                Some(best) => best.copy_values(model),
-                None => self.best = Some(model.copy()?),
-            }
+        self.state.weights.push(candidate.as_ref().unwrap_or(self.trainer.model()).weights_hash());
+        if candidate.is_some() && self.chosen() == number {
+            self.best = candidate;
         }
         self.state.under_way = Progress::default();
         Ok(())
@@ -510,43 +511,61 @@ impl<'a> Session<'a> {
         Error::failed(format!("training stopped in {problem}"), remedy)
     }
 
-    /// Validation and test studies.
-    fn held_out(&self) -> usize {
-        self.validation.as_ref().map_or(0, Loader::studies) + self.test.studies()
+    /// The studies that are measured in training: the validation studies or, without those, the test studies. Where validation patients
+    /// choose, the test patients' scores stay unknown until the run is evaluated.
+    fn held_out(&self) -> &Loader {
+        self.validation.as_ref().unwrap_or(&self.test)
     }
 
-    /// Evaluates on validation and test studies and sets their columns.
-    fn measure(&self, epoch: &mut Epoch, watch: Watch) -> Result<()> {
-        if let Some(validation) = &self.validation {
-            let (loss, scores) = self.judge("validation", validation, 0, epoch.epoch, watch)?;
-            epoch.validation_loss = Some(loss);
-            epoch.validation_accuracy = scores.accuracy;
-            epoch.validation_auc = scores.mean.auc;
+    /// Evaluates on the studies that are held out and sets their columns. Where validation patients choose, gives the model that they
+    /// would choose: the present one, calibrated on them if the settings say so.
+    fn measure(&self, epoch: &mut Epoch, watch: Watch) -> Result<Option<Model>> {
+        let mut judged = self.judge(epoch.epoch, watch)?;
+        if self.validation.is_none() {
+            let (loss, scores) = self.scores(&judged)?;
+            epoch.test_loss = Some(loss);
+            epoch.test_accuracy = scores.accuracy;
+            epoch.test_f1 = scores.mean.f1;
+            epoch.test_auc = scores.mean.auc;
+            return Ok(None);
         }
-        let (loss, scores) = self.judge("test", &self.test, self.held_out() - self.test.studies(), epoch.epoch, watch)?;
-        epoch.test_loss = Some(loss);
-        epoch.test_accuracy = scores.accuracy;
-        epoch.test_f1 = scores.mean.f1;
-        epoch.test_auc = scores.mean.auc;
-        Ok(())
+        let mut candidate = self.trainer.model().copy()?;
+        if self.settings.calibrate {
+            let studies: Vec<_> = judged.iter().map(|judged| (&*judged.logits, judged.label as usize)).collect();
+            let temperature = metrics::temperature(&studies);
+            judged.iter_mut().for_each(|judged| judged.calibrate(temperature));
+            candidate.divide_logits(temperature);
+            epoch.temperature = Some(temperature);
+        }
+        let (loss, scores) = self.scores(&judged)?;
+        epoch.validation_loss = Some(loss);
+        epoch.validation_accuracy = scores.accuracy;
+        epoch.validation_auc = scores.mean.auc;
+        Ok(Some(candidate))
     }
 
-    /// Mean loss and scores of the network on the studies of one side, after `before` others.
-    fn judge(&self, side: &str, studies: &Loader, before: usize, epoch: usize, watch: Watch) -> Result<(f64, Scores)> {
-        let model = self.trainer.model();
+    /// What the network says of the studies that are held out.
+    fn judge(&self, epoch: usize, watch: Watch) -> Result<Vec<Judged>> {
+        let (model, studies) = (self.trainer.model(), self.held_out());
         let judged = predict::judge(model, studies, &mut |done| {
             self.checkpoint_in_time()?;
-            tell(watch, Event::Test { done: before + done, of: self.held_out() })
+            tell(watch, Event::Test { done, of: studies.studies() })
         })?;
         if let Some(judged) = judged.iter().find(|judged| !judged.loss.is_finite()) {
             let row = &self.manifest.rows[judged.study];
             let study = row.files().map(|file| self.manifest.name_of(file)).next().unwrap_or_default();
+            let side = if self.validation.is_some() { "validation" } else { "test" };
             return Err(self.stopped(&format!("epoch {epoch}: the loss of {side} study {study} is not finite")));
         }
+        Ok(judged)
+    }
+
+    /// Mean loss and scores.
+    fn scores(&self, judged: &[Judged]) -> Result<(f64, Scores)> {
         let truths: Vec<usize> = judged.iter().map(|judged| judged.label as usize).collect();
         let probabilities: Vec<Vec<f32>> = judged.iter().map(|judged| judged.probabilities.clone()).collect();
-        let scores = Scores::new(&model.metadata().classes, &truths, &probabilities)?;
-        Ok((judged.iter().map(|judged: &Judged| judged.loss).sum::<f64>() / judged.len() as f64, scores))
+        let scores = Scores::new(&self.manifest.classes, &truths, &probabilities)?;
+        Ok((judged.iter().map(|judged| judged.loss).sum::<f64>() / judged.len() as f64, scores))
     }
 
     /// The provenance that is written into the model file.
@@ -557,7 +576,15 @@ impl<'a> Session<'a> {
         let chosen = epochs.iter().find(|epoch| epoch.epoch == self.chosen());
         let score = |name: &str, value: Option<f64>| value.map(|value| (name.to_owned(), value));
         let scores = chosen.into_iter().flat_map(|epoch| {
-            [("loss", epoch.test_loss), ("accuracy", epoch.test_accuracy), ("f1", epoch.test_f1), ("auc", epoch.test_auc)]
+            [
+                ("loss", epoch.test_loss),
+                ("accuracy", epoch.test_accuracy),
+                ("f1", epoch.test_f1),
+                ("auc", epoch.test_auc),
+                ("validation loss", epoch.validation_loss),
+                ("validation accuracy", epoch.validation_accuracy),
+                ("validation auc", epoch.validation_auc),
+            ]
         });
         Provenance {
             version,

@@ -1,5 +1,6 @@
 //! What a training run is told: a TOML file, the same names as flags, and the recipe's values where neither says.
 
+use super::Regularisation;
 use super::recipe::{ClassWeights, Recipe};
 use crate::archive::manifest::{ColumnNames, Manifest};
 use crate::image::Size;
@@ -59,6 +60,12 @@ pub struct Settings {
     pub class_weights: ClassWeights,
     /// The largest l2 norm of a step's gradient, over all parameters together; a larger gradient is scaled down to it. 0: no limit.
     pub clip_norm: f32,
+    /// The share of each target that is spread evenly over all classes (label smoothing), below 1.
+    pub label_smoothing: f32,
+    /// The most that an image gets of the next one of its batch (mixup), up to a half. 0: images are not mixed.
+    pub mixup: f32,
+    /// Decay of the moving average of the weights, a step; the averaged weights are evaluated and kept. 0: those of the last step are.
+    pub average_decay: f32,
     /// What follows a step whose loss or gradient is NaN or infinite.
     pub on_nan: OnNan,
     /// What batch normalisation adds to the variance.
@@ -84,7 +91,10 @@ pub struct Settings {
     pub choose_by: ChooseBy,
     /// Measured epochs without a new best after which training stops. 0: it never stops early.
     pub patience: usize,
-    /// Epochs between measurements on the test and validation studies; the last epoch is always measured.
+    /// Whether the model's logits are divided by the temperature that makes the validation patients' loss least, where there are any.
+    pub calibrate: bool,
+    /// Epochs between measurements on the validation studies, or where there are none on the test studies; the last epoch is always
+    /// measured.
     pub test_every: usize,
     /// Threads that decode, fuse and augment ahead of the training step.
     pub loader_threads: usize,
@@ -92,7 +102,7 @@ pub struct Settings {
     pub cache_mb: usize,
     /// Minutes after which a checkpoint is written within an epoch; one is written after every epoch as well.
     pub checkpoint_minutes: f64,
-    /// Random rotation and translation of training studies.
+    /// How training studies vary from epoch to epoch.
     pub augmentation: Augmentation,
     /// From two views to one input.
     pub preprocessing: Preprocessing,
@@ -153,6 +163,9 @@ impl Default for Settings {
             decoupled_decay: false,
             class_weights: ClassWeights::None,
             clip_norm: 0.0,
+            label_smoothing: 0.0,
+            mixup: 0.0,
+            average_decay: 0.0,
             on_nan: OnNan::Stop,
             norm_epsilon: 1e-5,
             norm_momentum: 0.1,
@@ -164,6 +177,7 @@ impl Default for Settings {
             validation_share: 0.0,
             choose_by: ChooseBy::Loss,
             patience: 0,
+            calibrate: true,
             test_every: 1,
             loader_threads: 1,
             cache_mb: 1024,
@@ -300,6 +314,16 @@ impl Settings {
         Adam { beta1, beta2, epsilon, weight_decay, decoupled }
     }
 
+    /// What keeps the training from going astray or from learning its studies by heart.
+    pub fn regularisation(&self) -> Regularisation {
+        Regularisation {
+            clip_norm: (self.clip_norm > 0.0).then(|| self.clip_norm.into()),
+            label_smoothing: self.label_smoothing,
+            mixup: self.mixup,
+            average_decay: self.average_decay,
+        }
+    }
+
     /// Batch normalisation's constants.
     pub fn norm(&self) -> NormSettings {
         NormSettings { epsilon: self.norm_epsilon, momentum: self.norm_momentum }
@@ -337,6 +361,9 @@ impl Settings {
             (self.epsilon > 0.0 && self.epsilon.is_finite(), "epsilon is not a positive number"),
             (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay is negative or not a number"),
             (self.clip_norm >= 0.0 && self.clip_norm.is_finite(), "clip_norm is negative or not a number"),
+            ((0.0..1.0).contains(&self.label_smoothing), "label_smoothing is not from 0 to below 1"),
+            ((0.0..=0.5).contains(&self.mixup), "mixup is not from 0 to 0.5"),
+            ((0.0..1.0).contains(&self.average_decay), "average_decay is not from 0 to below 1"),
             (self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0, "norm_epsilon is not between 0 and 1"),
             (self.norm_momentum > 0.0 && self.norm_momentum <= 1.0, "norm_momentum is not above 0 and at most 1"),
             (self.train_share > 0.0 && self.train_share < 1.0, "train_share is not between 0 and 1"),
@@ -430,7 +457,7 @@ mod tests {
         assert_eq!(settings, Settings::default());
         assert_eq!((settings.epochs, settings.batch, settings.learning_rate, settings.train_share), (300, 32, 0.01, 0.7));
         assert_eq!(settings.input_size.to_string(), "1024x256");
-        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 5.0, translation_px: 6.0 });
+        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 5.0, translation_px: 6.0, ..Augmentation::NONE });
     }
 
     #[test]
@@ -438,7 +465,7 @@ mod tests {
         let file = "epochs = 3\nbatch = 4\n[augmentation]\nrotation_deg = 1.0\ntranslation_px = 2.0";
         let settings = resolve(file, "batch = 5\n[augmentation]\nrotation_deg = 0").unwrap();
         assert_eq!((settings.epochs, settings.batch), (3, 5));
-        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 0.0, translation_px: 2.0 });
+        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 0.0, translation_px: 2.0, ..Augmentation::NONE });
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! One training step: forward, loss, backward, Adam, running statistics.
 
 use crate::autograd::{Context, Drops, Gradients, ParameterId, not_finite};
-use crate::models::{Differentiated, Model, named_values};
+use crate::models::{Differentiated, Model, Objective, named_values};
 use crate::optim::{Adam, Moments};
+use crate::random::{Purpose, stream, unit};
 use crate::tensor::Buffer;
 use crate::tensor::file::TensorFile;
 use crate::{Error, Result};
+use osteon_kernels::par;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A model in training, with the optimiser's moments and the buffers of its step.
@@ -14,19 +17,36 @@ pub struct Trainer {
     model: Model,
     adam: Adam,
     moments: Moments,
-    /// The l2 norm to which larger gradients are scaled down.
-    clip_norm: Option<f64>,
-    /// The seed of dropout.
+    regularisation: Regularisation,
+    /// The seed of dropout and of mixing.
     seed: u64,
     /// The weights of the classes in the loss.
     class_weights: Option<Vec<f32>>,
+    /// The moving average of the model.
+    average: Option<Model>,
     context: Context,
+}
+
+/// What keeps a training from going astray or from learning its studies by heart. The default does nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Regularisation {
+    /// Gradients whose l2 norm over all parameters is above this are scaled down to it (Pascanu, Mikolov and Bengio 2013, algorithm 1).
+    pub clip_norm: Option<f64>,
+    /// The share of each target that is spread over all classes: [`Objective::smoothing`].
+    pub label_smoothing: f32,
+    /// Each step mixes every image with the next of its batch, by a share that is uniform from 0 to this, at most a half: mixup
+    /// (Zhang et al. 2018) with a Beta(1, 1) distribution where it is a half, since the larger share is the first image's.
+    pub mixup: f32,
+    /// Decay of the moving average of the weights, below 1, whose model is the one that is evaluated and kept (Polyak and Juditsky 1992).
+    /// While there were few steps it is lower: step `t` has at most `(1 + t) / (10 + t)`. 0: no average.
+    pub average_decay: f32,
 }
 
 /// What a step measured, before it changed the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepMetrics {
-    /// Mean cross-entropy of the batch, weighted where classes have weights, and the shares of auxiliary classifiers'.
+    /// Mean cross-entropy of the batch, weighted where classes have weights, with the shares of auxiliary classifiers', and of softened
+    /// and mixed targets where there are such.
     pub loss: f32,
     /// Images whose largest logit was their label's.
     pub correct: usize,
@@ -34,24 +54,31 @@ pub struct StepMetrics {
     pub gradient_norm: f64,
 }
 
+/// Values of a parameter that one thread averages at a time.
+const AVERAGED_AT_A_TIME: usize = 1 << 16;
+
 impl Trainer {
     /// Starts with this model.
     pub fn new(model: Model, adam: Adam) -> Self {
         let moments = Moments::new(model.parameters());
-        let (seed, class_weights) = (0, None);
-        Trainer { model, adam, moments, clip_norm: None, seed, class_weights, context: Context::default() }
+        let (regularisation, seed, class_weights, average) = Default::default();
+        Trainer { model, adam, moments, regularisation, seed, class_weights, average, context: Context::default() }
     }
 
-    /// Sets the seed of dropout, which is 0 otherwise. The mask of a step depends on the seed and on the number of [steps](Self::steps)
-    /// before it.
+    /// Sets the seed of dropout and of mixing, which is 0 otherwise. What a step draws depends on the seed and on the number of
+    /// [steps](Self::steps) before it.
     pub fn seed(&mut self, seed: u64) {
         self.seed = seed;
     }
 
-    /// Clips gradients: one whose l2 norm over all parameters is above `norm` is scaled down to it (Pascanu, Mikolov and Bengio 2013,
-    /// algorithm 1).
-    pub fn clip_norm(&mut self, norm: f64) {
-        self.clip_norm = Some(norm);
+    /// From here on regularises like this; the moving average begins with the model as it is now.
+    ///
+    /// # Errors
+    /// None for a model that could be built once.
+    pub fn regularise(&mut self, regularisation: Regularisation) -> Result<()> {
+        self.average = (regularisation.average_decay > 0.0).then(|| self.model.copy()).transpose()?;
+        self.regularisation = regularisation;
+        Ok(())
     }
 
     /// Weighs each image in the loss by its class, with weights above 0, as PyTorch's `CrossEntropyLoss(weight=weights)`.
@@ -68,27 +95,61 @@ impl Trainer {
     pub fn step(&mut self, images: &[f32], labels: &[u32], learning_rate: f32) -> Result<StepMetrics> {
         let [rows, columns] = self.model.metadata().input_size;
         self.context.dropout = Some(Drops { seed: self.seed, step: self.moments.steps() });
-        let (shape, weights) = ([labels.len(), rows, columns], self.class_weights.as_deref());
-        let pass = self.model.differentiate_weighted(&mut self.context, images, shape, labels, weights)?;
+        let shape = [labels.len(), rows, columns];
+        let share = self.share_to_mix();
+        let (images, second) = match share {
+            Some(share) => mixed(images, labels, share),
+            None => (Cow::Borrowed(images), Vec::new()),
+        };
+        let objective = Objective {
+            labels,
+            class_weights: self.class_weights.as_deref(),
+            smoothing: self.regularisation.label_smoothing,
+            mixed: share.map(|share| (&*second, share)),
+        };
+        let pass = self.model.differentiate_objective(&mut self.context, &images, shape, &objective)?;
         let Differentiated { loss, correct, mut gradients, statistics } = pass;
         let gradient_norm = gradients.norm();
         let statistics_are_finite = statistics.iter().all(|(_, values)| not_finite(values).is_none());
         if !loss.is_finite() || !gradient_norm.is_finite() || !statistics_are_finite {
-            let place = self.model.first_not_finite(&mut self.context, images, shape, labels, weights)?;
+            let place = self.model.first_not_finite(&mut self.context, &images, shape, &objective)?;
             let place = place.unwrap_or_else(|| self.first_gradient_not_finite(&gradients));
             return Err(Error::NotFinite { place });
         }
-        if let Some(limit) = self.clip_norm.filter(|&limit| gradient_norm > limit) {
+        let limit = self.regularisation.clip_norm;
+        if let Some(limit) = limit.filter(|&limit| gradient_norm > limit) {
             gradients.scale((limit / gradient_norm) as f32);
         }
-        let applied = self.clip_norm.map_or(gradient_norm, |limit| gradient_norm.min(limit));
+        let applied = limit.map_or(gradient_norm, |limit| gradient_norm.min(limit));
         if applied * applied > f64::from(f32::MAX) {
             let place = format!("the gradient has the norm {gradient_norm:.1e}, too large to be squared");
             return Err(Error::NotFinite { place });
         }
         self.moments.step(self.context.isa, &self.adam, self.model.parameters_mut(), &gradients, learning_rate);
-        self.adopt(statistics);
+        adopt(&mut self.model, statistics);
+        self.update_average();
         Ok(StepMetrics { loss, correct, gradient_norm })
+    }
+
+    /// The share of the second image in this step, where images are mixed.
+    fn share_to_mix(&self) -> Option<f32> {
+        let most = self.regularisation.mixup;
+        (most > 0.0).then(|| most * unit(&mut stream(Purpose::Mixup, self.seed, self.moments.steps(), 0)))
+    }
+
+    /// Moves the average towards the model after a step.
+    fn update_average(&mut self) {
+        let Some(average) = &mut self.average else { return };
+        let steps = self.moments.steps() as f64;
+        let decay = f64::from(self.regularisation.average_decay).min((1.0 + steps) / (10.0 + steps));
+        let share = (1.0 - decay) as f32;
+        for (id, parameter) in self.model.parameters().iter() {
+            let new = parameter.value.values();
+            par::chunks_mut(average.parameters_mut().values_mut(id), AVERAGED_AT_A_TIME, |chunk, values| {
+                let new = &new[chunk * AVERAGED_AT_A_TIME..];
+                values.iter_mut().zip(new).for_each(|(value, new)| *value += share * (new - *value));
+            });
+        }
     }
 
     /// In the order of the backward pass, from the last parameter.
@@ -101,7 +162,7 @@ impl Trainer {
     }
 
     /// Precise batch normalisation (Wu and Johnson 2021, section 3): makes the running statistics the plain average of those
-    /// of batches 0, 1, 2... of the network as it now is. Moving averages mix in statistics of earlier weights; with few and small batches
+    /// of batches 0, 1, 2... of the network that is evaluated, as it now is. Moving averages mix in statistics of earlier weights; with few and small batches
     /// the network then predicts worse than it could.
     ///
     /// # Errors
@@ -109,25 +170,20 @@ impl Trainer {
     pub fn measure_statistics(&mut self, batch: usize, images: &[f32], count: usize) -> Result<()> {
         let [rows, columns] = self.model.metadata().input_size;
         let share = 1.0 / (batch + 1) as f32;
-        let statistics = self.model.statistics(&mut self.context, images, [count, rows, columns], share)?;
-        self.adopt(statistics);
+        let model = self.average.as_mut().unwrap_or(&mut self.model);
+        let statistics = model.statistics(&mut self.context, images, [count, rows, columns], share)?;
+        adopt(model, statistics);
         Ok(())
     }
 
-    fn adopt(&mut self, statistics: Vec<(ParameterId, Buffer)>) {
-        for (id, values) in statistics {
-            self.model.parameters_mut().values_mut(id).copy_from_slice(&values);
-        }
-    }
-
-    /// The model as it is now.
+    /// The model that is evaluated and kept: the moving average where there is one, else the model of the last step.
     pub fn model(&self) -> &Model {
-        &self.model
+        self.average.as_ref().unwrap_or(&self.model)
     }
 
-    /// The model, to change what it says about itself.
+    /// The same, to change what it says about itself.
     pub fn model_mut(&mut self) -> &mut Model {
-        &mut self.model
+        self.average.as_mut().unwrap_or(&mut self.model)
     }
 
     /// Steps so far.
@@ -135,8 +191,8 @@ impl Trainer {
         self.moments.steps()
     }
 
-    /// Parameters (`model.NAME`) and Adam's moments (`adam.first.NAME`, `adam.second.NAME`), as a file has them: with
-    /// [`steps`](Self::steps) all that the next step depends on.
+    /// Parameters (`model.NAME`), Adam's moments (`adam.first.NAME`, `adam.second.NAME`) and the moving average, where there is one
+    /// (`average.NAME`), as a file has them: with [`steps`](Self::steps) all that the next step depends on.
     pub fn tensors(&self) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
         let mut tensors = BTreeMap::new();
         for (id, parameter) in self.model.parameters().iter() {
@@ -147,6 +203,7 @@ impl Trainer {
                 tensors.insert(name, (parameter.file_shape().to_vec(), parameter.to_file(values)));
             }
         }
+        tensors.extend(self.average.iter().flat_map(|average| average.tensors(AVERAGE)));
         tensors
     }
 
@@ -166,18 +223,40 @@ impl Trainer {
             moments.push(both);
         }
         self.model.restore(archive, "model.")?;
+        if let Some(average) = &mut self.average {
+            average.restore(archive, AVERAGE)?;
+        }
         self.moments.restore(steps, moments);
         Ok(())
     }
 
     /// Ends the training.
     pub fn into_model(self) -> Model {
-        self.model
+        self.average.unwrap_or(self.model)
     }
 
     /// How often a step had to ask the system for memory; in a steady training it stays the same.
     pub fn allocations(&self) -> usize {
         self.context.allocations()
+    }
+}
+
+/// Before the names of the moving average's parameters.
+const AVERAGE: &str = "average.";
+
+/// Every image mixed with the next of its batch, the last with the first, and the label of that.
+fn mixed<'a>(images: &[f32], labels: &[u32], share: f32) -> (Cow<'a, [f32]>, Vec<u32>) {
+    let pixels = images.len() / labels.len().max(1);
+    let next = images.iter().cycle().skip(pixels);
+    let mixture = images.iter().zip(next).map(|(first, second)| first + share * (second - first)).collect();
+    let mut second = labels.to_vec();
+    second.rotate_left(1.min(labels.len()));
+    (Cow::Owned(mixture), second)
+}
+
+fn adopt(model: &mut Model, statistics: Vec<(ParameterId, Buffer)>) {
+    for (id, values) in statistics {
+        model.parameters_mut().values_mut(id).copy_from_slice(&values);
     }
 }
 
@@ -294,7 +373,7 @@ mod tests {
         // After one step Adam's first moment is a tenth of the gradient.
         let applied = |limit: Option<f64>| {
             let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
-            limit.into_iter().for_each(|limit| trainer.clip_norm(limit));
+            trainer.regularise(Regularisation { clip_norm: limit, ..Regularisation::default() }).unwrap();
             let step = trainer.step(&images, &[0, 1], 1e-3).unwrap();
             let tensors = trainer.tensors();
             let moments = tensors.iter().filter(|(name, _)| name.starts_with("adam.first."));

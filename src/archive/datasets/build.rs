@@ -4,7 +4,7 @@ use super::{Dataset, DatasetKind, DatasetOptions};
 use crate::archive::manifest::{Manifest, PAPER_CLASSES, Row};
 use crate::archive::side::Side;
 use crate::archive::split::split;
-use crate::prepare::{Augmentation, Transform};
+use crate::prepare::{Motion, Transform};
 use crate::random::{Purpose, shuffle, stream};
 use crate::text::counted;
 use crate::{Error, Result};
@@ -119,7 +119,7 @@ impl Copies<'_> {
                 }
             });
             let Some(transform) = attempts.take(1000).find(|transform| !made.contains(transform)) else {
-                let Augmentation { rotation_deg, translation_px } = self.options.augmentation;
+                let Motion { rotation_deg, translation_px } = self.options.augmentation;
                 let limits = format!("a rotation of {rotation_deg} degrees and a translation of {translation_px} pixels at most");
                 let problem =
                     format!("needs {} of a scan, and {limits} give no such number of different ones", counted(copy, "copy"));

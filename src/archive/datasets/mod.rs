@@ -32,7 +32,7 @@ pub use record::{DatasetRecord, SourceManifest, read_record};
 use super::manifest::Manifest;
 use super::side::Side;
 use super::split::PAPER_TRAIN_SHARE;
-use crate::prepare::Augmentation;
+use crate::prepare::Motion;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ pub struct DatasetOptions {
     /// Share of each class's patients that train.
     pub train_share: f64,
     /// How far copies are turned and moved.
-    pub augmentation: Augmentation,
+    pub augmentation: Motion,
     /// Rows of the dataset by class, where they are not to follow the paper.
     pub counts: BTreeMap<String, usize>,
     /// Two classes: ADMet and nADMet become Met, when all else is done (paper: Table 8).
@@ -88,7 +88,7 @@ impl Default for DatasetOptions {
         DatasetOptions {
             seed: 1,
             train_share: PAPER_TRAIN_SHARE,
-            augmentation: Augmentation::default(),
+            augmentation: Motion::default(),
             counts: BTreeMap::new(),
             merge_metastatic: false,
         }

@@ -1,7 +1,7 @@
 //! The record of what a dataset was made from.
 
 use super::{Counts, DatasetKind, RECORD};
-use crate::prepare::Augmentation;
+use crate::prepare::Motion;
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub struct DatasetRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_sha256: Option<String>,
     /// How far copies are turned and moved.
-    pub augmentation: Augmentation,
+    pub augmentation: Motion,
     /// The archive.
     pub source: SourceManifest,
     /// Counts that were asked for instead of the paper's.

@@ -178,9 +178,9 @@ fn what_cannot_be_made_is_one_sentence() {
     assert!(
         message(&archive([9, 9, 9]), &DatasetOptions { train_share: 1.0, ..options.clone() }).contains("share for training is 1")
     );
-    let still = DatasetOptions { augmentation: Augmentation::NONE, ..options.clone() };
+    let still = DatasetOptions { augmentation: Motion::NONE, ..options.clone() };
     assert!(message(&archive([9, 9, 9]), &still).contains("give no such number of different ones; allow more"));
-    let wild = DatasetOptions { augmentation: Augmentation { rotation_deg: f32::NAN, translation_px: 1.0 }, ..options.clone() };
+    let wild = DatasetOptions { augmentation: Motion { rotation_deg: f32::NAN, translation_px: 1.0 }, ..options.clone() };
     assert!(message(&archive([9, 9, 9]), &wild).contains("rotation_deg is NaN"));
     let made = build(DatasetKind::D1, &manifest(&archive([9, 9, 9])), &options).unwrap().manifest;
     let again = build(DatasetKind::D2, &made, &options).unwrap_err().to_string();

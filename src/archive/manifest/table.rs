@@ -6,7 +6,7 @@ use super::sheet::{self, Lines, SEPARATORS};
 use super::{METASTATIC, Manifest, PAPER_CLASSES, Row, checks};
 use crate::archive::side::Side;
 use crate::intake::study::Cell;
-use crate::prepare::{Augmentation, Transform};
+use crate::prepare::{Motion, Transform};
 use crate::text::Shown;
 use crate::text::{guard, unguard};
 use crate::{Error, Result, files, interrupt};
@@ -460,7 +460,7 @@ fn with_optional(
             side
         }
     };
-    let limits = Augmentation::MOST;
+    let limits = Motion::MOST;
     let mut value = |name: &str, cell: Option<&str>, most: f32| {
         let text = cell.unwrap_or_default();
         if text.is_empty() {

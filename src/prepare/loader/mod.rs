@@ -4,7 +4,8 @@
 //! A study's input (decoded, fused, resized) is made once and kept while the cache has room; its augmentation is sampled anew in
 //! each epoch. Which thread prepares what, how many there are, and what the cache holds changes no bit of any batch.
 
-use super::augment::{self, Augmentation, Transform};
+use super::views::Input;
+use super::{Augmentation, Variation};
 use crate::image::Image;
 use crate::random::{Purpose, shuffle, stream};
 use crate::{Error, Result, interrupt};
@@ -21,7 +22,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// Whatever is wrong with its files; the loader returns it instead of the study's batch.
-    fn input(&self, study: usize) -> Result<Image>;
+    fn input(&self, study: usize) -> Result<Input>;
 
     /// The study's class.
     fn label(&self, study: usize) -> u32;
@@ -38,7 +39,7 @@ pub struct LoaderOptions {
     pub seed: u64,
     /// Whether each epoch has its own order, as in training; else studies come as they were given.
     pub shuffled: bool,
-    /// How far pictures are turned and moved; [`Augmentation::NONE`] outside training.
+    /// How much pictures vary; [`Augmentation::NONE`] outside training.
     pub augmentation: Augmentation,
     /// Threads that prepare studies, at least 1.
     pub threads: usize,
@@ -82,7 +83,7 @@ struct Shared {
     source: Box<dyn Source>,
     studies: Vec<Listed>,
     options: LoaderOptions,
-    cache: Vec<OnceLock<Image>>,
+    cache: Vec<OnceLock<Input>>,
     cached_bytes: AtomicUsize,
 }
 
@@ -178,18 +179,19 @@ impl Shared {
     fn input(&self, position: usize, epoch: u64) -> Result<Image> {
         let Listed { study, repeat, slot } = self.studies[position];
         let name = study as u64 ^ (repeat as u64) << 40;
-        let transform = Transform::new(&self.options.augmentation, self.options.seed, epoch, name);
+        let variation = Variation::new(&self.options.augmentation, self.options.seed, epoch, name);
         if let Some(cached) = self.cache[slot].get() {
-            return Ok(augment::apply(cached, &transform));
+            return Ok(variation.apply(cached));
         }
         let input = self.source.input(study)?;
         let [rows, columns] = self.options.input_size;
-        if (input.rows, input.columns, input.pixels.len()) != (rows, columns, rows * columns) {
-            let problem = format!("study {study} is {}x{}, not {rows}x{columns}", input.rows, input.columns);
+        let image = &input.image;
+        if (image.rows, image.columns, image.pixels.len()) != (rows, columns, rows * columns) {
+            let problem = format!("study {study} is {}x{}, not {rows}x{columns}", image.rows, image.columns);
             return Err(Error::shape("input", problem));
         }
-        let bytes = size_of_val(&input.pixels[..]);
-        let augmented = augment::apply(&input, &transform);
+        let bytes = size_of_val(&image.pixels[..]);
+        let augmented = variation.apply(&input);
         let room = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.options.cache_bytes);
         if self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
             // Another thread may have been as fast with a repeated study; it holds the same values.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::prepare::{Compression, CountScale};
 use proptest::prelude::*;
 
 const SIZE: [usize; 2] = [16, 8];
@@ -13,7 +14,7 @@ struct Memory {
 }
 
 impl Source for Memory {
-    fn input(&self, study: usize) -> Result<Image> {
+    fn input(&self, study: usize) -> Result<Input> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         if self.slow {
             std::thread::sleep(Duration::from_micros((study * 7919 % 13) as u64 * 100));
@@ -24,7 +25,8 @@ impl Source for Memory {
         }
         let mut pixels = vec![1.0 + study as f32; SIZE[0] * SIZE[1]];
         pixels[0] = 0.5;
-        Ok(Image { rows: SIZE[0], columns: SIZE[1], pixels })
+        let counts = CountScale { level: 10.0, compression: Compression::Sqrt };
+        Ok(Input { image: Image { rows: SIZE[0], columns: SIZE[1], pixels }, counts })
     }
 
     fn label(&self, study: usize) -> u32 {
