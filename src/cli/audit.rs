@@ -2,13 +2,14 @@
 
 use super::numbers::{count, seed};
 use super::output::Overwrite;
-use super::predict::{model_path, refuse_swapped};
+use super::predict::refuse_swapped;
 use super::scan::{self, ScanOptions};
 use super::terminal::Terminal;
 use crate::audit::{self, Bound, Comparison, GradcheckOptions, Slope, TraceOptions, TrainOptions, Verdict};
 use crate::image::Size;
 use crate::models::Model;
 use crate::text::{Shown, counted};
+use crate::train::RunFolder;
 use crate::{Error, Result};
 use clap::Subcommand;
 use std::collections::BTreeMap;
@@ -133,7 +134,7 @@ impl Trace {
             pictures: self.pictures,
             force: self.overwrite.force,
         };
-        let model = model_path(&self.model);
+        let model = RunFolder::model_of(&self.model);
         refuse_swapped(&model, std::slice::from_ref(&self.scan))?;
         let study = self.options.read(&self.scan)?;
         scan::notes(&study.intake).iter().for_each(|note| terminal.note(note));
@@ -243,7 +244,7 @@ pub struct Gradcheck {
 
 impl Gradcheck {
     fn run(&self, terminal: &Terminal) -> Result<()> {
-        let path = model_path(&self.model);
+        let path = RunFolder::model_of(&self.model);
         let options = GradcheckOptions { batch: self.batch.into(), input_size: self.input_size.array(), seed: self.seed };
         let slopes = audit::gradcheck(&Model::load(&path)?, &options)?;
         if self.json {

@@ -2,12 +2,12 @@
 
 use super::numbers::seed;
 use super::output::Overwrite;
-use super::predict::model_path;
 use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
 use crate::image::Size;
 use crate::models::{Memory, Metadata, Model as Network, Pooling, signature};
 use crate::text::Shown;
+use crate::train::RunFolder;
 use crate::{Result, predict};
 use clap::Subcommand;
 use serde::Serialize;
@@ -159,11 +159,11 @@ impl Model {
                 network.save(terminal, &[weights], |metadata| Network::import_as(weights, metadata, strip_prefix.as_deref()))
             }
             Model::Info { model, json } => {
-                let about = About::of(&model_path(model))?;
+                let about = About::of(&RunFolder::model_of(model))?;
                 if *json { terminal.json(&json_text(&about)) } else { about.print(terminal) }
             }
             Model::Export { model, format: Format::Onnx, output, overwrite } => {
-                let model = model_path(model);
+                let model = RunFolder::model_of(model);
                 let file = overwrite.file(output, &[&model])?;
                 file.write(&Network::load(model)?.to_onnx()?)?;
                 terminal.line(output.shown())
@@ -174,12 +174,12 @@ impl Model {
                 terminal.line(format_args!("{} verifies: give it to whoever uses your models", public.shown()))
             }
             Model::Sign { model, key, overwrite } => {
-                let model = model_path(model);
+                let model = RunFolder::model_of(model);
                 overwrite.file(&signature::signature_path(&model), &[&model, key])?;
                 terminal.line(signature::sign(&model, key)?.shown())
             }
             Model::Verify { model, key } => {
-                let path = model_path(model);
+                let path = RunFolder::model_of(model);
                 let weights = Network::load_signed(&path, key)?.weights_hash();
                 terminal.line(format_args!("{}: signed by the owner of {}; weights {weights}", path.shown(), key.shown()))
             }

@@ -45,7 +45,7 @@ pub struct Predict {
 
 impl Predict {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let path = model_path(&self.model);
+        let path = RunFolder::model_of(&self.model);
         refuse_swapped(&path, &self.scans)?;
         let output = self.report.as_deref().map(|folder| self.output(folder, &path)).transpose()?;
         let model = match &self.require_signature {
@@ -200,15 +200,10 @@ fn pages_in(folder: &Path) -> Vec<String> {
     names.filter(is_page).collect()
 }
 
-/// The model of a run's folder, or the file itself.
-pub fn model_path(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(RunFolder::MODEL) } else { path.to_owned() }
-}
-
 /// Refuses a scan in the model's place, where that shows by a model among the scans; what else is no model is told as it is read.
 pub fn refuse_swapped(model: &Path, scans: &[PathBuf]) -> Result<()> {
     let is_model = |path: &Path| Kind::of_file(path) == Some(Kind::Safetensors);
-    match scans.iter().find(|scan| is_model(&model_path(scan))) {
+    match scans.iter().find(|scan| is_model(&RunFolder::model_of(scan))) {
         Some(scan) if !is_model(model) => {
             let problem = format!("is no model, and {} is one", scan.shown());
             Err(Error::file(model, problem, "give the model first, then the scans"))

@@ -513,6 +513,7 @@ fn train_one(
                 progress.set(before + done, title);
                 progress.note(format_args!("left out: {problem}"));
             }
+            Event::BegunWith(_) => {} // no recipe has a model to begin with
             Event::Resumed { steps, epoch, problem, .. } => {
                 if let Some(problem) = problem {
                     progress.note(format_args!("the newest checkpoint is not used: {problem}"));

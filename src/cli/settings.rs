@@ -6,6 +6,7 @@ use crate::prepare::Preprocessing;
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// Flags that win over the configuration file. Their names are the file's keys, so a set flag serialises to its line.
 #[derive(Args, Serialize, Default)]
@@ -91,6 +92,15 @@ pub struct SettingFlags {
     /// Begin with a scale of zero in the last batch normalisation of each residual branch [default: false].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     zero_init_last_norm: Option<bool>,
+    /// Begin with the weights of this model file, or of the model in this run's folder; with other classes the last layer is new [default: ].
+    #[arg(long, value_name = "MODEL")]
+    init: Option<PathBuf>,
+    /// Refuse a model to begin with whose weights have another hash than this one (a run's configuration has it) [default: ].
+    #[arg(long, value_name = "SHA256", hide = true)]
+    init_weights: Option<String>,
+    /// How many of the network's first stages keep their weights: 1 is the stem, 2 also the first stage of blocks, and so on [default: 0].
+    #[arg(long, value_name = "N")]
+    freeze: Option<usize>,
     /// Seed of the initial weights, the order of studies and the augmentation, from 0 to 2^63 - 1 [default: 1].
     #[arg(long, value_name = "N", value_parser = seed())]
     seed: Option<u64>,

@@ -107,6 +107,12 @@ pub fn train(
                 training_studies = train;
                 progress = Some(terminal.progress("steps", steps * settings.epochs));
             }
+            Event::BegunWith(begun) => {
+                let (file, frozen) = (begun.file.shown(), begun.frozen.join(", "));
+                let last = if begun.same_classes { "" } else { ", with a new last layer, since its classes are others" };
+                let frozen = if frozen.is_empty() { frozen } else { format!("; these do not train: {frozen}") };
+                terminal.note(format_args!("beginning with the weights of {file}{last}{frozen}"));
+            }
             Event::Resumed { steps, epoch, problem, other, mended } => {
                 if !mended.is_empty() {
                     let names = mended.iter().map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -231,6 +231,11 @@ impl RunFolder {
         &self.path
     }
 
+    /// The model file that a path stands for: itself, or that of a run's folder.
+    pub fn model_of(path: &Path) -> PathBuf {
+        if path.is_dir() { path.join(Self::MODEL) } else { path.to_owned() }
+    }
+
     /// The path of one of its files.
     pub fn file(&self, name: &str) -> PathBuf {
         if self.is_aside() { self.aside().file(name) } else { self.path.join(name) }

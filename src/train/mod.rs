@@ -21,6 +21,6 @@ pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use recipe::{ClassWeights, Recipe};
 pub use record::RunRecord;
-pub use run::{Event, Start, run, seen_by};
+pub use run::{BegunWith, Event, Start, run, seen_by};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};
 pub use trainer::{Regularisation, StepMetrics, Trainer};

@@ -16,9 +16,9 @@ use crate::report::{self, caption};
 use crate::text::Shown;
 use crate::{Error, Result, files, memory};
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path;
+use std::path::{self, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,8 @@ pub enum Event<'a> {
         /// Steps an epoch.
         steps: usize,
     },
+    /// The weights are another model's.
+    BegunWith(&'a BegunWith),
     /// An interrupted run goes on.
     Resumed {
         /// Steps of the epoch under way that are done.
@@ -112,11 +114,25 @@ pub fn run(
     start: Start,
     watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Vec<Epoch>> {
-    let result = train(manifest, settings, folder, start, watch);
+    let result = with_init_known(settings).and_then(|settings| train(manifest, &settings, folder, start, watch));
     if !matches!(result, Ok(_) | Err(Error::Interrupted { .. })) {
         folder.abandon_aside()?;
     }
     result
+}
+
+/// The settings with the hash of the weights that the network begins with, and a path to them that can be found from anywhere.
+fn with_init_known(settings: &Settings) -> Result<Settings> {
+    let mut settings = settings.clone();
+    if !settings.init.as_os_str().is_empty() {
+        let file = RunFolder::model_of(&settings.init);
+        if settings.init_weights.is_empty() {
+            settings.init_weights = Model::load(&file)?.weights_hash();
+        }
+        settings.init = path::absolute(&settings.init).map_err(|error| Error::io(&file, "found", &error))?;
+        settings.validate()?;
+    }
+    Ok(settings)
 }
 
 fn train(
@@ -126,7 +142,7 @@ fn train(
     start: Start,
     watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Vec<Epoch>> {
-    let (mut session, split) = Session::begin(manifest, settings, folder)?;
+    let (mut session, split, begun_with) = Session::begin(manifest, settings, folder)?;
     let resumed = match start {
         Start::New => None,
         Start::Resume { allow_other_isa } => Some(session.restore(allow_other_isa)?),
@@ -140,6 +156,11 @@ fn train(
         steps: session.training.batches(),
     };
     if watch(ready).is_break() {
+        return Err(session.interrupted());
+    }
+    if let Some(begun_with) = &begun_with
+        && watch(Event::BegunWith(begun_with)).is_break()
+    {
         return Err(session.interrupted());
     }
     if let Some((problem, other)) = resumed {
@@ -239,9 +260,33 @@ fn tell(watch: Watch, event: Event) -> Result<()> {
     }
 }
 
-impl<'a> Session<'a> {
+/// What a training consists of before its first step.
+pub(super) struct Prepared {
+    pub trainer: Trainer,
+    pub training: Loader,
+    pub validation: Option<Loader>,
+    pub test: Loader,
+    pub split: Split,
+    /// Hash of the manifest and of every file that it names, by the names that the manifest has for them.
+    pub inputs: BTreeMap<String, String>,
+    /// Where the weights come from, if not from a seed.
+    pub begun_with: Option<BegunWith>,
+}
+
+/// The model that a training began with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BegunWith {
+    /// Its file.
+    pub file: PathBuf,
+    /// Whether its classes are those of this training, so that its last layer was taken over too.
+    pub same_classes: bool,
+    /// The stages that do not train, by the beginnings of their parameters' names.
+    pub frozen: Vec<&'static str>,
+}
+
+impl Prepared {
     /// Splits the studies and makes the network. Writes nothing.
-    fn begin(manifest: &'a Manifest, settings: &'a Settings, folder: &'a RunFolder) -> Result<(Self, Split)> {
+    pub fn new(manifest: &Manifest, settings: &Settings) -> Result<Self> {
         let Settings { preprocessing, .. } = settings;
         let input_size = settings.input_size.array();
         let split = split_of(manifest, settings)?;
@@ -253,7 +298,7 @@ impl<'a> Session<'a> {
         if settings.zero_init_last_norm {
             model.zero_last_norms();
         }
-
+        let begun_with = begin_with(&mut model, settings)?;
         if split.train.len() < 2 {
             return Err(Error::file(&manifest.path, "leaves fewer than two studies for training", "add studies"));
         }
@@ -272,6 +317,35 @@ impl<'a> Session<'a> {
         if let Some(weights) = weights.map_err(|problem| Error::setting(problem, remedy()))? {
             trainer.weigh_classes(weights);
         }
+        Ok(Prepared { trainer, training, validation, test, split, inputs, begun_with })
+    }
+}
+
+/// Gives a model the weights of the one that the settings name, and freezes its first stages.
+fn begin_with(model: &mut Model, settings: &Settings) -> Result<Option<BegunWith>> {
+    let frozen = model.freeze(settings.freeze)?;
+    if settings.init.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let file = RunFolder::model_of(&settings.init);
+    let from = Model::load(&file)?;
+    let weights = from.weights_hash();
+    if !settings.init_weights.is_empty() && settings.init_weights != weights {
+        let problem = format!("is not the model that this training began with, whose weights are {}", settings.init_weights);
+        return Err(Error::file(&file, problem, "restore it, or start the run anew with --force"));
+    }
+    let same_classes = model
+        .begin_with(&from)
+        .map_err(|error| Error::file(&file, format!("cannot be begun with: {error}"), "or train without --init"))?;
+    let own = model.metadata().training_studies();
+    model.set_training_studies([own, from.metadata().training_studies()].into_iter().sum());
+    Ok(Some(BegunWith { file, same_classes, frozen }))
+}
+
+impl<'a> Session<'a> {
+    /// Splits the studies and makes the network. Writes nothing.
+    fn begin(manifest: &'a Manifest, settings: &'a Settings, folder: &'a RunFolder) -> Result<(Self, Split, Option<BegunWith>)> {
+        let Prepared { trainer, training, validation, test, split, inputs, begun_with } = Prepared::new(manifest, settings)?;
         let state = State::new(settings, inputs);
         let (best, saved, saved_at) = (None, Cell::new(Instant::now()), Cell::default());
         let files_of = |rows: &[usize]| -> BTreeSet<String> {
@@ -297,7 +371,7 @@ impl<'a> Session<'a> {
             saved_at,
         };
         session.resolved()?;
-        Ok((session, split))
+        Ok((session, split, begun_with))
     }
 
     /// The epoch whose weights are the model's.

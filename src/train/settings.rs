@@ -78,6 +78,12 @@ pub struct Settings {
     /// Whether the last batch normalisation of each residual branch begins with a scale of zero (Goyal et al. 2017, section 5.1);
     /// networks without residual connections have none.
     pub zero_init_last_norm: bool,
+    /// A model file, or the folder of a run, whose weights the network begins with; empty: weights drawn from the seed.
+    pub init: PathBuf,
+    /// The hash of its weights, which a run writes down; a model with others is refused. Empty: any.
+    pub init_weights: String,
+    /// How many of the network's first stages keep the weights that they begin with.
+    pub freeze: usize,
     /// Seed of the initial weights, of the order of studies and of augmentation.
     pub seed: u64,
     /// Share of each class's patients that train; the others test.
@@ -171,6 +177,9 @@ impl Default for Settings {
             norm_momentum: 0.1,
             precise_norm: false,
             zero_init_last_norm: false,
+            init: PathBuf::new(),
+            init_weights: String::new(),
+            freeze: 0,
             seed: 1,
             train_share: 0.7,
             split_seed: 1,
@@ -218,8 +227,9 @@ impl Settings {
     /// The most memory for prepared studies: a terabyte.
     pub const MOST_CACHE_MB: usize = 1 << 20;
 
-    /// Keys that no bit of the weights depends on; the manifest counts by what it holds, the recipe by the other settings.
-    pub const WITHOUT_EFFECT: [&str; 5] = ["cache_mb", "checkpoint_minutes", "loader_threads", "manifest", "recipe"];
+    /// Keys that no bit of the weights depends on; the manifest counts by what it holds, the recipe by the other settings, the model
+    /// to begin with by the hash of its weights.
+    pub const WITHOUT_EFFECT: [&str; 6] = ["cache_mb", "checkpoint_minutes", "init", "loader_threads", "manifest", "recipe"];
 
     /// The settings of a TOML file, if there is one, with `overrides` on top: a table of the same keys. Keys that neither has are the
     /// recipe's, which is a key too; without it [`Recipe::DEFAULT`]'s.
@@ -373,6 +383,7 @@ impl Settings {
                 self.checkpoint_minutes > 0.0 && self.checkpoint_minutes <= most,
                 "checkpoint_minutes is not above 0 and at most 1000000",
             ),
+            (self.init.to_str().is_some(), "init has a path that is not UTF-8, which no configuration can hold"),
             (self.manifest.to_str().is_some(), "manifest has a path that is not UTF-8, which no configuration can hold"),
         ];
         if let Some((_, problem)) = rules.iter().find(|(holds, _)| !holds) {
