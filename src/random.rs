@@ -32,6 +32,8 @@ pub(crate) enum Purpose {
     Validation = 8,
     /// The share by which a training step mixes its images.
     Mixup = 9,
+    /// Which images of a training step get the right part of another, and where it begins.
+    Stitch = 10,
 }
 
 /// The stream of `purpose` under a seed; `first` and `second` are the purpose's own indices.

@@ -46,6 +46,9 @@ pub struct SettingFlags {
     /// What the step schedule multiplies the learning rate by, above 0 to 1 [default: 0.1].
     #[arg(long, value_name = "FACTOR")]
     step_factor: Option<f64>,
+    /// Epochs after which the schedule begins anew, with the weights kept so far and Adam's moments at zero [default: []].
+    #[arg(long, value_name = "EPOCH,...", value_delimiter = ',')]
+    restarts: Option<Vec<usize>>,
     /// Adam's decay of the first moment, from 0 to below 1 [default: 0.9].
     #[arg(long, value_name = "X")]
     beta1: Option<f64>,
@@ -74,6 +77,9 @@ pub struct SettingFlags {
     /// The most that an image gets of another of its batch (mixup), from 0 to 0.5 [default: 0].
     #[arg(long, value_name = "SHARE")]
     mixup: Option<f64>,
+    /// The chance that a training image gets the right part of another of its class in its batch, from 0 to 1 [default: 0].
+    #[arg(long, value_name = "CHANCE")]
+    stitch_chance: Option<f64>,
     /// Decay a step of the moving average of the weights, which is what is evaluated and kept, from 0 (no average) to below 1 [default: 0].
     #[arg(long, value_name = "X")]
     average_decay: Option<f64>,

@@ -81,7 +81,7 @@ impl Terminal {
     /// Progress of `total` items called `what`.
     pub fn progress(&self, what: &str, total: usize) -> Progress {
         let bar = self.interactive.then(|| {
-            let style = ProgressStyle::with_template("{prefix:>12} [{bar:32}] {pos}/{len} {elapsed} (left {eta}) {wide_msg}");
+            let style = ProgressStyle::with_template("{prefix} [{bar:20}] {percent:>3}% {elapsed} (left {eta}) {wide_msg}");
             let bar = ProgressBar::new(total as u64).with_prefix(what.to_owned());
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
             bar.enable_steady_tick(Duration::from_millis(250));

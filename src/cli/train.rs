@@ -7,7 +7,7 @@ use super::terminal::{Progress, Terminal};
 use crate::archive::manifest::{Classes, Manifest, ReadOptions, Row};
 use crate::files::Output;
 use crate::models::Process;
-use crate::text::{Shown, counted};
+use crate::text::{Shown, counted, shell_word};
 use crate::train::{self, Epoch, Event, RunFolder, Settings, Start};
 use crate::{Result, interrupt};
 use std::ops::ControlFlow;
@@ -24,18 +24,22 @@ use std::path::{Path, PathBuf};
       osteon train hospital.csv --recipe paper --output runs/paper\n  \
       osteon train hospital.csv --config full.toml --output runs/full --validation-share 0.15 --patience 20")]
 pub struct Train {
-    /// CSV with the columns patient,anterior,posterior,label, or a dataset's with side and draws.
-    manifest: PathBuf,
+    /// CSV with the columns patient,anterior,posterior,label, or a dataset's with side and draws; with --resume and without --output, the
+    /// folder of the run that is to go on.
+    #[arg(value_name = "MANIFEST")]
+    source: PathBuf,
     /// TOML file with settings; flags win over it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The run folder to write.
-    #[arg(long, value_name = "FOLDER")]
-    output: PathBuf,
+    #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
+    output: Option<PathBuf>,
     /// Replace a run that is in the output folder.
     #[arg(long)]
     force: bool,
-    /// Go on with the interrupted run in the output folder, with its settings; settings that differ from the run's are an error.
+    /// Go on with an interrupted run, with its settings: `osteon train --resume RUN`. Settings that differ from the run's are an error, but
+    /// for more --epochs, with which a finished run goes on as well: with a constant rate as if it had not stopped, else with its schedule
+    /// begun anew.
     #[arg(long, conflicts_with = "force")]
     resume: bool,
     /// Resume also where the run was begun with another instruction set or another build of osteon: its weights are then those of no
@@ -52,8 +56,9 @@ pub struct Train {
 
 impl Train {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
+        let output = self.output.as_deref().unwrap_or(&self.source);
         // Held before its settings are read, so that a folder without a run is called that.
-        let held = self.resume.then(|| RunFolder::resume(&self.output)).transpose()?;
+        let held = self.resume.then(|| RunFolder::resume(output)).transpose()?;
         let own = held.as_ref().map(|folder| folder.file(RunFolder::CONFIG));
         let mut flags = self.settings.table()?;
         if let Some(columns) = self.table.columns()? {
@@ -63,7 +68,8 @@ impl Train {
         // What was begun has been asked about.
         let classes = if self.resume { Classes::Known } else { Classes::AskedAbout(self.table.classes().to_vec()) };
         let options = ReadOptions { columns: settings.columns.clone(), classes };
-        let mut manifest = self.preflight.read(terminal, &self.manifest, &options, &self.output)?;
+        let path = if self.output.is_some() { &self.source } else { &settings.manifest };
+        let mut manifest = self.preflight.read(terminal, path, &options, output)?;
         if let Some(folder) = &held {
             // The same patients train as before, whatever is known of them now.
             manifest.seen = train::seen_by(folder)?.of_resumed(manifest.seen);
@@ -73,13 +79,14 @@ impl Train {
         }
         if held.is_none() {
             // What is there may be replaced where RunFolder says so; what is read, never.
-            let read: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).chain([&*self.manifest]).collect();
+            let read: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).chain([path.as_path()]).collect();
             let read: Vec<&Path> = read.into_iter().chain(self.config.as_deref()).collect();
-            Output::files_in(&self.output, true, &RunFolder::OWN, &read)?;
+            Output::files_in(output, true, &RunFolder::OWN, &read)?;
         }
-        let folder = held.map_or_else(|| RunFolder::create(&self.output, self.force), Ok)?;
+        let folder = held.map_or_else(|| RunFolder::create(output, self.force), Ok)?;
         let start = if self.resume { Start::Resume { allow_other_isa: self.allow_other_isa } } else { Start::New };
-        train(terminal, &manifest, &settings, &folder, start)?;
+        let epochs = train(terminal, &manifest, &settings, &folder, start)?;
+        terminal.note(summary(&epochs, &settings, output));
         terminal.line(folder.file(RunFolder::MODEL).shown())
     }
 }
@@ -113,7 +120,7 @@ pub fn train(
                 let frozen = if frozen.is_empty() { frozen } else { format!("; these do not train: {frozen}") };
                 terminal.note(format_args!("beginning with the weights of {file}{last}{frozen}"));
             }
-            Event::Resumed { steps, epoch, problem, other, mended } => {
+            Event::Resumed { steps, epoch, restarted, problem, other, mended } => {
                 if !mended.is_empty() {
                     let names = mended.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                     terminal.note(format_args!("test scans that have changed since the run began, as run.json says: {names}"));
@@ -126,7 +133,13 @@ pub fn train(
                         "the run was made with osteon {version} on {isa}: its weights are those of no single machine"
                     ));
                 }
-                terminal.note(format_args!("going on after step {steps} of epoch {epoch}"));
+                match restarted {
+                    Some(done) => terminal.note(format_args!(
+                        "going on with epoch {}: the schedule begins anew, with the weights that the run has kept and Adam's moments at zero",
+                        done + 1
+                    )),
+                    None => terminal.note(format_args!("going on after step {steps} of epoch {epoch}")),
+                }
             }
             Event::Step { done, epoch, loss } => {
                 if let Some(progress) = &progress {
@@ -154,13 +167,32 @@ pub fn train(
     })?;
     if let Some(progress) = progress {
         let memory = train::peak_bytes().map_or(String::new(), |bytes| format!(", peak memory {} MB", bytes >> 20));
-        let chosen = match Epoch::chosen(&epochs, settings.choose_by) {
-            _ if settings.validation_share == 0.0 => String::new(),
-            epoch => format!(", the model is epoch {epoch}'s"),
-        };
-        progress.finish(format_args!("done: {}{chosen}{memory}", counted(epochs.len(), "epoch")));
+        progress.finish(format_args!("done: {}{memory}", counted(epochs.len(), "epoch")));
     }
     Ok(epochs)
+}
+
+/// Why a run is over, whose weights it has kept and how good they are, and what comes next.
+fn summary(epochs: &[Epoch], settings: &Settings, run: &Path) -> String {
+    let (done, chosen) = (epochs.len(), Epoch::chosen(epochs, settings.choose_by));
+    let reason = match done >= settings.epochs {
+        true => format!("all {} are done", counted(settings.epochs, "epoch")),
+        false => {
+            format!("stopped early: no new best on the validation patients in {}", counted(settings.patience, "measured epoch"))
+        }
+    };
+    let kept = epochs.get(chosen.saturating_sub(1)).filter(|epoch| epoch.validation_loss.is_some());
+    let kept = kept.map_or("the model is that of the last epoch".to_owned(), |epoch| {
+        let value = |name: &str, value: Option<f64>| value.map(|value| format!("{name} {value:.3}"));
+        let scores = [
+            value("loss", epoch.validation_loss),
+            value("accuracy", epoch.validation_accuracy),
+            value("AUC", epoch.validation_auc),
+        ];
+        let scores = scores.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        format!("the model is that of epoch {chosen}, the best on the validation patients ({scores})")
+    });
+    format!("{reason}; {kept}\nnext: osteon evaluate {}", shell_word(&run.to_string_lossy()))
 }
 
 fn epoch_line(epoch: &Epoch, epochs: usize, training_studies: usize) -> String {

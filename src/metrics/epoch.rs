@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One epoch, a row of `metrics.csv`. Test columns are empty for an epoch that was not measured.
+/// One epoch, a row of `metrics.csv`. Columns are empty for what was not measured: where validation patients choose, those of test
+/// studies, whose scores stay unknown until the run is evaluated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// From 1.
@@ -39,4 +40,22 @@ pub struct Epoch {
     pub train_seconds: f64,
     /// Wall-clock time of training and measuring.
     pub seconds: f64,
+}
+
+/// Of the studies that are held out from training and measured in it: validation studies where there are any, else test studies.
+impl Epoch {
+    /// Their mean cross-entropy.
+    pub fn held_out_loss(&self) -> Option<f64> {
+        self.validation_loss.or(self.test_loss)
+    }
+
+    /// Share of them classified right.
+    pub fn held_out_accuracy(&self) -> Option<f64> {
+        self.validation_accuracy.or(self.test_accuracy)
+    }
+
+    /// Mean over the classes of their AUC, one against rest.
+    pub fn held_out_auc(&self) -> Option<f64> {
+        self.validation_auc.or(self.test_auc)
+    }
 }

@@ -93,6 +93,26 @@ pub struct Schedule {
     pub decay: Decay,
 }
 
+/// Where in a run a step is: of the stretch between two restarts of the schedule, all counted in steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Steps since the stretch began.
+    pub step: u64,
+    /// Steps of the whole stretch.
+    pub of: u64,
+}
+
+impl Position {
+    /// That of `step` (from 0) in a run of `epochs` epochs of `steps` steps, whose schedule begins anew after the epochs `restarts`, which
+    /// rise (warm restarts: Loshchilov and Hutter 2017).
+    pub fn new(step: usize, steps: usize, epochs: usize, restarts: &[usize]) -> Self {
+        let epoch = step / steps.max(1);
+        let first = restarts.iter().rfind(|&&restart| restart <= epoch).copied().unwrap_or(0);
+        let end = restarts.iter().find(|&&restart| restart > epoch).copied().unwrap_or(epochs).min(epochs);
+        Position { step: (step - first * steps) as u64, of: (end.saturating_sub(first) * steps) as u64 }
+    }
+}
+
 /// How the learning rate falls.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,6 +179,15 @@ mod tests {
         assert_eq!(rate(step, 29), 2.0);
         assert_eq!(rate(step, 30), 0.2);
         assert!((rate(step, 65) - 0.02).abs() < 1e-7);
+    }
+
+    #[test]
+    fn a_schedule_begins_anew_after_a_restart() {
+        let at = |step| Position::new(step, 10, 7, &[3, 5]);
+        for (step, expected) in [(0, (0, 30)), (29, (29, 30)), (30, (0, 20)), (49, (19, 20)), (50, (0, 20)), (69, (19, 20))] {
+            assert_eq!(at(step), Position { step: expected.0, of: expected.1 }, "{step}");
+        }
+        assert_eq!(Position::new(12, 10, 4, &[]), Position { step: 12, of: 40 });
     }
 
     #[test]

@@ -342,17 +342,16 @@ struct Curve {
     measure: fn(&Epoch) -> Option<f64>,
 }
 
-const LOSSES: [Curve; 3] = [
+const LOSSES: [Curve; 2] = [
     Curve { name: "training", ink: Ink::Series(4), measure: |row| Some(row.train_loss) },
-    Curve { name: "held out", ink: Ink::Series(1), measure: |row| row.test_loss },
-    Curve { name: "validation", ink: Ink::Series(3), measure: |row| row.validation_loss },
+    Curve { name: "held out", ink: Ink::Series(1), measure: Epoch::held_out_loss },
 ];
 
 const SHARES_RIGHT: [Curve; 4] = [
     Curve { name: "training", ink: Ink::Series(4), measure: |row| Some(row.train_accuracy) },
-    Curve { name: "held out", ink: Ink::Series(1), measure: |row| row.test_accuracy },
+    Curve { name: "held out", ink: Ink::Series(1), measure: Epoch::held_out_accuracy },
     Curve { name: "its F1", ink: Ink::Series(0), measure: |row| row.test_f1 },
-    Curve { name: "its AUC", ink: Ink::Series(2), measure: |row| row.test_auc },
+    Curve { name: "its AUC", ink: Ink::Series(2), measure: Epoch::held_out_auc },
 ];
 
 /// Loss on the left; accuracy, F1 and AUC, as far as measured, on the right; over the epochs. `note` stands beneath.
@@ -397,7 +396,7 @@ pub fn compared_curves(runs: &[(String, Vec<Epoch>)], note: &str) -> Figure {
         None => "none".to_owned(),
     };
     let each = runs.iter().map(|(name, rows)| {
-        let (loss, auc) = (last(|row| row.test_loss, rows), last(|row| row.test_auc, rows));
+        let (loss, auc) = (last(Epoch::held_out_loss, rows), last(Epoch::held_out_auc, rows));
         format!("{name}: {}, last held-out loss {loss}, AUC {auc}.", counted(rows.len(), "epoch"))
     });
     let spoken = format!("Training curves of {}. {}", counted(runs.len(), "run"), each.collect::<Vec<_>>().join(" "));
@@ -409,8 +408,8 @@ pub fn compared_curves(runs: &[(String, Vec<Epoch>)], note: &str) -> Figure {
     type Panel = (f32, &'static str, [f64; 2], fn(&Epoch) -> Option<f64>);
     let panels: [Panel; 3] = [
         (62.0, "Training loss", losses(|row| Some(row.train_loss)), |row| Some(row.train_loss)),
-        (375.0, "Held-out loss", losses(|row| row.test_loss), |row| row.test_loss),
-        (688.0, "Held-out AUC", [0.4, 1.0], |row| row.test_auc),
+        (375.0, "Held-out loss", losses(Epoch::held_out_loss), Epoch::held_out_loss),
+        (688.0, "Held-out AUC", [0.4, 1.0], Epoch::held_out_auc),
     ];
     for (left, name, range, measure) in panels {
         let axes = Axes { left, top: 40.0, width: 230.0, height: 260.0, x: epochs, y: range };

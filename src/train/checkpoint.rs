@@ -66,7 +66,7 @@ impl State {
     }
 
     /// The settings it was made with.
-    fn own_settings(&self, path: &Path) -> Result<Settings> {
+    pub fn own_settings(&self, path: &Path) -> Result<Settings> {
         toml::from_str(&self.settings)
             .map_err(|_| Error::file(path, "has settings that this program does not know", "resume it with the one that made it"))
     }
@@ -83,6 +83,13 @@ impl State {
         // As long as no step was skipped, `on_nan` has had no effect.
         let skipped = self.under_way.skipped + self.epochs.iter().map(|epoch| epoch.skipped_steps).sum::<usize>();
         let own = if skipped == 0 { Settings { on_nan: settings.on_nan, ..own } } else { own };
+        // A run may go on for longer than it was begun for, and wait for longer; a restart after what was done so far changes nothing of it.
+        let (epochs, done) = (own.epochs.max(settings.epochs), self.epochs.len());
+        let restarts = match settings.restarts.split_last() {
+            Some((&last, before)) if last >= done && before == own.restarts => settings.restarts.clone(),
+            _ => own.restarts.clone(),
+        };
+        let own = Settings { epochs, patience: settings.patience, restarts, ..own };
         let mut differences = settings.differences(&own);
         if settings.recipe != own.recipe {
             differences.push(format!("recipe is {} here and {} there", settings.recipe, own.recipe));
@@ -173,6 +180,36 @@ pub(super) fn write(folder: &RunFolder, trainer: &Trainer, best: Option<&Model>,
     let body = file::to_bytes(&metadata, &tensors);
     let [path, previous] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT].map(|name| folder.file(name));
     files::write_keeping(path, previous, &[MAGIC, &Sha256::digest(&body), &body])
+}
+
+/// Replaces the checkpoints of a finished run by one without tensors, of a few kilobytes: the run's model has the weights from which more
+/// epochs would begin.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub(super) fn write_finished(folder: &RunFolder, state: &State) -> Result<()> {
+    let metadata = BTreeMap::from([("state".to_owned(), serde_json::to_string(state).expect("plain values are JSON"))]);
+    let body = file::to_bytes(&metadata, &BTreeMap::new());
+    let bytes = [&MAGIC[..], &Sha256::digest(&body), &body].concat();
+    files::write(folder.file(RunFolder::CHECKPOINT), &bytes)?;
+    remove_previous(folder)
+}
+
+/// Removes the older checkpoint.
+///
+/// # Errors
+/// The operating system's.
+pub(super) fn remove_previous(folder: &RunFolder) -> Result<()> {
+    let previous = folder.file(RunFolder::PREVIOUS_CHECKPOINT);
+    match std::fs::remove_file(&previous) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&previous, "removed", &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a checkpoint has tensors: that of a finished run has none.
+pub(super) fn has_tensors(archive: &TensorFile) -> bool {
+    archive.names().next().is_some()
 }
 
 /// The newest checkpoint of a run that is whole, and what was wrong with the newer one if it is the older.

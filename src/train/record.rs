@@ -219,9 +219,9 @@ impl Epoch {
         best.map(|(_, epoch)| epoch).or(epochs.last().map(|epoch| epoch.epoch)).unwrap_or(0)
     }
 
-    /// Whether so many measured epochs have passed since the chosen one that training stops early.
-    pub(super) fn are_enough(epochs: &[Epoch], by: ChooseBy, patience: usize) -> bool {
-        let chosen = Epoch::chosen(epochs, by);
+    /// Whether so many measured epochs have passed since the chosen one, and since the last restart, that training stops early.
+    pub(super) fn are_enough(epochs: &[Epoch], by: ChooseBy, patience: usize, restart: usize) -> bool {
+        let chosen = Epoch::chosen(epochs, by).max(restart);
         let since = epochs.iter().filter(|epoch| epoch.epoch > chosen && epoch.merit(by).is_some()).count();
         patience > 0 && since >= patience
     }
@@ -308,8 +308,9 @@ mod tests {
         assert_eq!((Epoch::chosen(&epochs, ChooseBy::Loss), Epoch::chosen(&epochs, ChooseBy::Auc)), (3, 5));
         assert_eq!(Epoch::chosen(&[], ChooseBy::Loss), 0);
         assert_eq!(Epoch::chosen(&[epoch(1, 0.0, 0.0), epoch(2, 0.0, 0.0)], ChooseBy::Loss), 2, "the last");
-        let enough = |patience| Epoch::are_enough(&epochs, ChooseBy::Loss, patience);
+        let enough = |patience| Epoch::are_enough(&epochs, ChooseBy::Loss, patience, 0);
         assert!(enough(2) && !enough(3) && !enough(0));
-        assert!(!Epoch::are_enough(&epochs, ChooseBy::Auc, 1));
+        assert!(!Epoch::are_enough(&epochs, ChooseBy::Auc, 1, 0));
+        assert!(Epoch::are_enough(&epochs, ChooseBy::Loss, 2, 3) && !Epoch::are_enough(&epochs, ChooseBy::Loss, 2, 4));
     }
 }

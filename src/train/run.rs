@@ -2,7 +2,7 @@
 
 use super::checkpoint::{self, Progress, State};
 use super::consistency::hash_of_data;
-use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, Settings, Trainer};
+use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, ScheduleName, Settings, Trainer};
 use crate::archive::fingerprints::Fingerprints;
 use crate::archive::manifest::Manifest;
 use crate::archive::seen::Seen;
@@ -10,6 +10,7 @@ use crate::archive::split::{Split, split};
 use crate::interrupt::Keeping;
 use crate::metrics::{self, Scores};
 use crate::models::{Metadata, Model, Process, Provenance};
+use crate::optim::Position;
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
@@ -59,6 +60,8 @@ pub enum Event<'a> {
         steps: usize,
         /// The epoch under way, from 1.
         epoch: usize,
+        /// The epochs after which the schedule begins anew, since the run goes on for more of them than it was begun for.
+        restarted: Option<usize>,
         /// What was wrong with a newer checkpoint that could not be used.
         problem: Option<&'a Error>,
         /// The process that made the checkpoint, where it computed other bits than this one.
@@ -114,7 +117,13 @@ pub fn run(
     start: Start,
     watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Vec<Epoch>> {
-    let result = with_init_known(settings).and_then(|settings| train(manifest, &settings, folder, start, watch));
+    let result = with_init_known(settings).and_then(|mut settings| {
+        let restarted = match start {
+            Start::New => None,
+            Start::Resume { .. } => restart_for_more_epochs(&mut settings, folder)?,
+        };
+        train(manifest, &settings, folder, start, restarted, watch)
+    });
     if !matches!(result, Ok(_) | Err(Error::Interrupted { .. })) {
         folder.abandon_aside()?;
     }
@@ -135,11 +144,29 @@ fn with_init_known(settings: &Settings) -> Result<Settings> {
     Ok(settings)
 }
 
+/// Where a run is to go on for more epochs than it was begun for: one with a constant rate goes on as it is; of any other the schedule
+/// begins anew, and the epochs that are over are given.
+fn restart_for_more_epochs(settings: &mut Settings, folder: &RunFolder) -> Result<Option<usize>> {
+    let (archive, state, _) = checkpoint::read(folder)?;
+    let (own, done) = (state.own_settings(archive.path())?, state.epochs.len());
+    let is_longer = settings.epochs > own.epochs && settings.restarts == own.restarts;
+    if !is_longer || settings.schedule == ScheduleName::Constant {
+        return Ok(None);
+    }
+    if done == 0 {
+        let problem = "has no whole epoch yet, after which its schedule could begin anew for more epochs";
+        return Err(Error::file(folder.path(), problem, "resume it without --epochs first"));
+    }
+    settings.restarts.push(done);
+    Ok(Some(done))
+}
+
 fn train(
     manifest: &Manifest,
     settings: &Settings,
     folder: &RunFolder,
     start: Start,
+    restarted: Option<usize>,
     watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Vec<Epoch>> {
     let (mut session, split, begun_with) = Session::begin(manifest, settings, folder)?;
@@ -166,7 +193,7 @@ fn train(
     if let Some((problem, other)) = resumed {
         let (epoch, steps) = (session.state.epochs.len() + 1, session.state.under_way.steps);
         let (problem, other, mended) = (problem.as_ref(), other.as_ref(), &session.mended);
-        let _ = watch(Event::Resumed { steps, epoch, problem, other, mended }); // the next event can stop it
+        let _ = watch(Event::Resumed { steps, epoch, restarted, problem, other, mended }); // the next event can stop it
         // The checkpoint of an epoch's end comes before the other files; one within an epoch comes after those of the epoch before it,
         // and holds other weights than that epoch's.
         if !session.state.epochs.is_empty() && (session.best.is_some() || session.state.under_way.steps == 0) {
@@ -195,6 +222,7 @@ fn train(
             return Err(session.interrupted());
         }
     }
+    session.finish()?;
     Ok(session.state.epochs)
 }
 
@@ -381,8 +409,21 @@ impl<'a> Session<'a> {
 
     /// Whether all epochs are done, or early stopping ends the run.
     fn is_over(&self) -> bool {
-        let Settings { epochs, choose_by, patience, .. } = *self.settings;
-        self.state.epochs.len() >= epochs || Epoch::are_enough(&self.state.epochs, choose_by, patience)
+        let Settings { epochs, choose_by, patience, ref restarts, .. } = *self.settings;
+        let done = self.state.epochs.len();
+        // After a restart the patience begins anew.
+        let restart = restarts.iter().rfind(|&&restart| restart <= done).copied().unwrap_or(0);
+        done >= epochs || Epoch::are_enough(&self.state.epochs, choose_by, patience, restart)
+    }
+
+    /// Removes what a finished run does not need: the checkpoints, unless the rate is constant, so that more epochs would go on from
+    /// Adam's moments as they are; then the newest stays.
+    fn finish(&self) -> Result<()> {
+        self.folder.check_place()?;
+        match self.settings.schedule {
+            ScheduleName::Constant => checkpoint::remove_previous(self.folder),
+            ScheduleName::Cosine | ScheduleName::Step => checkpoint::write_finished(self.folder, &self.state),
+        }
     }
 
     /// What an interrupted run leaves behind, in words.
@@ -434,19 +475,38 @@ impl<'a> Session<'a> {
     /// if that computed other bits than this one.
     fn restore(&mut self, allow_other_isa: bool) -> Result<(Option<Error>, Option<Process>)> {
         let (archive, mut state, problem) = checkpoint::read(self.folder)?;
+        let is_finished = !checkpoint::has_tensors(&archive);
         self.mended = record_of(self.folder)?.map(|record| record.mended).unwrap_or_default();
         self.mended.extend(state.check(self.settings, &self.state.inputs, &self.test_only, archive.path())?);
         let other = state.go_on(self.folder, archive.path(), allow_other_isa)?;
-        self.trainer.restore(&archive, state.adam_steps)?;
-        if self.validation.is_some() && state.epochs.iter().any(|epoch| epoch.validation_loss.is_some()) {
+        let has_chosen = self.validation.is_some() && state.epochs.iter().any(|epoch| epoch.validation_loss.is_some());
+        if is_finished {
+            // Only a restart, or nothing, follows: both need what the run has kept.
+            self.trainer.restart(&self.kept(&state)?);
+            state.adam_steps = 0;
+        } else {
+            self.trainer.restore(&archive, state.adam_steps)?;
+        }
+        if has_chosen {
             let mut best = self.trainer.model().copy()?;
-            best.restore(&archive, checkpoint::BEST)?;
+            if !is_finished {
+                best.restore(&archive, checkpoint::BEST)?;
+            }
             let chosen = Epoch::chosen(&state.epochs, self.settings.choose_by);
             if let Some(temperature) = state.epochs.iter().find(|epoch| epoch.epoch == chosen).and_then(|epoch| epoch.temperature)
             {
                 best.set_temperature(temperature);
             }
             self.best = Some(best);
+        }
+        let begins_anew = |settings: &Settings| settings.restarts.contains(&state.epochs.len());
+        let is_new = begins_anew(self.settings) && !begins_anew(&state.own_settings(archive.path())?);
+        if is_new && state.under_way.steps > 0 {
+            // The epoch under way began under the schedule that ends here.
+            if self.best.is_none() {
+                self.trainer.restart(&self.kept(&state)?);
+            }
+            state.under_way = Progress::default();
         }
         if problem.is_some() {
             checkpoint::discard_newest(self.folder)?;
@@ -455,6 +515,18 @@ impl<'a> Session<'a> {
         self.state = State { settings, inputs, ..state };
         self.saved_at.set(Some(self.position()));
         Ok((problem, other))
+    }
+
+    /// The model in the folder, whose weights are those that `state` has chosen.
+    fn kept(&self, state: &State) -> Result<Model> {
+        let path = self.folder.file(RunFolder::MODEL);
+        let kept = Model::load(&path)?;
+        let chosen = Epoch::chosen(&state.epochs, self.settings.choose_by);
+        if chosen.checked_sub(1).and_then(|epoch| state.weights.get(epoch)) != Some(&kept.weights_hash()) {
+            let problem = "is not the model that this run has kept, so that it cannot go on from it";
+            return Err(Error::file(&path, problem, "restore it, or start the run anew with --force"));
+        }
+        Ok(kept)
     }
 
     fn checkpoint(&self) -> Result<()> {
@@ -480,13 +552,17 @@ impl<'a> Session<'a> {
     /// Runs the rest of the epoch under way, and the evaluation where one is due.
     fn epoch(&mut self, watch: Watch) -> Result<()> {
         let number = self.state.epochs.len() + 1;
+        if self.settings.restarts.contains(&(number - 1)) && self.state.under_way.steps == 0 {
+            self.restart()?;
+        }
         let (schedule, steps) = (self.settings.schedule(), self.training.batches());
         let before = self.state.under_way.seconds;
         let start = Instant::now();
         for batch in self.training.epoch_from(number as u64, self.state.under_way.steps) {
             let batch = batch?;
             let done = (number - 1) * steps + self.state.under_way.steps;
-            let learning_rate = schedule.learning_rate(done as u64, (self.settings.epochs * steps) as u64, steps as u64);
+            let Position { step, of } = Position::new(done, steps, self.settings.epochs, &self.settings.restarts);
+            let learning_rate = schedule.learning_rate(step, of, steps as u64);
             let step = match self.trainer.step(&batch.images, &batch.labels, learning_rate) {
                 Err(Error::NotFinite { place }) => Err(self.place_in_run(done + 1, &batch, &place)),
                 step => Ok(step?),
@@ -555,6 +631,17 @@ impl<'a> Session<'a> {
             self.best = candidate;
         }
         self.state.under_way = Progress::default();
+        Ok(())
+    }
+
+    /// Begins the schedule anew with the weights that the run has kept: those of the best epoch, or of the last.
+    fn restart(&mut self) -> Result<()> {
+        let kept = match &self.best {
+            Some(best) => best.copy()?,
+            None => self.trainer.model().copy()?,
+        };
+        self.trainer.restart(&kept);
+        self.state.adam_steps = self.trainer.steps();
         Ok(())
     }
 

@@ -45,6 +45,9 @@ pub struct Settings {
     pub step_epochs: usize,
     /// What the step schedule multiplies the learning rate by.
     pub step_factor: f32,
+    /// Epochs, rising, after which the schedule begins anew with the weights that the run has kept and with Adam's moments at zero
+    /// (warm restarts).
+    pub restarts: Vec<usize>,
     /// Adam's decay of the first moment.
     pub beta1: f32,
     /// Adam's decay of the second moment.
@@ -64,6 +67,8 @@ pub struct Settings {
     pub label_smoothing: f32,
     /// The most that an image gets of the next one of its batch (mixup), up to a half. 0: images are not mixed.
     pub mixup: f32,
+    /// The chance that a training image gets the right part of another of its class in its batch.
+    pub stitch_chance: f32,
     /// Decay of the moving average of the weights, a step; the averaged weights are evaluated and kept. 0: those of the last step are.
     pub average_decay: f32,
     /// What follows a step whose loss or gradient is NaN or infinite.
@@ -162,6 +167,7 @@ impl Default for Settings {
             warm_up_epochs: 0.0,
             step_epochs: 100,
             step_factor: 0.1,
+            restarts: Vec::new(),
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
@@ -171,6 +177,7 @@ impl Default for Settings {
             clip_norm: 0.0,
             label_smoothing: 0.0,
             mixup: 0.0,
+            stitch_chance: 0.0,
             average_decay: 0.0,
             on_nan: OnNan::Stop,
             norm_epsilon: 1e-5,
@@ -330,6 +337,7 @@ impl Settings {
             clip_norm: (self.clip_norm > 0.0).then(|| self.clip_norm.into()),
             label_smoothing: self.label_smoothing,
             mixup: self.mixup,
+            stitch_chance: self.stitch_chance,
             average_decay: self.average_decay,
         }
     }
@@ -366,6 +374,10 @@ impl Settings {
             (self.learning_rate > 0.0 && self.learning_rate.is_finite(), "learning_rate is not a positive number"),
             ((0.0..=most as f32).contains(&self.warm_up_epochs), "warm_up_epochs is not from 0 to 1000000"),
             (self.step_factor > 0.0 && self.step_factor <= 1.0, "step_factor is not above 0 and at most 1"),
+            (
+                self.restarts.is_sorted_by(|a, b| a < b) && self.restarts.first() != Some(&0),
+                "restarts are not rising epochs above 0",
+            ),
             ((0.0..1.0).contains(&self.beta1), "beta1 is not from 0 to below 1"),
             ((0.0..1.0).contains(&self.beta2), "beta2 is not from 0 to below 1"),
             (self.epsilon > 0.0 && self.epsilon.is_finite(), "epsilon is not a positive number"),
@@ -373,6 +385,7 @@ impl Settings {
             (self.clip_norm >= 0.0 && self.clip_norm.is_finite(), "clip_norm is negative or not a number"),
             ((0.0..1.0).contains(&self.label_smoothing), "label_smoothing is not from 0 to below 1"),
             ((0.0..=0.5).contains(&self.mixup), "mixup is not from 0 to 0.5"),
+            ((0.0..=1.0).contains(&self.stitch_chance), "stitch_chance is not from 0 to 1"),
             ((0.0..1.0).contains(&self.average_decay), "average_decay is not from 0 to below 1"),
             (self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0, "norm_epsilon is not between 0 and 1"),
             (self.norm_momentum > 0.0 && self.norm_momentum <= 1.0, "norm_momentum is not above 0 and at most 1"),

@@ -37,6 +37,10 @@ pub struct Regularisation {
     /// Each step mixes every image with the next of its batch, by a share that is uniform from 0 to this, at most a half: mixup
     /// (Zhang et al. 2018) with a Beta(1, 1) distribution where it is a half, since the larger share is the first image's.
     pub mixup: f32,
+    /// The chance that the part of an image to the right of a column, drawn from the middle half, is that of the next image of its class
+    /// in the batch: a body of two patients. The label stays, unlike in CutMix (Yun et al. 2019), since half a body with metastases beside
+    /// half a body without is no patient of either class in part.
+    pub stitch_chance: f32,
     /// Decay of the moving average of the weights, below 1, whose model is the one that is evaluated and kept (Polyak and Juditsky 1992).
     /// While there were few steps it is lower: step `t` has at most `(1 + t) / (10 + t)`. 0: no average.
     pub average_decay: f32,
@@ -96,10 +100,11 @@ impl Trainer {
         let [rows, columns] = self.model.metadata().input_size;
         self.context.dropout = Some(Drops { seed: self.seed, step: self.moments.steps() });
         let shape = [labels.len(), rows, columns];
+        let images = self.stitched(images, labels);
         let share = self.share_to_mix();
         let (images, second) = match share {
-            Some(share) => mixed(images, labels, share),
-            None => (Cow::Borrowed(images), Vec::new()),
+            Some(share) => mixed(&images, labels, share),
+            None => (images, Vec::new()),
         };
         let objective = Objective {
             labels,
@@ -131,10 +136,41 @@ impl Trainer {
         Ok(StepMetrics { loss, correct, gradient_norm })
     }
 
+    /// Begins anew with the values of `model`: the moments and the number of steps are zero, and the average is the model.
+    pub fn restart(&mut self, model: &Model) {
+        self.model.copy_values(model);
+        self.moments = Moments::new(self.model.parameters());
+        if let Some(average) = &mut self.average {
+            average.copy_values(model);
+        }
+    }
+
     /// The share of the second image in this step, where images are mixed.
     fn share_to_mix(&self) -> Option<f32> {
         let most = self.regularisation.mixup;
         (most > 0.0).then(|| most * unit(&mut stream(Purpose::Mixup, self.seed, self.moments.steps(), 0)))
+    }
+
+    /// The images (batch, rows, columns), some with the right part of another of their class.
+    fn stitched<'a>(&self, images: &'a [f32], labels: &[u32]) -> Cow<'a, [f32]> {
+        let chance = self.regularisation.stitch_chance;
+        let [rows, columns] = self.model.metadata().input_size;
+        if chance == 0.0 || images.len() != labels.len() * rows * columns {
+            return Cow::Borrowed(images);
+        }
+        let mut stitched = images.to_vec();
+        for (at, image) in stitched.chunks_exact_mut(rows * columns).enumerate() {
+            let mut random = stream(Purpose::Stitch, self.seed, self.moments.steps(), at as u64);
+            let (is_stitched, place) = (unit(&mut random) < chance, unit(&mut random));
+            let others = (1..labels.len()).map(|step| (at + step) % labels.len());
+            let Some(other) = others.filter(|_| is_stitched).find(|&other| labels[other] == labels[at]) else { continue };
+            let column = ((0.25 + 0.5 * place) * columns as f32) as usize;
+            let other = &images[other * rows * columns..][..rows * columns];
+            for (row, other) in image.chunks_exact_mut(columns).zip(other.chunks_exact(columns)) {
+                row[column..].copy_from_slice(&other[column..]);
+            }
+        }
+        Cow::Owned(stitched)
     }
 
     /// Moves the average towards the model after a step.
@@ -319,6 +355,23 @@ mod tests {
         second.restore(&TensorFile::read(&path).unwrap(), first.steps()).unwrap();
         assert_eq!(losses(&mut second, 2), expected[2..]);
         assert_ne!(losses(&mut start(8), 1), expected[..1], "another seed drops others");
+        // The same with all that a step can draw, and an average beside the model.
+        let all =
+            Regularisation { mixup: 0.4, stitch_chance: 0.5, average_decay: 0.9, label_smoothing: 0.1, clip_norm: Some(1.0) };
+        let start = |seed| {
+            let mut trainer = start(seed);
+            trainer.regularise(all).unwrap();
+            trainer
+        };
+        let mut whole = start(7);
+        let expected = losses(&mut whole, 4);
+        let mut first = start(7);
+        losses(&mut first, 2);
+        file::write(&path, &BTreeMap::new(), &first.tensors()).unwrap();
+        let mut second = start(7);
+        second.restore(&TensorFile::read(&path).unwrap(), first.steps()).unwrap();
+        assert_eq!(losses(&mut second, 2), expected[2..]);
+        assert_eq!(second.model().weights_hash(), whole.model().weights_hash());
         // Nobody who does not ask for it has anything dropped.
         let pass = || {
             let model = model_of("inception-v1", 5);
@@ -407,6 +460,72 @@ mod tests {
         }
         let trained = |model: &Model| model.parameters().get(model.parameters().trained()[0]).value.clone();
         assert_eq!(trained(trainer.model()), trained(&model(5)), "weights stay as they are");
+    }
+
+    /// The loss of softened and mixed targets is the sum of the plain ones by their shares.
+    #[test]
+    fn softened_and_mixed_targets_are_sums_of_plain_ones() {
+        let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+        for architecture in ["inrac", "inception-v1"] {
+            let model = model_of(architecture, 5);
+            let classes = model.metadata().classes.len() as u32;
+            let pass = |objective: &Objective| {
+                let pass = model.differentiate_objective(&mut Context::default(), &images, [2, 64, 32], objective).unwrap();
+                (f64::from(pass.loss), pass.gradients.norm())
+            };
+            let plain = |labels: &[u32]| pass(&Objective::of(labels)).0;
+            let (own, other) = ([0, 2], [1, 0]);
+            let uniform = (0..classes).map(|class| plain(&[class; 2])).sum::<f64>() / f64::from(classes);
+            let soft = Objective { smoothing: 0.1, mixed: Some((&other, 0.3)), ..Objective::of(&own) };
+            let expected = 0.9 * (0.7 * plain(&own) + 0.3 * plain(&other)) + 0.1 * uniform;
+            assert!((pass(&soft).0 - expected).abs() < 1e-5, "{architecture}: {:?} {expected}", pass(&soft));
+            // Half of each of two equal labels is the whole of one.
+            let (halves, whole) =
+                (pass(&Objective { mixed: Some((&own, 0.5)), ..Objective::of(&own) }), pass(&Objective::of(&own)));
+            assert!(
+                (halves.0 - whole.0).abs() < 1e-6 && (halves.1 / whole.1 - 1.0).abs() < 1e-4,
+                "{architecture}: {halves:?} {whole:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_average_follows_the_model_and_is_what_is_kept() {
+        let images: Vec<f32> = (0..2 * 64 * 32).map(|i| (i * i % 97) as f32 / 97.0).collect();
+        let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
+        trainer.regularise(Regularisation { average_decay: 0.15, ..Regularisation::default() }).unwrap();
+        let mut plain = Trainer::new(model(5), crate::optim::Adam::default());
+        let weights = |model: &Model| model.parameters().get(model.parameters().trained()[0]).value.values().to_vec();
+        let mut expected = weights(plain.model());
+        for step in 1..4 {
+            trainer.step(&images, &[0, 1], 1e-3).unwrap();
+            plain.step(&images, &[0, 1], 1e-3).unwrap();
+            let decay = 0.15f64.min((1.0 + f64::from(step)) / (10.0 + f64::from(step)));
+            expected.iter_mut().zip(weights(plain.model())).for_each(|(old, new)| *old += (1.0 - decay) as f32 * (new - *old));
+        }
+        let worst = weights(trainer.model()).iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-6, "{worst}");
+        assert_ne!(weights(trainer.model()), weights(plain.model()));
+        assert_eq!(trainer.model().weights_hash(), trainer.into_model().weights_hash());
+    }
+
+    #[test]
+    fn an_image_is_stitched_with_one_of_its_class_alone() {
+        let mut trainer = Trainer::new(model(5), crate::optim::Adam::default());
+        // Image `n` holds n everywhere.
+        let images: Vec<f32> = (0..6 * 64 * 32).map(|at| (at / (64 * 32)) as f32).collect();
+        let labels = [0, 1, 2, 0, 1, 0];
+        assert!(matches!(trainer.stitched(&images, &labels), Cow::Borrowed(_)));
+        trainer.regularise(Regularisation { stitch_chance: 1.0, ..Regularisation::default() }).unwrap();
+        let stitched = trainer.stitched(&images, &labels);
+        for (image, (pixels, partner)) in stitched.chunks(64 * 32).zip([3, 4, 2, 5, 1, 0]).enumerate() {
+            let column = (0..32).find(|&column| pixels[column] != image as f32).unwrap_or(32);
+            assert!((8..=24).contains(&column) || partner == image, "{image}: {column}");
+            for row in pixels.chunks(32) {
+                let as_expected = |(at, value): (usize, &f32)| *value == if at < column { image as f32 } else { partner as f32 };
+                assert!(row.iter().enumerate().all(as_expected), "{image}: {row:?}");
+            }
+        }
     }
 
     fn statistics(model: &Model) -> Vec<f32> {
