@@ -23,7 +23,8 @@ pub use inception::Inception;
 pub use inference::Inference;
 pub use learning::Differentiated;
 pub use metadata::{
-    FORMAT, FORMAT_VERSION, METADATA_HASH, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TRAINING_STUDIES,
+    FORMAT, FORMAT_VERSION, METADATA_HASH, Metadata, PROVENANCE, Process, Provenance, SimulatorVersion, Simulators, StudyCounts,
+    TRAINING_STUDIES,
 };
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};

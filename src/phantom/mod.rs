@@ -13,6 +13,7 @@ mod mimics;
 mod random;
 mod skeleton;
 
+pub use crate::models::SimulatorVersion;
 pub use annotations::annotate;
 pub use lesions::SimulatedShape;
 pub use mimics::Benign;
@@ -73,11 +74,13 @@ pub struct PhantomOptions {
     pub rows: usize,
     /// Width of a view; pixels are square.
     pub columns: usize,
+    /// Which simulator makes them. Each makes the same bytes for ever.
+    pub simulator: SimulatorVersion,
 }
 
 impl Default for PhantomOptions {
     fn default() -> Self {
-        PhantomOptions { studies: 300, seed: 1, mix: [1.0; 3], rows: 1024, columns: 256 }
+        PhantomOptions { studies: 300, seed: 1, mix: [1.0; 3], rows: 1024, columns: 256, simulator: SimulatorVersion::default() }
     }
 }
 
@@ -232,7 +235,7 @@ fn uptake_ratio(traces: &[LesionInView; 2]) -> f32 {
     if traces[0].excess >= traces[1].excess { ratio(&traces[0]) } else { ratio(&traces[1]) }
 }
 
-/// Makes study `index`: the same for the same seed, mix and size, whatever else was made before.
+/// Makes study `index`: the same for the same simulator, seed, mix and size, whatever else was made before.
 ///
 /// The options must pass [`PhantomOptions::check`].
 pub fn simulate(options: &PhantomOptions, index: usize) -> Phantom {
@@ -325,10 +328,15 @@ fn write_study(options: &PhantomOptions, folder: &Path, index: usize) -> Result<
     interrupt::check()?;
     let Phantom { anterior, posterior, truth, .. } = simulate(options, index);
     let stem = stem(index);
+    let (simulator, description) = match options.simulator {
+        SimulatorVersion::One => (String::new(), "Whole-body bone scan (phantom)".to_owned()),
+        version => (format!(", simulator {version}"), format!("Whole-body bone scan (phantom, simulator {version})")),
+    };
+    let PhantomOptions { seed, rows, columns, .. } = options;
     let header = NmHeader {
         patient: truth.patient.clone(),
-        identity: format!("osteon phantom, seed {}, {}x{}, study {stem}", options.seed, options.rows, options.columns),
-        description: "Whole-body bone scan (phantom)".into(),
+        identity: format!("osteon phantom{simulator}, seed {seed}, {rows}x{columns}, study {stem}"),
+        description,
         age_years: Some(truth.age),
         sex: Some(if truth.sex == 'M' { Sex::Male } else { Sex::Female }),
         pixel_spacing_mm: [truth.pixel_mm; 2],
@@ -345,7 +353,11 @@ fn write_study(options: &PhantomOptions, folder: &Path, index: usize) -> Result<
 /// Its line of the manifest.
 fn manifest_line(options: &PhantomOptions, index: usize) -> String {
     let (patient, stem, label) = (patient_name(index), stem(index), options.label(index));
-    format!("{patient},studies/{stem}.dcm#1,studies/{stem}.dcm#2,{label},yes\n")
+    let simulated = match options.simulator {
+        SimulatorVersion::One => "yes",
+        SimulatorVersion::Two => "2",
+    };
+    format!("{patient},studies/{stem}.dcm#1,studies/{stem}.dcm#2,{label},{simulated}\n")
 }
 
 /// The manifest that [`write`] leaves, without simulating anything.
