@@ -238,26 +238,26 @@ fn one_patient_among_phantoms_does_not_silence_the_warning() {
         (studies, tested) = (studies + usize::from(side == "train"), tested + usize::from(side == "test"));
         let patient = if side == "train" && studies == 1 { "hospital-1," } else { line.split_inclusive(',').next().unwrap() };
         let rest = &line[line.find(',').unwrap() + 1..];
-        let rest = if patient == "hospital-1," { rest.replace(",yes", ",no") } else { rest.to_owned() };
+        let rest = if patient == "hospital-1," { rest.replace(",2", ",no") } else { rest.to_owned() };
         table += &format!("{patient}{rest},{side}\n");
     }
     fs::write(at("data/mixed.csv"), &table).unwrap();
-    let told = format!("{} of {studies} studies are simulated", studies - 1);
+    let told = format!("{} of {studies} studies are simulated by simulator 2", studies - 1);
     let tiny = ["--recipe", "paper", "--architecture", "classifier-18", "--input-size", "32x32", "--epochs", "1"];
     let (run, data) = (at("run"), at("data/mixed.csv"));
     succeeds(osteon().arg("train").arg(&data).arg("--output").arg(&run).args(tiny).output().unwrap());
     let json = |path: PathBuf| -> serde_json::Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
-    let counts = serde_json::json!({ "studies": studies, "simulated_studies": studies - 1 });
+    let counts = serde_json::json!({ "studies": studies, "simulated_studies": studies - 1, "simulators": [2] });
     assert_eq!(json(run.join("run.json"))["training_studies"], counts);
 
     let said = succeeds(osteon().arg("evaluate").arg(&run).args(["--resamples", "100"]).output().unwrap());
-    let caveat = format!("Evaluated on phantoms (simulated patients). Trained partly on phantoms: {told}.");
+    let caveat = format!("Evaluated on phantoms (simulated patients, simulator 2). Trained partly on phantoms: {told}.");
     assert!(said.contains(&caveat), "{said}");
     let scores = json(run.join("scores.json"));
     assert!(scores["caveat"].as_str().unwrap().starts_with(&caveat), "{}", scores["caveat"]);
     assert_eq!((&scores["simulated_studies"], &scores["model"]["training_studies"]), (&tested.into(), &counts));
     let said = succeeds(osteon().args(["model", "info"]).arg(run.join("model.safetensors")).output().unwrap());
-    assert!(said.contains(&format!("{studies} studies, {} of them phantoms", studies - 1)), "{said}");
+    assert!(said.contains(&format!("{studies} studies, {} of them phantoms of simulator 2", studies - 1)), "{said}");
 
     // The training studies, among them the patient's.
     succeeds(osteon().arg("evaluate").arg(&run).args(["--split", "train", "--output"]).arg(at("train")).output().unwrap());

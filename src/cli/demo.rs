@@ -8,7 +8,7 @@ use super::{phantom, predict as lines, train};
 use crate::archive::manifest::Manifest;
 use crate::files::{Output, Staging};
 use crate::image::Size;
-use crate::phantom::PhantomOptions;
+use crate::phantom::{PhantomOptions, SimulatorVersion};
 use crate::report::{self, Case};
 use crate::text::Shown;
 use crate::train::{RunFolder, ScheduleName, Settings, Start};
@@ -32,6 +32,9 @@ pub struct Demo {
     /// Synthetic patients, from 1 to 1000000 [default: 600].
     #[arg(long, value_name = "N", value_parser = count(1..=PhantomOptions::MOST_STUDIES))]
     studies: Option<usize>,
+    /// The simulator of the synthetic patients, 1 or 2.
+    #[arg(long, value_name = "N", default_value_t)]
+    simulator: SimulatorVersion,
     /// Passes over the training patients, from 1 to 1000000 [default: 14].
     #[arg(long, value_name = "N", value_parser = count(1..=Settings::MOST_EPOCHS))]
     epochs: Option<usize>,
@@ -81,7 +84,8 @@ impl Demo {
     fn make(&self, terminal: &Terminal, settings: &Settings, studies: usize, staging: &Staging) -> Result<PathBuf> {
         let folder = RunFolder::create(&staging.file(RUN), false)?;
         terminal.note("Synthetic patients");
-        let options = PhantomOptions { studies: self.studies.unwrap_or(studies), seed: self.seed, ..PhantomOptions::default() };
+        let (studies, simulator) = (self.studies.unwrap_or(studies), self.simulator);
+        let options = PhantomOptions { studies, seed: self.seed, simulator, ..PhantomOptions::default() };
         let manifest = phantom::write(terminal, &options, Output::replacing(&staging.file(PHANTOMS)), false)?;
 
         terminal.note(format_args!("\nTraining the 26-layer network at {}", settings.input_size));

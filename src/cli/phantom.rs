@@ -6,14 +6,14 @@ use super::terminal::Terminal;
 use crate::Result;
 use crate::annotation::codes::{self, Codes};
 use crate::files::{self, Output, Staging};
-use crate::phantom::{self, PhantomOptions};
+use crate::phantom::{self, PhantomOptions, SimulatorVersion};
 use crate::text::{Shown, counted};
 use std::path::{Path, PathBuf};
 
 /// Make synthetic bone scans: two-frame DICOM files, a manifest, and the truth.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  osteon phantom --studies 1000 --seed 7 --output phantoms\n  osteon phantom --annotations --output phantoms"
+    after_help = "Example:\n  osteon phantom --studies 1000 --seed 7 --output phantoms\n  osteon phantom --simulator 1 --mix 614,237,160 --output first\n  osteon phantom --annotations --output phantoms"
 )]
 pub struct Phantom {
     /// Number of patients, one study each, from 1 to 1000000.
@@ -22,6 +22,12 @@ pub struct Phantom {
     /// Seed, from 0 to 2^63 - 1: the same seed makes the same patients.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
     seed: u64,
+    /// The simulator: 1, of one camera, or 2, of several hospitals and with more of what real scans have.
+    #[arg(long, value_name = "N", default_value_t)]
+    simulator: SimulatorVersion,
+    /// Shares of the classes NoMet, ADMet and nADMet; their sum may be anything above zero.
+    #[arg(long, value_name = "NOMET,ADMET,NADMET", default_value = "1,1,1", value_parser = mix)]
+    mix: [f64; 3],
     /// Folder for the files.
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
@@ -34,10 +40,20 @@ pub struct Phantom {
 
 impl Phantom {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let options = PhantomOptions { studies: self.studies, seed: self.seed, ..PhantomOptions::default() };
+        let Phantom { studies, seed, mix, simulator, .. } = *self;
+        let options = PhantomOptions { studies, seed, mix, simulator, ..PhantomOptions::default() };
         options.check()?;
         let manifest = write(terminal, &options, output(&self.output, self.overwrite.force)?, self.annotations)?;
         terminal.line(manifest.shown())
+    }
+}
+
+/// Three numbers with commas between.
+fn mix(text: &str) -> std::result::Result<[f64; 3], String> {
+    let shares: Vec<f64> = text.split(',').filter_map(|share| share.trim().parse().ok()).collect();
+    match <[f64; 3]>::try_from(shares) {
+        Ok(shares) if text.split(',').count() == 3 => Ok(shares),
+        _ => Err("give three shares such as 1,1,1".to_owned()),
     }
 }
 

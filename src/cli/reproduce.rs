@@ -13,7 +13,7 @@ use crate::archive::people;
 use crate::archive::split::{self, Split};
 use crate::intake::Study;
 use crate::metrics::{Epoch, Scores};
-use crate::phantom::{self as simulator, Phantom, PhantomOptions};
+use crate::phantom::{self as simulator, Phantom, PhantomOptions, SimulatorVersion};
 use crate::prepare::{Preprocessing, views};
 use crate::reproduce::page::{self, Outcome, Reproduction};
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
@@ -50,6 +50,9 @@ pub struct Reproduce {
     /// Seed of phantoms, datasets and networks, from 0 to 2^63 - 1.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
     seed: u64,
+    /// The simulator of the phantoms, 1 or 2.
+    #[arg(long, value_name = "N", default_value_t, conflicts_with = "data")]
+    simulator: SimulatorVersion,
     /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights, from 1 to 100.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1..=Options::MOST_SEEDS))]
     seeds: usize,
@@ -102,7 +105,7 @@ impl Reproduce {
         if !open.is_empty() {
             let study = match options.data {
                 Some(_) => seconds_a_study(&source)?,
-                None => seconds_a_phantom(&options.scale.phantoms(options.seed))?,
+                None => seconds_a_phantom(&options.scale.phantoms(options.seed, options.simulator))?,
             };
             Estimate::new(terminal, &open, options, &sides, study, None)?;
         }
@@ -161,6 +164,8 @@ impl Reproduce {
             data_sha256,
             columns: self.table.columns()?.unwrap_or_default(),
             trust_scans: self.preflight.trust_scans,
+            // An archive has no simulator, and a study of one records none.
+            simulator: if self.data.is_some() { SimulatorVersion::One } else { self.simulator },
             seed: self.seed,
             seeds: self.seeds,
             folds: self.folds,
@@ -172,7 +177,7 @@ impl Reproduce {
     /// The archive, with the frame of every view named: a hospital's, or the phantoms, which may not be there yet.
     fn source(&self, terminal: &Terminal, options: &Options) -> Result<Manifest> {
         let Some(data) = &options.data else {
-            let text = simulator::manifest(&options.scale.phantoms(options.seed));
+            let text = simulator::manifest(&options.scale.phantoms(options.seed, options.simulator));
             return Manifest::from_bytes(self.output.join(PHANTOMS).join(datasets::MANIFEST), text.as_bytes());
         };
         self.preflight.read(terminal, data, &self.table.options()?, &self.output)?.with_frames_named()
@@ -180,7 +185,7 @@ impl Reproduce {
 
     /// Makes the phantoms and what physicians would add to them, where they are not there.
     fn make_phantoms(&self, terminal: &Terminal, options: &Options) -> Result<()> {
-        let (folder, phantoms) = (self.output.join(PHANTOMS), options.scale.phantoms(options.seed));
+        let (folder, phantoms) = (self.output.join(PHANTOMS), options.scale.phantoms(options.seed, options.simulator));
         if !folder.join(datasets::MANIFEST).is_file() {
             phantom::write(terminal, &phantoms, files::Output::replacing(&folder), true)?;
         }
@@ -223,7 +228,9 @@ impl Reproduce {
         };
         let mut command = format!("osteon reproduce --scale {} --seed {} --seeds {}", options.scale, options.seed, options.seeds);
         command += &format!(" --folds {} --recipe {} --epochs {} --output STUDY", options.folds, options.recipe, options.epochs);
-        if options.data.is_some() {
+        if options.data.is_none() {
+            command += &format!(" --simulator {}", options.simulator);
+        } else {
             command += &format!(" --data MANIFEST{}", self.table.words());
         }
         Ok(Reproduction {

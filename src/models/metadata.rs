@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::iter::Sum;
+use std::str::FromStr;
 
 /// The version of the model file that this program writes. It reads this one and those before it.
 pub const FORMAT_VERSION: u32 = 3;
@@ -87,6 +88,103 @@ pub struct Provenance {
     pub scores: BTreeMap<String, f64>,
 }
 
+/// The version of the simulator that made a phantom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub enum SimulatorVersion {
+    /// One camera, 1.6 to 6.1 million counts a view, joints and fractures as the only mimics.
+    One,
+    /// Several hospitals, 0.3 to 6 million counts a view, and what else real scans have.
+    #[default]
+    Two,
+}
+
+impl SimulatorVersion {
+    /// From the first to the latest.
+    pub const ALL: [SimulatorVersion; 2] = [SimulatorVersion::One, SimulatorVersion::Two];
+
+    /// Its number, from 1.
+    pub fn number(self) -> u32 {
+        match self {
+            SimulatorVersion::One => 1,
+            SimulatorVersion::Two => 2,
+        }
+    }
+}
+
+/// Its number.
+impl fmt::Display for SimulatorVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number().fmt(f)
+    }
+}
+
+impl FromStr for SimulatorVersion {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|version| version.to_string() == text).ok_or_else(|| "choose 1 or 2".to_owned())
+    }
+}
+
+impl TryFrom<u32> for SimulatorVersion {
+    type Error = String;
+    fn try_from(number: u32) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|version| version.number() == number);
+        known.ok_or_else(|| format!("there is no simulator {number} in this version of osteon"))
+    }
+}
+
+impl From<SimulatorVersion> for u32 {
+    fn from(version: SimulatorVersion) -> u32 {
+        version.number()
+    }
+}
+
+/// The simulators that some phantoms are of; in files a list of their versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<SimulatorVersion>", into = "Vec<SimulatorVersion>")]
+pub struct Simulators([bool; SimulatorVersion::ALL.len()]);
+
+impl Simulators {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        *self == Simulators::default()
+    }
+
+    /// From the first to the latest.
+    pub fn versions(self) -> impl Iterator<Item = SimulatorVersion> {
+        SimulatorVersion::ALL.into_iter().zip(self.0).filter_map(|(version, is_there)| is_there.then_some(version))
+    }
+}
+
+impl FromIterator<SimulatorVersion> for Simulators {
+    fn from_iter<I: IntoIterator<Item = SimulatorVersion>>(versions: I) -> Self {
+        let mut simulators = Simulators::default();
+        versions.into_iter().for_each(|version| simulators.0[version as usize] = true);
+        simulators
+    }
+}
+
+impl From<Vec<SimulatorVersion>> for Simulators {
+    fn from(versions: Vec<SimulatorVersion>) -> Self {
+        versions.into_iter().collect()
+    }
+}
+
+impl From<Simulators> for Vec<SimulatorVersion> {
+    fn from(simulators: Simulators) -> Self {
+        simulators.versions().collect()
+    }
+}
+
+/// `simulator 2`, or `simulators 1 and 2`.
+impl fmt::Display for Simulators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<String> = self.versions().map(|version| version.to_string()).collect();
+        write!(f, "simulator{} {}", if numbers.len() == 1 { "" } else { "s" }, numbers.join(" and "))
+    }
+}
+
 /// How many studies there are, and how many of them are simulated: phantoms in place of patients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StudyCounts {
@@ -94,6 +192,9 @@ pub struct StudyCounts {
     pub studies: usize,
     /// Those that are simulated.
     pub simulated_studies: usize,
+    /// By which simulators. Files from before there was a second one do not say it; their phantoms are of the first.
+    #[serde(default, skip_serializing_if = "Simulators::is_empty")]
+    pub simulators: Simulators,
 }
 
 impl StudyCounts {
@@ -103,7 +204,7 @@ impl StudyCounts {
         counts.unwrap_or_else(|| {
             let studies = trained_on.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(1);
             let simulated = trained_on.to_ascii_lowercase().contains("phantom");
-            StudyCounts { studies, simulated_studies: if simulated { studies } else { 0 } }
+            StudyCounts { studies, simulated_studies: if simulated { studies } else { 0 }, ..StudyCounts::default() }
         })
     }
 
@@ -117,10 +218,17 @@ impl StudyCounts {
         self.any_simulated() && self.simulated_studies >= self.studies
     }
 
-    /// `999 of 1000 studies are simulated`
+    /// The simulators of those that are simulated.
+    pub fn simulators(&self) -> Simulators {
+        let is_told = !self.any_simulated() || !self.simulators.is_empty();
+        if is_told { self.simulators } else { [SimulatorVersion::One].into_iter().collect() }
+    }
+
+    /// `999 of 1000 studies are simulated by simulator 2`
     pub fn sentence(&self) -> String {
         let verb = if self.simulated_studies == 1 { "is" } else { "are" };
-        format!("{} of {} {verb} simulated", self.simulated_studies, counted(self.studies, "study"))
+        let by = if self.any_simulated() { format!(" by {}", self.simulators()) } else { String::new() };
+        format!("{} of {} {verb} simulated{by}", self.simulated_studies, counted(self.studies, "study"))
     }
 }
 
@@ -129,18 +237,22 @@ impl Sum for StudyCounts {
         all.fold(StudyCounts::default(), |sum, counts| StudyCounts {
             studies: sum.studies + counts.studies,
             simulated_studies: sum.simulated_studies + counts.simulated_studies,
+            simulators: sum.simulators().versions().chain(counts.simulators().versions()).collect(),
         })
     }
 }
 
-/// `1 study`, `60 studies`, `60 phantom studies`, or `60 studies, 59 of them phantoms`.
+/// `1 study`, `60 studies`, `60 phantom studies of simulator 2`, or `60 studies, 59 of them phantoms of simulator 2`.
 impl fmt::Display for StudyCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StudyCounts { studies, simulated_studies } = self;
+        let StudyCounts { studies, simulated_studies, .. } = self;
+        let simulators = self.simulators();
         match (self.any_simulated(), self.all_simulated()) {
             (false, _) => f.write_str(&counted(*studies, "study")),
-            (true, true) => f.write_str(&counted(*studies, "phantom study")),
-            (true, false) => write!(f, "{}, {simulated_studies} of them phantoms", counted(*studies, "study")),
+            (true, true) => write!(f, "{} of {simulators}", counted(*studies, "phantom study")),
+            (true, false) => {
+                write!(f, "{}, {simulated_studies} of them phantoms of {simulators}", counted(*studies, "study"))
+            }
         }
     }
 }

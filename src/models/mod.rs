@@ -24,7 +24,8 @@ pub use inception::Inception;
 pub use inference::Inference;
 pub use learning::{Differentiated, Objective};
 pub use metadata::{
-    FORMAT, FORMAT_VERSION, METADATA_HASH, Metadata, PROVENANCE, Process, Provenance, StudyCounts, TEMPERATURE, TRAINING_STUDIES,
+    FORMAT, FORMAT_VERSION, METADATA_HASH, Metadata, PROVENANCE, Process, Provenance, SimulatorVersion, Simulators, StudyCounts,
+    TEMPERATURE, TRAINING_STUDIES,
 };
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};

@@ -4,6 +4,7 @@
 //! midline, `y` from the vertex to the feet, `z` to the front from the middle of the chest. [`Patient::place`] takes such a point
 //! to where this patient has it on the table.
 
+use super::hospital::{Bodies, Protocol};
 use super::random::Random;
 use std::f32::consts::PI;
 
@@ -68,6 +69,10 @@ pub(super) struct Patient {
     pub soft: f32,
     /// Density of left and right kidney and of the bladder, against tissue's unit.
     pub kidneys: [f32; 2],
+    /// Lengths of left and right kidney against the template's.
+    pub kidney_size: [f32; 2],
+    /// The leg (index into [`SIDES`]) that ends below the knee.
+    pub missing_leg: Option<usize>,
     pub bladder: f32,
     pub bladder_size: f32,
     /// Side (index into [`SIDES`]), place and strength; `None` where it cannot be seen.
@@ -77,11 +82,14 @@ pub(super) struct Patient {
 }
 
 impl Patient {
-    pub fn draw(random: &mut Random) -> Self {
-        let age_years = random.typical(62.0, 10.0);
+    pub fn draw(bodies: &Bodies, random: &mut Random) -> Self {
+        let usual_age = random.typical(62.0, 10.0);
+        let age_years = bodies.age.unwrap_or(usual_age);
         let male = random.chance(0.64);
-        let stature_cm = if male { random.typical(170.0, 6.0) } else { random.typical(159.0, 5.5) };
-        let girth = random.factor(if male { 1.04 } else { 1.02 }, 0.13);
+        let grown_cm = if male { random.typical(170.0, 6.0) } else { random.typical(159.0, 5.5) };
+        // A child of 11 has 86 % of the stature it will have.
+        let stature_cm = grown_cm * (0.86 + 0.14 * (age_years - 11.0) / 7.0).min(1.0);
+        let girth = random.factor(if male { 1.04 } else { 1.02 }, 0.13) * bodies.girth;
         let tall = stature_cm / STATURE_CM;
         let broad = tall.powf(0.6) * random.factor(if male { 1.0 } else { 0.96 }, 0.03);
         let deep = broad * random.factor(1.0, 0.04);
@@ -130,11 +138,25 @@ impl Patient {
             joints: random.factor(0.85 + 0.006 * (age_years - 50.0).max(0.0), 0.15),
             soft: random.factor(1.0, 0.2) * (1.0 + 0.5 * (girth - 1.0)),
             kidneys: [kidney * random.factor(1.0, 0.15), kidney * random.factor(1.0, 0.15)],
+            kidney_size: [1.0; 2],
+            missing_leg: None,
             bladder: random.factor(1.0, 0.7),
             bladder_size: random.factor(1.0, 0.2),
             injection: injected,
             counts: random.factor(2.7e6, 0.22).clamp(1.6e6, 4.3e6),
         }
+    }
+
+    /// What dose, time, speed and camera make of uptake and counts.
+    pub fn scan_by(&mut self, protocol: &Protocol, random: &mut Random) {
+        self.soft *= protocol.retention();
+        self.kidneys = self.kidneys.map(|kidney| kidney * protocol.retention());
+        // Emptied just before the scan, or not at all.
+        self.bladder *= protocol.bladder * random.factor(0.9, 0.45);
+        self.kidney_size = [0; 2].map(|_| random.factor(1.0, 0.07));
+        // Fewer photons leave a stout patient.
+        let build = self.girth.powf(-0.7) * random.factor(1.0, 0.10);
+        self.counts = (protocol.counts() * build).clamp(0.3e6, 5.0e6);
     }
 
     /// Where this patient has a point of the template, `y` counted from the vertex.
@@ -166,7 +188,7 @@ impl Patient {
         let trunk: Vec<[f32; 5]> =
             TRUNK.iter().map(|&[x, y, z, a, b]| [x, y, z, a * if y > 66.0 { hips } else { 1.0 }, b]).collect();
         let mut stacks = vec![head, self.stack(0.35 + 0.65 * self.girth, self.girth, belly, &trunk)];
-        for ((side, _), arm, leg) in [0, 1].map(|i| (SIDES[i], self.arms[i], self.legs[i])) {
+        for (index, ((side, _), arm, leg)) in [0, 1].map(|i| (SIDES[i], self.arms[i], self.legs[i])).into_iter().enumerate() {
             let out = |p: Point, amount: f32| [p[0] + side * amount, p[1], p[2]];
             stacks.push(self.limb(
                 limb,
@@ -185,24 +207,29 @@ impl Patient {
                     (arm.fingertip, 1.4, 1.0),
                 ],
             ));
-            stacks.push(self.limb(
-                limb,
-                &[
-                    (shift(leg.hip, 1.0), 6.5, 7.5),
-                    (shift(leg.hip, 7.0), 8.3 * hips, 8.8),
-                    (between(leg.hip, leg.knee, 0.45), 7.8 * hips, 8.2),
-                    (between(leg.hip, leg.knee, 0.75), 6.6, 6.9),
-                    (leg.knee, 5.5, 6.0),
-                    (between(leg.knee, leg.ankle, 0.15), 5.2, 5.6),
-                    (between(leg.knee, leg.ankle, 0.35), 5.3, 5.8),
-                    (between(leg.knee, leg.ankle, 0.7), 4.0, 4.2),
-                    (between(leg.knee, leg.ankle, 0.93), 3.5, 3.8),
-                    (shift(leg.ankle, 2.0), 3.9, 5.5),
-                    (between(leg.ankle, leg.toes, 0.55), 4.3, 4.6),
-                    (between(leg.ankle, leg.toes, 0.9), 4.2, 2.6),
-                    (shift(leg.toes, 1.2), 2.4, 1.2),
-                ],
-            ));
+            let knots = [
+                (shift(leg.hip, 1.0), 6.5, 7.5),
+                (shift(leg.hip, 7.0), 8.3 * hips, 8.8),
+                (between(leg.hip, leg.knee, 0.45), 7.8 * hips, 8.2),
+                (between(leg.hip, leg.knee, 0.75), 6.6, 6.9),
+                (leg.knee, 5.5, 6.0),
+                (between(leg.knee, leg.ankle, 0.15), 5.2, 5.6),
+                (between(leg.knee, leg.ankle, 0.35), 5.3, 5.8),
+                (between(leg.knee, leg.ankle, 0.7), 4.0, 4.2),
+                (between(leg.knee, leg.ankle, 0.93), 3.5, 3.8),
+                (shift(leg.ankle, 2.0), 3.9, 5.5),
+                (between(leg.ankle, leg.toes, 0.55), 4.3, 4.6),
+                (between(leg.ankle, leg.toes, 0.9), 4.2, 2.6),
+                (shift(leg.toes, 1.2), 2.4, 1.2),
+            ];
+            if self.missing_leg == Some(index) {
+                // The thigh and the knee, and the stump's round end.
+                let ends = [(0.20, 4.2, 4.4), (0.225, 2.6, 2.8), (0.235, 0.8, 0.8)];
+                let stump = ends.map(|(share, wide, deep)| (between(leg.knee, leg.ankle, share), wide, deep));
+                stacks.push(self.limb(limb, &[&knots[..6], &stump[..]].concat()));
+            } else {
+                stacks.push(self.limb(limb, &knots));
+            }
         }
         stacks
     }

@@ -6,6 +6,7 @@
 
 use super::LesionInView;
 use super::body::{Patient, Point, Stack};
+use super::hospital::{Camera, Scanning};
 use super::random::Random;
 use super::skeleton::{Bead, Ellipsoid, Skeleton};
 use crate::image::Image;
@@ -13,7 +14,7 @@ use crate::image::Image;
 /// Rows of the format that lengths and activities are written for; its pixel is the reference pixel.
 const REFERENCE_ROWS: f32 = 1024.0;
 /// Side of the reference pixel: 1024 of them are the 231 cm that a whole-body sweep covers.
-const REFERENCE_PIXEL_CM: f32 = 0.226;
+pub(super) const REFERENCE_PIXEL_CM: f32 = 0.226;
 /// Counts of the view that activities of lesions are stated for (Counts Accumulated of a real scan).
 pub(super) const REFERENCE_COUNTS: f32 = 3.6e6;
 /// Linear attenuation of water for 140 keV is 0.154 a centimetre for a narrow beam; scatter that the energy window lets through
@@ -21,10 +22,7 @@ pub(super) const REFERENCE_COUNTS: f32 = 3.6e6;
 const ATTENUATION: f32 = 0.13;
 /// Full width at half maximum to standard deviation.
 const FWHM: f32 = 2.354_82;
-/// What a detector sees without a patient's photons, counts a reference pixel.
-const BACKGROUND: f32 = 0.35;
-/// Scatter: this share of the counts comes back as a broad haze.
-const SCATTER_SHARE: f32 = 0.10;
+/// Width of the haze that scatter makes.
 const SCATTER_SIGMA_CM: f32 = 3.0;
 
 /// The size of a picture and the part of it that the sweep covered.
@@ -43,17 +41,18 @@ pub(super) struct Field {
 
 impl Field {
     /// Draws how the patient was laid into the field and how far the sweep went.
-    pub fn draw(rows: usize, columns: usize, patient: &Patient, random: &mut Random) -> Self {
-        let pixel_cm = REFERENCE_PIXEL_CM * REFERENCE_ROWS / rows as f32;
-        let above_cm = random.between(8.0, 24.0);
+    pub fn draw(rows: usize, columns: usize, scanning: &Scanning, patient: &Patient, random: &mut Random) -> Self {
+        let Scanning { camera, laying, .. } = scanning;
+        let pixel_cm = camera.pixel_cm * REFERENCE_ROWS / rows as f32;
+        let above_cm = random.between(laying.above.0, laying.above.1);
         let start = above_cm - random.between(4.0, 10.0);
         // Sometimes the sweep ends before the feet do, or begins below the vertex.
-        let ends = if random.chance(0.12) {
+        let ends = if random.chance(laying.cut) {
             patient.stature_cm - random.between(2.0, 22.0)
         } else {
             patient.stature_cm + random.between(4.0, 14.0)
         };
-        let half_width = random.typical(26.3, 0.8);
+        let half_width = random.typical(laying.half_width, 0.8);
         let row = |y: f32| ((y / pixel_cm).round().max(0.0) as usize).min(rows);
         let column = |x: f32| ((columns as f32 / 2.0 + x / pixel_cm).round().max(0.0) as usize).min(columns);
         Field {
@@ -69,6 +68,11 @@ impl Field {
     /// Row and column in the anterior view; fractions count from pixel centres.
     fn pixel(&self, [x, y, _]: Point) -> (f32, f32) {
         ((y + self.above_cm) / self.pixel_cm - 0.5, self.columns as f32 / 2.0 + x / self.pixel_cm - 0.5)
+    }
+
+    /// The row that a point is seen in, cut to the picture.
+    pub fn row(&self, point: Point) -> usize {
+        (self.pixel(point).0.round().max(0.0) as usize).min(self.rows)
     }
 
     /// Height in the body of a row's centre.
@@ -108,9 +112,44 @@ pub(super) struct Foci {
     pub excess: f32,
 }
 
+/// Metal that photons hardly pass: an ellipse in the image's plane.
+#[derive(Clone, Copy)]
+pub(super) struct Metal {
+    pub at: Point,
+    /// Half axes, centimetres.
+    pub half: [f32; 2],
+    /// Rotation in the image's plane, radians.
+    pub tilt: f32,
+    /// The share that comes through, in the anterior and in the posterior view.
+    pub through: [f32; 2],
+}
+
+/// A patient who moved while the detectors passed: what lies beyond a height is seen at two places.
+#[derive(Clone, Copy)]
+pub(super) struct Movement {
+    /// The height, and whether what moved lies above it.
+    pub from_cm: f32,
+    pub upwards: bool,
+    pub by_cm: f32,
+    /// Share of the time spent at the other place.
+    pub time: f32,
+}
+
+impl Movement {
+    /// Share of the time that something at this height spent at the other place; it rises over some centimetres.
+    fn share(&self, y: f32) -> f32 {
+        let beyond = if self.upwards { self.from_cm - y } else { y - self.from_cm };
+        self.time * (beyond / 5.0).clamp(0.0, 1.0)
+    }
+}
+
 /// Expected counts a reference pixel of both views, both in the anterior's orientation; index 0 is anterior.
 pub(super) struct Exposure {
     field: Field,
+    camera: Camera,
+    movement: Option<Movement>,
+    /// The share of photons that metal lets through; empty where there is none.
+    shades: [Vec<f32>; 2],
     views: [Vec<f32>; 2],
     /// Front and back of the body, centimetres; front < back where there is none.
     surface: [Vec<f32>; 2],
@@ -120,10 +159,20 @@ pub(super) struct Exposure {
 
 impl Exposure {
     /// The healthy patient.
-    pub fn new(field: Field, patient: &Patient, skeleton: &Skeleton) -> Self {
+    pub fn new(
+        field: Field,
+        camera: Camera,
+        patient: &Patient,
+        skeleton: &Skeleton,
+        metal: &[Metal],
+        movement: Option<Movement>,
+    ) -> Self {
         let pixels = field.rows * field.columns;
         let mut exposure = Exposure {
             field,
+            camera,
+            movement,
+            shades: [Vec::new(), Vec::new()],
             views: [vec![0.0; pixels], vec![0.0; pixels]],
             surface: [vec![f32::NEG_INFINITY; pixels], vec![f32::INFINITY; pixels]],
             brightness: patient.counts / REFERENCE_COUNTS,
@@ -135,15 +184,18 @@ impl Exposure {
         for organ in &skeleton.organs {
             exposure.ellipsoid(organ);
         }
-        let sigma = detector_sigma(8.0) / field.pixel_cm;
+        exposure.double();
+        let sigma = exposure.blur_sigma(8.0) / field.pixel_cm;
         for view in &mut exposure.views {
             blur(view, field.rows, field.columns, sigma);
         }
-        for bead in skeleton.bones.iter().flat_map(|bone| &bone.beads).filter(|bead| bead.mass > 0.0) {
+        let beads = skeleton.bones.iter().flat_map(|bone| &bone.beads).chain(&skeleton.strays);
+        for bead in beads.filter(|bead| bead.mass > 0.0) {
             exposure.bead(bead);
         }
+        exposure.shade(metal);
         for view in &mut exposure.views {
-            scatter(view, field);
+            scatter(view, field, camera.scatter);
         }
         exposure.normalise(patient.counts);
         exposure
@@ -196,6 +248,74 @@ impl Exposure {
     fn depths(&self, at: usize, z: f32) -> [f32; 2] {
         let (front, back) = (self.surface[0][at], self.surface[1][at]);
         if front < back { [1.0, 1.0] } else { [(front - z).max(0.0), (z - back).max(0.0)] }
+    }
+
+    /// Standard deviation of the collimator's blur behind `depth` centimetres of tissue and a gap to the table or the skin.
+    fn blur_sigma(&self, depth: f32) -> f32 {
+        (self.camera.blur_cm + self.camera.blur_per_cm * depth) / FWHM
+    }
+
+    /// The columns at which something at a height and in a column is seen, with shares of the time: two where the patient moved.
+    fn columns(&self, y: f32, column: f32) -> impl Iterator<Item = (f32, f32)> + use<> {
+        let away = self.movement.map_or(0.0, |movement| movement.share(y));
+        let moved = self.movement.map_or(0.0, |movement| movement.by_cm / self.field.pixel_cm);
+        [(column, 1.0 - away), (column + moved, away)].into_iter().filter(|(_, share)| *share > 0.0)
+    }
+
+    /// Shows soft tissue and organs at both places of a patient who moved.
+    fn double(&mut self) {
+        let Some(movement) = self.movement else { return };
+        let Field { columns, pixel_cm, .. } = self.field;
+        let moved = movement.by_cm / pixel_cm;
+        let (whole, part) = (moved.floor(), moved - moved.floor());
+        for row in 0..self.field.rows {
+            let away = movement.share(self.field.height(row));
+            if away == 0.0 {
+                continue;
+            }
+            for view in &mut self.views {
+                let line = &mut view[row * columns..][..columns];
+                let still = line.to_vec();
+                let at =
+                    |column: isize| usize::try_from(column).ok().and_then(|column| still.get(column)).copied().unwrap_or(0.0);
+                for (column, value) in line.iter_mut().enumerate() {
+                    let from = column as isize - whole as isize;
+                    *value = (1.0 - away) * *value + away * ((1.0 - part) * at(from) + part * at(from - 1));
+                }
+            }
+        }
+    }
+
+    /// Takes away what metal on the patient or in it does not let through.
+    fn shade(&mut self, metal: &[Metal]) {
+        let Field { rows, columns, pixel_cm, .. } = self.field;
+        for (view, shade) in self.shades.iter_mut().enumerate() {
+            let objects: Vec<&Metal> = metal.iter().filter(|object| object.through[view] < 1.0).collect();
+            if objects.is_empty() {
+                continue;
+            }
+            *shade = vec![1.0; rows * columns];
+            for object in objects {
+                let (row, column) = self.field.pixel(object.at);
+                let (sin, cos) = object.tilt.sin_cos();
+                let [a, b] = object.half;
+                // The collimator blurs the object's edge.
+                let edge = (self.camera.blur_cm + 4.0 * self.camera.blur_per_cm) / FWHM;
+                let reach = (a.max(b) + 4.0 * edge) / pixel_cm;
+                for r in span(row, reach, rows) {
+                    for c in span(column, reach, columns) {
+                        let (dx, dy) = ((c as f32 - column) * pixel_cm, (r as f32 - row) * pixel_cm);
+                        let (u, v) = (dx * cos + dy * sin, dy * cos - dx * sin);
+                        let radius = ((u / a).powi(2) + (v / b).powi(2)).sqrt();
+                        // Distance from the edge, about; in deviations of the blur.
+                        let out = (radius - 1.0) * a.min(b) / edge;
+                        let covered = 1.0 / (1.0 + (1.7 * out).exp());
+                        shade[r * columns + c] *= 1.0 - (1.0 - object.through[view]) * covered;
+                    }
+                }
+            }
+            self.views[view].iter_mut().zip(shade).for_each(|(value, through)| *value *= *through);
+        }
     }
 
     fn ellipsoid(&mut self, organ: &Ellipsoid) {
@@ -253,7 +373,7 @@ impl Exposure {
         let pixel = clamp(row, self.field.rows) * self.field.columns + clamp(column, self.field.columns);
         self.depths(pixel, at[2]).map(|depth| {
             // A pixel is a box: its variance is a twelfth of its area.
-            let variance = sigma * sigma + detector_sigma(depth).powi(2) + self.field.pixel_cm.powi(2) / 12.0;
+            let variance = sigma * sigma + self.blur_sigma(depth).powi(2) + self.field.pixel_cm.powi(2) / 12.0;
             ((-ATTENUATION * depth).exp(), variance.sqrt())
         })
     }
@@ -262,8 +382,11 @@ impl Exposure {
         let (row, column) = self.field.pixel(bead.at);
         let seen = self.seen(bead.at, bead.sigma);
         let size = (self.field.rows, self.field.columns);
-        for (view, (factor, sigma)) in self.views.iter_mut().zip(seen) {
-            splat(view, size, (row, column), sigma / self.field.pixel_cm, bead.mass * factor / (sigma * sigma));
+        for (column, share) in self.columns(bead.at[1], column) {
+            for (view, (factor, sigma)) in self.views.iter_mut().zip(seen) {
+                let mass = bead.mass * factor / (sigma * sigma) * share;
+                splat(view, size, (row, column), sigma / self.field.pixel_cm, mass, self.camera.widest_blob);
+            }
         }
     }
 
@@ -288,8 +411,12 @@ impl Exposure {
         let field = self.field;
         let mut box_rows = (field.rows, 0);
         let mut box_columns = (field.columns, 0);
-        let seen: Vec<_> = foci.blobs.iter().map(|blob| (field.pixel(blob.at), self.seen(blob.at, blob.sigma))).collect();
-        for ((row, column), views) in &seen {
+        let mut seen = Vec::with_capacity(foci.blobs.len());
+        for blob in &foci.blobs {
+            let ((row, column), views) = (field.pixel(blob.at), self.seen(blob.at, blob.sigma));
+            seen.extend(self.columns(blob.at[1], column).map(|(column, share)| (blob, share, (row, column), views)));
+        }
+        for (_, _, (row, column), views) in &seen {
             let reach = 3.2 * views[0].1.max(views[1].1) / field.pixel_cm;
             let (rows, columns) = (span(*row, reach, field.rows), span(*column, reach, field.columns));
             box_rows = (box_rows.0.min(rows.start), box_rows.1.max(rows.end));
@@ -298,7 +425,7 @@ impl Exposure {
         let size = (box_rows.1.saturating_sub(box_rows.0), box_columns.1.saturating_sub(box_columns.0));
         let patches = [0, 1].map(|view| {
             let mut patch = vec![0.0; size.0 * size.1];
-            for (blob, ((row, column), views)) in foci.blobs.iter().zip(&seen) {
+            for (blob, share, (row, column), views) in &seen {
                 let (factor, sigma) = views[view];
                 let centre = (row - box_rows.0 as f32, column - box_columns.0 as f32);
                 splat(
@@ -306,7 +433,8 @@ impl Exposure {
                     size,
                     centre,
                     sigma / field.pixel_cm,
-                    blob.weight * blob.sigma * blob.sigma * factor / (sigma * sigma),
+                    blob.weight * blob.sigma * blob.sigma * factor / (sigma * sigma) * share,
+                    self.camera.widest_blob,
                 );
             }
             patch
@@ -326,14 +454,21 @@ impl Exposure {
         let scale = excess / best.max(f32::MIN_POSITIVE);
         [0, 1].map(|view| {
             let mut trace = LesionInView::default();
-            let peak = peaks[view].0 * scale;
+            let through = |row: usize, column: usize| self.shades[view].get(row * field.columns + column).copied();
+            let shaded = |r: usize, c: usize| {
+                patches[view][r * size.1 + c] * scale * through(box_rows.0 + r, box_columns.0 + c).unwrap_or(1.0)
+            };
+            let peak = match self.shades[view].is_empty() {
+                true => peaks[view].0 * scale,
+                false => (0..size.0 * size.1).map(|at| shaded(at / size.1, at % size.1)).fold(0.0, f32::max),
+            };
             let mut best = f32::NEG_INFINITY;
             for r in 0..size.0 {
                 let mut run: Option<[u32; 3]> = None;
                 for c in 0..size.1 {
                     let (row, column) = (box_rows.0 + r, box_columns.0 + c);
+                    let excess = shaded(r, c);
                     let value = &mut self.views[view][row * field.columns + column];
-                    let excess = patches[view][r * size.1 + c] * scale;
                     if excess > best {
                         best = excess;
                         (trace.row, trace.column) = (row as u32, column as u32);
@@ -365,7 +500,7 @@ impl Exposure {
     pub fn count(&self, random: &mut Random) -> [Image; 2] {
         let field = self.field;
         let area = field.area();
-        let background = BACKGROUND * self.brightness;
+        let background = self.camera.background * self.brightness;
         [false, true].map(|mirrored| {
             let view = &self.views[usize::from(mirrored)];
             let mut image = Image::zeros(field.rows, field.columns);
@@ -392,6 +527,54 @@ impl Exposure {
         [0, 1].map(|view| self.views[view][row.round() as usize * self.field.columns + column.round() as usize])
     }
 
+    /// Where metal shows, in the anterior's orientation: its excess is what it takes away at its middle.
+    pub fn cold(&self, object: &Metal) -> [LesionInView; 2] {
+        let Field { rows, columns, pixel_cm, .. } = self.field;
+        let (row, column) = self.field.pixel(object.at);
+        let (sin, cos) = object.tilt.sin_cos();
+        let reach = object.half[0].max(object.half[1]) / pixel_cm;
+        [0, 1].map(|view| {
+            let mut trace = LesionInView::default();
+            if object.through[view] == 1.0 {
+                return trace;
+            }
+            trace.row = row.round().clamp(0.0, rows as f32 - 1.0) as u32;
+            trace.column = column.round().clamp(0.0, columns as f32 - 1.0) as u32;
+            let middle = trace.row as usize * columns + trace.column as usize;
+            let left = self.views[view][middle] * self.field.area();
+            trace.background = left / self.shades[view].get(middle).copied().unwrap_or(1.0);
+            trace.excess = left - trace.background;
+            for r in span(row, reach, rows) {
+                let inside = |c: &usize| {
+                    let (dx, dy) = ((*c as f32 - column) * pixel_cm, (r as f32 - row) * pixel_cm);
+                    let (u, v) = (dx * cos + dy * sin, dy * cos - dx * sin);
+                    (u / object.half[0]).powi(2) + (v / object.half[1]).powi(2) <= 1.0 && self.exposed(r, *c)
+                };
+                let covered: Vec<usize> = span(column, reach, columns).filter(inside).collect();
+                if let (Some(&first), Some(&last)) = (covered.first(), covered.last()) {
+                    trace.mask.push([r as u32, first as u32, (last - first + 1) as u32]);
+                }
+            }
+            trace
+        })
+    }
+
+    /// Replaces everything from a row on by another exposure of the same legs: displaced by rows down and columns to the right as
+    /// each detector sees it, and brighter or darker.
+    pub fn patch(&mut self, patch: &Patch) {
+        let Field { rows, columns, .. } = self.field;
+        for (view, sign) in self.views.iter_mut().zip([1, -1]) {
+            let before = view.clone();
+            for row in patch.row.min(rows)..rows {
+                for column in 0..columns {
+                    let from = usize::try_from(column as isize - sign * patch.right).ok().filter(|from| *from < columns);
+                    let value = from.map_or(0.0, |from| before[(row - patch.down) * columns + from]);
+                    view[row * columns + column] = patch.brightness * value;
+                }
+            }
+        }
+    }
+
     /// Takes a trace of the posterior view from the anterior's orientation to the detector's.
     pub fn mirror(&self, trace: &mut LesionInView) {
         let columns = self.field.columns as u32;
@@ -411,11 +594,37 @@ pub(super) const MASK_LEVEL: f32 = 0.4;
 /// Below this excess at the peak (counts a reference pixel of the reference scan) nobody could draw an outline.
 const VISIBLE_EXCESS: f32 = 4.0;
 
-/// Standard deviation of the collimator's blur behind `depth` centimetres of tissue and a gap to the table or the skin.
-fn detector_sigma(depth: f32) -> f32 {
-    const AT_SKIN_CM: f32 = 0.70;
-    const PER_CM: f32 = 0.042;
-    (AT_SKIN_CM + PER_CM * depth) / FWHM
+/// A separate exposure of the feet, put beneath the sweep.
+#[derive(Clone, Copy)]
+pub(super) struct Patch {
+    /// Its first row.
+    pub row: usize,
+    /// Rows and columns by which it is displaced; it begins lower than it should, so that some rows are seen twice.
+    pub down: usize,
+    pub right: isize,
+    /// Against the sweep.
+    pub brightness: f32,
+}
+
+impl Patch {
+    /// Takes a trace to where the patched picture of `size` (rows, columns) shows it, as the view's detector sees it.
+    pub fn apply(&self, trace: &mut LesionInView, size: (usize, usize)) {
+        let moved = |row: u32| row as usize + self.down;
+        let shown: Vec<[u32; 3]> = trace.mask.iter().copied().filter(|run| (run[0] as usize) < self.row).collect();
+        let below =
+            trace.mask.iter().filter(|run| (self.row..size.0).contains(&moved(run[0]))).filter_map(|&[row, column, length]| {
+                let first = (column as isize + self.right).clamp(0, size.1 as isize);
+                let end = (column as isize + length as isize + self.right).clamp(0, size.1 as isize);
+                (first < end).then_some([moved(row) as u32, first as u32, (end - first) as u32])
+            });
+        trace.mask = shown.into_iter().chain(below).collect();
+        if trace.row as usize >= self.row {
+            trace.row = (moved(trace.row)).min(size.0 - 1) as u32;
+            trace.column = (trace.column as isize + self.right).clamp(0, size.1 as isize - 1) as u32;
+            trace.excess *= self.brightness;
+            trace.background *= self.brightness;
+        }
+    }
 }
 
 /// The pixels within `reach` of `centre`, clipped to `0..size`.
@@ -426,14 +635,15 @@ fn span(centre: f32, reach: f32, size: usize) -> std::ops::Range<usize> {
 }
 
 /// Adds a Gaussian with the integral `mass` (in units of `sigma^2`, both in pixels) around `centre` (row, column).
-fn splat(image: &mut [f32], (rows, columns): (usize, usize), centre: (f32, f32), sigma: f32, mass: f32) {
+/// At most `widest` columns of it.
+fn splat(image: &mut [f32], (rows, columns): (usize, usize), centre: (f32, f32), sigma: f32, mass: f32, widest: usize) {
     /// Three deviations of the widest blob at the finest useful pixel fit easily.
-    const WIDEST: usize = 160;
+    const WIDEST: usize = 768;
     let reach = 3.2 * sigma;
     let span_rows = span(centre.0, reach, rows);
     let span_columns = span(centre.1, reach, columns);
     let mut profile = [0.0_f32; WIDEST];
-    let width = span_columns.len().min(WIDEST);
+    let width = span_columns.len().min(WIDEST.min(widest));
     let inverse = 0.5 / (sigma * sigma);
     for (k, value) in profile[..width].iter_mut().enumerate() {
         *value = (-((span_columns.start + k) as f32 - centre.1).powi(2) * inverse).exp();
@@ -490,7 +700,7 @@ fn blur(image: &mut [f32], rows: usize, columns: usize, sigma: f32) {
 }
 
 /// Replaces a share of the counts by a haze: the image on a coarse grid, blurred, and brought back by interpolation.
-fn scatter(image: &mut [f32], field: Field) {
+fn scatter(image: &mut [f32], field: Field, scatter_share: f32) {
     let (rows, columns) = (field.rows, field.columns);
     let step = (1.0 / field.pixel_cm).round().max(1.0) as usize;
     let (coarse_rows, coarse_columns) = (rows.div_ceil(step), columns.div_ceil(step));
@@ -501,7 +711,7 @@ fn scatter(image: &mut [f32], field: Field) {
             *value += part.iter().sum::<f32>();
         }
     }
-    let norm = SCATTER_SHARE / (step * step) as f32;
+    let norm = scatter_share / (step * step) as f32;
     coarse.iter_mut().for_each(|value| *value *= norm);
     blur(&mut coarse, coarse_rows, coarse_columns, SCATTER_SIGMA_CM / (field.pixel_cm * step as f32));
     // Position of a fine pixel between the centres of coarse ones.
@@ -519,7 +729,7 @@ fn scatter(image: &mut [f32], field: Field) {
             *value = a + (b - a) * share;
         }
         for (value, &(low, high, share)) in pixels.iter_mut().zip(&across) {
-            *value = (1.0 - SCATTER_SHARE) * *value + line[low] + (line[high] - line[low]) * share;
+            *value = (1.0 - scatter_share) * *value + line[low] + (line[high] - line[low]) * share;
         }
     }
 }

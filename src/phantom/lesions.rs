@@ -1,7 +1,8 @@
 //! Metastases: how many, where, of which shape, how hot.
 //!
 //! Each patient draws five latent quantities (number, spread, size, heat, lysis) and the patient's lesions follow from them. The
-//! two metastatic classes shift the means of the latents by about one deviation and change nothing else. So the classes overlap
+//! two metastatic classes shift the means of the latents by about one deviation, the hospital shifts them for both classes alike, and
+//! nothing else changes. So the classes overlap
 //! whatever one measures, and many lesions in one patient tell no more about the class than the latents do.
 //!
 //! Shapes, regions and uptake follow the paper's figure 12: mottled, patchy and punctate lesions dominate, vertebrae and ribs
@@ -10,6 +11,7 @@
 use super::Label;
 use super::body::Point;
 use super::camera::{Blob, Field, Foci};
+use super::hospital::Bodies;
 use super::random::Random;
 use super::skeleton::{Bone, Region, Skeleton};
 use serde::{Deserialize, Serialize};
@@ -72,15 +74,18 @@ const REGIONS: [(Region, f32, f32); 6] = [
 ];
 
 /// The lesions of a patient with this label.
-pub(super) fn draw(label: Label, skeleton: &Skeleton, field: Field, random: &mut Random) -> Vec<Lesion> {
+pub(super) fn draw(label: Label, bodies: &Bodies, skeleton: &Skeleton, field: Field, random: &mut Random) -> Vec<Lesion> {
     let shifts = match label {
         Label::NoMet => return Vec::new(),
         Label::ADMet => ADMET,
         Label::NAdMet => NADMET,
     };
     let mut latent = |shift: f32| random.normal(shift, 1.0).clamp(-3.0, 3.0);
-    let (number, spread, size) = (latent(shifts.number), latent(shifts.spread), latent(shifts.size));
-    let (heat, lysis) = (latent(shifts.heat), latent(shifts.lysis));
+    let mut latent = |shift: f32, more: f32| latent(bodies.separation * shift + more);
+    let [number, spread, size, heat] = bodies.lesions;
+    let (number, spread) = (latent(shifts.number, number), latent(shifts.spread, spread));
+    let (size, heat) = (latent(shifts.size, size), latent(shifts.heat, heat));
+    let lysis = latent(shifts.lysis, 0.0);
     let early = random.chance(EARLY);
     let count = match early {
         true => 1 + random.index(2),

@@ -6,14 +6,19 @@
 //! its label.
 
 mod annotations;
+mod artefacts;
 mod body;
 mod camera;
+mod hospital;
 mod lesions;
 mod mimics;
 mod random;
 mod skeleton;
 
+pub use crate::models::SimulatorVersion;
 pub use annotations::annotate;
+pub use artefacts::Artefact;
+pub use hospital::Protocol;
 pub use lesions::SimulatedShape;
 pub use mimics::Benign;
 pub use skeleton::Region;
@@ -21,7 +26,9 @@ pub use skeleton::Region;
 use crate::dicom::{self, NmHeader, Sex};
 use crate::image::Image;
 use crate::{Error, Result, files, interrupt};
+use artefacts::Artefacts;
 use camera::{Exposure, Field};
+use hospital::Scanning;
 use osteon_kernels::par;
 use random::{Random, Stream};
 use serde::{Deserialize, Serialize};
@@ -73,17 +80,33 @@ pub struct PhantomOptions {
     pub rows: usize,
     /// Width of a view; pixels are square.
     pub columns: usize,
+    /// Which simulator makes them. Each makes the same bytes for ever.
+    pub simulator: SimulatorVersion,
+    /// The hospital that simulator 2 scans at, from 1 to [`MOST_HOSPITALS`](Self::MOST_HOSPITALS); 0: one that is made up for each
+    /// study.
+    pub hospital: u32,
 }
 
 impl Default for PhantomOptions {
     fn default() -> Self {
-        PhantomOptions { studies: 300, seed: 1, mix: [1.0; 3], rows: 1024, columns: 256 }
+        PhantomOptions {
+            studies: 300,
+            seed: 1,
+            mix: [1.0; 3],
+            rows: 1024,
+            columns: 256,
+            simulator: SimulatorVersion::default(),
+            hospital: 0,
+        }
     }
 }
 
 impl PhantomOptions {
     /// The most studies.
     pub const MOST_STUDIES: usize = 1_000_000;
+
+    /// The last hospital that has a number.
+    pub const MOST_HOSPITALS: u32 = hospital::MOST_HOSPITALS;
 
     /// An error that says which option cannot be used.
     pub fn check(&self) -> Result<()> {
@@ -98,6 +121,13 @@ impl PhantomOptions {
             if !(32..=4096).contains(&size) {
                 return Err(Error::setting(format!("a phantom cannot have {size} {name}"), "choose between 32 and 4096"));
             }
+        }
+        if self.hospital > Self::MOST_HOSPITALS {
+            let problem = format!("there is no hospital {}", self.hospital);
+            return Err(Error::setting(problem, format!("choose one from 0 to {}", Self::MOST_HOSPITALS)));
+        }
+        if self.hospital > 0 && self.simulator == SimulatorVersion::One {
+            return Err(Error::setting("simulator 1 knows no hospitals", "leave --hospital out, or choose --simulator 2"));
         }
         if self.studies == 0 {
             return Err(Error::setting("no studies were asked for", "ask for at least one"));
@@ -162,6 +192,12 @@ pub struct Truth {
     pub lesions: Vec<LesionTruth>,
     /// Benign findings.
     pub benign: Vec<BenignTruth>,
+    /// What else shows, of simulator 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artefacts: Vec<ArtefactTruth>,
+    /// Where and how it was scanned, of simulator 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
 }
 
 /// One metastasis.
@@ -193,6 +229,19 @@ pub struct BenignTruth {
     /// Expected counts at its brightest pixel against those without it, in the view that shows it better.
     pub uptake_ratio: f32,
     /// In the anterior view.
+    pub anterior: LesionInView,
+    /// In the posterior view.
+    pub posterior: LesionInView,
+}
+
+/// What is neither metastasis nor wear.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArtefactTruth {
+    /// What it is.
+    pub kind: Artefact,
+    /// Where it is, in words.
+    pub place: String,
+    /// In the anterior view; empty where the picture as a whole has it, as with motion.
     pub anterior: LesionInView,
     /// In the posterior view.
     pub posterior: LesionInView,
@@ -232,21 +281,54 @@ fn uptake_ratio(traces: &[LesionInView; 2]) -> f32 {
     if traces[0].excess >= traces[1].excess { ratio(&traces[0]) } else { ratio(&traces[1]) }
 }
 
-/// Makes study `index`: the same for the same seed, mix and size, whatever else was made before.
+/// Makes study `index`: the same for the same simulator, seed, mix and size, whatever else was made before.
 ///
 /// The options must pass [`PhantomOptions::check`].
 pub fn simulate(options: &PhantomOptions, index: usize) -> Phantom {
     let label = options.label(index);
     let chance = |stream| Random::new(options.seed, index as u64, stream);
     let mut random = chance(Stream::Patient);
-    let patient = body::Patient::draw(&mut random);
-    let field = Field::draw(options.rows, options.columns, &patient, &mut random);
-    let skeleton = skeleton::Skeleton::build(&patient, &mut random);
-    let mut exposure = Exposure::new(field, &patient, &skeleton);
+    let mut of_scanning = chance(Stream::Scanning);
+    let scanning = match options.simulator {
+        SimulatorVersion::One => Scanning::FIRST,
+        SimulatorVersion::Two => Scanning::draw(options.hospital, &mut of_scanning),
+    };
+    let mut patient = body::Patient::draw(&scanning.bodies, &mut random);
+    let mut of_artefacts = chance(Stream::Artefacts);
+    let mut extras = Artefacts::default();
+    if let Some(protocol) = &scanning.protocol {
+        patient.scan_by(protocol, &mut of_scanning);
+        extras = Artefacts::draw(label, &mut patient, &mut of_artefacts);
+    }
+    let field = Field::draw(options.rows, options.columns, &scanning, &patient, &mut random);
+    let mut skeleton = skeleton::Skeleton::build(&patient, &mut random);
+    if scanning.protocol.is_some() {
+        extras.add(&patient, &mut skeleton, field, &mut of_artefacts);
+    }
+    let mut exposure = Exposure::new(field, scanning.camera, &patient, &skeleton, &extras.metal, extras.movement);
 
-    let mut stamp = |foci: &camera::Foci| {
-        let mut traces = exposure.stamp(foci);
+    // As the detectors see it, and where a patch has put it.
+    let seen = |exposure: &Exposure, mut traces: [LesionInView; 2]| {
         exposure.mirror(&mut traces[1]);
+        if let Some(patch) = &extras.patch {
+            traces.iter_mut().for_each(|trace| patch.apply(trace, (options.rows, options.columns)));
+        }
+        traces
+    };
+    let mut artefacts = Vec::new();
+    for found in &extras.found {
+        let traces = match (&found.foci, found.metal) {
+            (Some(foci), _) => exposure.stamp(foci),
+            (None, Some(metal)) => exposure.cold(&extras.metal[metal]),
+            (None, None) => Default::default(),
+        };
+        let is_shown = found.foci.is_some() || found.metal.is_some();
+        let [anterior, posterior] = if is_shown { seen(&exposure, traces) } else { traces };
+        artefacts.push(ArtefactTruth { kind: found.kind, place: found.place.clone(), anterior, posterior });
+    }
+    let mut stamp = |foci: &camera::Foci| {
+        let traces = exposure.stamp(foci);
+        let traces = seen(&exposure, traces);
         (uptake_ratio(&traces), traces)
     };
     let mut benign = Vec::new();
@@ -255,12 +337,15 @@ pub fn simulate(options: &PhantomOptions, index: usize) -> Phantom {
         benign.push(BenignTruth { kind: finding.kind, bone: finding.bone, uptake_ratio, anterior, posterior });
     }
     let mut lesions = Vec::new();
-    for lesion in lesions::draw(label, &skeleton, field, &mut chance(Stream::Disease)) {
+    for lesion in lesions::draw(label, &scanning.bodies, &skeleton, field, &mut chance(Stream::Disease)) {
         let (uptake_ratio, [anterior, posterior]) = stamp(&lesion.foci);
         let lesions::Lesion { region, bone, shape, size_cm, .. } = lesion;
         lesions.push(LesionTruth { region, bone, shape, size_cm, uptake_ratio, anterior, posterior });
     }
 
+    if let Some(patch) = &extras.patch {
+        exposure.patch(patch);
+    }
     let [anterior, posterior] = exposure.count(&mut chance(Stream::Noise));
     let counts = [&anterior, &posterior].map(|view| view.pixels.iter().map(|&count| count as u64).sum());
     let truth = Truth {
@@ -275,6 +360,8 @@ pub fn simulate(options: &PhantomOptions, index: usize) -> Phantom {
         counts,
         lesions,
         benign,
+        artefacts,
+        protocol: scanning.protocol,
     };
     Phantom { label, anterior, posterior, truth }
 }
@@ -325,10 +412,18 @@ fn write_study(options: &PhantomOptions, folder: &Path, index: usize) -> Result<
     interrupt::check()?;
     let Phantom { anterior, posterior, truth, .. } = simulate(options, index);
     let stem = stem(index);
+    let (simulator, description) = match options.simulator {
+        SimulatorVersion::One => (String::new(), "Whole-body bone scan (phantom)".to_owned()),
+        version => (
+            format!(", simulator {version}, hospital {}", options.hospital),
+            format!("Whole-body bone scan (phantom, simulator {version})"),
+        ),
+    };
+    let PhantomOptions { seed, rows, columns, .. } = options;
     let header = NmHeader {
         patient: truth.patient.clone(),
-        identity: format!("osteon phantom, seed {}, {}x{}, study {stem}", options.seed, options.rows, options.columns),
-        description: "Whole-body bone scan (phantom)".into(),
+        identity: format!("osteon phantom{simulator}, seed {seed}, {rows}x{columns}, study {stem}"),
+        description,
         age_years: Some(truth.age),
         sex: Some(if truth.sex == 'M' { Sex::Male } else { Sex::Female }),
         pixel_spacing_mm: [truth.pixel_mm; 2],
@@ -345,7 +440,11 @@ fn write_study(options: &PhantomOptions, folder: &Path, index: usize) -> Result<
 /// Its line of the manifest.
 fn manifest_line(options: &PhantomOptions, index: usize) -> String {
     let (patient, stem, label) = (patient_name(index), stem(index), options.label(index));
-    format!("{patient},studies/{stem}.dcm#1,studies/{stem}.dcm#2,{label},yes\n")
+    let simulated = match options.simulator {
+        SimulatorVersion::One => "yes",
+        SimulatorVersion::Two => "2",
+    };
+    format!("{patient},studies/{stem}.dcm#1,studies/{stem}.dcm#2,{label},{simulated}\n")
 }
 
 /// The manifest that [`write`] leaves, without simulating anything.

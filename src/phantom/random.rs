@@ -12,6 +12,10 @@ pub(super) enum Stream {
     Disease,
     Noise,
     Label,
+    /// Hospital, dose and time, of simulator 2.
+    Scanning,
+    /// What else real scans have, of simulator 2.
+    Artefacts,
 }
 
 /// Above this mean a Poisson number is drawn as a corrected normal number.
@@ -107,7 +111,7 @@ mod tests {
     #[test]
     fn poisson_has_its_mean_variance_and_skewness() {
         let mut random = Random::new(1, 0, Stream::Noise);
-        for mean in [0.3_f32, 1.0, 5.0, 11.9, 12.1, 40.0, 300.0] {
+        for mean in [0.02_f32, 0.05, 0.3, 1.0, 5.0, 11.9, 12.1, 40.0, 300.0] {
             const DRAWS: usize = 200_000;
             let draws: Vec<f64> = (0..DRAWS).map(|_| f64::from(random.poisson(mean))).collect();
             let average = draws.iter().sum::<f64>() / DRAWS as f64;

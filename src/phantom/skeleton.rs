@@ -62,6 +62,8 @@ pub(super) struct Ellipsoid {
 pub(super) struct Skeleton {
     pub bones: Vec<Bone>,
     pub organs: Vec<Ellipsoid>,
+    /// Beads that no lesion can sit on: an arm where it was for a part of the time.
+    pub strays: Vec<Bead>,
 }
 
 /// Distance between beads; below the camera's blur, so that no string of beads shows.
@@ -114,7 +116,7 @@ impl Skeleton {
             builder.leg(side);
         }
         builder.organs();
-        Skeleton { bones: builder.bones, organs: builder.organs }
+        Skeleton { bones: builder.bones, organs: builder.organs, strays: Vec::new() }
     }
 
     /// The middle bead of the bone with this name.
@@ -530,16 +532,17 @@ impl Builder<'_> {
             // The liver pushes the right kidney down.
             let y = if index == 0 { 56.2 } else { 57.6 } + self.random.typical(0.0, 0.7);
             let x = side * self.random.typical(6.4, 0.4);
+            let size = self.patient.kidney_size[index];
             self.organs.push(Ellipsoid {
                 centre: self.patient.place([x, y, -5.2]),
-                half: [2.5 * wide, 4.9 * tall, 2.2 * deep],
+                half: [2.5 * wide * size, 4.9 * tall * size, 2.2 * deep * size],
                 tilt: -side * 0.2,
                 wall: None,
                 activity: 9.0 * self.patient.kidneys[index],
             });
             self.organs.push(Ellipsoid {
                 centre: self.patient.place([x - side * 0.7, y + 0.2, -4.8]),
-                half: [1.0, 1.7, 1.0],
+                half: [1.0, 1.7, 1.0].map(|half: f32| half * size),
                 tilt: 0.0,
                 wall: None,
                 activity: 16.0 * self.patient.kidneys[index] * self.random.factor(1.0, 0.6),

@@ -82,7 +82,8 @@ fn counts_are_those_of_a_real_scan_at_any_size() {
 /// mirrored with their image.
 #[test]
 fn masks_lie_on_visible_excess() {
-    let options = PhantomOptions { studies: 24, seed: 3, mix: [0.0, 1.0, 1.0], rows: 512, columns: 128 };
+    let options =
+        PhantomOptions { studies: 24, seed: 3, mix: [0.0, 1.0, 1.0], rows: 512, columns: 128, ..PhantomOptions::default() };
     let (mut seen, mut agree, mut elsewhere) = (0, 0, 0);
     for Phantom { anterior, posterior, truth, .. } in all(&options) {
         for lesion in &truth.lesions {
@@ -172,7 +173,7 @@ fn an_archive_is_manifest_studies_and_truth() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 19);
     assert_eq!(lines[0], "patient,anterior,posterior,label,simulated");
-    assert_eq!(lines[18], format!("phantom-0018,studies/0018.dcm#1,studies/0018.dcm#2,{},yes", options.label(17)));
+    assert_eq!(lines[18], format!("phantom-0018,studies/0018.dcm#1,studies/0018.dcm#2,{},2", options.label(17)));
     let truth = std::fs::read(folder.path().join("truth/0018.json")).expect("truth");
     let truth: Truth = serde_json::from_slice(&truth).expect("JSON");
     assert_eq!(truth, simulate(&options, 17).truth);
@@ -306,5 +307,42 @@ mod reader {
             right[pivot] = (right[pivot] - known) / matrix[pivot][pivot];
         }
         right
+    }
+}
+
+/// The hashes are of what the program wrote when it had one simulator: two archives of twelve coarse studies.
+#[test]
+fn simulator_1_writes_the_bytes_that_it_always_wrote() {
+    let names = ["manifest.csv", "studies/0001.dcm", "studies/0007.dcm", "truth/0001.json", "truth/0007.json"];
+    let names = names.into_iter().chain(["studies/0007.anterior.json", "studies/0007.report.txt"]);
+    let (seed_5, seed_77) = (
+        [
+            "39d3d2b6a689c226081f00bb4938a97880a110fdfd150a934789128a4ed0ae9b",
+            "3e7b1c1c944e71418f80061f25d230ba451800bc4dca81baf69607980400777f",
+            "5c8bdc2657e25146abc9381a14ea95caaaa80c9b4703cf9a17bf50ca5c2ba1af",
+            "00a7e8be52923f4553e0a011f3d4cc1186e0970f6cc2c329c8f72f585d674ef1",
+            "1b8c9668999a7ce59b0f12d6351fd3899fa0636ce1ed76ec34ba66f019ff7479",
+            "77cd27c9fefd16a08c6ee4fd326215191b70e05cd015025b3381c9b112293432",
+            "79edf290414608270bf22031f6131f7791fd6e2430fed5cee9d1493a02bab446",
+        ],
+        [
+            "f30cc32c094d754b2a4d2dc24df3aacba31e3fa17b0cbba2055a815cada6220a",
+            "55eaf2c936f5738053d6a85b820b72c94b501c18889cc87920faddc367a78929",
+            "9ccdc2a052be07007c0692d10bd381a7178c33eaac069ba3a737b4041de2055c",
+            "83a946a3db7742b4f2fc30bc8615493388e8445a79cfbc7af3df57dfed9b019e",
+            "8cbd400803a7c3928a3121cf160c38f244bcf5a1e45007e11465acc7a26386da",
+            "6f2d1f2baa99e09c31175de7c3ac2d658220800c69eb4a515fcdb0008559d379",
+            "b61e58d4f9b9c4a95b742acd14ddbe3f3fcf25caa1672687423886a709e87e2c",
+        ],
+    );
+    let first = |seed| PhantomOptions { simulator: SimulatorVersion::One, ..coarse(12, seed) };
+    for (options, hashes) in [(first(5), seed_5), (PhantomOptions { mix: [614.0, 237.0, 160.0], ..first(77) }, seed_77)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(&options, folder.path(), &|_| ()).expect("written");
+        annotate(&options, folder.path()).expect("written");
+        for (name, hash) in names.clone().zip(hashes) {
+            let bytes = std::fs::read(folder.path().join(name)).expect("a file");
+            assert_eq!(files::sha256(&bytes), hash, "{name} of seed {}", options.seed);
+        }
     }
 }

@@ -21,7 +21,7 @@ pub use page::{evaluation_page, prediction_page};
 
 use crate::image::Image;
 use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
-use crate::models::StudyCounts;
+use crate::models::{Simulators, StudyCounts};
 use crate::text::{Shown, counted};
 use crate::text::{guard, unguard};
 use crate::{Error, Result, files};
@@ -283,13 +283,16 @@ fn scores_json(evaluation: &Evaluation, scores: &Scores, folder: &Path) -> Resul
         evaluated_on: &'a str,
         /// Of the `studies` that the scores count.
         simulated_studies: usize,
+        /// That these are of.
+        #[serde(skip_serializing_if = "Simulators::is_empty")]
+        simulators: Simulators,
         model: &'a ModelCard,
         #[serde(flatten)]
         scores: &'a Scores,
     }
     let Evaluation { evaluated_on, evaluated_studies, model, .. } = evaluation;
-    let simulated_studies = evaluated_studies.simulated_studies;
-    let file = File { caveat: evaluation.caveat(), evaluated_on, simulated_studies, model, scores };
+    let (simulated_studies, simulators) = (evaluated_studies.simulated_studies, evaluated_studies.simulators());
+    let file = File { caveat: evaluation.caveat(), evaluated_on, simulated_studies, simulators, model, scores };
     let mut bytes = serde_json::to_vec_pretty(&file)
         .map_err(|error| Error::file(folder, format!("scores cannot be written as JSON ({error})"), "report this"))?;
     bytes.push(b'\n');
@@ -388,6 +391,7 @@ const MAX_TABLE_BYTES: u64 = 64 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::SimulatorVersion;
 
     /// A bone-scan-like picture: a bright trunk with a hot spot.
     fn picture(seed: usize) -> Image {
@@ -443,6 +447,7 @@ mod tests {
                 }
             })
             .collect();
+        let two: Simulators = [SimulatorVersion::Two].into_iter().collect();
         Evaluation {
             title: "Evaluation".to_owned(),
             model: ModelCard {
@@ -451,13 +456,13 @@ mod tests {
                 classes: names.into_iter().map(str::to_owned).collect(),
                 input_size: [256, 64],
                 preprocessing: "both views, aligned by translation and scale".to_owned(),
-                trained_on: "140 phantom studies".to_owned(),
-                training_studies: Some(StudyCounts { studies: 140, simulated_studies: 140 }),
+                trained_on: "140 phantom studies of simulator 2".to_owned(),
+                training_studies: Some(StudyCounts { studies: 140, simulated_studies: 140, simulators: two }),
                 sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
                 parameters: 15_100_000,
             },
-            evaluated_on: "60 phantom studies never trained on".to_owned(),
-            evaluated_studies: StudyCounts { studies: 60, simulated_studies: 60 },
+            evaluated_on: "60 phantom studies of simulator 2 never trained on".to_owned(),
+            evaluated_studies: StudyCounts { studies: 60, simulated_studies: 60, simulators: two },
             patients,
             cases,
             history,
@@ -482,8 +487,9 @@ mod tests {
         assert_eq!(json["accuracy"], serde_json::json!(scores.accuracy));
         assert_eq!(json["model"]["sha256"], serde_json::json!(evaluation.model.sha256));
         assert!(json["caveat"].as_str().unwrap().contains("phantoms"));
-        assert_eq!(json["simulated_studies"], 60);
-        assert_eq!(json["model"]["training_studies"], serde_json::json!({ "studies": 140, "simulated_studies": 140 }));
+        assert_eq!((&json["simulated_studies"], &json["simulators"]), (&60.into(), &serde_json::json!([2])));
+        let counts = serde_json::json!({ "studies": 140, "simulated_studies": 140, "simulators": [2] });
+        assert_eq!(json["model"]["training_studies"], counts);
         assert!(json["macro"]["f1"].is_f64() && json["metastatic"]["auc"].is_f64() && json["classes"][2]["recall"].is_f64());
 
         let csv = read("patients.csv");

@@ -13,7 +13,7 @@ pub use table::TextTable;
 use crate::archive::datasets::DatasetKind;
 use crate::archive::manifest::{ColumnNames, PAPER_CLASSES};
 use crate::models::Model;
-use crate::phantom::PhantomOptions;
+use crate::phantom::{PhantomOptions, SimulatorVersion};
 use crate::prepare::Augmentation;
 use crate::prepare::Preprocessing;
 use crate::random::MOST_SEED;
@@ -61,8 +61,9 @@ impl Scale {
     }
 
     /// Phantoms in place of the paper's archive: 1011 images of 506 patients, 614 of NoMet, 237 of ADMet, 160 of nADMet.
-    pub fn phantoms(self, seed: u64) -> PhantomOptions {
-        let archive = PhantomOptions { studies: 506, seed, mix: [614.0, 237.0, 160.0], ..PhantomOptions::default() };
+    pub fn phantoms(self, seed: u64, simulator: SimulatorVersion) -> PhantomOptions {
+        let mix = [614.0, 237.0, 160.0];
+        let archive = PhantomOptions { studies: 506, seed, mix, simulator, ..PhantomOptions::default() };
         match self {
             Scale::Smoke => PhantomOptions { studies: 36, mix: [1.0; 3], rows: 256, columns: 64, ..archive },
             Scale::Quarter | Scale::Full => archive,
@@ -104,6 +105,9 @@ pub struct Options {
     /// Its scans were not looked at before anything was made, so that people under two pseudonyms are not known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trust_scans: bool,
+    /// Of the phantoms, where there is no archive. Records from before there was a second simulator do not say it.
+    #[serde(default = "first_simulator", skip_serializing_if = "is_first_simulator")]
+    pub simulator: SimulatorVersion,
     /// Of phantoms, datasets and, with 1, 2... added, of the networks' first weights.
     pub seed: u64,
     /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights and another order.
@@ -114,6 +118,14 @@ pub struct Options {
     pub recipe: Recipe,
     /// Passes over the training images.
     pub epochs: usize,
+}
+
+fn first_simulator() -> SimulatorVersion {
+    SimulatorVersion::One
+}
+
+fn is_first_simulator(version: &SimulatorVersion) -> bool {
+    *version == SimulatorVersion::One
 }
 
 /// The file of the [`Options`] in the folder of a repeated study.
@@ -444,6 +456,7 @@ mod tests {
             data_sha256: None,
             columns: ColumnNames::default(),
             trust_scans: false,
+            simulator: SimulatorVersion::Two,
             seed: 5,
             seeds: 3,
             folds: 5,
@@ -489,6 +502,11 @@ mod tests {
         let said = other.check_folder(folder.path()).unwrap_err().to_string();
         assert!(said.contains("`epochs = 20` where this one has `epochs = 21`"), "{said}");
         Options { seeds: 1, folds: 0, ..options() }.check_folder(folder.path()).unwrap();
+        let first = Options { simulator: SimulatorVersion::One, ..options() };
+        let said = first.check_folder(folder.path()).unwrap_err().to_string();
+        assert!(said.contains("simulator = 2"), "{said}");
+        assert!(!first.text().unwrap().contains("simulator"), "a folder from before there was a choice is one of simulator 1");
+        assert_eq!(toml::from_str::<Options>(&first.text().unwrap()).unwrap(), first);
         let own = tempfile::tempdir().unwrap();
         options().check_folder(&own.path().join("absent")).unwrap();
         fs::write(own.path().join("study.toml.77.tmp"), "sca").unwrap();

@@ -9,8 +9,8 @@
 //! Datasets ([`super::datasets`]) have more columns, each of which may be missing: `side` (`train` or `test`) says which rows
 //! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Transform`] of the fused picture, applied whenever it is
 //! read (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels are
-//! transformed already. `report` is the text of the diagnostic report, in one line. `simulated` is `yes` where the study is a
-//! phantom, not a patient. `inverted` is `yes` where the study's pictures are black on white.
+//! transformed already. `report` is the text of the diagnostic report, in one line. `simulated` is the version of the
+//! simulator where the study is a phantom, not a patient; `yes` is simulator 1. `inverted` is `yes` where the study's pictures are black on white.
 
 //!
 //! A table of a department has other names for its columns ([`ColumnNames`]) and what its spreadsheet made of it: see [`Manifest::read`].
@@ -30,7 +30,7 @@ use super::seen::Seen;
 use super::side::Side;
 use crate::intake::Study;
 use crate::intake::study::{self, Cell, RowOptions};
-use crate::models::StudyCounts;
+use crate::models::{SimulatorVersion, Simulators, StudyCounts};
 use crate::prepare::Transform;
 use crate::{Error, Result, interrupt};
 use std::path::{Path, PathBuf};
@@ -60,8 +60,9 @@ pub struct Row {
     pub drawn: bool,
     /// The diagnostic report, where the manifest holds it.
     pub report: Option<String>,
-    /// The study is a phantom, not a patient. Manifests from before this column name their phantoms' patients `phantom-...`.
-    pub simulated: bool,
+    /// The simulator of a phantom; `None` of a patient. Manifests from before this column name their phantoms' patients
+    /// `phantom-...`.
+    pub simulated: Option<SimulatorVersion>,
     /// The study's pictures are black on white.
     pub inverted: bool,
 }
@@ -79,7 +80,7 @@ impl Row {
             transform: Transform::default(),
             drawn: false,
             report: None,
-            simulated: false,
+            simulated: None,
             inverted: false,
         }
     }
@@ -177,7 +178,10 @@ impl Manifest {
 
     /// How many studies these rows are, and how many of them are simulated.
     pub fn study_counts(&self, rows: impl IntoIterator<Item = usize>) -> StudyCounts {
-        let of = |row: usize| StudyCounts { studies: 1, simulated_studies: self.rows[row].simulated.into() };
+        let of = |row: usize| {
+            let simulators: Simulators = self.rows[row].simulated.into_iter().collect();
+            StudyCounts { studies: 1, simulated_studies: (!simulators.is_empty()).into(), simulators }
+        };
         rows.into_iter().map(of).sum()
     }
 

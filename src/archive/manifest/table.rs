@@ -6,6 +6,7 @@ use super::sheet::{self, Lines, SEPARATORS};
 use super::{METASTATIC, Manifest, PAPER_CLASSES, Row, checks};
 use crate::archive::side::Side;
 use crate::intake::study::Cell;
+use crate::models::SimulatorVersion;
 use crate::prepare::{Motion, Transform};
 use crate::text::Shown;
 use crate::text::{guard, unguard};
@@ -178,7 +179,7 @@ impl Manifest {
         let drawn = self.rows.iter().any(|row| row.drawn);
         let draws = drawn || self.rows.iter().any(Row::is_augmented);
         let reports = self.rows.iter().any(|row| row.report.is_some());
-        let simulated = self.rows.iter().any(|row| row.simulated || is_named_as_phantom(&row.patient));
+        let simulated = self.rows.iter().any(|row| row.simulated.is_some() || is_named_as_phantom(&row.patient));
         let inverted = self.rows.iter().any(|row| row.inverted);
         let used = [sides, draws, draws, draws, drawn, reports, simulated, inverted];
         let mut table = csv::Writer::from_writer(Vec::new());
@@ -194,8 +195,13 @@ impl Manifest {
             let [angle, down, right] = [row.transform.angle_deg, row.transform.shift_rows_px, row.transform.shift_columns_px]
                 .map(|value| (value + 0.0).to_string());
             let side = row.side.map_or("", Side::name);
-            let [drawn, simulated, inverted] =
-                [row.drawn, row.simulated, row.inverted].map(|holds| if holds { "yes" } else { "no" });
+            let [drawn, inverted] = [row.drawn, row.inverted].map(|holds| if holds { "yes" } else { "no" });
+            let simulated = match row.simulated {
+                None => "no",
+                // The only simulator when the column had no versions yet.
+                Some(SimulatorVersion::One) => "yes",
+                Some(SimulatorVersion::Two) => "2",
+            };
             let report = guard(row.report.as_deref().unwrap_or_default());
             let optional = [side, &angle, &down, &right, drawn, &report, simulated, inverted];
             write(
@@ -484,11 +490,20 @@ fn with_optional(
         _ => tell(format!("says {} under {name}", quoted(cell)), "write yes or no").map(|()| false),
     };
     let drawn = yes(OPTIONAL[4], drawn.unwrap_or_default())?;
-    let simulated = match simulated {
-        Some(cell) => yes(OPTIONAL[6], cell)?,
-        None => is_named_as_phantom(&row.patient),
-    };
     let inverted = yes(OPTIONAL[7], inverted.unwrap_or_default())?;
+    let simulated = match simulated.map(str::to_lowercase).as_deref() {
+        None => is_named_as_phantom(&row.patient).then_some(SimulatorVersion::One),
+        Some("" | "no") => None,
+        Some("yes") => Some(SimulatorVersion::One),
+        Some(cell) => {
+            let version = cell.parse().ok();
+            if version.is_none() {
+                let remedy = "write yes or no, or the simulator's version, 1 or 2";
+                tell(format!("says {} under {}", quoted(cell), OPTIONAL[6]), remedy)?;
+            }
+            version
+        }
+    };
     let report = report.filter(|report| !report.is_empty()).map(|report| unguard(report).to_owned());
     Ok(Row { side, transform, drawn, report, simulated, inverted, ..row })
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::models::SimulatorVersion;
 use proptest::prelude::*;
 use std::fs;
 
@@ -127,13 +128,17 @@ fn reports_are_kept() {
 
 #[test]
 fn phantoms_are_told_by_a_column_and_counted() {
-    let table = "patient,anterior,posterior,label,simulated\nphantom-1,a.png,,NoMet,no\n2,b.png,,ADMet,yes\n3,c.png,,ADMet,\n";
+    let table = "patient,anterior,posterior,label,simulated\nphantom-1,a.png,,NoMet,no\n2,b.png,,ADMet,yes\n3,c.png,,ADMet,2\n";
     let (_folder, path) = folder(table);
     let manifest = Manifest::read(&path).unwrap();
-    assert_eq!(manifest.rows.iter().map(|row| row.simulated).collect::<Vec<_>>(), [false, true, false]);
-    assert_eq!(manifest.study_counts(0..3).sentence(), "1 of 3 studies is simulated");
-    assert_eq!(manifest.study_counts([0, 2]).to_string(), "2 studies");
-    assert_eq!(manifest.study_counts([1]).to_string(), "1 phantom study");
+    assert_eq!(
+        manifest.rows.iter().map(|row| row.simulated).collect::<Vec<_>>(),
+        [None, Some(SimulatorVersion::One), Some(SimulatorVersion::Two)]
+    );
+    assert_eq!(manifest.study_counts(0..3).sentence(), "2 of 3 studies are simulated by simulators 1 and 2");
+    assert_eq!(manifest.study_counts([0, 2]).to_string(), "2 studies, 1 of them phantoms of simulator 2");
+    assert_eq!(manifest.study_counts([0]).to_string(), "1 study");
+    assert_eq!(manifest.study_counts([1]).to_string(), "1 phantom study of simulator 1");
     manifest.write().unwrap();
     assert_eq!(Manifest::read(&path).unwrap(), manifest);
     let one = Manifest::new(&path, manifest.rows[..1].to_vec()).unwrap();
@@ -141,9 +146,11 @@ fn phantoms_are_told_by_a_column_and_counted() {
     assert_eq!(Manifest::read(&path).unwrap(), one, "a name says nothing where the column does");
     // From before there was the column.
     let old = read("patient,anterior,posterior,label\nphantom-1,a.png,,NoMet\n2,b.png,,ADMet\n").unwrap();
-    assert_eq!(old.study_counts(0..2).sentence(), "1 of 2 studies is simulated");
-    let word = read("patient,anterior,posterior,label,simulated\n1,a.png,,NoMet,maybe\n").unwrap_err().to_string();
-    assert!(word.contains("line 2 says `maybe` under simulated"), "{word}");
+    assert_eq!(old.study_counts(0..2).sentence(), "1 of 2 studies is simulated by simulator 1");
+    for cell in ["maybe", "3"] {
+        let word = read(&format!("patient,anterior,posterior,label,simulated\n1,a.png,,NoMet,{cell}\n")).unwrap_err().to_string();
+        assert!(word.contains(&format!("line 2 says `{cell}` under simulated")) && word.contains("1 or 2"), "{word}");
+    }
 }
 
 #[test]
@@ -300,7 +307,7 @@ fn what_a_spreadsheet_makes_of_a_table_reads_as_the_table() {
     }
     let comma = "patient;anterior;posterior;label;rotation_deg;simulated\n1;a.png;;NoMet;-1,5;YES\n";
     let manifest = read(comma).unwrap();
-    assert!(manifest.rows[0].transform.angle_deg == -1.5 && manifest.rows[0].simulated);
+    assert!(manifest.rows[0].transform.angle_deg == -1.5 && manifest.rows[0].simulated.is_some());
     let thousands = read(comma.replace("-1,5", "1,500")).unwrap_err().to_string();
     assert!(thousands.contains("line 2 has the rotation_deg `1,500`"), "{thousands}");
 }

@@ -270,22 +270,26 @@ mod tests {
         let parts = |html: &str| html.matches("<section").count();
         let tags = |html: &str, tag: &str| html.matches(&format!("<span class=\"tag\">{tag}</span>")).count();
         let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
-        assert_eq!(tags(&html, "phantoms, not patients"), parts(&html) - 1, "every part but the model's");
-        assert!(
-            html.contains("Trained and evaluated on phantoms (simulated patients). Research software, not a medical device.")
-        );
+        assert_eq!(tags(&html, "phantoms of simulator 2, not patients"), parts(&html) - 1, "every part but the model's");
+        assert!(html.contains(
+            "Trained and evaluated on phantoms (simulated patients, simulator 2). Research software, not a medical device."
+        ));
         evaluation.evaluated_studies.simulated_studies = 59;
         let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
-        assert_eq!(tags(&html, "59 of 60 studies are simulated"), parts(&html) - 1, "one patient makes them no patients' scores");
+        assert_eq!(
+            tags(&html, "59 of 60 studies are simulated by simulator 2"),
+            parts(&html) - 1,
+            "one patient makes them no patients' scores"
+        );
         evaluation.evaluated_studies.simulated_studies = 0;
         evaluation.evaluated_on = "the archive".to_owned();
         let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
-        assert_eq!(tags(&html, "model trained on phantoms"), parts(&html) - 1);
-        evaluation.model.training_studies = Some(StudyCounts { studies: 140, simulated_studies: 0 });
+        assert_eq!(tags(&html, "model trained on phantoms of simulator 2"), parts(&html) - 1);
+        evaluation.model.training_studies = Some(StudyCounts { studies: 140, ..StudyCounts::default() });
         evaluation.model.trained_on = "another archive".to_owned();
         let html = evaluation_page(&evaluation, &evaluation.scores().unwrap());
         assert!(!html.contains("<span class=\"tag\">") && !html.contains("phantom") && html.contains(crate::DISCLAIMER));
-        assert!(prediction_page(&prediction()).contains("Trained on phantoms (simulated patients)."));
+        assert!(prediction_page(&prediction()).contains("Trained on phantoms (simulated patients, simulator 2)."));
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Reproduction {
              the test patients; all copies of a scan are on one side of the split. Networks are ordered by accuracy, the mean over \
              the seeds.",
             match (self.phantoms(), self.studies.any_simulated()) {
-                (true, _) => "phantoms, which are simulated patients".to_owned(),
+                (true, _) => format!("phantoms, which are simulated patients ({})", self.studies.simulators()),
                 (false, true) => format!("the archive, of which {}", self.studies.sentence()),
                 (false, false) => "the archive".to_owned(),
             },
