@@ -8,12 +8,14 @@
 mod annotations;
 mod body;
 mod camera;
+mod ceiling;
 mod lesions;
 mod mimics;
 mod random;
 mod skeleton;
 
 pub use annotations::annotate;
+pub use ceiling::{Trial, ceilings};
 pub use lesions::SimulatedShape;
 pub use mimics::Benign;
 pub use skeleton::Region;
