@@ -8,8 +8,9 @@ use super::terminal::Terminal;
 use crate::archive::manifest::{Classes, ColumnNames, Manifest, ReadOptions, Reading, Row};
 use crate::archive::split::Split;
 use crate::files::Staging;
-use crate::metrics::{Bootstrap, Each, Epoch, Merged, Panel, Scores};
+use crate::metrics::{Bootstrap, Ceilings, Each, Epoch, Merged, Panel, Scores, of_at_most};
 use crate::models::Model;
+use crate::phantom;
 use crate::predict;
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
@@ -17,6 +18,7 @@ use crate::text::{Shown, counted};
 use crate::train::{self, RunFolder, Settings};
 use crate::{Error, Result, files, interrupt};
 use clap::ValueEnum;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Studies that a page shows with pictures.
@@ -136,6 +138,8 @@ pub struct Job {
     pub rows: Vec<usize>,
     /// The run's network.
     pub model: Model,
+    /// Patients of each of its classes that it was trained with; none where some of the studies may be theirs, or where they are not known.
+    training_patients: Option<Vec<usize>>,
     /// What to know of the manifest.
     notes: Vec<String>,
     what: String,
@@ -169,6 +173,19 @@ impl Job {
             }
         };
         let split = || Split::read(folder.file(RunFolder::SPLIT), &manifest);
+        let classes = &model.metadata().classes;
+        let training_patients = match side {
+            Side::Test | Side::Validation => Some(patients_by_class(&manifest, &split()?.train, classes)),
+            Side::All if files::identity(&manifest.path) != files::identity(&settings.manifest) => {
+                // The run's own table may be gone since.
+                let options = ReadOptions { columns: settings.columns.clone(), classes: Classes::Known };
+                Manifest::read_with(&settings.manifest, &options).ok().and_then(|Reading { manifest: own, .. }| {
+                    let split = Split::read(folder.file(RunFolder::SPLIT), &own).ok()?;
+                    Some(patients_by_class(&own, &split.train, classes))
+                })
+            }
+            Side::All | Side::Train => None,
+        };
         let (mut rows, what) = match side {
             Side::Test => (split()?.test, "of patients that it was not trained with"),
             Side::Train => (split()?.train, "that it was trained with"),
@@ -185,7 +202,21 @@ impl Job {
             train::check_data(&folder, &manifest, &rows, &mut interrupt::check)?;
         }
         let what = if unaugmented { format!("without copies, {what}") } else { what.to_owned() };
-        Ok(Job { folder, settings, manifest, rows, model, notes, what })
+        Ok(Job { folder, settings, manifest, rows, model, training_patients, notes, what })
+    }
+
+    /// What its scores could be at most, where that is known.
+    fn ceilings(&self) -> Option<Ceilings> {
+        let about = self.model.metadata();
+        let of_class = |class: &String| self.rows.iter().filter(|row| self.manifest.rows[**row].label == *class).count();
+        phantom::ceilings(&phantom::Trial {
+            trained: about.training_studies(),
+            evaluated: self.manifest.study_counts(self.rows.iter().copied()),
+            input_size: about.input_size,
+            classes: &about.classes,
+            patients: self.training_patients.as_ref()?,
+            tested: &about.classes.iter().map(of_class).collect::<Vec<_>>(),
+        })
     }
 
     /// Runs the network on every study, and again with explanation on those to show.
@@ -236,8 +267,15 @@ impl Job {
             configuration: configuration(settings),
             scan: None,
             bootstrap: Bootstrap::default(),
+            ceilings: self.ceilings(),
         })
     }
+}
+
+/// How many patients of each class are among these rows.
+fn patients_by_class(manifest: &Manifest, rows: &[usize], classes: &[String]) -> Vec<usize> {
+    let patients: BTreeSet<(&str, &str)> = rows.iter().map(|&row| (&*manifest.rows[row].label, manifest.person(row))).collect();
+    classes.iter().map(|class| patients.iter().filter(|(label, _)| label == class).count()).collect()
 }
 
 /// A run's settings as a page shows them, which is handed on: of the manifest's path the name alone.
@@ -254,17 +292,30 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
         Some(statistics) => statistics.intervals.scores.clone(),
         None => values.map(|_| None),
     };
-    let line = |accuracy: [String; 2], values: &Each<Option<f64>>, ends: &Each<Option<[f64; 2]>>| {
+    let ceilings = scores.ceilings;
+    let line = |accuracy: [String; 2], values: &Each<Option<f64>>, ends: &Each<Option<[f64; 2]>>, auc: Option<f64>| {
         let names = Each::<f64>::NAMES.into_iter().zip(values.values()).zip(ends.values());
-        let each = names.map(|((name, value), ends)| format!("  {name} {}{}", figure(*value), range(*ends)));
+        let each = names.map(|((name, value), ends)| {
+            let ceiling = auc.filter(|_| name == "AUC");
+            format!("  {name} {}{}{}", figure(*value), of_at_most(ceiling), range(*ends))
+        });
         format!("accuracy {}{}", accuracy.concat(), each.collect::<String>())
     };
-    let accuracy = [figure(scores.accuracy), range(ends.accuracy.or(scores.accuracy_interval))];
-    terminal.line(format_args!("{} classes: {}", scores.classes.len(), line(accuracy, &values.mean, &ends.mean)))?;
+    let of_classes = ceilings.map(|ceilings| ceilings.classes);
+    let ceiling = of_at_most(of_classes.map(|ceiling| ceiling.accuracy));
+    let accuracy = [figure(scores.accuracy) + &ceiling, range(ends.accuracy.or(scores.accuracy_interval))];
+    let each = line(accuracy, &values.mean, &ends.mean, of_classes.map(|ceiling| ceiling.auc));
+    terminal.line(format_args!("{} classes: {each}", scores.classes.len()))?;
     if let (Some(binary), Some(values), Some(ends)) = (&scores.metastatic, &values.metastatic, &ends.metastatic) {
         let Merged { accuracy, scores } = ends;
-        let accuracy = [figure(binary.accuracy), range(accuracy.or(binary.accuracy_interval))];
-        terminal.line(format_args!("metastatic or not: {}", line(accuracy, &values.scores, scores)))?;
+        let merged = ceilings.and_then(|ceilings| ceilings.metastatic);
+        let ceiling = of_at_most(merged.map(|ceiling| ceiling.accuracy));
+        let accuracy = [figure(binary.accuracy) + &ceiling, range(accuracy.or(binary.accuracy_interval))];
+        let each = line(accuracy, &values.scores, scores, merged.map(|ceiling| ceiling.auc));
+        terminal.line(format_args!("metastatic or not: {each}"))?;
+    }
+    if ceilings.is_some() {
+        terminal.line(Ceilings::MEANING)?;
     }
     if let Some(statistics) = &scores.statistics {
         let calibration = &statistics.calibration;

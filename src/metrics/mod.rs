@@ -12,6 +12,7 @@
 
 mod bootstrap;
 mod calibration;
+mod ceiling;
 mod compare;
 mod confusion;
 mod epoch;
@@ -27,6 +28,7 @@ pub use calibration::{
     BINS, Bin, Calibration, CalibrationError, ClassCalibration, brier, calibration_error, cross_entropy, log_loss, reliability,
     temperature, top_label,
 };
+pub use ceiling::{Ceiling, Ceilings, of_at_most};
 pub use compare::{Comparison, Difference, compare};
 pub use confusion::{ClassScores, Confusion};
 pub use epoch::Epoch;
@@ -62,6 +64,9 @@ pub struct Scores {
     pub confusion: Vec<Vec<u64>>,
     /// All classes but [`NO_METASTASIS`] merged; none where the classes do not name it or name nothing else.
     pub metastatic: Option<BinaryScores>,
+    /// What they could be at most, where that is known. No statistics of the predictions: the caller sets it.
+    #[serde(default, rename = "ceiling", skip_serializing_if = "Option::is_none")]
+    pub ceilings: Option<Ceilings>,
     /// What is undefined, and why, in words.
     pub notes: Vec<String>,
     /// How sure the scores are, and more of the probabilities; see [`Scores::with_statistics`].
@@ -163,6 +168,7 @@ impl Scores {
             classes: named,
             confusion: confusion.rows(),
             metastatic,
+            ceilings: None,
             notes,
             statistics: None,
         })

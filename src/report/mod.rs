@@ -20,7 +20,7 @@ pub use heat::overlay;
 pub use page::{evaluation_page, prediction_page};
 
 use crate::image::Image;
-use crate::metrics::{self, Bootstrap, Epoch, Predictions, Scores};
+use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Predictions, Scores};
 use crate::models::{Simulators, StudyCounts};
 use crate::text::{Shown, counted};
 use crate::text::{guard, unguard};
@@ -103,6 +103,8 @@ pub struct Evaluation {
     pub scan: Option<Case>,
     /// How intervals are made.
     pub bootstrap: Bootstrap,
+    /// What its scores could be at most, where that is known.
+    pub ceilings: Option<Ceilings>,
 }
 
 /// What `predict` found.
@@ -167,12 +169,12 @@ impl ModelCard {
 }
 
 impl Evaluation {
-    /// The scores of its patients, with intervals and all other [`metrics::Statistics`].
+    /// The scores of its patients, with their ceilings, intervals and all other [`metrics::Statistics`].
     ///
     /// # Errors
     /// As [`Scores::with_statistics`].
     pub fn scores(&self) -> Result<Scores> {
-        Scores::with_statistics(&self.predictions()?, self.bootstrap)
+        Ok(Scores { ceilings: self.ceilings, ..Scores::with_statistics(&self.predictions()?, self.bootstrap)? })
     }
 
     /// What the network said of its patients.
@@ -469,6 +471,7 @@ mod tests {
             configuration: "learning_rate = 0.01\nbatch = 32\n".to_owned(),
             scan: None,
             bootstrap: Bootstrap { resamples: 200, seed: 1 },
+            ceilings: None,
         }
     }
 
@@ -526,6 +529,34 @@ mod tests {
         }
         assert!(json["calibration"]["top_label"]["expected"].is_f64() && json["calibration"]["log_loss"].is_f64());
         assert!(json["operating_points"]["sensitivity"][1]["ppv"].is_f64() && json["statistics"].is_null());
+    }
+
+    /// Beside a score stands what it could be at most, on the page and in the file, where that is known.
+    #[test]
+    fn ceilings_stand_beside_the_scores() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |ceilings: Option<Ceilings>, name: &str| {
+            let place = folder.path().join(name);
+            let (scores, page) = write_evaluation(&Evaluation { ceilings, ..example(3) }, &place).unwrap();
+            assert_eq!(read_scores(place.join("scores.json")).unwrap(), scores);
+            (scores, files::read(page).unwrap(), files::read(place.join("scores.json")).unwrap())
+        };
+        let classes = metrics::Ceiling { accuracy: 0.8449, auc: 0.942 };
+        let metastatic = metrics::Ceiling { accuracy: 0.947, auc: 0.977 };
+        let known = Ceilings { classes, metastatic: Some(metastatic) };
+        let (scores, page, json) = of(Some(known), "known");
+        assert_eq!(scores.ceilings, Some(known));
+        let page = String::from_utf8(page).unwrap();
+        for said in ["<p>of at most 84 %; 95 % interval", "<p>of at most 0.94", "<p>of at most 95 %; 95 %", "<p>of at most 0.98"]
+        {
+            assert_eq!(page.matches(said).count(), 1, "{said}");
+        }
+        assert!(page.contains("is what one reaches who learns from as many simulated patients"));
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let metastatic = serde_json::json!({ "accuracy": 0.947, "auc": 0.977 });
+        assert_eq!(json["ceiling"], serde_json::json!({ "accuracy": 0.8449, "auc": 0.942, "metastatic": metastatic }));
+        let (_, page, json) = of(None, "unknown");
+        assert!(!String::from_utf8(page).unwrap().contains("at most") && !String::from_utf8(json).unwrap().contains("ceiling"));
     }
 
     /// A run that went on leaves no table of the model before it unnoticed.

@@ -1,7 +1,7 @@
 //! The scores on the page of an evaluation: tiles, tables, and the figures beside them.
 
 use super::super::{Evaluation, Figure, figures};
-use crate::metrics::{self, CalibrationError, Each, Intervals, OperatingPoint, Panel, Scores, Statistics};
+use crate::metrics::{self, CalibrationError, Ceiling, Ceilings, Each, Intervals, OperatingPoint, Panel, Scores, Statistics};
 use crate::text::counted;
 use maud::{Markup, html};
 
@@ -28,6 +28,16 @@ fn percent_interval(ends: Ends) -> String {
 /// Of a value between 0 and 1.
 fn decimal_interval(ends: Ends) -> String {
     ends.map_or(String::new(), |[low, high]| format!("95 % interval {low:.3} to {high:.3}"))
+}
+
+/// What stands beneath the value of a tile: the parts that there are.
+fn joined<const N: usize>(parts: [String; N]) -> String {
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// `of at most 88 %`; nothing where no ceiling is known.
+fn at_most_percent(ceiling: Option<f64>) -> String {
+    ceiling.map_or(String::new(), |ceiling| format!("of at most {:.0} %", 100.0 * ceiling))
 }
 
 /// A cell of a table: the value, and its interval beneath where there is one.
@@ -84,13 +94,17 @@ fn about_intervals(scores: &Scores) -> Markup {
 pub(super) fn headline(scores: &Scores) -> Markup {
     let three = |value: Option<f64>| html! { @if let Some(value) = value { (format_args!("{value:.3}")) } @else { "–" } };
     let ends = intervals(scores);
+    let interval = percent_interval(ends.accuracy.or(scores.accuracy_interval));
+    let accuracy = |ceiling: Ceiling| ceiling.accuracy;
+    let at_most = |ceiling: Option<Ceiling>| metrics::of_at_most(ceiling.map(|ceiling| ceiling.auc)).trim_start().to_owned();
+    let ceiling = scores.ceilings.map(|ceilings| ceilings.classes);
     let mut rows = vec![(
         counted(scores.classes.len(), "class"),
         [
-            ("Accuracy", percent(scores.accuracy), percent_interval(ends.accuracy.or(scores.accuracy_interval))),
+            ("Accuracy", percent(scores.accuracy), joined([at_most_percent(ceiling.map(accuracy)), interval])),
             ("Macro recall", percent(scores.mean.recall), percent_interval(ends.mean.recall)),
             ("Macro F1", percent(scores.mean.f1), percent_interval(ends.mean.f1)),
-            ("Macro AUC", three(scores.mean.auc), decimal_interval(ends.mean.auc)),
+            ("Macro AUC", three(scores.mean.auc), joined([at_most(ceiling), decimal_interval(ends.mean.auc)])),
         ],
     )];
     if let Some(metastatic) = &scores.metastatic {
@@ -98,20 +112,18 @@ pub(super) fn headline(scores: &Scores) -> Markup {
         let negatives = scores.studies as u64 - positives;
         let merged = ends.metastatic.as_ref();
         let each = |of: fn(&Each<Ends>) -> Ends| merged.and_then(|merged| of(&merged.scores));
-        let of = |about: String, ends: Ends| match percent_interval(ends) {
-            ends if ends.is_empty() => about,
-            ends => format!("{about}; {ends}"),
-        };
+        let of = |about: String, ends: Ends| joined([about, percent_interval(ends)]);
         let sensitivity = of(format!("of {positives} with metastasis"), each(|each| each.recall));
         let specificity = of(format!("of {negatives} without"), each(|each| each.specificity));
-        let accuracy = merged.and_then(|merged| merged.accuracy).or(metastatic.accuracy_interval);
+        let interval = percent_interval(merged.and_then(|merged| merged.accuracy).or(metastatic.accuracy_interval));
+        let ceiling = scores.ceilings.and_then(|ceilings| ceilings.metastatic);
         rows.push((
             "Metastatic or not".to_owned(),
             [
-                ("Accuracy", percent(metastatic.accuracy), percent_interval(accuracy)),
+                ("Accuracy", percent(metastatic.accuracy), joined([at_most_percent(ceiling.map(accuracy)), interval])),
                 ("Sensitivity", percent(metastatic.scores.recall), sensitivity),
                 ("Specificity", percent(metastatic.scores.specificity), specificity),
-                ("AUC", three(metastatic.auc), decimal_interval(each(|each| each.auc))),
+                ("AUC", three(metastatic.auc), joined([at_most(ceiling), decimal_interval(each(|each| each.auc))])),
             ],
         ));
     }
@@ -122,6 +134,7 @@ pub(super) fn headline(scores: &Scores) -> Markup {
                 @for (name, value, about) in tiles { div.tile { h4 { (name) } p.value { (value) } p { (about) } } }
             }
         }
+        @if scores.ceilings.is_some() { p.small { (Ceilings::MEANING) } }
         (about_intervals(scores))
         @if !scores.notes.is_empty() {
             ul.notes { @for note in &scores.notes { li { (note) } } }

@@ -2,7 +2,7 @@
 
 use super::{MAIN, Outcome, Part, Reproduction, decimal, interval};
 use crate::Result;
-use crate::metrics::{self, Bootstrap, Comparison, Each, Panel, Summary};
+use crate::metrics::{self, Bootstrap, Ceiling, Ceilings, Comparison, Each, Panel, Summary, of_at_most};
 use crate::reproduce::paper::{self, TABLES};
 use crate::reproduce::{Scale, TextTable};
 use std::collections::BTreeMap;
@@ -63,13 +63,17 @@ impl Reproduction {
             let Some(Outcome { scores, unaugmented, .. }) = self.outcomes.get(*name) else { continue };
             let panel = Panel::of(scores);
             let ends = scores.statistics.as_ref().map(|statistics| &statistics.intervals.scores);
-            let (accuracy, each, ends) = match (&panel.metastatic, two) {
+            let (accuracy, each, ends, ceiling) = match (&panel.metastatic, two) {
                 (Some(merged), true) => {
                     let ends = ends.and_then(|ends| ends.metastatic.as_ref()).and_then(|merged| merged.accuracy);
-                    (merged.accuracy, &merged.scores, ends)
+                    (merged.accuracy, &merged.scores, ends, scores.ceilings.and_then(|ceilings| ceilings.metastatic))
                 }
-                _ => (panel.accuracy, &panel.mean, ends.and_then(|ends| ends.accuracy)),
+                _ => {
+                    let ceiling = scores.ceilings.map(|ceilings| ceilings.classes);
+                    (panel.accuracy, &panel.mean, ends.and_then(|ends| ends.accuracy), ceiling)
+                }
             };
+            let of_at_most = |score: fn(Ceiling) -> f64| of_at_most(ceiling.map(score));
             let Each { precision, recall, f1, auc, .. } = each;
             let over_seeds = Summary::of(self.repetitions(name).iter().map(|outcome| outcome.scores.accuracy));
             let [p, r, f] = [precision, recall, f1].map(|value| decimal(*value));
@@ -80,11 +84,11 @@ impl Reproduction {
                 theirs_precision,
                 theirs_recall,
                 theirs_f1,
-                decimal(accuracy) + &interval(ends),
+                decimal(accuracy) + &of_at_most(|ceiling| ceiling.accuracy) + &interval(ends),
                 p,
                 r,
                 f,
-                decimal(*auc),
+                decimal(*auc) + &of_at_most(|ceiling| ceiling.auc),
                 decimal(unaugmented.accuracy),
                 over_seeds.map_or(String::new(), |summary| summary.to_string()),
             ]);
@@ -169,6 +173,9 @@ impl Reproduction {
             },
         );
         let mut part = Part::new("ordering", "What holds").text(text);
+        if self.outcomes.values().any(|outcome| outcome.scores.ceilings.is_some()) {
+            part = part.text(Ceilings::MEANING);
+        }
         if self.options.scale == Scale::Smoke {
             part = part.text("This is the smoke scale: it shows that everything runs. Its scores mean nothing.");
         }
