@@ -276,20 +276,11 @@ fn train_writes_a_whole_run() {
     let run = SHARED.run();
     assert_eq!(
         names(&run),
-        [
-            "checkpoint",
-            "checkpoint.previous",
-            "config.toml",
-            "curves.png",
-            "metrics.csv",
-            "model.safetensors",
-            "run.json",
-            "split.csv"
-        ]
+        ["checkpoint", "config.toml", "curves.png", "metrics.csv", "model.safetensors", "run.json", "split.csv"]
     );
     let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
     let mut lines = metrics.lines();
-    let header = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,validation_loss,validation_accuracy,validation_auc,gradient_norm,skipped_steps,train_seconds,seconds";
+    let header = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,validation_loss,validation_accuracy,validation_auc,temperature,gradient_norm,skipped_steps,train_seconds,seconds";
     assert_eq!(lines.next(), Some(header));
     let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
     assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), ["1", "2"]);
@@ -319,7 +310,12 @@ fn a_recipe_gives_way_to_flags_and_is_written_out() {
     let output = folder.path().join("run");
     let more = ["--recipe", "osteon", "--learning-rate", "0.002", "--validation-share", "0.3", "--choose-by", "loss"];
     let said = stderr(&train(&SHARED.manifest(), &output, &more).output().unwrap());
-    assert!(said.contains(" validation studies, ") && said.contains("the model is epoch "), "{said}");
+    assert!(
+        said.contains(" validation studies, ")
+            && said.contains("the model is that of epoch ")
+            && said.contains("next: osteon evaluate "),
+        "{said}"
+    );
     let config: toml::Table = fs::read_to_string(output.join("config.toml")).unwrap().parse().unwrap();
     let recipe = toml::Table::try_from(Recipe::Osteon.settings()).unwrap();
     assert_eq!(config.keys().collect::<Vec<_>>(), recipe.keys().collect::<Vec<_>>());

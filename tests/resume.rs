@@ -253,7 +253,7 @@ fn the_best_epoch_survives_an_interruption() {
     interrupted(go_on("other", false, &|event| matches!(event, Event::Epoch(epoch) if epoch.epoch == 1)));
     // Within the second epoch, after its validation, and after it.
     interrupted(go_on("other", true, &|event| step(event) == Some(3)));
-    interrupted(go_on("other", true, &|event| matches!(event, Event::Test { done: 5.., .. })));
+    interrupted(go_on("other", true, &|event| matches!(event, Event::Test { done: 1.., .. })));
     interrupted(go_on("other", true, &|event| matches!(event, Event::Epoch(_))));
     go_on("other", true, &|_| false).unwrap();
     expect_same(&at("whole"), &at("other"));
@@ -271,6 +271,118 @@ fn the_best_epoch_survives_an_interruption() {
     assert_eq!(model.metadata().provenance.as_ref().unwrap().epochs, chosen);
     let split = fs::read_to_string(at("other").join("split.csv")).unwrap();
     assert_eq!(split.matches(",validation\n").count(), 4, "{split}");
+}
+
+/// A run that was begun for fewer epochs goes on for more: with a constant rate it ends with the bits of a run that was begun for as many.
+#[test]
+fn a_finished_run_with_a_constant_rate_goes_on_as_if_it_had_not_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let settings = |epochs| Settings { schedule: ScheduleName::Constant, average_decay: 0.9, epochs, ..settings() };
+    run(&SHARED.manifest(), &settings(3), 2, &at("whole"), false, |_| false).unwrap();
+    run(&SHARED.manifest(), &settings(1), 2, &at("other"), false, |_| false).unwrap();
+    assert!(!names(&at("other")).contains(&"checkpoint.previous".to_owned()));
+    let (_, said) = succeeds(osteon().args(["train", "--resume"]).arg(at("other")).args(["--epochs", "3"]).output().unwrap());
+    assert!(said.contains("going on after step 0 of epoch 2") && said.contains("all 3 epochs are done"), "{said}");
+    expect_same(&at("whole"), &at("other"));
+}
+
+/// With any other schedule it begins anew, which is said and written down: the configuration gives the same weights in one go. The
+/// checkpoints of a finished run are gone but for a few kilobytes.
+#[test]
+fn a_finished_run_with_another_schedule_begins_it_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (validation_share, average_decay) in [(0.0, 0.0), (0.3, 0.9)] {
+        let settings = Settings { validation_share, average_decay, epochs: 2, ..settings() };
+        let _ = fs::remove_dir_all(at("run"));
+        let _ = fs::remove_dir_all(at("again"));
+        run(&SHARED.manifest(), &settings, 2, &at("run"), false, |_| false).unwrap();
+        let size = |name: &str| fs::metadata(at("run").join(name)).map_or(0, |file| file.len());
+        assert!((1..64 << 10).contains(&size("checkpoint")) && size("checkpoint.previous") == 0);
+
+        let more = |more: &[&str]| succeeds(osteon().args(["train", "--resume"]).arg(at("run")).args(more).output().unwrap());
+        let before = outcome(&at("run"));
+        let (_, said) = more(&[]);
+        assert!(said.contains("all 2 epochs are done") && outcome(&at("run")) == before, "{said}");
+        let (_, said) = more(&["--epochs", "4"]);
+        assert!(said.contains("going on with epoch 3: the schedule begins anew"), "{said}");
+        let config = fs::read_to_string(at("run").join("config.toml")).unwrap();
+        assert!(config.contains("restarts = [\"2\"]") && config.contains("epochs = 4"), "{config}");
+        // In one go, with an interruption after the restart and one before it.
+        let settings = Settings { epochs: 4, restarts: vec!["2".parse().unwrap()], ..settings };
+        let again = |resume, stop: usize| {
+            run(&SHARED.manifest(), &settings, 2, &at("again"), resume, move |event| step(event) == Some(stop))
+        };
+        let steps = if validation_share > 0.0 { 2 } else { 3 };
+        interrupted(again(false, 1));
+        interrupted(again(true, 2 * steps + 1));
+        again(true, usize::MAX).unwrap();
+        expect_same(&at("run"), &at("again"));
+
+        // The model that the run would go on from must be its own.
+        let model = fs::read(SHARED.path("whole").join("model.safetensors")).unwrap();
+        fs::write(at("run").join("model.safetensors"), model).unwrap();
+        let resumed = osteon().args(["train", "--resume"]).arg(at("run")).args(["--epochs", "6"]).output().unwrap();
+        fails(resumed, 1, &["model.safetensors", "is not the model that this run has kept", "--force"]);
+    }
+}
+
+/// An interrupted run whose schedule is to begin anew does so with the weights of its last whole epoch, or, without any, says what to do.
+#[test]
+fn an_interrupted_run_goes_on_for_more_epochs_from_its_last_whole_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let interrupted = SHARED.interrupted(folder.path());
+    let (_, said) = succeeds(osteon().args(["train", "--resume"]).arg(&interrupted).args(["--epochs", "3"]).output().unwrap());
+    assert!(said.contains("going on with epoch 2: the schedule begins anew"), "{said}");
+    let again = folder.path().join("again");
+    let settings = Settings { epochs: 3, restarts: vec!["1/2".parse().unwrap()], ..settings() };
+    run(&SHARED.manifest(), &settings, 2, &again, false, |_| false).unwrap();
+    expect_same(&interrupted, &again);
+
+    let early = folder.path().join("early");
+    let stopped = run(&SHARED.manifest(), &self::settings(), 2, &early, false, |event| step(event) == Some(1));
+    self::interrupted(stopped);
+    let refused = osteon().args(["train", "--resume"]).arg(&early).args(["--epochs", "3"]).output().unwrap();
+    fails(refused, 1, &["has no whole epoch yet", "without --epochs"]);
+    let fewer = osteon().args(["train", "--resume"]).arg(&again).args(["--epochs", "1"]).output().unwrap();
+    fails(fewer, 1, &["epochs is 1 here and 3 there"]);
+}
+
+/// A network begins with another's weights, whose hash the run keeps; what is frozen stays.
+#[test]
+fn a_run_begins_with_another_model_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let from = SHARED.path("whole");
+    let more = format!("--epochs 1 --init {} --freeze 2", from.display());
+    let (_, said) = succeeds(command(&SHARED.manifest(), &at("run"), &more).output().unwrap());
+    assert!(said.contains("beginning with the weights of ") && said.contains("these do not train: conv1, bn1, layer1"), "{said}");
+    assert!(!said.contains("new last layer"), "{said}");
+    let [before, after] = [&from, &at("run")].map(|run| Model::load(run.join("model.safetensors")).unwrap());
+    let value = |model: &Model, name: &str| {
+        model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().1.value.clone()
+    };
+    assert_eq!(value(&before, "layer1.0.conv1.weight"), value(&after, "layer1.0.conv1.weight"));
+    assert_ne!(value(&before, "layer2.0.conv1.weight"), value(&after, "layer2.0.conv1.weight"));
+    // Both have learnt from what they say.
+    let studies = |model: &Model| model.metadata().training_studies().studies;
+    assert_eq!(studies(&after), 2 * studies(&before));
+    let config = fs::read_to_string(at("run").join("config.toml")).unwrap();
+    assert!(config.contains(&format!("init_weights = \"{}\"", before.weights_hash())), "{config}");
+
+    // Its configuration asks for that very model.
+    let mut again = osteon();
+    again.arg("train").arg(SHARED.manifest()).arg("--output").arg(at("again")).arg("--config").arg(at("run/config.toml"));
+    let other = again.arg("--init").arg(at("run")).output().unwrap();
+    fails(other, 1, &["is not the model that this training began with"]);
+    let other = command(&SHARED.manifest(), &at("third"), &format!("--init {} --architecture vgg-11", from.display()));
+    fails({ other }.output().unwrap(), 1, &["model.safetensors", "cannot be begun with", "--architecture classifier-18"]);
+    let missing = command(&SHARED.manifest(), &at("third"), "--init nowhere.safetensors").output().unwrap();
+    fails(missing, 1, &["nowhere.safetensors", "cannot be read"]);
+    let deep = command(&SHARED.manifest(), &at("third"), "--freeze 9").output().unwrap();
+    fails(deep, 2, &["5 stages that can be frozen", "--freeze from 0 to 5"]);
+    assert!(!at("third").join("model.safetensors").exists());
 }
 
 // ---- damaged checkpoints -----------------------------------------------------------------------------------------------
@@ -585,8 +697,10 @@ fn an_evaluation_of_files_of_two_runs_is_refused() {
     succeeds(command(&SHARED.manifest(), &run, "--resume").output().unwrap());
     succeeds(evaluate(&run, ""));
     fs::copy(at("other/model.safetensors"), run.join("model.safetensors")).unwrap();
-    fails(evaluate(&run, "--split all"), 1, &["model.safetensors: is not the model of this run"]);
-    succeeds(command(&SHARED.manifest(), &run, "--resume").output().unwrap());
+    fails(evaluate(&run, "--split all"), 1, &["model.safetensors: is not the model of this run", "restore whichever"]);
+    let resumed = command(&SHARED.manifest(), &run, "--resume").output().unwrap();
+    fails(resumed, 1, &["model.safetensors: is not the model that this run has kept", "restore it"]);
+    fs::copy(SHARED.path("whole/model.safetensors"), run.join("model.safetensors")).unwrap();
     succeeds(evaluate(&run, ""));
     expect_same(&SHARED.path("whole"), &run);
     // Where the studies are is no setting of the weights, and what they were is in the record.
@@ -646,7 +760,8 @@ fn an_evaluation_of_an_earlier_epoch_goes_when_the_run_goes_on() {
     assert_eq!(names(&run), evaluated);
     succeeds(compare());
     succeeds(command(&SHARED.manifest(), &run, "--resume").output().unwrap());
-    assert_eq!(names(&run), before, "the results of the first epoch's model are gone");
+    let after: Vec<String> = before.into_iter().filter(|name| name != "checkpoint.previous").collect();
+    assert_eq!(names(&run), after, "the results of the first epoch's model are gone, and what a finished run does not need");
     expect_same(&SHARED.path("whole"), &run);
     fs::write(run.join("patients.csv"), stale).unwrap();
     fails(compare(), 1, &["patients.csv: line 2 is by another model than the model.safetensors beside it; evaluate again"]);
@@ -691,7 +806,8 @@ fn other_settings_or_data_are_refused_with_the_difference() {
         ("--learning-rate 0.01", "learning_rate is 0.01 here and 0.001 there"),
         ("--seed 2", "seed is 2 here and 1 there"),
         ("--recipe osteon", "recipe is osteon here and paper there"),
-        ("--rotation-deg 4 --epochs 3", "augmentation.rotation_deg is 4.0 here and 5.0 there; epochs is 3 here and 2 there"),
+        ("--rotation-deg 4 --batch 4", "augmentation.rotation_deg is 4.0 here and 5.0 there; batch is 4 here and 5 there"),
+        ("--epochs 1", "epochs is 1 here and 2 there"),
     ] {
         fails(resume(&SHARED.manifest(), more), 1, &["checkpoint: was made with other settings", difference]);
     }

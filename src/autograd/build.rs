@@ -61,13 +61,15 @@ impl Tape<'_> {
         self.apply(ConvBias { stride, padding, relu }, [x, weight, bias])
     }
 
-    /// [`BatchNorm`] in training, which also moves the running statistics by the layer's momentum; [`FrozenNorm`] otherwise.
+    /// [`BatchNorm`] in training, which also moves the running statistics by the layer's momentum; [`FrozenNorm`] otherwise, and where the
+    /// layer does not train.
     pub fn batch_norm(&mut self, x: Var, layer: &NormLayer, relu: bool) -> Result<Var> {
         let NormLayer { affine: [gamma, beta], running, epsilon, momentum, .. } = *layer;
         self.enter(&layer.name);
+        let is_trained = self.parameters.get(gamma).is_trained();
         let [gamma, beta, mean, variance] = [gamma, beta, running[0], running[1]].map(|id| self.parameter(id));
         let inputs = [x, gamma, beta, mean, variance];
-        if self.mode != Mode::Training {
+        if self.mode != Mode::Training || !is_trained {
             return self.apply(FrozenNorm { epsilon, relu }, inputs);
         }
         let output = self.apply(BatchNorm { epsilon, relu }, inputs)?;

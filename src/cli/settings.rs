@@ -2,6 +2,7 @@
 
 use super::numbers::seed;
 use crate::image::Size;
+use crate::optim::Restart;
 use crate::prepare::Preprocessing;
 use crate::{Error, Result};
 use clap::Args;
@@ -46,9 +47,10 @@ pub struct SettingFlags {
     /// What the step schedule multiplies the learning rate by, above 0 to 1 [default: 0.1].
     #[arg(long, value_name = "FACTOR")]
     step_factor: Option<f64>,
-    /// Epochs after which the schedule begins anew, with the weights kept so far and Adam's moments at zero [default: []].
+    /// Epochs after which the schedule begins anew, with the weights kept so far and Adam's moments at zero; 22/30 where the schedule
+    /// before was made for 30 epochs [default: []].
     #[arg(long, value_name = "EPOCH,...", value_delimiter = ',')]
-    restarts: Option<Vec<usize>>,
+    restarts: Option<Vec<Restart>>,
     /// Adam's decay of the first moment, from 0 to below 1 [default: 0.9].
     #[arg(long, value_name = "X")]
     beta1: Option<f64>,

@@ -42,8 +42,8 @@ impl Model {
         Ok(same_classes)
     }
 
-    /// From here on the first `stages` stages of the network do not train: their weights and the parameters of their batch normalisation
-    /// stay. In training they are still normalised by the batch. Gives their names.
+    /// From here on the first `stages` stages of the network do not train: weights, batch normalisation's parameters and its running
+    /// statistics stay, and in training too they are normalised by the latter. Gives their names.
     ///
     /// # Errors
     /// More stages than the network has.
@@ -128,7 +128,7 @@ mod tests {
             trainer.step(&images, &[0, 1], 1e-2).unwrap();
             for ((_, parameter), before) in trainer.model().parameters.iter().zip(before) {
                 let is_weight = parameter.name.ends_with("weight");
-                if is_frozen(&parameter.name) && !parameter.name.contains("running") {
+                if is_frozen(&parameter.name) {
                     assert_eq!(parameter.value, before, "{architecture}: {}", parameter.name);
                 } else if is_weight && parameter.name.contains("fc") {
                     assert_ne!(parameter.value, before, "{architecture}: {}", parameter.name);

@@ -4,6 +4,8 @@ use crate::autograd::{Gradients, ParameterId, Parameters};
 use osteon_kernels::adam::{self as kernel, AdamStep};
 use osteon_kernels::simd::Isa;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
 
 /// Adam (Kingma and Ba 2015): its constants. With decoupled decay it is AdamW (Loshchilov and Hutter 2019).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,11 +107,54 @@ pub struct Position {
 impl Position {
     /// That of `step` (from 0) in a run of `epochs` epochs of `steps` steps, whose schedule begins anew after the epochs `restarts`, which
     /// rise (warm restarts: Loshchilov and Hutter 2017).
-    pub fn new(step: usize, steps: usize, epochs: usize, restarts: &[usize]) -> Self {
+    pub fn new(step: usize, steps: usize, epochs: usize, restarts: &[Restart]) -> Self {
         let epoch = step / steps.max(1);
-        let first = restarts.iter().rfind(|&&restart| restart <= epoch).copied().unwrap_or(0);
-        let end = restarts.iter().find(|&&restart| restart > epoch).copied().unwrap_or(epochs).min(epochs);
+        let first = restarts.iter().rfind(|restart| restart.after <= epoch).map_or(0, |restart| restart.after);
+        let end = restarts.iter().find(|restart| restart.after > epoch).map_or(epochs, |restart| restart.planned);
         Position { step: (step - first * steps) as u64, of: (end.saturating_sub(first) * steps) as u64 }
+    }
+}
+
+/// A restart of the schedule. Written `30`, or `22/30` where the stretch before it was to last longer than it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Restart {
+    /// Epochs before it.
+    pub after: usize,
+    /// The epoch at which the stretch before it was to end, which its schedule was made for.
+    pub planned: usize,
+}
+
+impl fmt::Display for Restart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.after == self.planned {
+            true => write!(f, "{}", self.after),
+            false => write!(f, "{}/{}", self.after, self.planned),
+        }
+    }
+}
+
+impl FromStr for Restart {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (after, planned) = text.split_once('/').unwrap_or((text, text));
+        match (after.trim().parse(), planned.trim().parse()) {
+            (Ok(after), Ok(planned)) if 0 < after && after <= planned => Ok(Restart { after, planned }),
+            _ => Err(format!("`{text}` is no restart; write epochs above 0, such as 30, or 22/30 where 30 were planned")),
+        }
+    }
+}
+
+impl From<Restart> for String {
+    fn from(restart: Restart) -> String {
+        restart.to_string()
+    }
+}
+
+impl TryFrom<String> for Restart {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
@@ -183,11 +228,16 @@ mod tests {
 
     #[test]
     fn a_schedule_begins_anew_after_a_restart() {
-        let at = |step| Position::new(step, 10, 7, &[3, 5]);
-        for (step, expected) in [(0, (0, 30)), (29, (29, 30)), (30, (0, 20)), (49, (19, 20)), (50, (0, 20)), (69, (19, 20))] {
+        let restarts = ["3/4", "5"].map(|text| text.parse::<Restart>().unwrap());
+        assert_eq!(restarts.map(|restart| restart.to_string()), ["3/4", "5"]);
+        let at = |step| Position::new(step, 10, 7, &restarts);
+        for (step, expected) in [(0, (0, 40)), (29, (29, 40)), (30, (0, 20)), (49, (19, 20)), (50, (0, 20)), (69, (19, 20))] {
             assert_eq!(at(step), Position { step: expected.0, of: expected.1 }, "{step}");
         }
         assert_eq!(Position::new(12, 10, 4, &[]), Position { step: 12, of: 40 });
+        for wrong in ["", "0", "5/4", "x", "3/"] {
+            assert!(wrong.parse::<Restart>().unwrap_err().contains("22/30"), "{wrong}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::Label;
 use crate::archive::manifest::METASTATIC;
 use crate::metrics::{Ceiling, Ceilings};
-use crate::models::StudyCounts;
+use crate::models::{SimulatorVersion, StudyCounts};
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -58,7 +58,8 @@ pub struct Trial<'a> {
 
 /// The version of the simulator that made all of these studies, where one made them all.
 fn simulator(counts: StudyCounts) -> Option<u32> {
-    counts.all_simulated().then_some(1)
+    let mut versions = counts.simulators.versions().filter(|_| counts.all_simulated());
+    versions.next().filter(|_| versions.next().is_none()).map(SimulatorVersion::number)
 }
 
 /// The ceilings of an evaluation; none where patients are among its studies, where its classes are not the simulator's, or where
@@ -166,7 +167,9 @@ fn between(points: &[(f64, Ceiling)], place: f64) -> Option<Ceiling> {
 mod tests {
     use super::*;
 
-    const SIMULATED: StudyCounts = StudyCounts { studies: 600, simulated_studies: 600 };
+    fn simulated(studies: usize) -> StudyCounts {
+        StudyCounts { studies: 600, simulated_studies: studies, simulators: [SimulatorVersion::One].into_iter().collect() }
+    }
 
     fn measured(seen: &str, task: &str, mixes: [&str; 2], patients: usize) -> Ceiling {
         let is_meant = |figure: &&Figure| {
@@ -180,7 +183,7 @@ mod tests {
 
     fn of(classes: &[&str], input_size: [usize; 2], patients: &[usize], tested: &[usize]) -> Option<Ceilings> {
         let classes: Vec<String> = classes.iter().map(|class| class.to_string()).collect();
-        let (trained, evaluated) = (SIMULATED, SIMULATED);
+        let (trained, evaluated) = (simulated(600), simulated(600));
         ceilings(&Trial { trained, evaluated, input_size, classes: &classes, patients, tested })
     }
 
@@ -239,8 +242,8 @@ mod tests {
         assert_eq!(of(&THREE, [256, 64], &[300, 10, 10], &[50; 3]), None, "a mix that was not measured");
         assert_eq!(of(&THREE, [256, 64], &[100; 3], &[0; 3]), None);
         let classes = THREE.map(str::to_owned);
-        let one_patient = StudyCounts { studies: 600, simulated_studies: 599 };
-        for (trained, evaluated) in [(one_patient, SIMULATED), (SIMULATED, one_patient)] {
+        let one_patient = simulated(599);
+        for (trained, evaluated) in [(one_patient, simulated(600)), (simulated(600), one_patient)] {
             let trial =
                 Trial { trained, evaluated, input_size: [256, 64], classes: &classes, patients: &[100; 3], tested: &[50; 3] };
             assert_eq!(ceilings(&trial), None);

@@ -288,10 +288,11 @@ impl Training {
 
     /// Its settings.
     pub fn settings(&self, options: &Options) -> Settings {
-        // What is augmented has its copies; D1 is the paper's without.
-        let augmentation = match self.data {
-            Data::Fold(_) => Augmentation::default(),
-            _ => Augmentation::NONE,
+        let recipe = options.recipe.settings_for(self.architecture);
+        // What the paper augments has its copies; its D1 is without.
+        let augmentation = match (options.recipe, self.data) {
+            (Recipe::Paper, Data::D1 | Data::D2 | Data::D3 | Data::D3TwoClasses) => Augmentation::NONE,
+            _ => recipe.augmentation,
         };
         Settings {
             architecture: self.architecture.to_owned(),
@@ -301,7 +302,7 @@ impl Training {
             // Curves of five points: a measurement costs a tenth of an epoch, with precise batch normalisation two thirds of one.
             test_every: options.epochs.div_ceil(5),
             augmentation,
-            ..options.recipe.settings()
+            ..recipe
         }
     }
 }

@@ -86,7 +86,7 @@ impl State {
         // A run may go on for longer than it was begun for, and wait for longer; a restart after what was done so far changes nothing of it.
         let (epochs, done) = (own.epochs.max(settings.epochs), self.epochs.len());
         let restarts = match settings.restarts.split_last() {
-            Some((&last, before)) if last >= done && before == own.restarts => settings.restarts.clone(),
+            Some((&last, before)) if last.after >= done && before == own.restarts => settings.restarts.clone(),
             _ => own.restarts.clone(),
         };
         let own = Settings { epochs, patience: settings.patience, restarts, ..own };

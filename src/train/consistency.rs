@@ -36,7 +36,8 @@ pub fn check_folder(folder: &RunFolder, model: &Model, settings: &Settings, spli
     if !is_listed {
         let of = provenance.map_or(String::new(), |provenance| format!(" after epoch {}", provenance.epochs));
         let problem = format!("is not the model of this run: {} has other weights{of}", RunFolder::RECORD);
-        return refuse(RunFolder::MODEL, problem, restore);
+        let remedy = "restore whichever of the two is of another run, or train anew with --force";
+        return refuse(RunFolder::MODEL, problem, remedy);
     }
     let Some(Provenance { data, configuration, split, .. }) = provenance else { return Ok(()) };
     if let Some(difference) = difference(configuration, settings) {

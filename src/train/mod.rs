@@ -19,7 +19,7 @@ pub use checkpoint::check_checkpoint;
 pub use consistency::{check_data, check_folder};
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
-pub use recipe::{ClassWeights, Recipe};
+pub use recipe::{ClassWeights, FAMILIES, Family, Recipe};
 pub use record::RunRecord;
 pub use run::{BegunWith, Event, Start, run, seen_by};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};

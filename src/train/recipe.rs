@@ -1,5 +1,7 @@
 //! Named sets of defaults, and the weights of classes, which a recipe may have.
 
+use super::{ScheduleName, Settings};
+use crate::prepare::Augmentation;
 use crate::text::counted;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -11,19 +13,79 @@ use std::str::FromStr;
 pub enum Recipe {
     /// The paper's: Adam at 0.01, the same throughout, batches of 32.
     Paper,
-    /// What trained better on the phantoms that were tried: a tenth of the paper's rate, warmed up over an epoch and decayed along a
-    /// cosine; batches of 16, as good as 32 and half the memory; and precise batch normalisation, without which running statistics lag
-    /// behind weights that move this fast. Better at equal epochs, one seed each, on three sets, by held-out loss and AUC: 400 patients
-    /// at 128x32 (AUC 0.735 beside 0.662), D1 and D3 of the study at 256x64 (0.642 beside 0.610, 0.771 beside 0.641; the curves are
-    /// `reference/study/figures/curves-d1.png` and `-d3.png`). With precise batch normalisation alone the paper's reaches 0.703
-    /// on D3, at a lower loss (1.17 beside 1.25).
-    /// Weight decay made no difference on the first, scales that begin at zero slowed it down.
+    /// What trained better on the phantoms that were tried, by [`FAMILIES`] for the network at hand.
     Osteon,
 }
 
 impl Recipe {
     /// That of `osteon train` where none is given.
     pub const DEFAULT: Recipe = Recipe::Osteon;
+    /// The network where none is given.
+    pub const ARCHITECTURE: &str = "inrac";
+
+    /// All settings, as the recipe has them for the network that is trained where none is given.
+    pub fn settings(self) -> Settings {
+        self.settings_for(Self::ARCHITECTURE)
+    }
+
+    /// All settings, as the recipe has them for this network.
+    pub fn settings_for(self, architecture: &str) -> Settings {
+        let paper = Settings { architecture: architecture.to_owned(), ..Settings::default() };
+        match self {
+            Recipe::Paper => paper,
+            Recipe::Osteon => {
+                let family = FAMILIES.iter().find(|family| family.names.contains(&architecture)).unwrap_or(&FAMILIES[0]);
+                Settings { learning_rate: family.learning_rate, clip_norm: family.clip_norm, ..osteon(paper) }
+            }
+        }
+    }
+}
+
+/// What [`Recipe::Osteon`] has for a family of networks.
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// Its networks; of the first family all that no other names.
+    pub names: &'static [&'static str],
+    /// Adam's learning rate, before the schedule.
+    pub learning_rate: f32,
+    /// The largest norm of a gradient; 0: no limit.
+    pub clip_norm: f32,
+}
+
+/// The recipe by family. The runs that justify each entry, on phantoms of another seed than those whose scores are reported, are in
+/// `reference/recipes/README.md`.
+pub const FAMILIES: [Family; 3] = [
+    Family { name: "residual", names: &[], learning_rate: 1e-3, clip_norm: 0.0 },
+    Family { name: "inception", names: &["inception-v1"], learning_rate: 1e-3, clip_norm: 0.0 },
+    Family { name: "vgg", names: &["vgg-11"], learning_rate: 1e-4, clip_norm: 0.0 },
+];
+
+/// What all families have.
+fn osteon(paper: Settings) -> Settings {
+    Settings {
+        recipe: Recipe::Osteon,
+        epochs: 40,
+        batch: 16,
+        schedule: ScheduleName::Cosine,
+        warm_up_epochs: 1.0,
+        weight_decay: 0.05,
+        decoupled_decay: true,
+        average_decay: 0.98,
+        precise_norm: true,
+        validation_share: 0.15,
+        patience: 10,
+        test_every: 2,
+        augmentation: Augmentation {
+            rotation_deg: 5.0,
+            translation_px: 8.0,
+            scale_share: 0.08,
+            mirror_chance: 0.5,
+            thinning_share: 0.2,
+            ..Augmentation::NONE
+        },
+        ..paper
+    }
 }
 
 impl fmt::Display for Recipe {

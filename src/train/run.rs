@@ -10,7 +10,7 @@ use crate::archive::split::{Split, split};
 use crate::interrupt::Keeping;
 use crate::metrics::{self, Scores};
 use crate::models::{Metadata, Model, Process, Provenance};
-use crate::optim::Position;
+use crate::optim::{Position, Restart};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader, LoaderOptions};
 use crate::report::{self, caption};
@@ -157,7 +157,7 @@ fn restart_for_more_epochs(settings: &mut Settings, folder: &RunFolder) -> Resul
         let problem = "has no whole epoch yet, after which its schedule could begin anew for more epochs";
         return Err(Error::file(folder.path(), problem, "resume it without --epochs first"));
     }
-    settings.restarts.push(done);
+    settings.restarts.push(Restart { after: done, planned: own.epochs });
     Ok(Some(done))
 }
 
@@ -412,7 +412,7 @@ impl<'a> Session<'a> {
         let Settings { epochs, choose_by, patience, ref restarts, .. } = *self.settings;
         let done = self.state.epochs.len();
         // After a restart the patience begins anew.
-        let restart = restarts.iter().rfind(|&&restart| restart <= done).copied().unwrap_or(0);
+        let restart = restarts.iter().rfind(|restart| restart.after <= done).map_or(0, |restart| restart.after);
         done >= epochs || Epoch::are_enough(&self.state.epochs, choose_by, patience, restart)
     }
 
@@ -499,7 +499,7 @@ impl<'a> Session<'a> {
             }
             self.best = Some(best);
         }
-        let begins_anew = |settings: &Settings| settings.restarts.contains(&state.epochs.len());
+        let begins_anew = |settings: &Settings| settings.restarts_after(state.epochs.len());
         let is_new = begins_anew(self.settings) && !begins_anew(&state.own_settings(archive.path())?);
         if is_new && state.under_way.steps > 0 {
             // The epoch under way began under the schedule that ends here.
@@ -552,7 +552,7 @@ impl<'a> Session<'a> {
     /// Runs the rest of the epoch under way, and the evaluation where one is due.
     fn epoch(&mut self, watch: Watch) -> Result<()> {
         let number = self.state.epochs.len() + 1;
-        if self.settings.restarts.contains(&(number - 1)) && self.state.under_way.steps == 0 {
+        if self.settings.restarts_after(number - 1) && self.state.under_way.steps == 0 {
             self.restart()?;
         }
         let (schedule, steps) = (self.settings.schedule(), self.training.batches());

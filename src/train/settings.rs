@@ -6,7 +6,7 @@ use crate::archive::manifest::{ColumnNames, Manifest};
 use crate::image::Size;
 use crate::models::Pooling;
 use crate::nn::NormSettings;
-use crate::optim::{Adam, Decay, Schedule};
+use crate::optim::{Adam, Decay, Restart, Schedule};
 use crate::prepare::{Augmentation, Preprocessing};
 use crate::random::MOST_SEED;
 use crate::{Error, Result, files};
@@ -47,7 +47,7 @@ pub struct Settings {
     pub step_factor: f32,
     /// Epochs, rising, after which the schedule begins anew with the weights that the run has kept and with Adam's moments at zero
     /// (warm restarts).
-    pub restarts: Vec<usize>,
+    pub restarts: Vec<Restart>,
     /// Adam's decay of the first moment.
     pub beta1: f32,
     /// Adam's decay of the second moment.
@@ -206,24 +206,6 @@ impl Default for Settings {
 
 const REMEDY: &str = "see `osteon train --help`";
 
-impl Recipe {
-    /// All settings, as the recipe has them.
-    pub fn settings(self) -> Settings {
-        match self {
-            Recipe::Paper => Settings::default(),
-            Recipe::Osteon => Settings {
-                recipe: Recipe::Osteon,
-                batch: 16,
-                learning_rate: 1e-3,
-                schedule: ScheduleName::Cosine,
-                warm_up_epochs: 1.0,
-                precise_norm: true,
-                ..Settings::default()
-            },
-        }
-    }
-}
-
 impl Settings {
     /// The most epochs, and the most of whatever is counted in epochs.
     pub const MOST_EPOCHS: usize = 1_000_000;
@@ -331,6 +313,11 @@ impl Settings {
         Adam { beta1, beta2, epsilon, weight_decay, decoupled }
     }
 
+    /// Whether the schedule begins anew after so many epochs.
+    pub(super) fn restarts_after(&self, epochs: usize) -> bool {
+        self.restarts.iter().any(|restart| restart.after == epochs)
+    }
+
     /// What keeps the training from going astray or from learning its studies by heart.
     pub fn regularisation(&self) -> Regularisation {
         Regularisation {
@@ -374,10 +361,7 @@ impl Settings {
             (self.learning_rate > 0.0 && self.learning_rate.is_finite(), "learning_rate is not a positive number"),
             ((0.0..=most as f32).contains(&self.warm_up_epochs), "warm_up_epochs is not from 0 to 1000000"),
             (self.step_factor > 0.0 && self.step_factor <= 1.0, "step_factor is not above 0 and at most 1"),
-            (
-                self.restarts.is_sorted_by(|a, b| a < b) && self.restarts.first() != Some(&0),
-                "restarts are not rising epochs above 0",
-            ),
+            (self.restarts.is_sorted_by(|a, b| a.after < b.after), "restarts are not in the order of their epochs"),
             ((0.0..1.0).contains(&self.beta1), "beta1 is not from 0 to below 1"),
             ((0.0..1.0).contains(&self.beta2), "beta2 is not from 0 to below 1"),
             (self.epsilon > 0.0 && self.epsilon.is_finite(), "epsilon is not a positive number"),
@@ -420,7 +404,8 @@ pub(super) fn table_of(path: &Path) -> Result<toml::Table> {
 fn from_table(table: toml::Table) -> Result<Settings, String> {
     let refused = |error: toml::de::Error| one_line(&error.to_string());
     let recipe = table.get("recipe").map_or(Ok(Recipe::DEFAULT), |recipe| recipe.clone().try_into().map_err(refused))?;
-    let mut all = toml::Table::try_from(recipe.settings()).expect("settings are plain values and tables");
+    let architecture = table.get("architecture").and_then(toml::Value::as_str).unwrap_or(Recipe::ARCHITECTURE);
+    let mut all = toml::Table::try_from(recipe.settings_for(architecture)).expect("settings are plain values and tables");
     merge(&mut all, table);
     all.try_into().map_err(refused)
 }
