@@ -5,6 +5,7 @@ mod container;
 pub mod kind;
 pub mod picture;
 mod search;
+pub mod statistics;
 pub mod study;
 pub mod survey;
 

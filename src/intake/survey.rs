@@ -57,7 +57,7 @@ pub struct Survey {
 const MOST_OF_A_KIND: usize = 100;
 
 /// The share of the body's level from which on a pixel is body: as in view aggregation, whose critical points are told.
-const BODY_THRESHOLD: f32 = 0.15;
+pub(super) const BODY_THRESHOLD: f32 = 0.15;
 
 /// Looks at everything in a file, folder or ZIP archive.
 ///

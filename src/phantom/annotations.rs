@@ -74,7 +74,10 @@ impl Truth {
         for finding in &self.benign {
             let _ = writeln!(text, "- {}, {}", finding.kind.codes()[0], finding.bone);
         }
-        if self.lesions.is_empty() && self.benign.is_empty() {
+        for artefact in &self.artefacts {
+            let _ = writeln!(text, "- {}, {}", artefact.kind.name(), artefact.place);
+        }
+        if self.lesions.is_empty() && self.benign.is_empty() && self.artefacts.is_empty() {
             text.push_str("- no abnormal uptake\n");
         }
         text.push_str(match self.label {

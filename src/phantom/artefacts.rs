@@ -358,8 +358,8 @@ impl Artefacts {
                 ("hip", vec![ball(leg.hip, [2.6, 2.6]), neck, rod(top, tip, 0.8)], vec![shift(tip, 0.3), out(leg.hip, 4.2, 2.0)])
             }
             1 => {
-                ["medial femoral condyle", "lateral femoral condyle"].map(|part| thin(part, 0.25, 1.0));
-                ["medial tibial plateau", "lateral tibial plateau"].map(|part| thin(part, 0.5, 1.0));
+                ["medial femoral condyle", "lateral femoral condyle"].iter().for_each(|part| thin(part, 0.25, 1.0));
+                ["medial tibial plateau", "lateral tibial plateau"].iter().for_each(|part| thin(part, 0.5, 1.0));
                 thin("patella", 0.4, 1.0);
                 let femoral = ball(shift(leg.knee, -1.6), [3.6, 2.3]);
                 let tray = ball(shift(leg.knee, 1.7), [3.6, 0.8]);

@@ -136,7 +136,14 @@ const UPTAKE_AGREES: f64 = 0.80;
 #[test]
 fn measures_of_phantoms_are_the_simulators_truth() {
     let folder = tempfile::tempdir().unwrap();
-    let options = PhantomOptions { studies: 40, seed: 404, mix: [0.2, 1.0, 1.0], ..PhantomOptions::default() };
+    let options = PhantomOptions {
+        studies: 40,
+        seed: 404,
+        mix: [0.2, 1.0, 1.0],
+        // Its counts are the paper's.
+        simulator: phantom::SimulatorVersion::One,
+        ..PhantomOptions::default()
+    };
     let manifest = phantom::write(&options, folder.path(), &|_| ()).unwrap();
     phantom::annotate(&options, folder.path()).unwrap();
     let manifest = Manifest::read(manifest).unwrap();
