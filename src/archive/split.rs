@@ -495,6 +495,16 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_keeps_all_three_sides() {
+        let manifest = manifest(&[(1, 0), (2, 1), (3, 0), (4, 1), (5, 0), (6, 1)]);
+        let split = Split { train: vec![0, 1], validation: vec![2, 3], test: vec![4, 5] };
+        let told = split.with_sides(&manifest).unwrap();
+        assert_eq!(told.rows[3].side, Some(Side::Validation));
+        assert_eq!(Split::of_sides(&told), Some(split));
+        assert_eq!(Split::of_sides(&manifest), None);
+    }
+
+    #[test]
     fn a_written_split_is_read_and_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("split.csv");

@@ -88,10 +88,8 @@ pub fn medmnist(file: &Path, output: Output, watch: &dyn Fn(usize, usize)) -> Re
             done += 1;
             watch(done, total);
             let number = format!("{:05}", at + 1);
-            let (first_side, patient) = seen
-                .entry(files::sha256(&pixels))
-                .or_insert_with(|| (*side, format!("{}-{number}", side.name())))
-                .clone();
+            let (first_side, patient) =
+                seen.entry(files::sha256(&pixels)).or_insert_with(|| (*side, format!("{}-{number}", side.name()))).clone();
             if first_side != *side {
                 left_out += 1;
                 continue;
