@@ -5,7 +5,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -336,6 +336,66 @@ fn a_recipe_gives_way_to_flags_and_is_written_out() {
         fails(train(&SHARED.manifest(), &other, &more).arg("--force").output().unwrap(), 2, &[part]);
     }
     assert_eq!(run("train m.csv --output x --recipe secret").status.code(), Some(2));
+}
+
+/// A set of MedMNIST of four classes: squares, the lower the higher the class, of 28x28 pixels.
+fn medmnist(sides: [(&str, usize); 3]) -> Vec<u8> {
+    let npy = |shape: String, values: &[u8]| {
+        let text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n");
+        [b"\x93NUMPY\x01\x00", &(text.len() as u16).to_le_bytes()[..], text.as_bytes(), values].concat()
+    };
+    let mut bytes = Vec::new();
+    let mut archive = rawzip::ZipArchiveWriter::new(&mut bytes);
+    for (number, (side, count)) in sides.into_iter().enumerate() {
+        let labels: Vec<u8> = (0..count).map(|at| (at % 4) as u8).collect();
+        let pixel = |at: usize, place: usize| {
+            let (row, column) = (place / 28, place % 28);
+            let square = (2 + 6 * (at % 4)..8 + 6 * (at % 4)).contains(&row) && (4..24).contains(&column);
+            // The rest tells pictures apart.
+            if square { 220 } else { ((place * (at + 7 * number + 3)) % 41) as u8 }
+        };
+        let pixels: Vec<u8> = (0..count * 784).map(|at| pixel(at / 784, at % 784)).collect();
+        for (what, content) in
+            [("images", npy(format!("({count}, 28, 28)"), &pixels)), ("labels", npy(format!("({count}, 1)"), &labels))]
+        {
+            let (mut entry, config) = archive.new_file(&format!("{side}_{what}.npy")).start().unwrap();
+            let mut writer = config.wrap(&mut entry);
+            writer.write_all(&content).unwrap();
+            let (_, descriptor) = writer.finish().unwrap();
+            entry.finish(descriptor).unwrap();
+        }
+    }
+    archive.finish().unwrap();
+    bytes
+}
+
+/// What the importer says to do next works as it stands, and the set's own validation side chooses the epoch.
+#[test]
+fn a_set_of_medmnist_is_imported_trained_with_and_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("squares.npz"), medmnist([("train", 16), ("val", 8), ("test", 12)])).unwrap();
+    let here = |line: &str| osteon().current_dir(folder.path()).args(line.split_whitespace()).output().unwrap();
+    let output = here("dataset import medmnist squares.npz --output squares");
+    let printed = succeeds(output.clone());
+    assert!(printed.starts_with("36 pictures of 28x28: 16 train, 8 validation, 12 test; 9 class-0, "), "{printed}");
+    let said = stderr(&output);
+    let next = said.lines().find_map(|line| line.strip_prefix("train on it: osteon ")).expect(&said);
+    assert_eq!(next, "train squares/manifest.csv --any-image --input-size 32x32 --output runs/squares");
+    let output = here(&format!("{next} --epochs 2 --batch 4"));
+    let said = stderr(&output);
+    succeeds(output);
+    assert!(said.contains("16 training studies, 8 validation studies, 12 test studies"), "{said}");
+    assert!(said.contains("the model is epoch "), "{said}");
+    let printed = succeeds(here("evaluate runs/squares --resamples 100"));
+    assert!(printed.contains("4 classes: accuracy ") && !printed.contains("at most"), "{printed}");
+    assert!(fs::read_to_string(folder.path().join("runs/squares/report.html")).unwrap().contains("class-3"));
+
+    fails(here("dataset import medmnist squares.npz --output squares"), 1, &["squares: ", "--force"]);
+    succeeds(here("dataset import medmnist squares.npz --output squares --force"));
+    let share = format!("{} --validation-share 0.2", next.replace("runs/squares", "runs/other"));
+    fails(here(&share), 1, &["has a column side, which says who trains, so that validation_share has no say"]);
+    fails(here("dataset import medmnist squares/manifest.csv --output other"), 1, &["is no .npz file"]);
+    assert!(!folder.path().join("other").exists());
 }
 
 #[test]

@@ -154,19 +154,21 @@ impl Split {
     /// The split that a manifest's rows tell themselves, if they do.
     pub fn of_sides(manifest: &Manifest) -> Option<Self> {
         let on_side = |side| (0..manifest.rows.len()).filter(|&row| manifest.rows[row].side == Some(side)).collect();
-        let split = Split { train: on_side(Side::Train), test: on_side(Side::Test), ..Split::default() };
-        (!split.train.is_empty() || !split.test.is_empty()).then_some(split)
+        let [train, validation, test] = [Side::Train, Side::Validation, Side::Test].map(on_side);
+        let split = Split { train, validation, test };
+        let is_told = split.sides().iter().any(|rows| !rows.is_empty());
+        is_told.then_some(split)
     }
 
     /// The manifest with the side that this split puts each of its rows on.
     ///
     /// # Errors
-    /// As [`Split::check`]; a row that is on no side, or for validation, which no manifest tells.
+    /// As [`Split::check`]; a row that is on no side.
     pub fn with_sides(&self, manifest: &Manifest) -> Result<Manifest> {
         self.check(manifest)?;
         let mut rows = manifest.rows.clone();
         rows.iter_mut().for_each(|row| row.side = None);
-        for (side, on) in [(Side::Train, &self.train), (Side::Test, &self.test)] {
+        for (side, on) in [Side::Train, Side::Validation, Side::Test].into_iter().zip(self.sides()) {
             on.iter().for_each(|&row| rows[row].side = Some(side));
         }
         if rows.iter().any(|row| row.side.is_none()) {
@@ -490,6 +492,16 @@ mod tests {
         assert!(whole.clone().with_validation(&manifest, 1.0, 3).unwrap_err().to_string().contains("share for validation"));
         let few = Split { train: vec![0, 1], ..Split::default() };
         assert!(few.with_validation(&manifest, 0.15, 3).unwrap_err().to_string().contains("too few training patients"));
+    }
+
+    #[test]
+    fn a_manifest_keeps_all_three_sides() {
+        let manifest = manifest(&[(1, 0), (2, 1), (3, 0), (4, 1), (5, 0), (6, 1)]);
+        let split = Split { train: vec![0, 1], validation: vec![2, 3], test: vec![4, 5] };
+        let told = split.with_sides(&manifest).unwrap();
+        assert_eq!(told.rows[3].side, Some(Side::Validation));
+        assert_eq!(Split::of_sides(&told), Some(split));
+        assert_eq!(Split::of_sides(&manifest), None);
     }
 
     #[test]

@@ -6,15 +6,18 @@ use super::preflight::{self, Preflight};
 use super::table::{self, TableFlags};
 use super::terminal::Terminal;
 use crate::archive::datasets::{self, Counts, DatasetKind, DatasetOptions};
-use crate::archive::import::{self, Imported};
+use crate::archive::import::{self, Imported, Pictures};
 use crate::archive::manifest::{Manifest, ReadOptions, Row, Survey};
 use crate::archive::scans::Scans;
+use crate::archive::side::Side;
 use crate::archive::split::PAPER_TRAIN_SHARE;
 use crate::files::Staging;
+use crate::models::MIN_SIDE;
 use crate::prepare::Motion;
-use crate::text::{Shown, counted};
+use crate::text::{Shown, counted, shell_word};
 use crate::{Error, Result, files};
 use clap::Subcommand;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -121,6 +124,22 @@ pub enum Import {
     /// BS-80K: JPEG in wholeBodyANT and wholeBodyPOST, labels in text files, boxes in XML.
     #[command(after_help = "Example:\n  osteon dataset import bs80k BS-80K --output bs80k.csv")]
     Bs80k(Archive),
+    /// MedMNIST: the pictures of an .npz file as PNG, on the sides that it has (train, validation, test). Grey sets with one label a picture.
+    #[command(after_help = "Example:\n  osteon dataset import medmnist breastmnist.npz --output breast\n  \
+                            osteon train breast/manifest.csv --any-image --input-size 32x32 --output runs/breast")]
+    Medmnist(Medmnist),
+}
+
+/// A file of MedMNIST.
+#[derive(clap::Args)]
+pub struct Medmnist {
+    /// The file, such as breastmnist.npz.
+    file: PathBuf,
+    /// Folder for manifest.csv and the pictures.
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 /// An archive on disk.
@@ -144,6 +163,7 @@ impl Dataset {
             Dataset::Check(check) => check.run(terminal),
             Dataset::Import(Import::Zenodo(archive)) => archive.import(terminal, import::zenodo),
             Dataset::Import(Import::Bs80k(archive)) => archive.import(terminal, import::bs80k),
+            Dataset::Import(Import::Medmnist(file)) => file.import(terminal),
         }
     }
 }
@@ -266,6 +286,39 @@ fn print(terminal: &Terminal, counts: &[(String, Counts)]) -> Result<()> {
         terminal.line(format_args!("{class:width$} {:>5}: {train:>5} train, {test:>5} test", train + test))?;
     }
     Ok(())
+}
+
+impl Medmnist {
+    fn import(&self, terminal: &Terminal) -> Result<()> {
+        let output = self.overwrite.folder(&self.output, &import::MEDMNIST_FILES, &[&self.file])?;
+        let progress = RefCell::new(None);
+        let watch = |done: usize, of: usize| {
+            progress.borrow_mut().get_or_insert_with(|| terminal.progress("pictures", of)).set(done, "");
+        };
+        let Pictures { manifest, size, left_out } = import::medmnist(&self.file, output, &watch)?;
+        if let Some(progress) = progress.into_inner() {
+            progress.finish(format_args!("{} written", manifest.rows.len()));
+        }
+        let sides = [Side::Train, Side::Validation, Side::Test].map(|side| {
+            let count = manifest.rows.iter().filter(|row| row.side == Some(side)).count();
+            format!("{count} {}", side.name())
+        });
+        let [rows, columns] = size;
+        let pictures = counted(manifest.rows.len(), "picture");
+        terminal.line(format_args!("{pictures} of {rows}x{columns}: {}; {}", sides.join(", "), class_counts(&manifest)))?;
+        if left_out > 0 {
+            terminal.line(format_args!(
+                "left out {} of train or validation that another side has too",
+                counted(left_out, "picture")
+            ))?;
+        }
+        terminal.line(manifest.path.shown())?;
+        let [rows, columns] = size.map(|side| side.max(MIN_SIDE));
+        let name = self.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let [table, run] = [manifest.path.to_string_lossy().into_owned(), format!("runs/{name}")].map(|word| shell_word(&word));
+        terminal.note(format_args!("train on it: osteon train {table} --any-image --input-size {rows}x{columns} --output {run}"));
+        Ok(())
+    }
 }
 
 impl Archive {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Patients are split into training and test patients, the same for the same seed, or as the manifest's column side says. The run
 /// folder gets the model, the resolved configuration, the split and, after each epoch, a row of metrics and new curves. The model is the last
-/// whole epoch's or, with --validation-share, that of the epoch which did best on patients taken out of training; test patients never
+/// whole epoch's or, with --validation-share or the side validation, that of the epoch which did best on patients taken out of training; test patients never
 /// choose. Ctrl-C, SIGTERM and SIGHUP stop within two seconds and leave the model whole and a checkpoint, from which --resume goes on.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30\n  \

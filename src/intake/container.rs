@@ -18,7 +18,7 @@ const MAX_DEPTH: usize = 32;
 const MAX_FILES: usize = 200_000;
 
 /// A folder or a ZIP archive.
-pub(super) struct Container {
+pub(crate) struct Container {
     path: PathBuf,
     /// Of a ZIP archive.
     archive: Option<ZipArchive<FileReader>>,
@@ -27,7 +27,7 @@ pub(super) struct Container {
 }
 
 /// A file in it.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its path within the container.
     pub name: PathBuf,
     /// Where it is in an archive; none in a folder.
@@ -42,7 +42,7 @@ struct Packed {
 }
 
 /// Whether a file begins as ZIP archives do.
-pub(super) fn is_zip(path: &Path) -> bool {
+pub(crate) fn is_zip(path: &Path) -> bool {
     let mut start = [0; 4];
     path.is_file()
         && File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())

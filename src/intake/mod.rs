@@ -1,7 +1,7 @@
 //! A file, a folder or pictures become a [`Study`]: what is read, which image is which view, what is left out and why.
 
 pub mod checks;
-mod container;
+pub(crate) mod container;
 pub mod kind;
 pub mod picture;
 mod search;

@@ -791,6 +791,7 @@ fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
             for (name, as_told) in [
                 ("train_share", settings.train_share == default.train_share),
                 ("split_seed", settings.split_seed == default.split_seed),
+                ("validation_share", settings.validation_share == 0.0 || split.validation.is_empty()),
             ] {
                 if !as_told {
                     return Err(Settings::refuse_split(manifest, name));
@@ -805,7 +806,11 @@ fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
         share => split.with_validation(manifest, share, settings.split_seed)?,
     };
     split.check_classes(manifest)?;
-    if settings.validation_share > 0.0 && settings.choose_by == ChooseBy::Auc {
+    if settings.patience > 0 && split.validation.is_empty() {
+        let problem = "patience needs validation patients, and validation_share is 0";
+        return Err(Error::setting(problem, "set validation_share, or leave patience out"));
+    }
+    if !split.validation.is_empty() && settings.choose_by == ChooseBy::Auc {
         let has = |class: &String| split.validation.iter().any(|&row| manifest.rows[row].label == *class);
         if let Some(class) = manifest.classes.iter().find(|class| !has(class)) {
             let problem = format!("leaves no patient of {class} for validation, whose AUC is to choose");

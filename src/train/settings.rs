@@ -96,7 +96,7 @@ pub struct Settings {
     /// Seed of the split.
     pub split_seed: u64,
     /// Share of each class's training patients that do not train but choose the epoch whose weights are the model. 0: the model is
-    /// the last epoch's. Test patients never choose.
+    /// the last epoch's, unless the manifest has the side validation. Test patients never choose.
     pub validation_share: f64,
     /// What makes an epoch the best on the validation patients.
     pub choose_by: ChooseBy,
@@ -375,7 +375,6 @@ impl Settings {
             (self.norm_momentum > 0.0 && self.norm_momentum <= 1.0, "norm_momentum is not above 0 and at most 1"),
             (self.train_share > 0.0 && self.train_share < 1.0, "train_share is not between 0 and 1"),
             ((0.0..1.0).contains(&self.validation_share), "validation_share is not from 0 to below 1"),
-            (self.patience == 0 || self.validation_share > 0.0, "patience needs validation patients, and validation_share is 0"),
             (
                 self.checkpoint_minutes > 0.0 && self.checkpoint_minutes <= most,
                 "checkpoint_minutes is not above 0 and at most 1000000",
@@ -518,7 +517,6 @@ mod tests {
             ("input_size = \"big\"", "rows x columns"),
             ("schedule = \"sudden\"", "sudden"),
             ("class_weights = \"1,0\"", "number above 0"),
-            ("patience = 3", "validation_share"),
             ("validation_share = 1.0", "validation_share"),
             ("[preprocessing]\nthreshold = 2.0", "threshold"),
             ("[preprocessing]\ntreshold = 2.0", "treshold"),

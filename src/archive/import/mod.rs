@@ -1,12 +1,15 @@
-//! Public archives of whole-body bone scans to ordinary manifests. Both have two classes, NoMet and Met, and a study a patient.
+//! Public archives to ordinary manifests. Two are of whole-body bone scans and have two classes, NoMet and Met, and a study a patient;
+//! MedMNIST's have pictures of other kinds.
 //!
-//! Only names, label files and the first bytes of pictures are read here; what is in the pictures is
+//! Of the bone scans only names, label files and the first bytes of pictures are read here; what is in the pictures is
 //! [`crate::intake::picture`]'s. Whatever cannot be used is left out and reported with its reason; no file name makes it panic.
 
 mod bs80k;
+mod medmnist;
 mod zenodo;
 
 pub use bs80k::bs80k;
+pub use medmnist::{MEDMNIST_FILES, Pictures, medmnist};
 pub use zenodo::zenodo;
 
 use super::manifest::{METASTATIC, Manifest, PAPER_CLASSES, Row};

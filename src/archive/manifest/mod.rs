@@ -6,8 +6,8 @@
 //! empty: then the study is its posterior view. Reading checks the table and that the files are there; what is in them is
 //! [`crate::intake::study`]'s.
 //!
-//! Datasets ([`super::datasets`]) have more columns, each of which may be missing: `side` (`train` or `test`) says which rows
-//! train; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Transform`] of the fused picture, applied whenever it is
+//! Datasets ([`super::datasets`]) have more columns, each of which may be missing: `side` (`train`, `validation` or `test`)
+//! says what a row is for; `rotation_deg`, `shift_rows_px` and `shift_columns_px` are a [`Transform`] of the fused picture, applied whenever it is
 //! read (empty is 0), so that copies of a scan need no pixels of their own; `drawn` is `yes` where the file's pixels are
 //! transformed already. `report` is the text of the diagnostic report, in one line. `simulated` is the version of the
 //! simulator where the study is a phantom, not a patient; `yes` is simulator 1. `inverted` is `yes` where the study's pictures are black on white.

@@ -461,7 +461,7 @@ fn with_optional(
         Some(name) => {
             let side = Side::named(&name.to_lowercase());
             if side.is_none() {
-                tell(format!("has the side {}", quoted(name)), "write train or test, or leave the column out")?;
+                tell(format!("has the side {}", quoted(name)), "write train, validation or test, or leave the column out")?;
             }
             side
         }
