@@ -139,7 +139,7 @@ impl Split {
         let [validation, train] = divide(manifest, &self.train, share, Purpose::Validation, seed)?;
         if train.is_empty() || validation.is_empty() {
             let problem = format!("leaves too few training patients for a share of {share} to choose the epoch by");
-            return Err(Error::file(&manifest.path, problem, "add patients, or train without --validation-share"));
+            return Err(Error::file(&manifest.path, problem, "add patients, or train with --validation-share 0"));
         }
         let split = Split { train, validation, ..self };
         split.check(manifest)?;

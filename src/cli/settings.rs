@@ -200,9 +200,13 @@ impl SettingFlags {
         table(self)
     }
 
-    /// The first flag given that says how to split patients.
-    pub fn of_split(&self) -> Option<&'static str> {
-        let flags = [("--train-share", self.train_share.is_some()), ("--split-seed", self.split_seed.is_some())];
+    /// The first flag given that has no say where a manifest tells the sides itself, also that of validation or not.
+    pub fn of_split(&self, tells_validation: bool) -> Option<&'static str> {
+        let flags = [
+            ("--train-share", self.train_share.is_some()),
+            ("--split-seed", self.split_seed.is_some()),
+            ("--validation-share", tells_validation && self.validation_share.is_some()),
+        ];
         flags.into_iter().find_map(|(name, given)| given.then_some(name))
     }
 }

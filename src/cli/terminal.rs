@@ -80,9 +80,15 @@ impl Terminal {
 
     /// Progress of `total` items called `what`.
     pub fn progress(&self, what: &str, total: usize) -> Progress {
+        self.weighed_progress(what, total, total as f64)
+    }
+
+    /// Progress of `total` items that take `work`, of which [`Progress::set_weighed`] says how much is done: where items, or what comes between
+    /// them, differ in how long they take.
+    pub fn weighed_progress(&self, what: &str, total: usize, work: f64) -> Progress {
         let bar = self.interactive.then(|| {
             let style = ProgressStyle::with_template("{prefix} [{bar:20}] {percent:>3}% {elapsed} (left {eta}) {wide_msg}");
-            let bar = ProgressBar::new(total as u64).with_prefix(what.to_owned());
+            let bar = ProgressBar::new((GRAIN * work).round() as u64).with_prefix(what.to_owned());
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
@@ -91,6 +97,9 @@ impl Terminal {
         Progress { what: what.to_owned(), total, bar, silent: self.silent, start: now, last: Mutex::new(now) }
     }
 }
+
+/// Steps of the bar a unit of work.
+const GRAIN: f64 = 16.0;
 
 /// Progress of one piece of work: a bar on a terminal, else a line every [`Progress::INTERVAL`] and one at the end.
 pub struct Progress {
@@ -107,8 +116,19 @@ impl Progress {
 
     /// `done` items are done; `message` says more about them. From any thread.
     pub fn set(&self, done: usize, message: impl Display) {
+        self.set_weighed(done, done as f64, message);
+    }
+
+    /// The same where `work` of all the work is done.
+    pub fn set_weighed(&self, done: usize, work: f64, message: impl Display) {
         if let Some(bar) = &self.bar {
-            bar.set_position(done as u64);
+            let position = (GRAIN * work).round() as u64;
+            // What an earlier process did says nothing of how fast this one is.
+            if bar.position() == 0 && position > bar.length().unwrap_or_default() / 100 {
+                bar.set_position(position);
+                bar.reset_eta();
+            }
+            bar.set_position(position);
             bar.set_message(harmless(message));
             return;
         }

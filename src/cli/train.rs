@@ -5,6 +5,7 @@ use super::settings::SettingFlags;
 use super::table::TableFlags;
 use super::terminal::{Progress, Terminal};
 use crate::archive::manifest::{Classes, Manifest, ReadOptions, Row};
+use crate::archive::side::Side;
 use crate::files::Output;
 use crate::models::Process;
 use crate::text::{Shown, counted, shell_word};
@@ -74,7 +75,8 @@ impl Train {
             // The same patients train as before, whatever is known of them now.
             manifest.seen = train::seen_by(folder)?.of_resumed(manifest.seen);
         }
-        if let Some(flag) = self.settings.of_split().filter(|_| manifest.rows[0].side.is_some()) {
+        let tells_validation = manifest.rows.iter().any(|row| row.side == Some(Side::Validation));
+        if let Some(flag) = self.settings.of_split(tells_validation).filter(|_| manifest.rows[0].side.is_some()) {
             return Err(Settings::refuse_split(&manifest, flag));
         }
         if held.is_none() {
@@ -101,6 +103,7 @@ pub fn train(
 ) -> Result<Vec<Epoch>> {
     let mut progress: Option<Progress> = None;
     let mut training_studies = 0;
+    let mut work = Work::default();
     let epochs = train::run(manifest, settings, folder, start, &mut |event| {
         match event {
             Event::Ready { train, validation, test, parameters, steps } => {
@@ -112,7 +115,9 @@ pub fn train(
                     counted(test, "test study")
                 ));
                 training_studies = train;
-                progress = Some(terminal.progress("steps", steps * settings.epochs));
+                work = Work::new(settings, steps, train, if validation > 0 { validation } else { test });
+                progress =
+                    Some(terminal.weighed_progress("steps", steps * settings.epochs, work.of_steps(steps * settings.epochs)));
             }
             Event::BegunWith(begun) => {
                 let (file, frozen) = (begun.file.shown(), begun.frozen.join(", "));
@@ -143,12 +148,12 @@ pub fn train(
             }
             Event::Step { done, epoch, loss } => {
                 if let Some(progress) = &progress {
-                    progress.set(done, format_args!("epoch {epoch}, loss {loss:.4}"));
+                    progress.set_weighed(done, work.of_steps(done), format_args!("epoch {epoch}, loss {loss:.4}"));
                 }
             }
             Event::Skipped { done, epoch, problem } => {
                 if let Some(progress) = &progress {
-                    progress.set(done, format_args!("epoch {epoch}"));
+                    progress.set_weighed(done, work.of_steps(done), format_args!("epoch {epoch}"));
                     progress.note(format_args!("left out: {problem}"));
                 }
             }
@@ -170,6 +175,37 @@ pub fn train(
         progress.finish(format_args!("done: {}{memory}", counted(epochs.len(), "epoch")));
     }
     Ok(epochs)
+}
+
+/// How much work a training is, in training steps, with the measurements between its epochs.
+#[derive(Default)]
+struct Work {
+    /// Steps an epoch.
+    steps: usize,
+    epochs: usize,
+    test_every: usize,
+    /// What a measurement takes.
+    measurement: f64,
+}
+
+impl Work {
+    /// Of the time of a training step, what a forward pass over as many studies takes.
+    const FORWARD: f64 = 0.3;
+
+    fn new(settings: &Settings, steps: usize, train: usize, held_out: usize) -> Self {
+        let batch = train as f64 / steps.max(1) as f64;
+        let precise = if settings.precise_norm { steps as f64 } else { 0.0 };
+        let measurement = Self::FORWARD * (held_out as f64 / batch.max(1.0) + precise);
+        Work { steps, epochs: settings.epochs, test_every: settings.test_every, measurement }
+    }
+
+    /// What so many steps take, with the measurements before them, and after the last step all.
+    fn of_steps(&self, done: usize) -> f64 {
+        let epochs = done / self.steps.max(1);
+        let is_last = epochs >= self.epochs && !self.epochs.is_multiple_of(self.test_every.max(1));
+        let measured = epochs / self.test_every.max(1) + usize::from(is_last);
+        done as f64 + measured as f64 * self.measurement
+    }
 }
 
 /// Why a run is over, whose weights it has kept and how good they are, and what comes next.
@@ -210,4 +246,19 @@ fn epoch_line(epoch: &Epoch, epochs: usize, training_studies: usize) -> String {
         line += &format!("  {} left out", counted(epoch.skipped_steps, "step"));
     }
     line + &format!("  {:.1} s, {:.3} a training study", epoch.seconds, epoch.train_seconds / training_studies as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten steps an epoch of ten studies each: a measurement of 20 studies and of precise statistics takes as long as 3.6 steps.
+    #[test]
+    fn the_time_left_has_the_measurements_in_it() {
+        let settings = Settings { epochs: 5, test_every: 2, precise_norm: true, ..Settings::default() };
+        let work = Work::new(&settings, 10, 100, 20);
+        for (steps, expected) in [(0, 0.0), (19, 19.0), (20, 23.6), (39, 42.6), (49, 56.2), (50, 60.8)] {
+            assert!((work.of_steps(steps) - expected).abs() < 1e-9, "{steps}: {}", work.of_steps(steps));
+        }
+    }
 }

@@ -791,7 +791,6 @@ fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
             for (name, as_told) in [
                 ("train_share", settings.train_share == default.train_share),
                 ("split_seed", settings.split_seed == default.split_seed),
-                ("validation_share", settings.validation_share == 0.0 || split.validation.is_empty()),
             ] {
                 if !as_told {
                     return Err(Settings::refuse_split(manifest, name));
@@ -801,8 +800,9 @@ fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
         }
     };
     split.check(manifest)?;
+    // Where the manifest says who chooses, the share has no say.
     let split = match settings.validation_share {
-        0.0 => split,
+        share if share == 0.0 || !split.validation.is_empty() => split,
         share => split.with_validation(manifest, share, settings.split_seed)?,
     };
     split.check_classes(manifest)?;

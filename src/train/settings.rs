@@ -405,6 +405,11 @@ fn from_table(table: toml::Table) -> Result<Settings, String> {
     let recipe = table.get("recipe").map_or(Ok(Recipe::DEFAULT), |recipe| recipe.clone().try_into().map_err(refused))?;
     let architecture = table.get("architecture").and_then(toml::Value::as_str).unwrap_or(Recipe::ARCHITECTURE);
     let mut all = toml::Table::try_from(recipe.settings_for(architecture)).expect("settings are plain values and tables");
+    // Without validation patients nobody can be patient; who asks for none need not ask twice.
+    let is_zero = |value: &toml::Value| value.as_float() == Some(0.0) || value.as_integer() == Some(0);
+    if table.get("validation_share").is_some_and(is_zero) && !table.contains_key("patience") {
+        all.insert("patience".to_owned(), 0.into());
+    }
     merge(&mut all, table);
     all.try_into().map_err(refused)
 }
