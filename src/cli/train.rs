@@ -107,10 +107,10 @@ pub fn train(
     let epochs = train::run(manifest, settings, folder, start, &mut |event| {
         match event {
             Event::Ready { train, validation, test, parameters, steps } => {
-                let validation =
+                let chosen_by =
                     if validation > 0 { format!("{}, ", counted(validation, "validation study")) } else { String::new() };
                 terminal.note(format_args!(
-                    "{parameters} parameters; {}, {validation}{}",
+                    "{parameters} parameters; {}, {chosen_by}{}",
                     counted(train, "training study"),
                     counted(test, "test study")
                 ));
