@@ -79,7 +79,7 @@ pub struct SettingFlags {
     /// The most that an image gets of another of its batch (mixup), from 0 to 0.5 [default: 0].
     #[arg(long, value_name = "SHARE")]
     mixup: Option<f64>,
-    /// The chance that a training image gets the right part of another of its class in its batch, from 0 to 1 [default: 0].
+    /// The chance that a training image gets the right part of another of its class in its batch, and the chance that it gets the lower part of one, from 0 to 1 [default: 0].
     #[arg(long, value_name = "CHANCE")]
     stitch_chance: Option<f64>,
     /// Decay a step of the moving average of the weights, which is what is evaluated and kept, from 0 (no average) to below 1 [default: 0].

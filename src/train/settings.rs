@@ -67,7 +67,7 @@ pub struct Settings {
     pub label_smoothing: f32,
     /// The most that an image gets of the next one of its batch (mixup), up to a half. 0: images are not mixed.
     pub mixup: f32,
-    /// The chance that a training image gets the right part of another of its class in its batch.
+    /// The chance that a training image gets the right part of another of its class in its batch, and the chance that it gets the lower part of one.
     pub stitch_chance: f32,
     /// Decay of the moving average of the weights, a step; the averaged weights are evaluated and kept. 0: those of the last step are.
     pub average_decay: f32,

@@ -38,7 +38,7 @@ pub struct Regularisation {
     /// (Zhang et al. 2018) with a Beta(1, 1) distribution where it is a half, since the larger share is the first image's.
     pub mixup: f32,
     /// The chance that the part of an image to the right of a column, drawn from the middle half, is that of the next image of its class
-    /// in the batch: a body of two patients. The label stays, unlike in CutMix (Yun et al. 2019), since half a body with metastases beside
+    /// in the batch, and the chance that the part below a row is that of the one after: a body of two or three patients. The label stays, unlike in CutMix (Yun et al. 2019), since half a body with metastases beside
     /// half a body without is no patient of either class in part.
     pub stitch_chance: f32,
     /// Decay of the moving average of the weights, below 1, whose model is the one that is evaluated and kept (Polyak and Juditsky 1992).
@@ -151,7 +151,7 @@ impl Trainer {
         (most > 0.0).then(|| most * unit(&mut stream(Purpose::Mixup, self.seed, self.moments.steps(), 0)))
     }
 
-    /// The images (batch, rows, columns), some with the right part of another of their class.
+    /// The images (batch, rows, columns), some with the right or the lower part of others of their class.
     fn stitched<'a>(&self, images: &'a [f32], labels: &[u32]) -> Cow<'a, [f32]> {
         let chance = self.regularisation.stitch_chance;
         let [rows, columns] = self.model.metadata().input_size;
@@ -161,13 +161,21 @@ impl Trainer {
         let mut stitched = images.to_vec();
         for (at, image) in stitched.chunks_exact_mut(rows * columns).enumerate() {
             let mut random = stream(Purpose::Stitch, self.seed, self.moments.steps(), at as u64);
-            let (is_stitched, place) = (unit(&mut random) < chance, unit(&mut random));
-            let others = (1..labels.len()).map(|step| (at + step) % labels.len());
-            let Some(other) = others.filter(|_| is_stitched).find(|&other| labels[other] == labels[at]) else { continue };
-            let column = ((0.25 + 0.5 * place) * columns as f32) as usize;
-            let other = &images[other * rows * columns..][..rows * columns];
-            for (row, other) in image.chunks_exact_mut(columns).zip(other.chunks_exact(columns)) {
-                row[column..].copy_from_slice(&other[column..]);
+            let mut cut = |size: usize| {
+                let (is_stitched, place) = (unit(&mut random) < chance, unit(&mut random));
+                is_stitched.then_some(((0.25 + 0.5 * place) * size as f32) as usize)
+            };
+            let cuts = [cut(columns), cut(rows)];
+            let mut others =
+                (1..labels.len()).map(|step| (at + step) % labels.len()).filter(|&other| labels[other] == labels[at]);
+            let mut partner = || others.next().map(|other| &images[other * rows * columns..][..rows * columns]);
+            if let Some((column, other)) = cuts[0].and_then(|column| Some((column, partner()?))) {
+                for (row, other) in image.chunks_exact_mut(columns).zip(other.chunks_exact(columns)) {
+                    row[column..].copy_from_slice(&other[column..]);
+                }
+            }
+            if let Some((row, other)) = cuts[1].and_then(|row| Some((row, partner()?))) {
+                image[row * columns..].copy_from_slice(&other[row * columns..]);
             }
         }
         Cow::Owned(stitched)
@@ -518,12 +526,21 @@ mod tests {
         assert!(matches!(trainer.stitched(&images, &labels), Cow::Borrowed(_)));
         trainer.regularise(Regularisation { stitch_chance: 1.0, ..Regularisation::default() }).unwrap();
         let stitched = trainer.stitched(&images, &labels);
-        for (image, (pixels, partner)) in stitched.chunks(64 * 32).zip([3, 4, 2, 5, 1, 0]).enumerate() {
-            let column = (0..32).find(|&column| pixels[column] != image as f32).unwrap_or(32);
-            assert!((8..=24).contains(&column) || partner == image, "{image}: {column}");
-            for row in pixels.chunks(32) {
-                let as_expected = |(at, value): (usize, &f32)| *value == if at < column { image as f32 } else { partner as f32 };
-                assert!(row.iter().enumerate().all(as_expected), "{image}: {row:?}");
+        // The next two of the class, or as many as there are.
+        let partners = [vec![3, 5], vec![4], vec![], vec![5, 0], vec![1], vec![0, 3]];
+        for (image, (pixels, partners)) in stitched.chunks(64 * 32).zip(partners).enumerate() {
+            let first = |values: &mut dyn Iterator<Item = f32>| values.position(|value| value != image as f32);
+            let column = first(&mut pixels[..32].iter().copied()).unwrap_or(32);
+            let row = first(&mut pixels.iter().copied().step_by(32)).unwrap_or(64);
+            assert!((8..=24).contains(&column) || partners.is_empty(), "{image}: {column}");
+            assert!((16..=48).contains(&row) || partners.len() < 2, "{image}: {row}");
+            for (at, value) in pixels.iter().enumerate() {
+                let expected = match (at / 32 >= row, at % 32 >= column) {
+                    (true, _) => partners[1],
+                    (false, true) => partners[0],
+                    (false, false) => image,
+                };
+                assert_eq!(*value, expected as f32, "{image} at {at}");
             }
         }
     }
