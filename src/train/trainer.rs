@@ -529,9 +529,9 @@ mod tests {
         // The next two of the class, or as many as there are.
         let partners = [vec![3, 5], vec![4], vec![], vec![5, 0], vec![1], vec![0, 3]];
         for (image, (pixels, partners)) in stitched.chunks(64 * 32).zip(partners).enumerate() {
-            let first = |values: &mut dyn Iterator<Item = f32>| values.position(|value| value != image as f32);
-            let column = first(&mut pixels[..32].iter().copied()).unwrap_or(32);
-            let row = first(&mut pixels.iter().copied().step_by(32)).unwrap_or(64);
+            let differs = |value: &f32| *value != image as f32;
+            let column = pixels[..32].iter().position(differs).unwrap_or(32);
+            let row = pixels.iter().step_by(32).position(differs).unwrap_or(64);
             assert!((8..=24).contains(&column) || partners.is_empty(), "{image}: {column}");
             assert!((16..=48).contains(&row) || partners.len() < 2, "{image}: {row}");
             for (at, value) in pixels.iter().enumerate() {
