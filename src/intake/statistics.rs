@@ -92,7 +92,7 @@ impl Statistics {
                 self.left_out.push((file, "is an archive".to_owned()));
                 continue;
             }
-            match study::read(&[file.clone()], &options) {
+            match study::read(std::slice::from_ref(&file), &options) {
                 Ok(study) => self.add(&study),
                 Err(Error::File { problem, .. }) => self.left_out.push((file, problem)),
                 Err(error) => return Err(error),

@@ -111,9 +111,12 @@ impl Artefact {
         }
     }
 
+    fn share(self) -> f32 {
+        PREVALENCE.iter().find(|(kind, _)| *kind == self).map_or(0.0, |(_, share)| *share)
+    }
+
     fn occurs(self, random: &mut Random) -> bool {
-        let share = PREVALENCE.iter().find(|(kind, _)| *kind == self).map_or(0.0, |(_, share)| *share);
-        random.chance(share)
+        random.chance(self.share())
     }
 }
 
@@ -163,9 +166,9 @@ impl Artefacts {
         self.superscan(skeleton, random);
         self.growth_plates(patient, field, random);
         self.absence(patient, skeleton, random);
-        // The share that 50 years and more have, rising with age from nothing at 40.
-        let wear = ((patient.age_years - 40.0) / 22.0).clamp(0.0, 1.8);
-        if Artefact::Prosthesis.occurs(random) && random.chance(wear / 1.8) || wear > 1.0 && random.chance(0.05 * (wear - 1.0)) {
+        // Nobody has one at 40, and twice as many have at 84 as at 62.
+        let wear = ((patient.age_years - 40.0) / 22.0).max(0.0);
+        if random.chance(Artefact::Prosthesis.share() * wear) {
             self.prosthesis(patient, skeleton, field, random);
         }
         if Artefact::UrineContamination.occurs(random) {

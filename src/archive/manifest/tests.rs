@@ -148,7 +148,7 @@ fn phantoms_are_told_by_a_column_and_counted() {
     let old = read("patient,anterior,posterior,label\nphantom-1,a.png,,NoMet\n2,b.png,,ADMet\n").unwrap();
     assert_eq!(old.study_counts(0..2).sentence(), "1 of 2 studies is simulated by simulator 1");
     for cell in ["maybe", "3"] {
-        let word = read(&format!("patient,anterior,posterior,label,simulated\n1,a.png,,NoMet,{cell}\n")).unwrap_err().to_string();
+        let word = read(format!("patient,anterior,posterior,label,simulated\n1,a.png,,NoMet,{cell}\n")).unwrap_err().to_string();
         assert!(word.contains(&format!("line 2 says `{cell}` under simulated")) && word.contains("1 or 2"), "{word}");
     }
 }
