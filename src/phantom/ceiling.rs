@@ -78,9 +78,8 @@ pub fn ceilings(trial: &Trial) -> Option<Ceilings> {
         };
         let task = if task == merged { format!("{no_met}, metastatic") } else { task.join(", ") };
         let patients = counts(trial.patients)?;
-        let mixes = (Mix::nearest(classes, &patients)?, Mix::nearest(classes, &counts(trial.tested)?)?);
-        let is_meant =
-            |figure: &&Figure| figure.task == task && figure.trained_on == mixes.0.name() && figure.tested_on == mixes.1.name();
+        let [trained_on, tested_on] = Mix::nearest(classes, [&patients, &counts(trial.tested)?])?.map(Mix::name);
+        let is_meant = |figure: &&Figure| figure.task == task && figure.trained_on == trained_on && figure.tested_on == tested_on;
         interpolated(&figures.iter().filter(is_meant).collect::<Vec<_>>(), trial.input_size, patients.iter().sum())
     };
     let all = [no_met, ad_met, n_ad_met];
@@ -119,15 +118,23 @@ impl Mix {
         Label::ALL.iter().zip(shares).filter(|(label, _)| of_class(label)).map(|(_, share)| share).sum()
     }
 
-    /// The mix that `counts` of the classes are nearest to.
-    fn nearest(classes: &[&str], counts: &[f64]) -> Option<Mix> {
-        let off = |mix: Mix| {
-            let shares: Vec<f64> = classes.iter().map(|class| mix.share(class)).collect();
-            let [counted, all] = [counts, &shares].map(|values| values.iter().sum::<f64>());
-            counts.iter().zip(shares).map(|(count, share)| (count / counted - share / all).abs()).fold(0.0, f64::max)
+    /// How far the shares of `counts` are from the mix; `None` of nothing.
+    fn off(self, classes: &[&str], counts: &[f64]) -> Option<f64> {
+        let shares: Vec<f64> = classes.iter().map(|class| self.share(class)).collect();
+        let [counted, all] = [counts, &shares].map(|values| values.iter().sum::<f64>());
+        let each = counts.iter().zip(shares).map(|(count, share)| (count / counted - share / all).abs());
+        (counted > 0.0).then(|| each.fold(0.0, f64::max))
+    }
+
+    /// The measured mixes that the counts of training patients and of tested studies are nearest to.
+    fn nearest(classes: &[&str], counts: [&[f64]; 2]) -> Option<[Mix; 2]> {
+        const MEASURED: [[Mix; 2]; 3] = [[Mix::Even, Mix::Even], [Mix::Archive, Mix::Even], [Mix::Archive, Mix::Archive]];
+        let off = |[trained, tested]: [Mix; 2]| {
+            let off = [trained.off(classes, counts[0])?, tested.off(classes, counts[1])?];
+            off.iter().all(|off| *off <= Self::MOST_OFF).then(|| off[0] + off[1])
         };
-        let mixes = [Mix::Even, Mix::Archive].into_iter().map(|mix| (off(mix), mix));
-        mixes.filter(|(off, _)| *off <= Self::MOST_OFF).min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, mix)| mix)
+        let mixes = MEASURED.into_iter().filter_map(|mixes| Some((off(mixes)?, mixes)));
+        mixes.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, mixes)| mixes)
     }
 }
 
