@@ -65,13 +65,14 @@ pub const FAMILIES: [Family; 3] = [
 fn osteon(paper: Settings) -> Settings {
     Settings {
         recipe: Recipe::Osteon,
-        epochs: 40,
+        epochs: 30,
         batch: 16,
         schedule: ScheduleName::Cosine,
         warm_up_epochs: 1.0,
         weight_decay: 0.05,
         decoupled_decay: true,
         average_decay: 0.98,
+        stitch_chance: 0.5,
         precise_norm: true,
         validation_share: 0.15,
         patience: 10,
