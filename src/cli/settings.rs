@@ -26,7 +26,7 @@ pub struct SettingFlags {
     /// The network's input, rows x columns, from 32x32 to 16384x16384 [default: 1024x256].
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     input_size: Option<Size>,
-    /// Passes over the training studies, from 1 to 1000000 [default: 300].
+    /// Passes over the training studies, from 1 to 1000000 [default: 30; paper: 300].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Studies in a training step, from 2 to 4096 [default: 16; paper: 32].
@@ -48,7 +48,7 @@ pub struct SettingFlags {
     #[arg(long, value_name = "FACTOR")]
     step_factor: Option<f64>,
     /// Epochs after which the schedule begins anew, with the weights kept so far and Adam's moments at zero; 22/30 where the schedule
-    /// before was made for 30 epochs [default: []].
+    /// before was made for 30 epochs [default: none].
     #[arg(long, value_name = "EPOCH,...", value_delimiter = ',')]
     restarts: Option<Vec<Restart>>,
     /// Adam's decay of the first moment, from 0 to below 1 [default: 0.9].
@@ -60,10 +60,10 @@ pub struct SettingFlags {
     /// Adam's epsilon, above 0 [default: 1e-8].
     #[arg(long, value_name = "X")]
     epsilon: Option<f64>,
-    /// Weight decay: an L2 penalty, as in PyTorch's Adam, or decoupled; 0 or above [default: 0].
+    /// Weight decay: an L2 penalty, as in PyTorch's Adam, or decoupled; 0 or above [default: 0.05; paper: 0].
     #[arg(long, value_name = "X")]
     weight_decay: Option<f64>,
-    /// Decay weights beside Adam (AdamW), those of batch normalisation and biases not at all [default: false].
+    /// Decay weights beside Adam (AdamW), those of batch normalisation and biases not at all [default: true; paper: false].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     decoupled_decay: Option<bool>,
     /// How much an image counts in the loss, by its class: none, balanced, or a value for each class, such as 1,1.5,2 [default: none].
@@ -79,10 +79,10 @@ pub struct SettingFlags {
     /// The most that an image gets of another of its batch (mixup), from 0 to 0.5 [default: 0].
     #[arg(long, value_name = "SHARE")]
     mixup: Option<f64>,
-    /// The chance that a training image gets the right part of another of its class in its batch, and the chance that it gets the lower part of one, from 0 to 1 [default: 0].
+    /// The chance that a training image gets the right part of another of its class in its batch, and the chance that it gets the lower part of one, from 0 to 1 [default: 0.5; paper: 0].
     #[arg(long, value_name = "CHANCE")]
     stitch_chance: Option<f64>,
-    /// Decay a step of the moving average of the weights, which is what is evaluated and kept, from 0 (no average) to below 1 [default: 0].
+    /// Decay a step of the moving average of the weights, which is what is evaluated and kept, from 0 (no average) to below 1 [default: 0.98; paper: 0].
     #[arg(long, value_name = "X")]
     average_decay: Option<f64>,
     /// What follows a step with NaN or infinity in loss or gradient: stop, or skip and count it [default: stop].
@@ -100,13 +100,14 @@ pub struct SettingFlags {
     /// Begin with a scale of zero in the last batch normalisation of each residual branch [default: false].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     zero_init_last_norm: Option<bool>,
-    /// Begin with the weights of this model file, or of the model in this run's folder; with other classes the last layer is new [default: ].
+    /// Begin with the weights of this model file, or of the model in this run's folder; with other classes the last layer is new [default: none].
     #[arg(long, value_name = "MODEL")]
     init: Option<PathBuf>,
-    /// Refuse a model to begin with whose weights have another hash than this one (a run's configuration has it) [default: ].
+    /// Refuse a model to begin with whose weights have another hash than this one (a run's configuration has it) [default: none].
     #[arg(long, value_name = "SHA256", hide = true)]
     init_weights: Option<String>,
-    /// How many of the network's first stages keep their weights: 1 is the stem, 2 also the first stage of blocks, and so on [default: 0].
+    /// How many of the network's first stages keep their weights, from 0 to 5: 1 is the stem, 2 also the first stage of blocks, and so on
+    /// [default: 0].
     #[arg(long, value_name = "N")]
     freeze: Option<usize>,
     /// Seed of the initial weights, the order of studies and the augmentation, from 0 to 2^63 - 1 [default: 1].
@@ -119,19 +120,19 @@ pub struct SettingFlags {
     #[arg(long, value_name = "N", value_parser = seed())]
     split_seed: Option<u64>,
     /// Share of each class's training patients that choose the epoch to keep instead of training, from 0 to
-    /// below 1; 0 keeps the last [default: 0].
+    /// below 1; 0 keeps the last [default: 0.15; paper: 0].
     #[arg(long, value_name = "SHARE")]
     validation_share: Option<f64>,
     /// What makes an epoch the best on the validation patients: the least loss, or the largest mean AUC [default: loss].
     #[arg(long, value_name = "loss|auc", value_parser = ["loss", "auc"])]
     choose_by: Option<String>,
-    /// Stop after so many measured epochs without a new best on the validation patients, from 0 to 1000000; 0 never [default: 0].
+    /// Stop after so many measured epochs without a new best on the validation patients, from 0 to 1000000; 0 never [default: 10; paper: 0].
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
     /// Divide the model's logits by the temperature that fits the validation patients best, where there are any [default: true].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     calibrate: Option<bool>,
-    /// Epochs between measurements on the validation studies, or without those on the test studies, from 1 to 1000000 [default: 1].
+    /// Epochs between measurements on the validation studies, or without those on the test studies, from 1 to 1000000 [default: 2; paper: 1].
     #[arg(long, value_name = "N")]
     test_every: Option<usize>,
     /// Threads that prepare studies ahead of the training step, from 1 to 256 [default: 1].
@@ -156,16 +157,16 @@ struct AugmentationFlags {
     #[arg(long, value_name = "DEGREES")]
     rotation_deg: Option<f64>,
     /// Training studies are moved by up to this, in pixels of a 1024x256 picture, along rows and columns, from 0 to
-    /// 1024 [default: 6].
+    /// 1024 [default: 8; paper: 6].
     #[arg(long, value_name = "PIXELS")]
     translation_px: Option<f64>,
-    /// Training studies are made smaller or larger by up to this share, from 0 to 0.5 [default: 0].
+    /// Training studies are made smaller or larger by up to this share, from 0 to 0.5 [default: 0.08; paper: 0].
     #[arg(long, value_name = "SHARE")]
     scale_share: Option<f64>,
-    /// The chance that left and right of a training study change places, from 0 to 1 [default: 0].
+    /// The chance that left and right of a training study change places, from 0 to 1 [default: 0.5; paper: 0].
     #[arg(long, value_name = "CHANCE")]
     mirror_chance: Option<f64>,
-    /// Up to this share of a training study's counts is left out at random, as in a shorter scan, from 0 to 0.75 [default: 0].
+    /// Up to this share of a training study's counts is left out at random, as in a shorter scan, from 0 to 0.75 [default: 0.2; paper: 0].
     #[arg(long, value_name = "SHARE")]
     thinning_share: Option<f64>,
     /// Training studies are made brighter or darker by up to this share, from 0 to 0.9 [default: 0].
@@ -242,12 +243,14 @@ mod tests {
         let other = if Recipe::DEFAULT == Recipe::Paper { Recipe::Osteon } else { Recipe::Paper };
         let [defaults, others] = [Recipe::DEFAULT, other].map(|recipe| toml::Table::try_from(recipe.settings()).unwrap());
         let mut keys = 0;
-        let mut check = |key: &str, value: &toml::Value| {
+        let mut check = |key: &str, value: &toml::Value, others: &toml::Table| {
             let flag = command.get_arguments().find(|argument| argument.get_long() == Some(&key.replace('_', "-")));
             let help =
                 flag.unwrap_or_else(|| panic!("no flag for {key}")).get_help().map(ToString::to_string).unwrap_or_default();
             let is = |told: &str, value: &toml::Value| {
                 let value = match value {
+                    toml::Value::String(text) if text.is_empty() => "none".to_owned(),
+                    toml::Value::Array(all) if all.is_empty() => "none".to_owned(),
                     toml::Value::String(text) => text.clone(),
                     toml::Value::Float(float) => (*float as f32).to_string(),
                     other => other.to_string(),
@@ -267,8 +270,11 @@ mod tests {
         };
         for (key, value) in defaults.iter().filter(|(key, _)| !["manifest", "columns"].contains(&key.as_str())) {
             match value {
-                toml::Value::Table(section) => section.iter().for_each(|(key, value)| check(key, value)), // the same in both
-                value => check(key, value),
+                toml::Value::Table(section) => {
+                    let others = others[key].as_table().unwrap();
+                    section.iter().for_each(|(key, value)| check(key, value, others));
+                }
+                value => check(key, value, &others),
             }
         }
         assert_eq!(keys, command.get_arguments().count(), "a flag is no setting");

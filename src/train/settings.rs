@@ -478,7 +478,8 @@ mod tests {
         let file = "epochs = 3\nbatch = 4\n[augmentation]\nrotation_deg = 1.0\ntranslation_px = 2.0";
         let settings = resolve(file, "batch = 5\n[augmentation]\nrotation_deg = 0").unwrap();
         assert_eq!((settings.epochs, settings.batch), (3, 5));
-        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 0.0, translation_px: 2.0, ..Augmentation::NONE });
+        let recipe = Recipe::DEFAULT.settings().augmentation;
+        assert_eq!(settings.augmentation, Augmentation { rotation_deg: 0.0, translation_px: 2.0, ..recipe });
     }
 
     #[test]
