@@ -6,7 +6,7 @@
 
 ../ceilings/README.md says what the figures mean. The observer measures nothing wrongly, so a network can only fall short of him.
 
-A study is described by numbers and classified by logistic regression and by boosted trees; the better one is the ceiling. There are:
+A study is described by numbers and classified by logistic regression and by boosted trees; the better one is the ceiling:
 
 * `list`: the true lesions, by region and shape, their uptake and size. Benign findings are left out.
 * a size such as `256x64`: the findings that a picture of that size shows, metastases and benign ones in one list, and of each only
