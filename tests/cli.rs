@@ -358,7 +358,7 @@ fn medmnist(sides: [(&str, usize); 3]) -> Vec<u8> {
         for (what, content) in
             [("images", npy(format!("({count}, 28, 28)"), &pixels)), ("labels", npy(format!("({count}, 1)"), &labels))]
         {
-            let (mut entry, config) = archive.new_file(&format!("{side}_{what}.npy")).start().unwrap();
+            let (mut entry, config) = archive.new_file(format!("{side}_{what}.npy")).start().unwrap();
             let mut writer = config.wrap(&mut entry);
             writer.write_all(&content).unwrap();
             let (_, descriptor) = writer.finish().unwrap();

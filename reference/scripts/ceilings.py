@@ -1,4 +1,4 @@
-"""How well a phantom's class could be told at all: by an observer who knows every lesion, and by one who has a picture of a given size.
+"""How well phantoms could be told apart: by an observer who knows every lesion, and by one who has a picture of a given size.
 
     .venv/bin/python ceilings.py ../../target/release/osteon --output ../ceilings/simulator1.json
     .venv/bin/python ceilings.py ../../target/release/osteon --simulator 2 --output ../ceilings/simulator2.json
@@ -6,7 +6,7 @@
 
 ../ceilings/README.md says what the figures mean. The observer measures nothing wrongly, so a network can only fall short of him.
 
-Two kinds of study are described by numbers and classified by logistic regression and by boosted trees; the better one is the ceiling:
+A study is described by numbers and classified by logistic regression and by boosted trees; the better one is the ceiling:
 
 * `list`: the true lesions, by region and shape, their uptake and size. Benign findings are left out.
 * a size such as `256x64`: the findings that a picture of that size shows, metastases and benign ones in one list, and of each only
@@ -47,11 +47,12 @@ MIXES = [(EVEN, EVEN), (ARCHIVE, EVEN), (ARCHIVE, ARCHIVE)]
 FIVEFOLD = 1500  # studies; the first ones
 
 # A finding is visible from this contrast over noise: its excess in its pixels over the spread of what those pixels hold without it.
-# Rose (JOSA 38, 1948) asks for about 5 where a spot may be anywhere in a noisy picture; 3 is enough for one whose place is known. The
-# observer here knows the anatomy, and a ceiling must not be too low.
+# Rose (JOSA 38, 1948) asks for about 5 where a spot may be anywhere in a noisy picture; 3 is enough for one whose place is known.
+# The observer here knows the anatomy, and a ceiling must not be too low.
 VISIBLE = 3.0
-# Spread of the background: Poisson noise, and this share of it, by which normal bone differs from what is expected. Measured on phantoms
-# without findings as the difference between a bone's pixel and its mirror image, without Poisson noise: 0.06 to 0.10 at all sizes.
+# Spread of the background: Poisson noise, and this share of it, by which normal bone differs from what is expected. Measured on
+# phantoms without findings as the difference between a bone's pixel and its mirror image, without Poisson noise: 0.06 to 0.10 at
+# all sizes.
 STRUCTURE = 0.08
 # Mean of a Gaussian's excess over the pixels that have at least 40 % of its peak, which are the mask: (1 - 0.4) / ln(1 / 0.4).
 MEAN_IN_MASK = 0.655
@@ -302,7 +303,7 @@ def main():
     parser.add_argument("source", type=pathlib.Path, help="the program osteon, or a folder that `osteon phantom` wrote")
     parser.add_argument("--studies", type=int, default=4500, help="studies to simulate; the first 1500 test, the others train")
     parser.add_argument("--seed", type=int, default=77, help="of the studies to simulate")
-    parser.add_argument("--simulator", type=int, help="version of the simulator; without it the program chooses, and 1 is written down")
+    parser.add_argument("--simulator", type=int, help="version of the simulator; without it, 1 is written down")
     parser.add_argument("--limit", type=float, default=VISIBLE, help="contrast over noise from which a finding is visible")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="JSON file")
     options = parser.parse_args()
@@ -312,7 +313,8 @@ def main():
     else:
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder) / "phantoms"
-            command = [options.source, "phantom", "--studies", str(options.studies), "--seed", str(options.seed), "--output", folder]
+            command = [options.source, "phantom", "--studies", str(options.studies), "--seed", str(options.seed)]
+            command += ["--output", folder]
             command += ["--simulator", str(options.simulator)] if options.simulator else []
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             labels, table = read(folder, options.limit)
@@ -321,7 +323,8 @@ def main():
         if (np.bincount(labels[FIVEFOLD:], minlength=3) < wanted).any():
             sys.exit(f"{len(labels)} studies are too few to train on {max(PATIENTS)} beside the {FIVEFOLD} of the test; make 4500")
     folds, curves = measure(labels, table)
-    about = {"simulator": options.simulator or 1, "studies": len(labels), "visible_from": options.limit, "scikit_learn": sklearn.__version__}
+    about = {"simulator": options.simulator or 1, "studies": len(labels), "visible_from": options.limit}
+    about["scikit_learn"] = sklearn.__version__
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in about.items()]
     for key, figures in [("five_fold", folds), ("figures", curves)]:
         lines.append(f" {json.dumps(key)}: [\n" + ",\n".join(f"  {json.dumps(figure)}" for figure in figures) + "\n ]")
