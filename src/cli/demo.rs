@@ -32,7 +32,7 @@ pub struct Demo {
     /// Synthetic patients, from 1 to 1000000 [default: 600].
     #[arg(long, value_name = "N", value_parser = count(1..=PhantomOptions::MOST_STUDIES))]
     studies: Option<usize>,
-    /// The simulator of the synthetic patients, 1 or 2.
+    /// The simulator of the synthetic patients, from 1 to 2.
     #[arg(long, value_name = "N", default_value_t)]
     simulator: SimulatorVersion,
     /// Passes over the training patients, from 1 to 1000000 [default: 24].

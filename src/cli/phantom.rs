@@ -26,7 +26,7 @@ pub struct Phantom {
     /// Seed, from 0 to 2^63 - 1: the same seed makes the same patients.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
     seed: u64,
-    /// The simulator: 1, of one camera, or 2, of several hospitals and with more of what real scans have.
+    /// The simulator, from 1 to 2: 1 is of one camera, 2 of several hospitals and with more of what real scans have.
     #[arg(long, value_name = "N", default_value_t)]
     simulator: SimulatorVersion,
     /// Shares of the classes NoMet, ADMet and nADMet; their sum may be anything above zero.

@@ -50,7 +50,7 @@ pub struct Reproduce {
     /// Seed of phantoms, datasets and networks, from 0 to 2^63 - 1.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed())]
     seed: u64,
-    /// The simulator of the phantoms, 1 or 2.
+    /// The simulator of the phantoms, from 1 to 2.
     #[arg(long, value_name = "N", default_value_t, conflicts_with = "data")]
     simulator: SimulatorVersion,
     /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights, from 1 to 100.
