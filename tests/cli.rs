@@ -281,6 +281,7 @@ fn train_writes_a_whole_run() {
             "checkpoint.previous",
             "config.toml",
             "curves.png",
+            "events.out.tfevents.osteon",
             "metrics.csv",
             "model.safetensors",
             "run.json",
