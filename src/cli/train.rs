@@ -38,12 +38,12 @@ pub struct Train {
     /// Replace a run that is in the output folder.
     #[arg(long)]
     force: bool,
-    /// Find a learning rate in place of training: the rate rises over 100 steps from 1e-7 to 10, rates.csv and rates.png in the output
-    /// folder show where the loss falls and where it diverges, and a rate is proposed.
+    /// Find a learning rate in place of training: the rate rises over 100 steps from 1e-7 to 10, rates.csv and rates.png in the
+    /// output folder show where the loss falls and where it diverges, and a rate is proposed.
     #[arg(long, conflicts_with = "resume")]
     find_rate: bool,
-    /// Say what is wrong in place of training: at least 20 steps, at most 60, and norms of gradients and weights and the dead units of each
-    /// layer. Nothing is written.
+    /// Say what is wrong in place of training: at least 20 steps, at most 60, and norms of gradients and weights and the dead units
+    /// of each layer. Nothing is written.
     #[arg(long, conflicts_with_all = ["resume", "find_rate"])]
     diagnose: bool,
     /// Go on with the interrupted run in the output folder, with its settings; settings that differ from the run's are an error.
@@ -132,7 +132,7 @@ fn find_rate(terminal: &Terminal, manifest: &Manifest, settings: &Settings, outp
     }
     match &test.proposals {
         None => terminal.line(format_args!(
-            "at no rate does the loss fall: it is the settings or the data, not the rate; `osteon train --diagnose` looks for the cause"
+            "at no rate does the loss fall within these steps, so none is proposed; `osteon train --diagnose` looks for the cause"
         ))?,
         Some(proposals) => {
             let rate = format!("{:e}", proposals.learning_rate());

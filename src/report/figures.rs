@@ -443,8 +443,8 @@ pub struct RateStep {
     pub smoothed_loss: f64,
 }
 
-/// A learning-rate range test: loss over the logarithm of the rate, and a mark on the smoothed curve for each rate that is proposed, by
-/// its name. `note` stands beneath.
+/// A learning-rate range test: loss over the logarithm of the rate, and a mark on the smoothed curve for each rate that is
+/// proposed, by its name. `note` stands beneath.
 pub fn rate_curve(steps: &[RateStep], proposals: &[(&str, f64)], note: &str) -> Figure {
     let said = proposals.iter().map(|(name, rate)| format!("{name}: {rate:.1e}.")).collect::<Vec<_>>().join(" ");
     let said = if said.is_empty() { "No rate is proposed.".to_owned() } else { said };

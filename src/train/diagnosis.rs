@@ -1,5 +1,5 @@
-//! What is wrong with a training that does not learn: some steps of it, watched layer by layer. Norms of gradients and weights, units
-//! that are dead, and the loss beside that of guessing; and a sentence for each thing that stands out.
+//! What is wrong with a training that does not learn: some steps of it, watched layer by layer. Norms of gradients and weights,
+//! units that are dead, and the loss beside that of guessing; and a sentence for each thing that stands out.
 
 use super::run::Prepared;
 use super::{ClassWeights, Settings, Trainer};
@@ -42,8 +42,8 @@ pub struct LayerState {
     pub weights: f64,
     /// l2 norm of their gradient; none where they are not trained.
     pub gradient: Option<f64>,
-    /// Where the layer ends in a ReLU, as many units as it has (channels, or features of a linear layer), and how many of them are dead:
-    /// zero for every image and pixel of the batch.
+    /// Where the layer ends in a ReLU, as many units as it has (channels, or features of a linear layer), and how many of them are
+    /// dead: zero for every image and pixel of the batch.
     pub dead: Option<[usize; 2]>,
 }
 
@@ -53,8 +53,8 @@ impl LayerState {
         self.dead.map(|[units, dead]| dead as f64 / units as f64)
     }
 
-    /// More than half of the units are dead, and more than that by chance: a unit of a new network is dead with a probability of up to a
-    /// half, for images resemble each other. Two standard deviations of the number, `sqrt(units / 4)` each, are chance.
+    /// More than half of the units are dead, and more than that by chance: a unit of a new network is dead with a probability of up
+    /// to a half, for images resemble each other. Two standard deviations of the number, `sqrt(units / 4)` each, are chance.
     fn is_mostly_dead(&self) -> bool {
         self.dead.is_some_and(|[units, dead]| {
             dead as f64 > units as f64 / 2.0 + (units as f64).sqrt() || (dead == units && units >= 8)
@@ -69,7 +69,8 @@ pub struct Snapshot {
     pub learning_rate: f32,
     /// The loss, before the step.
     pub loss: f64,
-    /// Mean cross-entropy of the labels, without what else is in the loss: weights of classes, auxiliary classifiers, softened targets.
+    /// Mean cross-entropy of the labels, without what else is in the loss: weights of classes, auxiliary classifiers, softened
+    /// targets.
     pub cross_entropy: f64,
     /// The largest difference of a class's probability between two images of the batch.
     pub spread: f64,
@@ -305,8 +306,8 @@ impl Seen {
         let (first, last) = (self.steps.first().cloned().unwrap_or_default(), self.steps.last().cloned().unwrap_or_default());
         let verdict = match findings.is_empty() {
             true => format!(
-                "nothing is wrong: the cross-entropy fell from {:.2} to {:.2}, where guessing gives {guessing:.2}, and every layer gets a \
-                 gradient",
+                "nothing is wrong: the cross-entropy fell from {:.2} to {:.2}, where guessing gives {guessing:.2}, and every layer \
+                 gets a gradient",
                 first.cross_entropy,
                 self.end(|step| step.cross_entropy)
             ),
@@ -336,7 +337,8 @@ impl Seen {
         let has = end > EXPLODED * first.max(guessing);
         has.then(|| {
             format!(
-                "the loss explodes: it ends at {end:.2}, where it began at {first:.2} and guessing gives {guessing:.2}; {remedy}"
+                "the loss explodes: it ends at {end:.2}, where it began at {first:.2} and guessing gives {guessing:.2}; \
+                 {remedy}"
             )
         })
     }
@@ -347,7 +349,7 @@ impl Seen {
             return None;
         }
         let (step, most) = self.peak();
-        let rose = match most > EXPLODED * self.steps[0].loss.max(guessing).min(guessing * 1.5) {
+        let rose = match most > EXPLODED * guessing {
             true => format!(", after it rose to {most:.1} in step {step}"),
             false => String::new(),
         };
@@ -362,8 +364,8 @@ impl Seen {
             ),
         };
         Some(format!(
-            "the loss stays at that of guessing{rose}: after {} it is {end:.2}, where the classes' shares alone give {guessing:.2}, and \
-             {answers}; {remedy}",
+            "the loss stays at that of guessing{rose}: after {} it is {end:.2}, where the classes' shares alone give \
+             {guessing:.2}, and {answers}; {remedy}",
             counted(self.steps.len(), "step")
         ))
     }
@@ -383,8 +385,8 @@ impl Seen {
         let dead = self.dead().into_iter().filter(|(_, since)| *since == 0);
         let names = listed(dead.map(|(layer, _)| format!("{} {:.0} %", layer.layer, 100.0 * layer.dead_share().unwrap_or(0.0))))?;
         Some(format!(
-            "units are dead from the first step on, which is their initialisation: {names}; begin with other weights (--seed or --init), or \
-             choose a network with batch normalisation"
+            "units are dead from the first step on, which is their initialisation: {names}; begin with other weights (--seed or \
+             --init), or choose a network with batch normalisation"
         ))
     }
 
@@ -417,14 +419,15 @@ impl Seen {
             let (verb, remedy) = match factor {
                 // A gradient of zero is said elsewhere.
                 factor if factor > 0.0 && factor < 1.0 / FAR_APART => {
-                    ("vanish", "begin with other weights (--init), or choose a network with batch normalisation (--architecture inrac)")
+                    ("vanish", "begin with other weights (--init), or choose a network with batch normalisation (inrac)")
                 }
                 factor if factor.is_finite() && factor > FAR_APART => ("explode", "limit their norm with --clip-norm 1"),
                 _ => return None,
             };
             let (last, first) = (&last.layer, &first.layer);
             Some(format!(
-                "gradients {verb} from the last layer to the first: in the {name} step {from:.1e} in {last} and {norm:.1e} in {first}; {remedy}"
+                "gradients {verb} from the last layer to the first: in the {name} step {from:.1e} in {last} and {norm:.1e} in \
+                 {first}; {remedy}"
             ))
         })
     }

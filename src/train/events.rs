@@ -1,5 +1,5 @@
-//! The epochs of a run as TensorBoard reads them: a file of TFRecords, each an `Event` of TensorFlow's `event.proto`, with scalars by
-//! epoch. Of both formats only what scalars need is here.
+//! The epochs of a run as TensorBoard reads them: a file of TFRecords, each an `Event` of TensorFlow's `event.proto`, with scalars
+//! by epoch. Of both formats only what scalars need is here.
 
 use crate::metrics::Epoch;
 

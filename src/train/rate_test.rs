@@ -1,5 +1,5 @@
-//! A learning-rate range test (Smith 2017, section 3.3): the rate rises from step to step, and the loss says from where on a network
-//! learns and from where on it diverges.
+//! A learning-rate range test (Smith 2017, section 3.3): the rate rises from step to step, and the loss says from where on a
+//! network learns and from where on it diverges.
 //!
 //! Numbers of steps, range, smoothing, end and proposals are those of fastai's `lr_find`.
 
@@ -29,6 +29,13 @@ const SKIPPED_FIRST: usize = RATE_STEPS / 10;
 /// Nor one that has fewer behind it, where the loss diverges.
 const SKIPPED_LAST: usize = 5;
 
+/// Steps on either side of one that its slope is measured over: a decade of rates together, since what falls from one batch to the
+/// next is noise.
+const AROUND: usize = 6;
+
+/// The share of the loss by which it has to fall.
+const LEAST_FALL: f64 = 0.02;
+
 /// One step of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RatePoint {
@@ -54,7 +61,7 @@ pub struct RateTest {
 /// Learning rates that a curve proposes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Proposals {
-    /// Where the smoothed loss falls fastest over the logarithm of the rate.
+    /// Where the smoothed loss falls fastest over the logarithm of the rate, on its way to the least.
     pub steepest: f64,
     /// A tenth of the rate at which the smoothed loss is least.
     pub tenth_of_minimum: f64,
@@ -83,8 +90,8 @@ impl RateTest {
     }
 }
 
-/// Trains the network of `settings` on its training batches with rising learning rates, without warm-up and schedule; where an epoch has
-/// fewer batches than the test has steps, it is repeated. Nothing is kept. `watch` is told of every step.
+/// Trains the network of `settings` on its training batches with rising learning rates, without warm-up and schedule; where an
+/// epoch has fewer batches than the test has steps, it is repeated. Nothing is kept. `watch` is told of every step.
 ///
 /// # Errors
 /// As those of a training before its first step; studies that cannot be read; [`Error::Interrupted`].
@@ -134,7 +141,7 @@ fn test(
 fn propose(points: &[RatePoint]) -> Option<Proposals> {
     let untrained = points.get(..SKIPPED_FIRST)?;
     let judged = points.get(SKIPPED_FIRST..points.len().checked_sub(SKIPPED_LAST)?)?;
-    let least = judged.iter().min_by(|a, b| a.smoothed_loss.total_cmp(&b.smoothed_loss))?;
+    let (at, least) = judged.iter().enumerate().min_by(|(_, a), (_, b)| a.smoothed_loss.total_cmp(&b.smoothed_loss))?;
     let losses = || untrained.iter().map(|point| f64::from(point.loss));
     let level = losses().sum::<f64>() / untrained.len() as f64;
     let variance = losses().map(|loss| (loss - level).powi(2)).sum::<f64>() / (untrained.len() - 1) as f64;
@@ -143,15 +150,22 @@ fn propose(points: &[RatePoint]) -> Option<Proposals> {
     if least.smoothed_loss > level - noise {
         return None;
     }
-    let slope = |pair: &&[RatePoint]| {
-        (pair[1].smoothed_loss - pair[0].smoothed_loss) / f64::from(pair[1].learning_rate / pair[0].learning_rate).ln()
-    };
-    let steepest = judged.windows(2).min_by(|a, b| slope(a).total_cmp(&slope(b)))?[0];
-    Some(Proposals { steepest: f64::from(steepest.learning_rate), tenth_of_minimum: f64::from(least.learning_rate) / 10.0 })
+    // Up to its least: behind it, what falls is what a rate that is too high has made rise before.
+    let falling = &judged[..=at];
+    let slope = |at: &usize| slope(&falling[at.saturating_sub(AROUND)..falling.len().min(at + AROUND + 1)]);
+    let steepest = (0..falling.len()).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
+    Some(Proposals { steepest: falling[steepest].learning_rate.into(), tenth_of_minimum: f64::from(least.learning_rate) / 10.0 })
 }
 
-/// The share of the loss by which it has to fall.
-const LEAST_FALL: f64 = 0.02;
+/// Of the straight line through the smoothed losses over the logarithms of the rates, by least squares; 0 of a single point.
+fn slope(points: &[RatePoint]) -> f64 {
+    let mean = |of: &dyn Fn(&RatePoint) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
+    let rate = |point: &RatePoint| f64::from(point.learning_rate).ln();
+    let (rates, losses) = (mean(&rate), mean(&|point| point.smoothed_loss));
+    let both = mean(&|point| (rate(point) - rates) * (point.smoothed_loss - losses));
+    let square = mean(&|point| (rate(point) - rates).powi(2));
+    if square > 0.0 { both / square } else { 0.0 }
+}
 
 #[cfg(test)]
 mod tests {
@@ -210,6 +224,9 @@ mod tests {
             RatePoint { learning_rate: rate(step) as f32, loss: loss as f32, smoothed_loss: loss }
         };
         let points: Vec<RatePoint> = (0..RATE_STEPS).map(curve).collect();
+        let mut bumpy = points.clone();
+        bumpy[20].smoothed_loss += 0.2; // one batch, and the next takes it back
+        assert!((propose(&bumpy).unwrap().steepest.log10() + 4.0).abs() < 0.1, "a single step is noise");
         let proposals = propose(&points).unwrap();
         assert!((proposals.steepest.log10() + 4.0).abs() < 0.1, "{proposals:?}");
         assert!((proposals.tenth_of_minimum.log10() + 3.0).abs() < 0.1, "{proposals:?}");

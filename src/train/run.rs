@@ -275,8 +275,9 @@ impl Beginning {
         Beginning { losses: Vec::new(), guessing: (classes as f64).ln() }
     }
 
-    /// Whether the loss explodes, now that a step had this one: its mean over the last steps. High rates make losses rise for some steps
-    /// of a training that goes well, and then they fall again: what has fallen by half since the steps before is no explosion.
+    /// Whether the loss explodes, now that a step had this one: its mean over the last steps. High rates make losses rise for some
+    /// steps of a training that goes well, and then they fall again: what has fallen by half since the steps before is no
+    /// explosion.
     fn explodes(&mut self, loss: f64) -> Option<f64> {
         self.losses.push(loss);
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / Self::WINDOW as f64;
