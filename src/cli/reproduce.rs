@@ -6,6 +6,7 @@ use super::phantom;
 use super::preflight::Preflight;
 use super::table::TableFlags;
 use super::terminal::{Progress, Terminal};
+use super::train::exploding;
 use crate::annotation::{self, lesions};
 use crate::archive::datasets::{self, Counts, DatasetOptions};
 use crate::archive::manifest::Manifest;
@@ -520,6 +521,7 @@ fn train_one(
                 progress.set(before + done, title);
                 progress.note(format_args!("left out: {problem}"));
             }
+            Event::Exploding { loss, guessing } => progress.note(format_args!("{title}: {}", exploding(loss, guessing))),
             Event::BegunWith(_) => {} // no recipe has a model to begin with
             Event::Resumed { steps, epoch, problem, .. } => {
                 if let Some(problem) = problem {

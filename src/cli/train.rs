@@ -6,11 +6,12 @@ use super::table::TableFlags;
 use super::terminal::{Progress, Terminal};
 use crate::archive::manifest::{Classes, Manifest, ReadOptions, Row};
 use crate::archive::side::Side;
-use crate::files::Output;
+use crate::files::{Output, Staging};
 use crate::models::Process;
-use crate::text::{Shown, counted, shell_word};
-use crate::train::{self, Epoch, Event, RunFolder, Settings, Start};
+use crate::text::{self, Shown, counted, shell_word};
+use crate::train::{self, Diagnosis, Epoch, Event, LayerState, RATE_STEPS, RunFolder, Settings, Start};
 use crate::{Result, interrupt};
+use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,9 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30\n  \
       osteon train hospital.csv --recipe paper --output runs/paper\n  \
-      osteon train hospital.csv --config full.toml --output runs/full --validation-share 0.15 --patience 20")]
+      osteon train hospital.csv --config full.toml --output runs/full --validation-share 0.15 --patience 20\n  \
+      osteon train hospital.csv --architecture vgg-11 --find-rate --output rates\n  \
+      osteon train hospital.csv --architecture vgg-11 --diagnose")]
 pub struct Train {
     /// CSV with the columns patient,anterior,posterior,label, or a dataset's with side and draws; with --resume and without --output, the
     /// folder of the run that is to go on.
@@ -33,11 +36,19 @@ pub struct Train {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The run folder to write.
-    #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
+    #[arg(long, value_name = "FOLDER", required_unless_present_any = ["resume", "diagnose"])]
     output: Option<PathBuf>,
     /// Replace a run that is in the output folder.
     #[arg(long)]
     force: bool,
+    /// Find a learning rate in place of training: the rate rises over 100 steps from 1e-7 to 10, rates.csv and rates.png in the
+    /// output folder show where the loss falls and where it diverges, and a rate is proposed.
+    #[arg(long, conflicts_with = "resume")]
+    find_rate: bool,
+    /// Say what is wrong in place of training: at least 20 steps, at most 60, and norms of gradients and weights and the dead units
+    /// of each layer. Nothing is written.
+    #[arg(long, conflicts_with_all = ["resume", "find_rate"])]
+    diagnose: bool,
     /// Go on with an interrupted run, with its settings: `osteon train --resume RUN`. Settings that differ from the run's are an error, but
     /// for more --epochs, with which a finished run goes on as well: with a constant rate as if it had not stopped, else with its schedule
     /// begun anew.
@@ -57,7 +68,9 @@ pub struct Train {
 
 impl Train {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let output = self.output.as_deref().unwrap_or(&self.source);
+        // Without a place to write, a long list of problems goes beside the working folder's files.
+        let own_folder = if self.diagnose { Path::new("diagnosis") } else { &self.source };
+        let output = self.output.as_deref().unwrap_or(own_folder);
         // Held before its settings are read, so that a folder without a run is called that.
         let held = self.resume.then(|| RunFolder::resume(output)).transpose()?;
         let own = held.as_ref().map(|folder| folder.file(RunFolder::CONFIG));
@@ -69,7 +82,7 @@ impl Train {
         // What was begun has been asked about.
         let classes = if self.resume { Classes::Known } else { Classes::AskedAbout(self.table.classes().to_vec()) };
         let options = ReadOptions { columns: settings.columns.clone(), classes };
-        let path = if self.output.is_some() { &self.source } else { &settings.manifest };
+        let path = if self.resume && self.output.is_none() { &settings.manifest } else { &self.source };
         let mut manifest = self.preflight.read(terminal, path, &options, output)?;
         if let Some(folder) = &held {
             // The same patients train as before, whatever is known of them now.
@@ -79,10 +92,17 @@ impl Train {
         if let Some(flag) = self.settings.of_split(tells_validation).filter(|_| manifest.rows[0].side.is_some()) {
             return Err(Settings::refuse_split(&manifest, flag));
         }
+        if self.diagnose {
+            return diagnose(terminal, &manifest, &settings);
+        }
+        let read: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).chain([path.as_path()]).collect();
+        let read: Vec<&Path> = read.into_iter().chain(self.config.as_deref()).collect();
+        if self.find_rate {
+            let output = Output::files_in(output, self.force, &[RATES, RATE_CURVE], &read)?;
+            return find_rate(terminal, &manifest, &settings, output);
+        }
         if held.is_none() {
             // What is there may be replaced where RunFolder says so; what is read, never.
-            let read: Vec<&Path> = manifest.rows.iter().flat_map(Row::files).chain([path.as_path()]).collect();
-            let read: Vec<&Path> = read.into_iter().chain(self.config.as_deref()).collect();
             Output::files_in(output, true, &RunFolder::OWN, &read)?;
         }
         let folder = held.map_or_else(|| RunFolder::create(output, self.force), Ok)?;
@@ -91,6 +111,110 @@ impl Train {
         terminal.note(summary(&epochs, &settings, output));
         terminal.line(folder.file(RunFolder::MODEL).shown())
     }
+}
+
+/// The table of a learning-rate range test.
+const RATES: &str = "rates.csv";
+/// The same as a picture.
+const RATE_CURVE: &str = "rates.png";
+
+/// Tests learning rates and writes table and picture; says which rate to train with.
+fn find_rate(terminal: &Terminal, manifest: &Manifest, settings: &Settings, output: Output) -> Result<()> {
+    let staging = Staging::new(output)?;
+    let progress = terminal.progress("steps", RATE_STEPS);
+    let mut done = 0;
+    let test = train::find_rate(manifest, settings, &mut |point| {
+        done += 1;
+        progress.set(done, format_args!("rate {:.1e}, loss {:.4}", point.learning_rate, point.loss));
+    })?;
+    progress.finish("done");
+    let mut table = csv::Writer::from_writer(Vec::new());
+    for point in &test.points {
+        table.serialize(point).expect("a flat row, written to memory");
+    }
+    staging.write(RATES, &table.into_inner().expect("written to memory"))?;
+    staging.write(RATE_CURVE, &test.figure(&settings.architecture).png())?;
+    let written = [RATE_CURVE, RATES].map(|name| staging.target(name));
+    staging.commit(RATES)?;
+    if let Some(place) = &test.not_finite {
+        terminal.line(format_args!("step {} was not finite and ended the test: {place}", test.points.len() + 1))?;
+    }
+    match &test.proposals {
+        None => terminal.line(format_args!(
+            "at no rate does the loss fall within these steps, so none is proposed; `osteon train --diagnose` looks for the cause"
+        ))?,
+        Some(proposals) => {
+            let rate = format!("{:e}", proposals.learning_rate());
+            terminal.line(format_args!(
+                "the loss falls fastest at {:.1e}; a tenth of the rate where it is least is {:.1e}",
+                proposals.steepest, proposals.tenth_of_minimum
+            ))?;
+            terminal.line(format_args!("proposed is the smaller, {rate}:"))?;
+            terminal.line(format_args!("  {}", command_with(std::env::args_os(), &rate)))?;
+        }
+    }
+    written.iter().try_for_each(|file| terminal.line(file.shown()))
+}
+
+/// The command line of a test, with which the training itself is begun at this rate.
+fn command_with(arguments: impl Iterator<Item = OsString>, rate: &str) -> String {
+    let mut words = vec!["osteon".to_owned()];
+    let mut rest = arguments.skip(1);
+    while let Some(word) = rest.next() {
+        match &*word.to_string_lossy() {
+            "--find-rate" | "--force" => {}
+            "--output" | "--learning-rate" => drop(rest.next()),
+            word if word.starts_with("--output=") || word.starts_with("--learning-rate=") => {}
+            word => words.push(text::shell_word(word)),
+        }
+    }
+    words.extend(["--learning-rate", rate, "--output", "RUN"].map(str::to_owned));
+    words.join(" ")
+}
+
+/// Watches some steps and prints what was seen, and what is wrong.
+fn diagnose(terminal: &Terminal, manifest: &Manifest, settings: &Settings) -> Result<()> {
+    let mut progress: Option<Progress> = None;
+    let diagnosis = train::diagnose(manifest, settings, &mut |done, of, loss| {
+        let progress = progress.get_or_insert_with(|| terminal.progress("steps", of));
+        progress.set(done, format_args!("loss {loss:.4}"));
+    })?;
+    if let Some(progress) = progress {
+        progress.finish("done");
+    }
+    let Diagnosis { first, last, steps, guessing, findings, verdict } = &diagnosis;
+    terminal.line(format_args!(
+        "{}: loss {:.4} in the first step, {:.4} in the last; cross-entropy {:.4} and {:.4}, where guessing gives {guessing:.4}\n",
+        counted(*steps, "step"),
+        first.loss,
+        last.loss,
+        first.cross_entropy,
+        last.cross_entropy
+    ))?;
+    terminal.line(format_args!("{:<40}{:>38}{:>44}", "", "in the first step", "in the last step"))?;
+    let head = format!("{:>10}{:>10}{:>10}{:>8}", "gradient", "weights", "ratio", "dead");
+    terminal.line(format_args!("{:<40}{head}      {head}", "layer"))?;
+    for (at, layer) in first.layers.iter().enumerate() {
+        let mark = match at {
+            0 => " (the first)",
+            at if at == first.last_layer => " (the last)",
+            _ => "",
+        };
+        let after = last.layers.get(at).map(numbers).unwrap_or_default();
+        let line = format!("{:<40}{:<44}{after}", format!("{}{mark}", layer.layer), numbers(layer));
+        terminal.line(line.trim_end())?;
+    }
+    terminal.line("")?;
+    findings.iter().chain(Some(verdict).filter(|verdict| !verdict.is_empty())).try_for_each(|finding| terminal.line(finding))
+}
+
+/// Gradient, weights, their ratio and the share of dead units, under the head of [`diagnose`]'s table.
+fn numbers(layer: &LayerState) -> String {
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2e}"));
+    let dead = layer.dead_share().map_or("-".to_owned(), |share| format!("{:.0} %", 100.0 * share));
+    let ratio = layer.gradient.map(|gradient| gradient / layer.weights);
+    let [gradient, weights, ratio] = [layer.gradient, Some(layer.weights), ratio].map(number);
+    format!("{gradient:>10}{weights:>10}{ratio:>10}{dead:>8}")
 }
 
 /// Trains under a progress bar, stopped by a signal. Returns the epochs' record.
@@ -149,6 +273,12 @@ pub fn train(
             Event::Step { done, epoch, loss } => {
                 if let Some(progress) = &progress {
                     progress.set_weighed(done, work.of_steps(done), format_args!("epoch {epoch}, loss {loss:.4}"));
+                }
+            }
+            Event::Exploding { loss, guessing } => {
+                if let Some(progress) = &progress {
+                    progress
+                        .note(format_args!("{}; stop with Ctrl-C, and try osteon train --find-rate", exploding(loss, guessing)));
                 }
             }
             Event::Skipped { done, epoch, problem } => {
@@ -231,6 +361,11 @@ fn summary(epochs: &[Epoch], settings: &Settings, run: &Path) -> String {
     format!("{reason}; {kept}\nnext: osteon evaluate {}", shell_word(&run.to_string_lossy()))
 }
 
+/// What is said of a loss that [explodes](Event::Exploding).
+pub fn exploding(loss: f64, guessing: f64) -> String {
+    format!("the loss has risen to {loss:.4}, where guessing gives {guessing:.2}: the learning rate is probably too high")
+}
+
 fn epoch_line(epoch: &Epoch, epochs: usize, training_studies: usize) -> String {
     let mut line = format!(
         "epoch {:>3}/{epochs}  rate {:.2e}  train loss {:.4} accuracy {:.3}",
@@ -260,5 +395,13 @@ mod tests {
         for (steps, expected) in [(0, 0.0), (19, 19.0), (20, 23.6), (39, 42.6), (49, 56.2), (50, 60.8)] {
             assert!((work.of_steps(steps) - expected).abs() < 1e-9, "{steps}: {}", work.of_steps(steps));
         }
+    }
+
+    #[test]
+    fn the_command_of_a_test_becomes_that_of_the_training() {
+        let given = "/usr/bin/osteon train m.csv --find-rate --output=rates --learning-rate 0.01 --force --batch 8";
+        let words = given.split(' ').chain(["--config", "my file"]).map(OsString::from);
+        let expected = "osteon train m.csv --batch 8 --config 'my file' --learning-rate 3e-4 --output RUN";
+        assert_eq!(command_with(words, "3e-4"), expected);
     }
 }

@@ -30,12 +30,13 @@ const RESULTS: [(&str, &str); 11] = [
 ];
 
 /// What else a run or an evaluation has in its folder.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "checkpoint.previous",
     "config.toml",
     "confusion.png",
     "confusion.svg",
     "curves.png",
+    "events.out.tfevents.osteon",
     "metrics.csv",
     "roc.png",
     "roc.svg",

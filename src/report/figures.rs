@@ -431,6 +431,60 @@ pub fn compared_curves(runs: &[(String, Vec<Epoch>)], note: &str) -> Figure {
     figure
 }
 
+/// One step of a learning-rate range test, as [`rate_curve`] draws it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateStep {
+    /// Learning rate.
+    pub rate: f64,
+    /// The step's loss.
+    pub loss: f64,
+    /// The mean of the losses so far.
+    pub smoothed_loss: f64,
+}
+
+/// A learning-rate range test: loss over the logarithm of the rate, and a mark on the smoothed curve for each rate that is
+/// proposed, by its name. `note` stands beneath.
+pub fn rate_curve(steps: &[RateStep], proposals: &[(&str, f64)], note: &str) -> Figure {
+    let said = proposals.iter().map(|(name, rate)| format!("{name}: {rate:.1e}.")).collect::<Vec<_>>().join(" ");
+    let said = if said.is_empty() { "No rate is proposed.".to_owned() } else { said };
+    let spoken = format!("Loss over the learning rate, {}. {said}", counted(steps.len(), "step"));
+    let mut figure = Figure::new(596.0, 392.0, spoken).framed("Learning-rate range test", note);
+    let powers = |pick: fn(f64, f64) -> f64, empty| steps.iter().map(|step| step.rate.log10()).reduce(pick).unwrap_or(empty);
+    let (first, last) = ((powers(f64::min, -1.0) + 1e-3).floor(), (powers(f64::max, 0.0) - 1e-3).ceil());
+    // What diverges runs along the edge.
+    let begin = steps.first().map_or(1.0, |step| step.smoothed_loss);
+    let most = steps.iter().map(|step| step.smoothed_loss).fold(begin, f64::max).min(2.0 * begin);
+    let axes = Axes { left: 62.0, top: 40.0, width: 516.0, height: 300.0, x: [first, last], y: [0.0, 1.05 * most.max(1e-6)] };
+    axes.draw(&mut figure, &[], &ticks(axes.y, 6), ["Learning rate", "Loss"]);
+    let bottom = axes.top + axes.height;
+    for power in first as i32..=last as i32 {
+        let [x, _] = axes.point(f64::from(power), 0.0);
+        figure.polyline(vec![[x, axes.top], [x, bottom + 4.0]], 1.0, Ink::Grid);
+        figure.text(x, bottom + 14.0, format!("1e{power}"), 11.0, Anchor::Center, Ink::Muted);
+    }
+    let line = |value: fn(&RateStep) -> f64| steps.iter().map(|step| axes.point(step.rate.log10(), value(step))).collect();
+    figure.polyline(line(|step| step.loss), 1.0, Ink::Muted);
+    figure.polyline(line(|step| step.smoothed_loss), 2.5, Ink::Series(4));
+    for (at, &(name, rate)) in proposals.iter().enumerate() {
+        let Some(step) = steps.iter().min_by(|a, b| (a.rate / rate).ln().abs().total_cmp(&(b.rate / rate).ln().abs())) else {
+            continue;
+        };
+        let point @ [x, _] = axes.point(rate.log10(), step.smoothed_loss);
+        let ink = Ink::Series([1, 2][at % 2]);
+        figure.dashes([x, axes.top], [x, bottom], 1.25, ink);
+        figure.disc(point, 5.0, ink);
+        // Above each other, so that they can be read where the rates are close; on the side where there is room.
+        let (x, anchor) = if x > axes.left + axes.width / 2.0 { (x - 8.0, Anchor::Right) } else { (x + 8.0, Anchor::Left) };
+        let text = format!("{name} {rate:.1e}");
+        figure.text(x, bottom - 12.0 - 17.0 * at as f32, text, 12.0, anchor, ink);
+    }
+    for (x, name, ink, width) in [(62.0, "each step", Ink::Muted, 1.0), (170.0, "smoothed", Ink::Series(4), 3.0)] {
+        figure.polyline(vec![[x, 18.0], [x + 18.0, 18.0]], width, ink);
+        figure.text(x + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
+    }
+    figure
+}
+
 /// From the first epoch to the last, and about `count` whole numbers between.
 fn epoch_axis(epochs: impl Iterator<Item = usize> + Clone, count: usize) -> ([f64; 2], Vec<f64>) {
     let range = match (epochs.clone().min(), epochs.max()) {
@@ -543,6 +597,23 @@ mod tests {
         let svg = compared_curves(&runs, "").svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(svg.contains(">paper<") && svg.contains("2 runs"), "{svg}");
+    }
+
+    #[test]
+    fn a_range_test_has_a_mark_for_each_proposal() {
+        let step = |at: i32| {
+            let loss = if at > 15 { f64::from(at - 14) } else { 1.1 - 0.02 * f64::from(at) };
+            RateStep { rate: 1e-7 * 10f64.powf(f64::from(at) / 3.0), loss, smoothed_loss: loss }
+        };
+        let steps: Vec<RateStep> = (0..=20).map(step).collect();
+        let svg = rate_curve(&steps, &[("steepest", 1e-4), ("minimum / 10", 2e-3)], "note").svg();
+        assert!(svg.contains(">steepest 1.0e-4<") && svg.contains(">minimum / 10 2.0e-3<"), "{svg}");
+        assert!(svg.contains(">1e-7<") && svg.contains(">1e0<") && svg.contains("21 steps"), "{svg}");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"));
+        for steps in [&[][..], &steps[..1]] {
+            let svg = rate_curve(steps, &[], "").svg();
+            assert!(svg.contains("No rate is proposed.") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ impl RunFolder {
     pub const METRICS: &str = "metrics.csv";
     /// [`RunFolder::METRICS`] as a picture.
     pub const CURVES: &str = "curves.png";
+    /// [`RunFolder::METRICS`] as TensorBoard reads it.
+    pub const EVENTS: &str = "events.out.tfevents.osteon";
     /// All that `--resume` needs.
     pub const CHECKPOINT: &str = "checkpoint";
     /// The one before, kept until the next is whole.
@@ -52,12 +54,13 @@ impl RunFolder {
     /// An evaluation's page.
     pub const REPORT: &str = "report.html";
     /// All that training writes.
-    pub(crate) const OWN: [&str; 8] = [
+    pub(crate) const OWN: [&str; 9] = [
         Self::MODEL,
         Self::CONFIG,
         Self::RECORD,
         Self::METRICS,
         Self::CURVES,
+        Self::EVENTS,
         Self::SPLIT,
         Self::CHECKPOINT,
         Self::PREVIOUS_CHECKPOINT,

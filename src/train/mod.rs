@@ -6,8 +6,11 @@
 
 mod checkpoint;
 mod consistency;
+mod diagnosis;
+mod events;
 mod folder;
 mod memory;
+mod rate_test;
 mod recipe;
 mod record;
 mod run;
@@ -17,8 +20,10 @@ mod trainer;
 pub use crate::metrics::Epoch;
 pub use checkpoint::check_checkpoint;
 pub use consistency::{check_data, check_folder};
+pub use diagnosis::{Diagnosis, LayerState, Snapshot, diagnose};
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
+pub use rate_test::{Proposals, RATE_STEPS, RatePoint, RateTest, find_rate};
 pub use recipe::{ClassWeights, FAMILIES, Family, Recipe};
 pub use record::RunRecord;
 pub use run::{BegunWith, Event, Start, run, seen_by};

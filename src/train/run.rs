@@ -2,7 +2,7 @@
 
 use super::checkpoint::{self, Progress, State};
 use super::consistency::hash_of_data;
-use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, ScheduleName, Settings, Trainer};
+use super::{ChooseBy, Epoch, OnNan, RunFolder, RunRecord, ScheduleName, Settings, Trainer, events};
 use crate::archive::fingerprints::Fingerprints;
 use crate::archive::manifest::Manifest;
 use crate::archive::seen::Seen;
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{self, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Where a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,13 @@ pub enum Event<'a> {
         epoch: usize,
         /// The step's loss.
         loss: f32,
+    },
+    /// The loss has risen far above that of guessing and stays there. Sent once, in the first epoch.
+    Exploding {
+        /// Its mean over the last steps.
+        loss: f64,
+        /// The loss of equal probabilities for all classes.
+        guessing: f64,
     },
     /// A training step was skipped because its loss or gradient is not finite.
     Skipped {
@@ -272,10 +279,41 @@ struct Session<'a> {
     mended: BTreeSet<String>,
     /// The network of the best epoch so far, where validation patients choose.
     best: Option<Model>,
+    /// The losses of the first epoch, in a run that this process began.
+    beginning: Option<Beginning>,
     /// When the last checkpoint was written.
     saved: Cell<Instant>,
     /// Of the folder's newest checkpoint: epochs that were over, and steps of the next.
     saved_at: Cell<Option<[usize; 2]>>,
+}
+
+/// The losses of the first steps, until they have been found to explode.
+struct Beginning {
+    losses: Vec<f64>,
+    guessing: f64,
+}
+
+impl Beginning {
+    /// Steps whose mean loss is compared.
+    const WINDOW: usize = 10;
+    /// How many times the loss of the first step, or that of guessing, is far above.
+    const FAR: f64 = 3.0;
+
+    fn new(classes: usize) -> Self {
+        Beginning { losses: Vec::new(), guessing: (classes as f64).ln() }
+    }
+
+    /// Whether the loss explodes, now that a step had this one: its mean over the last steps. High rates make losses rise for some
+    /// steps of a training that goes well, and then they fall again: what has fallen by half since the steps before is no
+    /// explosion.
+    fn explodes(&mut self, loss: f64) -> Option<f64> {
+        self.losses.push(loss);
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / Self::WINDOW as f64;
+        let before = self.losses.len().checked_sub(2 * Self::WINDOW)?;
+        let (before, last) = self.losses[before..].split_at(Self::WINDOW);
+        let (before, last) = (mean(before), mean(last));
+        (last > Self::FAR * self.losses[0].max(self.guessing) && last > before / 2.0).then_some(last)
+    }
 }
 
 type Watch<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
@@ -376,6 +414,7 @@ impl<'a> Session<'a> {
         let Prepared { trainer, training, validation, test, split, inputs, begun_with } = Prepared::new(manifest, settings)?;
         let state = State::new(settings, inputs);
         let (best, saved, saved_at) = (None, Cell::new(Instant::now()), Cell::default());
+        let beginning = Some(Beginning::new(manifest.classes.len()));
         let files_of = |rows: &[usize]| -> BTreeSet<String> {
             rows.iter().flat_map(|&row| manifest.rows[row].files()).map(|file| manifest.name_of(file)).collect()
         };
@@ -395,6 +434,7 @@ impl<'a> Session<'a> {
             test_only,
             mended: BTreeSet::new(),
             best,
+            beginning,
             saved,
             saved_at,
         };
@@ -513,6 +553,7 @@ impl<'a> Session<'a> {
         }
         let (settings, inputs) = (self.state.settings.clone(), self.state.inputs.clone());
         self.state = State { settings, inputs, ..state };
+        self.beginning = self.beginning.take().filter(|_| self.position() == [0, 0]);
         self.saved_at.set(Some(self.position()));
         Ok((problem, other))
     }
@@ -588,7 +629,16 @@ impl<'a> Session<'a> {
             self.state.adam_steps = self.trainer.steps();
             self.checkpoint_in_time()?;
             tell(watch, event)?;
+            if let (Some(beginning), Ok(step)) = (&mut self.beginning, &step)
+                && let Some(loss) = beginning.explodes(step.loss.into())
+            {
+                let guessing = beginning.guessing;
+                self.beginning = None;
+                tell(watch, Event::Exploding { loss, guessing })?;
+            }
         }
+        // An epoch of few batches says too little.
+        self.beginning = self.beginning.take().filter(|beginning| beginning.losses.len() < 2 * Beginning::WINDOW);
         let sums = self.state.under_way;
         if sums.skipped == steps {
             return Err(self.stopped(&format!("epoch {number}: every step of it had to be left out")));
@@ -774,6 +824,8 @@ impl<'a> Session<'a> {
         self.record()?;
         Epoch::write_all(&folder.file(RunFolder::METRICS), epochs)?;
         files::write(folder.file(RunFolder::CURVES), &report::curves(epochs, &note).png())?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        files::write(folder.file(RunFolder::EVENTS), &events::bytes(epochs, now.as_secs_f64()))?;
         let path = folder.file(RunFolder::MODEL);
         if !files::read(&path).is_ok_and(|there| there == bytes) {
             folder.remove_evaluation()?;
@@ -845,4 +897,29 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings, fingerprints
     };
     let Split { train, validation, test } = split;
     Ok([loader(train, training)?, loader(validation, held_out(validation))?, loader(test, held_out(test))?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The step, from 1, that is said to explode.
+    fn exploding(losses: impl IntoIterator<Item = f64>) -> Option<usize> {
+        let mut beginning = Beginning::new(3);
+        losses.into_iter().position(|loss| beginning.explodes(loss).is_some()).map(|step| step + 1)
+    }
+
+    #[test]
+    fn a_loss_that_explodes_is_heard_and_one_that_comes_back_is_not() {
+        let rises = |step: usize| 1.1 * 1.2f64.powi(step as i32);
+        assert_eq!(exploding((0..40).map(rises)), Some(20));
+        // At once, by a rate of a thousand: also the first ten are high.
+        assert_eq!(exploding([1.1].into_iter().chain([3e5; 30])), Some(20));
+        // High from the start, by its class weights, and no higher after that.
+        assert_eq!(exploding([4.0; 60]), None);
+        // Adam at 0.01: some steps of 9, and then it learns.
+        let spike = |step: usize| if (1..12).contains(&step) { 9.0 } else { 1.3 };
+        assert_eq!(exploding((0..60).map(spike)), None);
+        assert_eq!(exploding((0..60).map(|step| 1.1 + 0.03 * step as f64)), None);
+    }
 }

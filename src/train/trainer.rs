@@ -1,6 +1,6 @@
 //! One training step: forward, loss, backward, Adam, running statistics.
 
-use crate::autograd::{Context, Drops, Gradients, ParameterId, not_finite};
+use crate::autograd::{Context, Drops, Gradients, ParameterId, Recorder, not_finite};
 use crate::models::{Differentiated, Model, Objective, named_values};
 use crate::optim::{Adam, Moments};
 use crate::random::{Purpose, stream, unit};
@@ -88,6 +88,11 @@ impl Trainer {
     /// Weighs each image in the loss by its class, with weights above 0, as PyTorch's `CrossEntropyLoss(weight=weights)`.
     pub fn weigh_classes(&mut self, weights: Vec<f32>) {
         self.class_weights = Some(weights);
+    }
+
+    /// From here on tells `recorder` of every operation of a step.
+    pub fn record(&mut self, recorder: Box<dyn Recorder>) {
+        self.context.recorder = Some(recorder);
     }
 
     /// One step on images (batch, rows, columns) of the model's input size and their labels.

@@ -42,7 +42,7 @@ kinds=(model export keygen phantom dataset train)
 prepare osteon model new "${net[@]}" --seed 1 --output m1.safetensors
 prepare osteon model new "${net[@]}" --seed 2 --output m2.safetensors
 # Files in which two runs of one command differ, for they have times in them.
-steady() { (cd "$1" && find . -type f ! -name '*.tmp' ! -name run.json ! -name metrics.csv ! -name curves.png ! -name 'checkpoint*' ! -path './.osteon-*' -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum) | sha256sum; }
+steady() { (cd "$1" && find . -type f ! -name '*.tmp' ! -name run.json ! -name metrics.csv ! -name curves.png ! -name 'events.out.*' ! -name 'checkpoint*' ! -path './.osteon-*' -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum) | sha256sum; }
 declare -A alone=() forced=()
 for kind in "${kinds[@]}"; do
     for seed in 1 2; do
