@@ -402,7 +402,7 @@ fn a_set_of_medmnist_is_imported_trained_with_and_evaluated() {
     fails(here("dataset import medmnist squares.npz --output squares"), 1, &["squares: ", "--force"]);
     succeeds(here("dataset import medmnist squares.npz --output squares --force"));
     let share = format!("{} --validation-share 0.2", next.replace("runs/squares", "runs/other"));
-    fails(here(&share), 1, &["has a column side, which says who trains, so that validation_share has no say"]);
+    fails(here(&share), 1, &["has a column side, which says who trains, so that --validation-share has no say"]);
     fails(here("dataset import medmnist squares/manifest.csv --output other"), 1, &["is no .npz file"]);
     assert!(!folder.path().join("other").exists());
 }
