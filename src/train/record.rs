@@ -279,7 +279,7 @@ mod tests {
         let columns = "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,test_f1,test_auc,gradient_norm,\
                        skipped_steps,train_seconds,seconds";
         std::fs::write(&path, format!("{columns}\n1,0.01,1.5,0.25,1.25,0.5,0.375,,2,0,0.0625,0.125\n")).unwrap();
-        assert_eq!(Epoch::read_all(&path).unwrap(), [Epoch { validation_loss: None, ..measured }]);
+        assert_eq!(Epoch::read_all(&path).unwrap(), [Epoch { validation_loss: None, temperature: None, ..measured }]);
         std::fs::write(&path, "a,b\n1,2\n").unwrap();
         assert!(Epoch::read_all(&path).unwrap_err().to_string().contains("metrics.csv"));
     }
