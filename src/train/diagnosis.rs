@@ -21,6 +21,9 @@ const LAST_STEPS: usize = 5;
 /// The loss explodes where it ends above this many times the first one or that of guessing.
 const EXPLODED: f64 = 3.0;
 
+/// It also does where a single step's is this many times that of guessing. A rate that is merely high makes it ten times that.
+const BURST: f64 = 50.0;
+
 /// The loss is that of guessing where it ends above this share of it.
 const GUESSED: f64 = 0.97;
 
@@ -334,13 +337,13 @@ impl Seen {
             return Some(format!("the loss explodes: step {} is not finite ({place}); {remedy}", self.steps.len() + 1));
         }
         let (first, end) = (self.steps.first()?.loss, self.end(|step| step.loss));
-        let has = end > EXPLODED * first.max(guessing);
-        has.then(|| {
-            format!(
-                "the loss explodes: it ends at {end:.2}, where it began at {first:.2} and guessing gives {guessing:.2}; \
-                 {remedy}"
-            )
-        })
+        let (step, most) = self.peak();
+        let way = match end > EXPLODED * first.max(guessing) {
+            true => format!("ends at {end:.2}"),
+            false if most > BURST * first.max(guessing) => format!("rises to {most:.2} in step {step}"),
+            false => return None,
+        };
+        Some(format!("the loss explodes: it {way}, where it began at {first:.2} and guessing gives {guessing:.2}; {remedy}"))
     }
 
     fn guesses(&self, guessing: f64) -> Option<String> {
@@ -400,11 +403,13 @@ impl Seen {
     }
 
     fn without_gradient(&self) -> Option<String> {
+        let last = self.steps.last()?;
         let is_without = |layer: &&LayerState| layer.gradient == Some(0.0);
-        let names = listed(self.steps.last()?.layers.iter().filter(is_without).map(|layer| layer.layer.clone()))?;
-        let cause = match self.dead().is_empty() {
-            true => "nothing of the loss reaches them; begin with other weights (--seed or --init)",
-            false => "behind dead units nothing learns; see there",
+        let names = listed(last.layers.iter().filter(is_without).map(|layer| layer.layer.clone()))?;
+        let cause = match last.layers.get(last.last_layer).filter(is_without) {
+            Some(_) => "the probabilities of the batch are 0 or 1 to the last digit, as a rate that is too high makes them",
+            None if self.dead().is_empty() => "nothing of the loss reaches them; begin with other weights (--seed or --init)",
+            None => "behind dead units nothing learns; see there",
         };
         Some(format!("the gradient is zero in {names}: {cause}"))
     }

@@ -203,14 +203,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_learnt_has_no_proposal() {
-        // The same image has both labels, as often: the least loss is that of a coin.
-        let mut trainer = Trainer::new(model_of("inrac-no-attention", 5), Adam::default());
-        let mut known = trainer.step(&vec![0.0; 4 * 64 * 32], &[0, 2, 0, 2], 0.0).unwrap().loss;
-        for _ in 0..30 {
-            known = trainer.step(&vec![0.0; 4 * 64 * 32], &[0, 2, 0, 2], 1e-2).unwrap().loss;
+        // The same image has both labels, as often, and the network says that already: no loss is less than a coin's.
+        let mut model = model_of("inrac-no-attention", 5);
+        for (name, values) in [("fc.weight", vec![0.0; 3 * 512]), ("fc.bias", vec![0.0, -100.0, 0.0])] {
+            let id = model.parameters().iter().find(|(_, parameter)| parameter.name == name).unwrap().0;
+            model.parameters_mut().values_mut(id).copy_from_slice(&values);
         }
-        assert!((known - 2f32.ln()).abs() < 0.05, "it has learnt that the third class does not come: {known}");
+        let mut trainer = Trainer::new(model, Adam::default());
         let test = test(&mut trainer, batches(true), &mut |_| {}).unwrap();
+        assert_eq!(test.points[0].loss, 2f32.ln());
         assert_eq!(test.proposals, None, "{:?}", test.points);
         assert!(test.figure("").svg().contains("No rate is proposed."));
     }
