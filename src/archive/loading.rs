@@ -3,8 +3,7 @@
 use super::fingerprints::Fingerprints;
 use super::manifest::{Manifest, Row};
 use crate::prepare::loader::{Loader, LoaderOptions, Source};
-use crate::prepare::views::{self, Input};
-use crate::prepare::{Preprocessing, augment};
+use crate::prepare::{Input, Preprocessing, augment, views};
 use crate::text::counted;
 use crate::{Error, Result};
 use std::sync::Arc;

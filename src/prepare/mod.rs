@@ -1,6 +1,7 @@
 //! From studies to batches: view aggregation, augmentation, the loader.
 
 pub mod augment;
+mod input;
 pub mod loader;
 mod resample;
 mod settings;
@@ -8,5 +9,6 @@ mod vary;
 pub mod views;
 
 pub use augment::{Motion, Transform};
+pub use input::{CountScale, Input};
 pub use settings::{Alignment, Compression, Preprocessing};
-pub use vary::{Augmentation, CountScale, Variation};
+pub use vary::{Augmentation, Variation};

@@ -5,7 +5,7 @@
 //! fewer, then the picture is moved.
 
 use super::augment::{self, Motion, Transform, check_limits};
-use super::{Compression, views::Input};
+use super::input::{CountScale, Input};
 use crate::Result;
 use crate::image::Image;
 use crate::random::{Purpose, stream, symmetric, unit};
@@ -74,25 +74,6 @@ impl Augmentation {
             ("intensity_share", self.intensity_share, 0.9),
             ("crop_chance", self.crop_chance, 1.0),
         ])
-    }
-}
-
-/// How many counts a value of the network's input stands for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CountScale {
-    /// Counts of an input pixel at the body's level.
-    pub level: f32,
-    /// How counts over the level became values.
-    pub compression: Compression,
-}
-
-impl CountScale {
-    fn counts(&self, value: f32) -> f32 {
-        self.level * self.compression.inverse(value)
-    }
-
-    fn value(&self, counts: f32) -> f32 {
-        self.compression.apply(counts / self.level)
     }
 }
 
@@ -226,6 +207,7 @@ fn binomial(counts: u32, kept: f32, random: &mut ChaCha8Rng) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prepare::Compression;
     use proptest::prelude::*;
 
     const ALL: Augmentation = Augmentation {

@@ -3,8 +3,9 @@
 //!
 //! Pictures in, pictures out: reading files is [`crate::intake::study`]'s, random variation [`super::augment`]'s.
 
+use super::input::{CountScale, Input};
 use super::resample::{Taps, resized, sample};
-use super::{Alignment, CountScale, Preprocessing};
+use super::{Alignment, Preprocessing};
 use crate::image::{Image, Points, body_level, critical_points};
 use crate::intake::Study;
 use crate::{Error, Result};
@@ -97,15 +98,6 @@ pub fn fuse(study: &Study, preprocessing: &Preprocessing) -> Result<Fused> {
 /// sides are scaled on their own. Then counts are divided by the body's level, clamped and compressed.
 pub fn network_input(fused: &Image, size: [usize; 2], preprocessing: &Preprocessing) -> Image {
     counted_input(fused, size, preprocessing).image
-}
-
-/// The network's input, and how many counts its values stand for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    /// As [`network_input`].
-    pub image: Image,
-    /// Of each value; a level of 0 where there are no counts.
-    pub counts: CountScale,
 }
 
 /// [`network_input`] with its counts.

@@ -177,7 +177,7 @@ mod tests {
     fn batches(noise: bool) -> impl Iterator<Item = Result<Batch>> {
         let image = |i: usize| match noise {
             true => 0.0,
-            false => f32::from((i / 32 % 64 < 32) == (i / (64 * 32) % 2 == 0)),
+            false => f32::from((i / 32 % 64 < 32) == (i / (64 * 32)).is_multiple_of(2)),
         };
         let images: Vec<f32> = (0..4 * 64 * 32).map(image).collect();
         std::iter::repeat_with(move || Ok(Batch { images: images.clone(), labels: vec![0, 2, 0, 2], studies: vec![0, 1, 2, 3] }))

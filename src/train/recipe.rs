@@ -1,7 +1,5 @@
 //! Named sets of defaults, and the weights of classes, which a recipe may have.
 
-use super::{ScheduleName, Settings};
-use crate::prepare::Augmentation;
 use crate::text::counted;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -22,23 +20,6 @@ impl Recipe {
     pub const DEFAULT: Recipe = Recipe::Osteon;
     /// The network where none is given.
     pub const ARCHITECTURE: &str = "inrac";
-
-    /// All settings, as the recipe has them for the network that is trained where none is given.
-    pub fn settings(self) -> Settings {
-        self.settings_for(Self::ARCHITECTURE)
-    }
-
-    /// All settings, as the recipe has them for this network.
-    pub fn settings_for(self, architecture: &str) -> Settings {
-        let paper = Settings { architecture: architecture.to_owned(), ..Settings::default() };
-        match self {
-            Recipe::Paper => paper,
-            Recipe::Osteon => {
-                let family = FAMILIES.iter().find(|family| family.names.contains(&architecture)).unwrap_or(&FAMILIES[0]);
-                Settings { learning_rate: family.learning_rate, clip_norm: family.clip_norm, ..osteon(paper) }
-            }
-        }
-    }
 }
 
 /// What [`Recipe::Osteon`] has for a family of networks.
@@ -60,34 +41,6 @@ pub const FAMILIES: [Family; 3] = [
     Family { name: "inception", names: &["inception-v1"], learning_rate: 1e-3, clip_norm: 0.0 },
     Family { name: "vgg", names: &["vgg-11"], learning_rate: 1e-4, clip_norm: 0.0 },
 ];
-
-/// What all families have.
-fn osteon(paper: Settings) -> Settings {
-    Settings {
-        recipe: Recipe::Osteon,
-        epochs: 30,
-        batch: 16,
-        schedule: ScheduleName::Cosine,
-        warm_up_epochs: 1.0,
-        weight_decay: 0.05,
-        decoupled_decay: true,
-        average_decay: 0.98,
-        stitch_chance: 0.5,
-        precise_norm: true,
-        validation_share: 0.15,
-        patience: 10,
-        test_every: 2,
-        augmentation: Augmentation {
-            rotation_deg: 5.0,
-            translation_px: 8.0,
-            scale_share: 0.08,
-            mirror_chance: 0.5,
-            thinning_share: 0.2,
-            ..Augmentation::NONE
-        },
-        ..paper
-    }
-}
 
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

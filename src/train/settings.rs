@@ -1,7 +1,7 @@
 //! What a training run is told: a TOML file, the same names as flags, and the recipe's values where neither says.
 
 use super::Regularisation;
-use super::recipe::{ClassWeights, Recipe};
+use super::recipe::{ClassWeights, FAMILIES, Recipe};
 use crate::archive::manifest::{ColumnNames, Manifest};
 use crate::image::Size;
 use crate::models::Pooling;
@@ -205,6 +205,53 @@ impl Default for Settings {
 }
 
 const REMEDY: &str = "see `osteon train --help`";
+
+impl Recipe {
+    /// All settings, as the recipe has them for the network that is trained where none is given.
+    pub fn settings(self) -> Settings {
+        self.settings_for(Self::ARCHITECTURE)
+    }
+
+    /// All settings, as the recipe has them for this network.
+    pub fn settings_for(self, architecture: &str) -> Settings {
+        let paper = Settings { architecture: architecture.to_owned(), ..Settings::default() };
+        match self {
+            Recipe::Paper => paper,
+            Recipe::Osteon => {
+                let family = FAMILIES.iter().find(|family| family.names.contains(&architecture)).unwrap_or(&FAMILIES[0]);
+                Settings { learning_rate: family.learning_rate, clip_norm: family.clip_norm, ..osteon(paper) }
+            }
+        }
+    }
+}
+
+/// What all families have.
+fn osteon(paper: Settings) -> Settings {
+    Settings {
+        recipe: Recipe::Osteon,
+        epochs: 30,
+        batch: 16,
+        schedule: ScheduleName::Cosine,
+        warm_up_epochs: 1.0,
+        weight_decay: 0.05,
+        decoupled_decay: true,
+        average_decay: 0.98,
+        stitch_chance: 0.5,
+        precise_norm: true,
+        validation_share: 0.15,
+        patience: 10,
+        test_every: 2,
+        augmentation: Augmentation {
+            rotation_deg: 5.0,
+            translation_px: 8.0,
+            scale_share: 0.08,
+            mirror_chance: 0.5,
+            thinning_share: 0.2,
+            ..Augmentation::NONE
+        },
+        ..paper
+    }
+}
 
 impl Settings {
     /// The most epochs, and the most of whatever is counted in epochs.

@@ -4,8 +4,7 @@
 //! A study's input (decoded, fused, resized) is made once and kept while the cache has room; its augmentation is sampled anew in
 //! each epoch. Which thread prepares what, how many there are, and what the cache holds changes no bit of any batch.
 
-use super::views::Input;
-use super::{Augmentation, Variation};
+use super::{Augmentation, Input, Variation};
 use crate::image::Image;
 use crate::random::{Purpose, shuffle, stream};
 use crate::{Error, Result, interrupt};
