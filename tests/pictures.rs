@@ -7,7 +7,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use osteon::image::{Image, jpeg_is_whole};
 use osteon::intake::checks::{Finding, finding, is_inverted};
 use osteon::intake::picture::{self, Picture};
-use osteon::phantom::{PhantomOptions, simulate};
+use osteon::phantom::{PhantomOptions, SimulatorVersion, simulate};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -99,9 +99,10 @@ fn framed(view: &Image, value: f32) -> Image {
 }
 
 /// The views of a phantom; the smallest size is a sum of pixels, as no phantom is so small.
-fn phantom(rows: usize, columns: usize, seed: u64, index: usize) -> [Image; 2] {
+fn phantom(rows: usize, columns: usize, seed: u64, index: usize, simulator: SimulatorVersion) -> [Image; 2] {
     let factor = if columns < 32 { 4 } else { 1 };
-    let options = PhantomOptions { seed, rows: rows * factor, columns: columns * factor, ..PhantomOptions::default() };
+    let (rows_made, columns_made) = (rows * factor, columns * factor);
+    let options = PhantomOptions { seed, rows: rows_made, columns: columns_made, simulator, ..PhantomOptions::default() };
     let study = simulate(&options, index);
     [study.anterior, study.posterior].map(|view| {
         image(rows, columns, |row, column| {
@@ -115,9 +116,9 @@ fn phantom(rows: usize, columns: usize, seed: u64, index: usize) -> [Image; 2] {
 const SIZES: [(usize, usize, usize); 6] =
     [(1024, 256, 2), (512, 128, 4), (256, 64, 20), (192, 48, 20), (128, 32, 20), (64, 16, 20)];
 
-fn phantoms() -> impl Iterator<Item = [Image; 2]> {
+fn phantoms(simulator: SimulatorVersion) -> impl Iterator<Item = [Image; 2]> {
     SIZES.into_iter().flat_map(|(rows, columns, studies)| {
-        (0..studies * 2).map(move |index| phantom(rows, columns, 1 + index as u64 % 2, index / 2))
+        (0..studies * 2).map(move |index| phantom(rows, columns, 1 + index as u64 % 2, index / 2, simulator))
     })
 }
 
@@ -127,7 +128,7 @@ fn expect(view: &Image, expected: Option<Finding>, what: &str) {
 
 #[test]
 fn an_upright_body_is_never_refused() {
-    for [anterior, posterior] in phantoms() {
+    for [anterior, posterior] in SimulatorVersion::ALL.into_iter().flat_map(phantoms) {
         for view in [anterior, posterior] {
             let (rows, columns) = (view.rows, view.columns);
             let [down, right] = [rows as f64, columns as f64];
@@ -165,7 +166,8 @@ fn an_upright_body_is_never_refused() {
 
 #[test]
 fn what_is_no_upright_body_is_named() {
-    for [anterior, posterior] in phantoms() {
+    // The rows of the chest are those where simulator 1 lays it.
+    for [anterior, posterior] in phantoms(SimulatorVersion::One) {
         for view in [&anterior, &posterior] {
             let (rows, columns) = (view.rows, view.columns);
             let lying = transposed(view);
@@ -290,7 +292,7 @@ fn read(bytes: &[u8]) -> osteon::Result<Picture> {
 
 #[test]
 fn a_jpeg_cut_anywhere_is_refused_and_what_follows_its_end_is_of_no_account() {
-    let [view, _] = phantom(128, 32, 1, 0);
+    let [view, _] = phantom(128, 32, 1, 0, SimulatorVersion::One);
     let own = jpeg(&windowed(&view, 0.3, 0.5), 85);
     let others: [&[u8]; 3] = [
         include_bytes!("pictures/progressive.jpg"),
@@ -435,7 +437,8 @@ fn warnings(view: &Image, quality: Option<u8>) -> Vec<String> {
 #[test]
 fn counts_that_wrapped_around_are_a_warning_and_clipped_ones_are_not() {
     let (mut wrapped, mut warned) = (0, 0);
-    for [anterior, posterior] in phantoms().filter(|[view, _]| view.columns >= 32) {
+    // Not simulator 2: of some hundred thousand counts, bright spots have dark holes by chance, and the warning comes for nothing.
+    for [anterior, posterior] in phantoms(SimulatorVersion::One).filter(|[view, _]| view.columns >= 32) {
         for view in [anterior, posterior] {
             let mut sorted: Vec<f32> = view.pixels.clone();
             sorted.sort_by(f32::total_cmp);
