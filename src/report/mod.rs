@@ -15,7 +15,9 @@ pub(crate) mod page;
 pub use bars::{Bars, bars};
 pub(crate) use caption::caveat;
 pub use figure::Figure;
-pub use figures::{MOST_RUNS, compared_curves, confidence, confusion, curves, demographics, distribution, reliability, roc};
+pub use figures::{
+    MOST_RUNS, compared_curves, confidence, confusion, curves, demographics, distribution, loss_panels, reliability, roc,
+};
 pub use heat::overlay;
 pub use page::{evaluation_page, prediction_page};
 

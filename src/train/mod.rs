@@ -21,6 +21,6 @@ pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use recipe::{ClassWeights, FAMILIES, Family, Recipe};
 pub use record::RunRecord;
-pub use run::{BegunWith, Event, Start, run, seen_by};
+pub use run::{BegunWith, Event, Start, is_over, run, seen_by};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};
 pub use trainer::{Regularisation, StepMetrics, Trainer};

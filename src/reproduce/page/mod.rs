@@ -3,6 +3,7 @@
 //! All that stands here is computed from finished runs' predictions; where the paper's ordering is not found, a sentence of the same
 //! size says so.
 
+mod learning;
 mod parts;
 mod tables;
 
@@ -11,7 +12,7 @@ use super::{Data, Options, TextTable};
 use crate::annotation::lesions;
 use crate::archive::datasets::Counts;
 use crate::archive::people::Demographics;
-use crate::metrics::{Predictions, Scores};
+use crate::metrics::{Epoch, Predictions, Scores};
 use crate::models::StudyCounts;
 use crate::report::{self, Evaluation, Figure, caption, frame};
 use crate::{Result, files};
@@ -28,6 +29,17 @@ pub struct Outcome {
     pub unaugmented: Scores,
     /// What the first was made from.
     pub predictions: Predictions,
+    /// Its epochs.
+    pub history: Vec<Epoch>,
+    /// The epoch whose weights are the model's.
+    pub chosen: usize,
+}
+
+impl Outcome {
+    /// The expected calibration error of the most probable class.
+    fn calibration_error(&self) -> Option<f64> {
+        self.scores.statistics.as_ref()?.calibration.top_label.as_ref().map(|error| error.expected)
+    }
 }
 
 /// The repeated study: everything that its page is made of.
@@ -118,10 +130,6 @@ impl Reproduction {
         self.studies.all_simulated()
     }
 
-    fn patients(&self) -> &'static str {
-        if self.phantoms() { "phantoms" } else { "patients" }
-    }
-
     /// What must be said wherever a score stands.
     fn caveat(&self) -> String {
         self.main.caveat()
@@ -191,11 +199,11 @@ impl Reproduction {
 
     fn parts(&self) -> Result<Vec<Part>> {
         let main = &self.outcomes[MAIN].scores;
-        let comparisons = self.comparisons()?;
-        let mut parts = vec![self.ordering_in_short(&comparisons), self.archive(), self.datasets()];
+        let pairs = self.pairs()?;
+        let mut parts = vec![self.ordering_in_short(&pairs), self.learning()?, self.archive(), self.datasets()];
         for table in &TABLES {
-            let mut part = Part::new(table.name, table.title).table(self.scores(table));
-            part = part.text(self.ordering(table, &comparisons));
+            let [scores, rest] = self.scores(table)?;
+            let mut part = Part::new(table.name, table.title).table(scores).text(self.ordering(table, &pairs)).table(rest);
             match table.name {
                 "table4" => part = self.figures_6_to_8(part, main),
                 paper::TWO_CLASSES => {
@@ -214,10 +222,12 @@ impl Reproduction {
         }
         parts.push(self.misclassified());
         parts.extend(self.figure_12());
-        parts.push(self.differences(&comparisons));
+        parts.push(self.differences(&pairs));
+        parts.extend(self.paper_recipe()?);
         parts.extend(self.cross_validation());
         parts.push(self.calibration(main));
         parts.push(parts::operating_points(main));
+        parts.push(self.trainings());
         Ok(parts)
     }
 }
