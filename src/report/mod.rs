@@ -393,7 +393,7 @@ pub fn read_patients(path: impl AsRef<Path>) -> Result<Predictions> {
 const MAX_TABLE_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::models::SimulatorVersion;
 
@@ -410,7 +410,7 @@ mod tests {
     }
 
     /// A page's worth of invented studies of 2 or 3 classes.
-    pub(super) fn example(classes: usize) -> Evaluation {
+    pub(crate) fn example(classes: usize) -> Evaluation {
         let names = if classes == 2 { vec!["NoMet", "Met"] } else { vec!["NoMet", "ADMet", "nADMet"] };
         let patients: Vec<PatientRow> = (0..60)
             .map(|index| {
