@@ -255,7 +255,7 @@ fn a_plan_writes_nothing_and_a_folder_of_something_else_is_refused() {
     };
     let (code, said) = reproduce("--plan");
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("14 trainings of 2 epochs, 0 of them done") && said.contains("Estimated time"), "{said}");
+    assert!(said.contains("38 trainings of 2 epochs, 0 of them done") && said.contains("Estimated time"), "{said}");
     assert!(said.contains("  d3-inrac ") && said.contains("  fold2-inrac "), "{said}");
     assert!(!study.exists(), "a plan makes no folder");
     // A user's own phantoms.

@@ -4,11 +4,11 @@
 # has the page, tables, figures and models of one that was never interrupted, byte for byte, and that SIGTERM, SIGINT and SIGHUP
 # end it within two seconds with exit code 1.
 #
-#   tests/study_kills.sh [KILLS [FLAGS...]]        default 50 --folds 2; needs target/release/osteon, or another program in $OSTEON
+#   tests/study_kills.sh [KILLS [FLAGS...]]        default 50 --seeds 1 --folds 2; needs target/release/osteon, or another program in $OSTEON
 set -euo pipefail
 kills=${1:-50}
 flags=("${@:2}")
-[ $# -gt 1 ] || flags=(--folds 2)
+[ $# -gt 1 ] || flags=(--seeds 1 --folds 2)
 osteon=$(realpath "${OSTEON:-$(dirname "$0")/../target/release/osteon}")
 # ms for a signal that is heeded: two seconds, and SLACK more for a machine that is busy or a checkpoint on a slow disk
 allowed=$((2000 + 1000 * ${SLACK:-1}))

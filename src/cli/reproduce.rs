@@ -14,10 +14,11 @@ use crate::archive::people;
 use crate::archive::split::{self, Split};
 use crate::intake::Study;
 use crate::metrics::{Epoch, Scores};
+use crate::models::Model;
 use crate::phantom::{self as simulator, Phantom, PhantomOptions, SimulatorVersion};
 use crate::prepare::{Preprocessing, views};
 use crate::reproduce::page::{self, Outcome, Reproduction};
-use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, speeds};
+use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, images_in_training, speeds};
 use crate::text::{Shown, counted};
 use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
 use crate::{Error, Result, files, interrupt, report};
@@ -31,11 +32,11 @@ use std::time::Instant;
 /// Repeat the paper's whole study and write one page with its tables and figures beside the paper's.
 ///
 /// Every network is trained and tested as `osteon train` and `osteon evaluate` do, in a folder of its own under OUTPUT/runs. A study
-/// that was interrupted or killed goes on where it stopped when the same command is given again; more seeds or folds add trainings to
-/// it. A folder that has something else in it is refused.
+/// that was interrupted or killed goes on where it stopped when the same command is given again; more seeds or folds and
+/// --paper-recipe add trainings to it. A folder that has something else in it is refused.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  osteon reproduce --scale smoke --output study\n  osteon reproduce --scale quarter --seeds 3 --output study\n  \
+    after_help = "Example:\n  osteon reproduce --scale smoke --output study\n  osteon reproduce --scale quarter --paper-recipe --output study\n  \
                   osteon reproduce --scale full --data hospital.csv --folds 5 --output study"
 )]
 pub struct Reproduce {
@@ -54,18 +55,21 @@ pub struct Reproduce {
     /// The simulator of the phantoms, from 1 to 2.
     #[arg(long, value_name = "N", default_value_t, conflicts_with = "data")]
     simulator: SimulatorVersion,
-    /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights, from 1 to 100.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1..=Options::MOST_SEEDS))]
+    /// How often every network is trained, each time with other first weights, from 1 to 100.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count(1..=Options::MOST_SEEDS))]
     seeds: usize,
     /// Folds of a cross-validation by patient, from 2 to 100; 0: none.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = count(0..=Options::MOST_FOLDS))]
     folds: usize,
     /// The training's recipe: paper or osteon.
-    #[arg(long, value_name = "NAME", default_value = "paper", value_parser = ["paper", "osteon"])]
+    #[arg(long, value_name = "NAME", default_value = "osteon", value_parser = ["paper", "osteon"])]
     recipe: String,
-    /// Passes over the training images, from 1 to 1000000 [default: 2, 36 or 300 by the scale].
+    /// Passes over the training images, from 1 to 1000000 [default: the recipe's; 2 at the scale smoke].
     #[arg(long, value_name = "N", value_parser = count(1..=Settings::MOST_EPOCHS))]
     epochs: Option<usize>,
+    /// Train inRAC on D3 also by the paper's recipe to its end, and show it as it is and with precise batch normalisation.
+    #[arg(long)]
+    paper_recipe: bool,
     /// Go on also with a training that was begun with another instruction set or another build of osteon.
     #[arg(long)]
     allow_other_isa: bool,
@@ -158,7 +162,7 @@ impl Reproduce {
             return Err(Error::setting(problem, "give --data, or leave them out"));
         }
         let recipe = if self.recipe == "osteon" { Recipe::Osteon } else { Recipe::Paper };
-        let epochs = self.epochs.unwrap_or(self.scale.epochs());
+        let epochs = self.epochs.unwrap_or(self.scale.epochs(recipe));
         Ok(Options {
             scale: self.scale,
             data,
@@ -170,6 +174,7 @@ impl Reproduce {
             seed: self.seed,
             seeds: self.seeds,
             folds: self.folds,
+            paper_recipe: self.paper_recipe,
             recipe,
             epochs,
         })
@@ -206,10 +211,13 @@ impl Reproduce {
         let outcome = |training: &Training| -> Result<(String, Outcome)> {
             let run = folder.run(training);
             let scores = |folder: &Path| -> Result<Scores> { report::read_scores(folder.join(RunFolder::SCORES)) };
+            let history = Epoch::read_all(&run.join(RunFolder::METRICS))?;
             let outcome = Outcome {
                 scores: scores(&run)?,
                 unaugmented: scores(&run.join(UNAUGMENTED))?,
                 predictions: report::read_patients(&run)?,
+                chosen: Epoch::chosen(&history, training.settings(options).choose_by),
+                history,
             };
             Ok((training.name(), outcome))
         };
@@ -229,6 +237,9 @@ impl Reproduce {
         };
         let mut command = format!("osteon reproduce --scale {} --seed {} --seeds {}", options.scale, options.seed, options.seeds);
         command += &format!(" --folds {} --recipe {} --epochs {} --output STUDY", options.folds, options.recipe, options.epochs);
+        if options.paper_recipe {
+            command += " --paper-recipe";
+        }
         if options.data.is_none() {
             command += &format!(" --simulator {}", options.simulator);
         } else {
@@ -268,6 +279,12 @@ struct Folder<'a>(&'a Path);
 impl Folder<'_> {
     fn run(&self, training: &Training) -> PathBuf {
         self.0.join(RUNS).join(training.name())
+    }
+
+    /// The training's settings, with the folder of the run that it begins with.
+    fn settings(&self, training: &Training, options: &Options) -> Settings {
+        let init = training.begins_with().map(|first| self.run(&first)).unwrap_or_default();
+        Settings { init, ..training.settings(options) }
     }
 
     fn manifest(&self, data: Data) -> PathBuf {
@@ -332,7 +349,21 @@ impl Folder<'_> {
         }
         let results = [RunFolder::SCORES, RunFolder::PATIENTS, RunFolder::REPORT];
         let whole = |folder: &Path| results.iter().all(|name| folder.join(name).is_file());
-        Ok(whole(&run) && whole(&run.join(UNAUGMENTED)) && files::read_at_most(&tested, 1 << 10)? == mark(&model)?.as_bytes())
+        let is_tested = whole(&run) && whole(&run.join(UNAUGMENTED));
+        Ok(is_tested
+            && files::read_at_most(&tested, 1 << 10)? == mark(&model)?.as_bytes()
+            && self.began_with_what_is_there(training)?)
+    }
+
+    /// Whether a run, if it began with the network of another, began with the one that is there now.
+    fn began_with_what_is_there(&self, training: &Training) -> Result<bool> {
+        let Some(first) = training.begins_with() else { return Ok(true) };
+        let (config, model) = (self.run(training).join(RunFolder::CONFIG), self.run(&first).join(RunFolder::MODEL));
+        if !config.is_file() || !model.is_file() {
+            return Ok(false);
+        }
+        let began_with = Settings::resolve(Some(&config), toml::Table::new())?.init_weights;
+        Ok(began_with == Model::load(model)?.weights_hash())
     }
 
     /// Refuses a run that was trained in another way than it would be now.
@@ -344,6 +375,8 @@ impl Folder<'_> {
         let table = |settings: &Settings| -> toml::Table {
             let mut table = toml::Table::try_from(settings).unwrap_or_default();
             Settings::WITHOUT_EFFECT.iter().for_each(|key| drop(table.remove(*key)));
+            // Known only when the run begins, and looked at when it is asked whether it is done.
+            table.remove("init_weights");
             table
         };
         let there = table(&Settings::resolve(Some(&path), toml::Table::new())?);
@@ -449,7 +482,12 @@ impl Estimate {
         }
         let all = open.iter().map(|training| seconds(training)).sum();
         let without = if folder.is_some() { "" } else { ", without that of writing models and checkpoints" };
-        terminal.note(format_args!("Estimated time: {}{without}", duration(all)));
+        let may_stop_early = |training: &&Training| {
+            let Settings { patience, test_every, epochs, .. } = training.settings(options);
+            patience > 0 && patience * test_every < epochs
+        };
+        let early = if open.iter().any(may_stop_early) { "; less where a training stops early" } else { "" };
+        terminal.note(format_args!("Estimated time: {}{without}{early}", duration(all)));
         Ok(estimate)
     }
 }
@@ -474,14 +512,18 @@ fn train_all(
     estimate: &Estimate,
     resume: Start,
 ) -> Result<()> {
-    let steps = |training: &Training| options.epochs * sides[&training.data][0].div_ceil(training.settings(options).batch);
+    let train = |training: &Training, settings: &Settings| images_in_training(sides[&training.data], settings)[0];
+    let steps = |training: &Training| {
+        let settings = training.settings(options);
+        settings.epochs * train(training, &settings).div_ceil(settings.batch)
+    };
     let progress = terminal.progress("steps", open.iter().map(|training| steps(training)).sum());
     let mut before = 0;
     for (at, training) in open.iter().enumerate() {
         let title = format!("{} of {}, {}", at + 1, open.len(), training.name());
-        let images = sides[&training.data][0];
-        let expected = estimate.speeds[training.architecture].epoch(images, &training.settings(options));
-        let expected = expected + estimate.study * images as f64;
+        let settings = training.settings(options);
+        let images = train(training, &settings);
+        let expected = estimate.speeds[training.architecture].epoch(images) + estimate.study * images as f64;
         let start = Instant::now();
         train_one(folder, training, options, resume, &progress, (before, &title, expected, at == 0))?;
         test_one(folder, training)?;
@@ -502,9 +544,9 @@ fn train_one(
     (before, title, expected, is_first): (usize, &str, f64, bool),
 ) -> Result<()> {
     let run = folder.run(training);
-    let settings = training.settings(options);
+    let settings = folder.settings(training, options);
     let has_checkpoint = RunFolder::can_resume(&run);
-    if !has_checkpoint && is_trained(&run, &settings) {
+    if !has_checkpoint && is_trained(&run, &settings) && folder.began_with_what_is_there(training)? {
         return Ok(());
     }
     let (run_folder, start) = match has_checkpoint {
@@ -522,7 +564,6 @@ fn train_one(
                 progress.note(format_args!("left out: {problem}"));
             }
             Event::Exploding { loss, guessing } => progress.note(format_args!("{title}: {}", exploding(loss, guessing))),
-            Event::BegunWith(_) => {} // no recipe has a model to begin with
             Event::Resumed { steps, epoch, problem, .. } => {
                 if let Some(problem) = problem {
                     progress.note(format_args!("the newest checkpoint is not used: {problem}"));
@@ -533,17 +574,17 @@ fn train_one(
                 let took = epoch.train_seconds;
                 progress.note(format_args!("the first epoch took {took:.1} s, estimated {expected:.1} s"));
             }
-            Event::Ready { .. } | Event::Test { .. } | Event::Epoch(_) => {}
+            Event::Ready { .. } | Event::BegunWith(_) | Event::Test { .. } | Event::Epoch(_) => {}
         }
         interrupt::check().map_or(ControlFlow::Break(()), ControlFlow::Continue)
     })?;
     Ok(())
 }
 
-/// Whether a run has the model of its last epoch: one without a checkpoint was not interrupted.
+/// Whether a run has its model and all of its epochs: one without a checkpoint was not interrupted.
 fn is_trained(run: &Path, settings: &Settings) -> bool {
     let epochs = Epoch::read_all(&run.join(RunFolder::METRICS));
-    run.join(RunFolder::MODEL).is_file() && epochs.is_ok_and(|epochs| epochs.len() >= settings.epochs)
+    run.join(RunFolder::MODEL).is_file() && epochs.is_ok_and(|epochs| train::is_over(&epochs, settings))
 }
 
 /// Tests one network, with and without copies, marks it as done, and removes the checkpoints that it no longer needs.
@@ -571,12 +612,14 @@ fn remove_checkpoints(run: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::manifest::ColumnNames;
+    use crate::reproduce::By;
 
     /// The last file that testing writes decides, and only for the model that it names.
     #[test]
     fn a_training_is_done_when_its_last_file_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let training = Training { data: Data::D3, architecture: "inrac", repetition: 0 };
+        let training = Training { data: Data::D3, architecture: "inrac", repetition: 0, by: By::Study };
         let study = Folder(folder.path());
         let run = study.run(&training);
         let is_done = || study.is_done(&training).unwrap();
@@ -594,5 +637,58 @@ mod tests {
         files::write(run.join(RunFolder::MODEL), b"1").unwrap();
         fs::remove_file(run.join(UNAUGMENTED).join(RunFolder::PATIENTS)).unwrap();
         assert!(!is_done(), "a result is gone");
+    }
+
+    /// The second training of the paper's recipe measures statistics and leaves the weights of the first as they are.
+    #[test]
+    fn precise_normalisation_changes_no_weight_of_the_papers_recipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let study = Folder(folder.path());
+        let options = Options {
+            scale: Scale::Smoke,
+            data: None,
+            data_sha256: None,
+            columns: ColumnNames::default(),
+            trust_scans: false,
+            simulator: SimulatorVersion::Two,
+            seed: 1,
+            seeds: 1,
+            folds: 0,
+            paper_recipe: true,
+            recipe: Recipe::Osteon,
+            epochs: 1,
+        };
+        let phantoms = folder.path().join(PHANTOMS);
+        let made = options.scale.phantoms(options.seed, options.simulator);
+        phantom::write(&Terminal::silent(), &made, files::Output::replacing(&phantoms), true).unwrap();
+        let source = Manifest::read_known(phantoms.join(datasets::MANIFEST)).unwrap().with_frames_named().unwrap();
+        let mut plan = Plan::new(&options);
+        plan.trainings.retain(|training| training.by != By::Study);
+        for (data, dataset) in unwritten(&plan, &source, &options).unwrap() {
+            study.make(data, dataset).unwrap();
+        }
+        let progress = Terminal::silent().progress("steps", 0);
+        for training in &plan.trainings {
+            let resume = Start::Resume { allow_other_isa: false };
+            train_one(&study, training, &options, resume, &progress, (0, "", 0.0, false)).unwrap();
+            test_one(&study, training).unwrap();
+            study.refuse_other(training, &options).unwrap();
+            assert!(study.is_done(training).unwrap(), "{}", training.name());
+        }
+        let [paper, precise] = [0, 1].map(|at| study.run(&plan.trainings[at]).join(RunFolder::MODEL));
+        let [before, after] = [&paper, &precise].map(|path| Model::load(path).unwrap().tensors(""));
+        let (mut statistics, mut moved) = (0, 0);
+        for (name, (_, before)) in &before {
+            let farthest = before.iter().zip(&after[name].1).map(|(before, after)| (before - after).abs()).fold(0.0, f32::max);
+            if name.contains("running_") {
+                statistics += 1;
+                moved += usize::from(farthest > 1e-4);
+            } else {
+                assert!(farthest <= 1e-25, "{name} has moved by {farthest}");
+            }
+        }
+        assert!(statistics > 40 && moved > statistics / 2, "{moved} of {statistics} statistics have moved");
+        fs::remove_file(paper).unwrap();
+        assert!(!study.is_done(&plan.trainings[1]).unwrap(), "the network that it began with is gone");
     }
 }

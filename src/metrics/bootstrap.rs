@@ -104,12 +104,17 @@ impl Bootstrap {
 
     /// How often each of the patients stands in resample number `resample`: a function of the seed, the number and nothing else.
     pub fn draw(&self, resample: usize, patients: usize) -> Vec<u64> {
-        let mut times = vec![0; patients];
-        let mut state = mix(mix(self.seed ^ PURPOSE).wrapping_add(resample as u64));
-        for _ in 0..patients {
+        self.draw_for(PURPOSE, resample, patients, patients)
+    }
+
+    /// The same of so many draws from `of` things, in the stream of another purpose.
+    pub(super) fn draw_for(&self, purpose: u64, resample: usize, draws: usize, of: usize) -> Vec<u64> {
+        let mut times = vec![0; of];
+        let mut state = mix(mix(self.seed ^ purpose).wrapping_add(resample as u64));
+        for _ in 0..draws {
             state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            // The high half of a 64 x 64 bit product is uniform but for a bias below patients / 2^64.
-            let at = (u128::from(mix(state)) * patients as u128) >> 64;
+            // The high half of a 64 x 64 bit product is uniform but for a bias below of / 2^64.
+            let at = (u128::from(mix(state)) * of as u128) >> 64;
             times[at as usize] += 1;
         }
         times

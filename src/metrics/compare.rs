@@ -101,14 +101,14 @@ pub fn compare(a: &Predictions, b: &Predictions, bootstrap: Bootstrap) -> Result
 }
 
 /// See [`Difference::p`].
-fn p_value(differences: &[f64]) -> f64 {
+pub(super) fn p_value(differences: &[f64]) -> f64 {
     let side = |of: fn(&f64) -> bool| differences.iter().filter(|difference| of(difference)).count();
     let rarer = side(|difference| *difference < SAME).min(side(|difference| *difference > -SAME));
     (2.0 * (1 + rarer) as f64 / (1 + differences.len()) as f64).min(1.0)
 }
 
 /// The studies of `b` in the order of those of `a`.
-fn aligned(a: &Predictions, b: &Predictions) -> Result<Predictions> {
+pub(super) fn aligned(a: &Predictions, b: &Predictions) -> Result<Predictions> {
     let refuse = |problem: String| Err(Error::file(&a.name, problem, "compare evaluations of the same patients"));
     if a.classes != b.classes {
         return refuse(format!("has the classes {}, and {} has {}", a.classes.join(", "), b.name, b.classes.join(", ")));

@@ -2,7 +2,8 @@
 //!
 //! [`Confusion`] counts decisions, [`auc`] and [`roc`] judge rankings, [`Calibration`] probabilities; [`Scores`] is everything that
 //! `evaluate` writes to `scores.json`. [`Intervals`] say how sure the scores are, [`compare`] whether two networks differ,
-//! [`summarise`] how much seeds or folds do; a [`Panel`] holds any of these for all scores. An [`Epoch`] is a row of `metrics.csv`.
+//! [`compare_seeds`] whether two kinds of networks do, each trained with several seeds, [`summarise`] how much seeds or folds do; a
+//! [`Panel`] holds any of these for all scores. An [`Epoch`] is a row of `metrics.csv`.
 //!
 //! # Where a score is undefined
 //! A score whose denominator is empty is `None` (`null` in JSON), stands in [`Scores::notes`], and is left out of the macro mean:
@@ -21,6 +22,7 @@ mod operating;
 mod panel;
 mod predictions;
 mod ranking;
+mod seeds;
 mod summary;
 
 pub use bootstrap::{Bootstrap, Intervals, LEVEL, MOST_UNDEFINED, quantile};
@@ -37,6 +39,7 @@ pub use operating::{OperatingPoint, OperatingPoints, TARGETS, at_sensitivity, at
 pub use panel::{Each, Merged, NamedEach, Panel};
 pub use predictions::Predictions;
 pub use ranking::{RocPoint, auc, roc};
+pub use seeds::{Estimate, Order, Pairing, compare_seeds, mean_accuracy};
 pub use summary::{Summary, summarise};
 
 use crate::text::counted;

@@ -485,6 +485,46 @@ pub fn rate_curve(steps: &[RateStep], proposals: &[(&str, f64)], note: &str) -> 
     figure
 }
 
+/// Training and held-out loss over the epochs: a panel a network by its name, three in a row, with a line for each of its runs. `guess`
+/// is the loss of a network that guesses, a dashed line. `note` stands beneath.
+pub fn loss_panels(networks: &[(String, Vec<&[Epoch]>)], guess: f64, note: &str) -> Figure {
+    const ACROSS: usize = 3;
+    let least = |runs: &[&[Epoch]]| runs.iter().copied().flatten().filter_map(Epoch::held_out_loss).min_by(f64::total_cmp);
+    let each = networks.iter().map(|(name, runs)| {
+        let least = least(runs).map_or("none".to_owned(), |loss| format!("{loss:.3}"));
+        format!("{name}: {}, least held-out loss {least}.", counted(runs.len(), "run"))
+    });
+    let spoken = format!("Losses of {}. {}", counted(networks.len(), "network"), each.collect::<Vec<_>>().join(" "));
+    let (top, high, pitch) = (56.0, 140.0, 214.0);
+    let height = top + pitch * networks.len().div_ceil(ACROSS).max(1) as f32 - 18.0;
+    let mut figure = Figure::new(936.0, height, spoken).framed("Losses", note);
+    let rows = || networks.iter().flat_map(|(_, runs)| runs.iter().copied().flatten());
+    let (epochs, epoch_ticks) = epoch_axis(rows().map(|row| row.epoch), 5);
+    let losses = rows().flat_map(|row| LOSSES.map(|curve| (curve.measure)(row))).flatten().chain([guess]).collect();
+    let range = [0.0, ceiling(losses, 0.9).max(1.2 * guess)];
+    for (at, (name, runs)) in networks.iter().enumerate() {
+        let (left, top) = (62.0 + 313.0 * (at % ACROSS) as f32, top + pitch * (at / ACROSS) as f32);
+        let axes = Axes { left, top, width: 230.0, height: high, x: epochs, y: range };
+        axes.draw(&mut figure, &epoch_ticks, &ticks(range, 4), ["Epoch", "Loss"]);
+        figure.bold(left, top - 12.0, short(name, 34), 12.0, Anchor::Left, Ink::Text);
+        figure.dashes(axes.point(epochs[0], guess), axes.point(epochs[1], guess), 1.25, Ink::Muted);
+        for run in runs {
+            for Curve { measure, ink, .. } in LOSSES {
+                line(&mut figure, &axes, run, measure, ink);
+            }
+        }
+    }
+    let mut left = 62.0;
+    for Curve { name, ink, .. } in LOSSES {
+        figure.polyline(vec![[left, 16.0], [left + 18.0, 16.0]], 3.0, ink);
+        figure.text(left + 25.0, 16.0, name, 12.0, Anchor::Left, Ink::Text);
+        left += 42.0 + 6.6 * name.len() as f32;
+    }
+    figure.dashes([left, 16.0], [left + 18.0, 16.0], 1.25, Ink::Muted);
+    figure.text(left + 25.0, 16.0, "of guessing", 12.0, Anchor::Left, Ink::Text);
+    figure
+}
+
 /// From the first epoch to the last, and about `count` whole numbers between.
 fn epoch_axis(epochs: impl Iterator<Item = usize> + Clone, count: usize) -> ([f64; 2], Vec<f64>) {
     let range = match (epochs.clone().min(), epochs.max()) {
@@ -549,6 +589,7 @@ mod tests {
             distribution(&evaluation).unwrap(),
             curves(&evaluation.history, ""),
             compared_curves(&[("a".to_owned(), evaluation.history.clone()), ("b".to_owned(), Vec::new())], "note"),
+            loss_panels(&[("a".to_owned(), vec![&*evaluation.history, &[]]), ("b".to_owned(), Vec::new())], 1.1, "note"),
             demographics(&Demographics::count([]), ""),
         ] {
             let svg = figure.svg();
@@ -597,6 +638,13 @@ mod tests {
         let svg = compared_curves(&runs, "").svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(svg.contains(">paper<") && svg.contains("2 runs"), "{svg}");
+        let networks: Vec<(String, Vec<&[Epoch]>)> =
+            (0..7).map(|at| (format!("network {at}"), runs.iter().map(|(_, history)| &**history).collect())).collect();
+        for networks in [&networks[..], &[]] {
+            let svg = loss_panels(networks, 1.1, "").svg();
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+            assert_eq!(svg.matches(">network ").count(), networks.len());
+        }
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub use bars::{Bars, bars};
 pub(crate) use caption::caveat;
 pub use figure::Figure;
 pub use figures::{
-    MOST_RUNS, RateStep, compared_curves, confidence, confusion, curves, demographics, distribution, rate_curve, reliability, roc,
+    MOST_RUNS, RateStep, compared_curves, confidence, confusion, curves, demographics, distribution, loss_panels, rate_curve,
+    reliability, roc,
 };
 pub use heat::overlay;
 pub use page::{evaluation_page, prediction_page};
@@ -393,7 +394,7 @@ pub fn read_patients(path: impl AsRef<Path>) -> Result<Predictions> {
 const MAX_TABLE_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::models::SimulatorVersion;
 
@@ -410,7 +411,7 @@ mod tests {
     }
 
     /// A page's worth of invented studies of 2 or 3 classes.
-    pub(super) fn example(classes: usize) -> Evaluation {
+    pub(crate) fn example(classes: usize) -> Evaluation {
         let names = if classes == 2 { vec!["NoMet", "Met"] } else { vec!["NoMet", "ADMet", "nADMet"] };
         let patients: Vec<PatientRow> = (0..60)
             .map(|index| {

@@ -50,13 +50,11 @@ impl Scale {
         }
     }
 
-    /// Passes over the training images.
-    pub fn epochs(self) -> usize {
+    /// Passes over the training images where nobody says: the recipe's, but for the smoke scale.
+    pub fn epochs(self, recipe: Recipe) -> usize {
         match self {
             Scale::Smoke => 2,
-            // 13 passes of the study's twelve trainings take an hour on 2 cores without AVX-512; three hours are the goal.
-            Scale::Quarter => 36,
-            Scale::Full => 300,
+            Scale::Quarter | Scale::Full => recipe.settings().epochs,
         }
     }
 
@@ -110,10 +108,13 @@ pub struct Options {
     pub simulator: SimulatorVersion,
     /// Of phantoms, datasets and, with 1, 2... added, of the networks' first weights.
     pub seed: u64,
-    /// How often the networks of Tables 4, 6 and 10 are trained, each time with other first weights and another order.
+    /// How often every network of the tables is trained, each time with other first weights and another order.
     pub seeds: usize,
     /// Folds of the cross-validation; 0: none.
     pub folds: usize,
+    /// Whether inRAC is also trained on D3 by the paper's recipe to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paper_recipe: bool,
     /// The training's settings but for size, epochs and seeds.
     pub recipe: Recipe,
     /// Passes over the training images.
@@ -180,8 +181,8 @@ impl Options {
         files::write(folder.join(OPTIONS_FILE), self.text()?.as_bytes())
     }
 
-    /// Refuses a folder that has a study of other options, or no study but something else. More seeds or folds only add trainings: a
-    /// study may grow by them, and be shown with fewer.
+    /// Refuses a folder that has a study of other options, or no study but something else. More seeds or folds and the paper's recipe
+    /// only add trainings: a study may grow by them, and be shown with fewer.
     ///
     /// # Errors
     /// One sentence with the first option that differs; a folder that cannot be read.
@@ -196,7 +197,7 @@ impl Options {
         }
         let text = self.text()?;
         let there = String::from_utf8(files::read_at_most(&path, 1 << 20)?).unwrap_or_default();
-        let grows = |line: &&str| line.starts_with("seeds ") || line.starts_with("folds ");
+        let grows = |line: &&str| ["seeds ", "folds ", "paper_recipe "].iter().any(|key| line.starts_with(key));
         let lines = |text: &str| text.lines().filter(|line| !grows(line)).map(str::to_owned).collect::<Vec<_>>();
         let (there, own) = (lines(&there), lines(&text));
         let differs = |from: &[String], to: &[String]| from.iter().find(|line| !to.contains(line)).cloned();
@@ -265,6 +266,18 @@ impl Data {
     }
 }
 
+/// By what recipe a network is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The study's.
+    Study,
+    /// The paper's, for as many epochs as the paper.
+    Paper,
+    /// The paper's; then the statistics of batch normalisation are measured over all training images (precise batch normalisation),
+    /// with the weights as they are.
+    PaperPrecise,
+}
+
 /// One network to be trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Training {
@@ -274,35 +287,62 @@ pub struct Training {
     pub architecture: &'static str,
     /// Which of the seeds, from 0.
     pub repetition: usize,
+    /// By what recipe.
+    pub by: By,
 }
 
 impl Training {
-    /// The name of its folder: `d3-inrac`, `d3-inrac-seed2`.
+    /// The name of its folder: `d3-inrac`, `d3-inrac-seed2`, `d3-inrac-paper`.
     pub fn name(&self) -> String {
-        let first = format!("{}-{}", self.data.name(), self.architecture);
+        let by = match self.by {
+            By::Study => "",
+            By::Paper => "-paper",
+            By::PaperPrecise => "-paper-precise",
+        };
+        let first = format!("{}-{}{by}", self.data.name(), self.architecture);
         match self.repetition {
             0 => first,
             repetition => format!("{first}-seed{}", repetition + 1),
         }
     }
 
-    /// Its settings.
+    /// The training whose network this one begins with, if any.
+    pub fn begins_with(&self) -> Option<Training> {
+        (self.by == By::PaperPrecise).then(|| Training { by: By::Paper, ..self.clone() })
+    }
+
+    /// Its settings, but for the folder of the training that it [begins with](Self::begins_with).
     pub fn settings(&self, options: &Options) -> Settings {
-        let recipe = options.recipe.settings_for(self.architecture);
-        // What the paper augments has its copies; its D1 is without.
-        let augmentation = match (options.recipe, self.data) {
-            (Recipe::Paper, Data::D1 | Data::D2 | Data::D3 | Data::D3TwoClasses) => Augmentation::NONE,
-            _ => recipe.augmentation,
+        /// A learning rate that changes no weight which an f32 tells from zero: a step of Adam is about as large as the rate.
+        const STANDSTILL: f32 = 1e-30;
+        let (recipe, epochs) = match self.by {
+            By::Study => (options.recipe, options.epochs),
+            By::Paper | By::PaperPrecise => (Recipe::Paper, options.scale.epochs(Recipe::Paper)),
         };
-        Settings {
+        let of_recipe = recipe.settings_for(self.architecture);
+        // What the paper augments has its copies; its D1 is without.
+        let augmentation = match (recipe, self.data) {
+            (Recipe::Paper, Data::D1 | Data::D2 | Data::D3 | Data::D3TwoClasses) => Augmentation::NONE,
+            _ => of_recipe.augmentation,
+        };
+        // Curves of thirty points, or of what early stopping needs: a measurement costs a tenth of an epoch, with precise batch
+        // normalisation two thirds of one.
+        let test_every = match recipe {
+            Recipe::Paper => epochs.div_ceil(30),
+            Recipe::Osteon => of_recipe.test_every.min(epochs.div_ceil(5)),
+        };
+        let settings = Settings {
             architecture: self.architecture.to_owned(),
             input_size: options.scale.input_size().into(),
-            epochs: options.epochs,
+            epochs,
             seed: options.seed + self.repetition as u64,
-            // Curves of five points: a measurement costs a tenth of an epoch, with precise batch normalisation two thirds of one.
-            test_every: options.epochs.div_ceil(5),
+            test_every,
             augmentation,
-            ..recipe
+            ..of_recipe
+        };
+        match self.by {
+            By::Study | By::Paper => settings,
+            By::PaperPrecise => Settings { epochs: 1, test_every: 1, learning_rate: STANDSTILL, precise_norm: true, ..settings },
         }
     }
 }
@@ -327,20 +367,19 @@ const ON_D3: [&str; 9] = [
     "vgg-11",
 ];
 
-/// Those of Tables 4, 6 and 10, which are trained with several seeds.
-const REPEATED: [&str; 7] =
-    ["inrac", "outrac", "inrac-no-residual-no-attention", "inrac-no-residual", "inrac-no-attention", "inception-v1", "vgg-11"];
-
 impl Plan {
     /// The study's trainings.
     pub fn new(options: &Options) -> Self {
-        let training = |data, architecture, repetition| Training { data, architecture, repetition };
-        let mut trainings: Vec<Training> = ON_D3.map(|architecture| training(Data::D3, architecture, 0)).to_vec();
-        trainings.extend([Data::D3TwoClasses, Data::D2, Data::D1].map(|data| training(data, "inrac", 0)));
-        for repetition in 1..options.seeds {
-            trainings.extend(REPEATED.map(|architecture| training(Data::D3, architecture, repetition)));
+        let training = |data, architecture, repetition| Training { data, architecture, repetition, by: By::Study };
+        let mut trainings = Vec::new();
+        for repetition in 0..options.seeds {
+            trainings.extend(ON_D3.map(|architecture| training(Data::D3, architecture, repetition)));
+            trainings.extend([Data::D3TwoClasses, Data::D2, Data::D1].map(|data| training(data, "inrac", repetition)));
         }
         trainings.extend((0..options.folds).map(|fold| training(Data::Fold(fold), "inrac", 0)));
+        if options.paper_recipe {
+            trainings.extend([By::Paper, By::PaperPrecise].map(|by| Training { by, ..training(Data::D3, "inrac", 0) }));
+        }
         Plan { trainings }
     }
 
@@ -353,10 +392,19 @@ impl Plan {
     }
 }
 
+/// How many of a dataset's training and test images train, and how many are measured in training: those that choose the epoch, or the
+/// test images where none do. Validation patients are a share of the patients, so that it is about as many.
+pub fn images_in_training([train, test]: [usize; 2], settings: &Settings) -> [usize; 2] {
+    match (train as f64 * settings.validation_share).round() as usize {
+        0 => [train, test],
+        validation => [train - validation, validation],
+    }
+}
+
 /// Seconds that one network takes, measured on pictures of noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speed {
-    /// A training step of a whole batch.
+    /// A training step, an image of its batch.
     pub step: f64,
     /// Inference on one image.
     pub image: f64,
@@ -398,21 +446,21 @@ impl Speed {
         let image = timed(&mut || trainer.model().logits(&images, batch).map(|_| ()))? / batch as f64;
         // A checkpoint has weights and two moments; the model's file has the weights again.
         let files = (4 * size_of::<f32>() * trainer.model().parameter_count()) as f64 / written;
-        Ok(Speed { step: step * settings.batch as f64 / batch as f64, image, files })
+        Ok(Speed { step: step / batch as f64, image, files })
     }
 
     /// Seconds of one epoch of training steps on so many images.
-    pub fn epoch(&self, images: usize, settings: &Settings) -> f64 {
+    pub fn epoch(&self, images: usize) -> f64 {
         // The last batch of an epoch is smaller, and so is its step, nearly.
-        self.step * images as f64 / settings.batch as f64
+        self.step * images as f64
     }
 
-    /// Seconds of a whole training on `train` images that is tested with `test`.
-    pub fn training(&self, [train, test]: [usize; 2], settings: &Settings) -> f64 {
+    /// Seconds of a whole training with so many training and test images that does not stop early.
+    pub fn training(&self, images: [usize; 2], settings: &Settings) -> f64 {
+        let [train, held_out] = images_in_training(images, settings);
         let measured = settings.epochs.div_ceil(settings.test_every);
         let precise = if settings.precise_norm { train as f64 * 2.0 * self.image } else { 0.0 };
-        settings.epochs as f64 * (self.epoch(train, settings) + self.files)
-            + measured as f64 * (test as f64 * self.image + precise)
+        settings.epochs as f64 * (self.epoch(train) + self.files) + measured as f64 * (held_out as f64 * self.image + precise)
     }
 }
 
@@ -461,6 +509,7 @@ mod tests {
             seed: 5,
             seeds: 3,
             folds: 5,
+            paper_recipe: true,
             recipe: Recipe::Paper,
             epochs: 20,
         }
@@ -469,28 +518,56 @@ mod tests {
     #[test]
     fn the_plan_trains_all_that_the_tables_show_and_nothing_twice() {
         let plan = Plan::new(&options());
-        assert_eq!(plan.trainings.len(), 9 + 3 + 2 * 7 + 5);
+        assert_eq!(plan.trainings.len(), 3 * (9 + 3) + 5 + 2);
         let names: HashSet<String> = plan.trainings.iter().map(Training::name).collect();
         assert_eq!(names.len(), plan.trainings.len());
         for row in paper::TABLES.iter().flat_map(|table| table.rows) {
-            assert!(names.contains(row.1), "{} of the paper is not trained", row.1);
+            for again in ["", "-seed2", "-seed3"] {
+                assert!(names.contains(&format!("{}{again}", row.1)), "{}{again} of the paper is not trained", row.1);
+            }
         }
         for training in &plan.trainings {
             assert!(architectures().contains(&training.architecture), "{}", training.architecture);
             training.settings(&options()).validate().unwrap();
         }
         assert!(names.contains("d3-vgg-11-seed3") && names.contains("fold5-inrac"));
+        let last: Vec<String> = plan.trainings[41..].iter().map(Training::name).collect();
+        assert_eq!(last, ["d3-inrac-paper", "d3-inrac-paper-precise"], "the first is the model of the second");
         assert_eq!(plan.data().len(), 4 + 5);
     }
 
     #[test]
     fn copies_are_not_augmented_again_and_repetitions_begin_differently() {
         let options = options();
-        let of = |data, repetition| Training { data, architecture: "inrac", repetition }.settings(&options);
+        let of = |data, repetition| Training { data, architecture: "inrac", repetition, by: By::Study }.settings(&options);
         assert_eq!(of(Data::D3, 0).augmentation, Augmentation::NONE);
         assert_eq!(of(Data::Fold(0), 0).augmentation, Augmentation::default());
-        assert_eq!((of(Data::D3, 0).seed, of(Data::D3, 2).seed, of(Data::D3, 0).test_every), (5, 7, 4));
+        assert_eq!((of(Data::D3, 0).seed, of(Data::D3, 2).seed, of(Data::D3, 0).test_every), (5, 7, 1));
         assert_eq!((of(Data::D3, 0).learning_rate, of(Data::D3, 0).batch), (0.01, 32));
+    }
+
+    #[test]
+    fn the_papers_recipe_goes_to_its_end_whatever_the_studys_is() {
+        let options =
+            Options { scale: Scale::Quarter, recipe: Recipe::Osteon, epochs: Scale::Quarter.epochs(Recipe::Osteon), ..options() };
+        let [study, paper, precise] = [By::Study, By::Paper, By::PaperPrecise].map(|by| {
+            let training = Training { data: Data::D3, architecture: "inrac", repetition: 0, by };
+            (training.settings(&options), training.begins_with().map(|first| first.name()))
+        });
+        let recipe = Recipe::Osteon.settings();
+        assert_eq!((study.0.epochs, study.0.test_every, study.0.patience), (recipe.epochs, recipe.test_every, recipe.patience));
+        let expected = Settings {
+            architecture: "inrac".to_owned(),
+            input_size: Scale::Quarter.input_size().into(),
+            seed: 5,
+            test_every: 10,
+            augmentation: Augmentation::NONE,
+            ..Settings::default()
+        };
+        assert_eq!((paper.0.epochs, &paper.0, paper.1), (300, &expected, None));
+        assert_eq!((precise.0.epochs, precise.0.precise_norm), (1, true));
+        assert_eq!(precise.1.as_deref(), Some("d3-inrac-paper"));
+        assert_eq!(Scale::Smoke.epochs(Recipe::Paper), 2);
     }
 
     #[test]
@@ -502,7 +579,9 @@ mod tests {
         let other = Options { epochs: 21, ..options() };
         let said = other.check_folder(folder.path()).unwrap_err().to_string();
         assert!(said.contains("`epochs = 20` where this one has `epochs = 21`"), "{said}");
-        Options { seeds: 1, folds: 0, ..options() }.check_folder(folder.path()).unwrap();
+        Options { seeds: 1, folds: 0, paper_recipe: false, ..options() }.check_folder(folder.path()).unwrap();
+        let before = Options { paper_recipe: false, ..options() }.text().unwrap();
+        assert!(!before.contains("paper_recipe"), "a folder from before there was a choice is one without: {before}");
         let first = Options { simulator: SimulatorVersion::One, ..options() };
         let said = first.check_folder(folder.path()).unwrap_err().to_string();
         assert!(said.contains("simulator = 2"), "{said}");
@@ -527,10 +606,12 @@ mod tests {
     #[test]
     fn a_speed_is_of_whole_epochs() {
         let settings = Settings { epochs: 10, test_every: 5, batch: 32, ..Settings::default() };
-        let speed = Speed { step: 3.2, image: 0.01, files: 0.5 };
-        assert!((speed.epoch(320, &settings) - 32.0).abs() < 1e-9);
+        let speed = Speed { step: 0.1, image: 0.01, files: 0.5 };
+        assert!((speed.epoch(320) - 32.0).abs() < 1e-9);
         assert!((speed.training([320, 100], &settings) - 327.0).abs() < 1e-9);
-        let training = Training { data: Data::D3, architecture: "classifier-18", repetition: 0 };
+        let half = Settings { validation_share: 0.5, ..settings.clone() };
+        assert_eq!(images_in_training([320, 100], &half), [160, 160]);
+        let training = Training { data: Data::D3, architecture: "classifier-18", repetition: 0, by: By::Study };
         let Speed { step, image, files } = Speed::measure(&training.settings(&options()), 1e9).unwrap();
         assert!(step > 0.0 && image > 0.0 && (0.1..0.3).contains(&files), "a model of 11 million weights: {files}");
     }

@@ -54,15 +54,21 @@ impl TextTable {
         line(&self.columns) + &rule + &self.rows.iter().map(|row| line(row)).collect::<String>()
     }
 
-    /// As a table of HTML; the first column are headings of rows.
+    /// As a table of HTML; the first column are headings of rows. What a cell says of its value stands beneath it.
     pub fn html(&self) -> Markup {
+        let cell = |text: &str| {
+            let note = [" of at most ", " ["].into_iter().filter_map(|note| text.find(note)).min();
+            let note = note.filter(|&at| is_number(&text[..at])).unwrap_or(text.len());
+            let (value, note) = text.split_at(note);
+            html! { td { (value) @if !note.is_empty() { small { (note.trim_start()) } } } }
+        };
         html! {
-            div.scroll.wide[self.columns.len() > 10] {
+            div.scroll.wide[self.columns.len() > 6] {
                 table {
                     thead { tr { @for column in &self.columns { th scope="col" { (column) } } } }
                     tbody {
                         @for row in &self.rows {
-                            tr { @for (at, cell) in row.iter().enumerate() { @if at == 0 { th scope="row" { (cell) } } @else { td { (cell) } } } }
+                            tr { @for (at, text) in row.iter().enumerate() { @if at == 0 { th scope="row" { (text) } } @else { (cell(text)) } } }
                         }
                     }
                 }
@@ -81,6 +87,8 @@ mod tests {
         table.row(["a|b <i>, \"c\"".to_owned(), "0.5\n".to_owned()]);
         assert_eq!(String::from_utf8(table.csv()).unwrap(), "network,score\n\"a|b <i>, \"\"c\"\"\",\"0.5\n\"\n");
         assert_eq!(table.markdown(), "| network | score |\n|---|---|\n| a\\|b <i>, \"c\" | 0.5  |\n");
+        table.row(["c".to_owned(), "0.5 of at most 0.9 [0.4, 0.6]".to_owned()]);
+        assert!(table.html().into_string().contains("<td>0.5<small>of at most 0.9 [0.4, 0.6]</small></td>"));
         assert!(table.html().into_string().contains("<th scope=\"row\">a|b &lt;i&gt;, &quot;c&quot;</th>"));
     }
 }

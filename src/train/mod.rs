@@ -26,6 +26,6 @@ pub use memory::peak_bytes;
 pub use rate_test::{Proposals, RATE_STEPS, RatePoint, RateTest, find_rate};
 pub use recipe::{ClassWeights, FAMILIES, Family, Recipe};
 pub use record::RunRecord;
-pub use run::{BegunWith, Event, Start, run, seen_by};
+pub use run::{BegunWith, Event, Start, is_over, run, seen_by};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};
 pub use trainer::{Regularisation, StepMetrics, Trainer};

@@ -137,6 +137,14 @@ pub fn run(
     result
 }
 
+/// Whether a run with these epochs behind it is over: all of its settings' epochs are done, or early stopping ends it.
+pub fn is_over(done: &[Epoch], settings: &Settings) -> bool {
+    let Settings { epochs, choose_by, patience, ref restarts, .. } = *settings;
+    // After a restart the patience begins anew.
+    let restart = restarts.iter().rfind(|restart| restart.after <= done.len()).map_or(0, |restart| restart.after);
+    done.len() >= epochs || Epoch::are_enough(done, choose_by, patience, restart)
+}
+
 /// The settings with the hash of the weights that the network begins with, and a path to them that can be found from anywhere.
 fn with_init_known(settings: &Settings) -> Result<Settings> {
     let mut settings = settings.clone();
@@ -449,11 +457,7 @@ impl<'a> Session<'a> {
 
     /// Whether all epochs are done, or early stopping ends the run.
     fn is_over(&self) -> bool {
-        let Settings { epochs, choose_by, patience, ref restarts, .. } = *self.settings;
-        let done = self.state.epochs.len();
-        // After a restart the patience begins anew.
-        let restart = restarts.iter().rfind(|restart| restart.after <= done).map_or(0, |restart| restart.after);
-        done >= epochs || Epoch::are_enough(&self.state.epochs, choose_by, patience, restart)
+        is_over(&self.state.epochs, self.settings)
     }
 
     /// Removes what a finished run does not need: the checkpoints, unless the rate is constant, so that more epochs would go on from

@@ -77,7 +77,7 @@ command_of() {
         kind=run before=(train ph/manifest.csv --output $out "${training[@]}" --epochs 1)
         command=(train ph/manifest.csv --output $out "${training[@]}" --epochs 2 --seed 3 --split-seed 3) ;;
     demo) kind=demo before=(demo --quick --output $out) command=(demo --quick --seed 2 --output $out) ;;
-    reproduce) kind=study command=(reproduce --scale smoke --epochs 1 --output $out) ;;
+    reproduce) kind=study command=(reproduce --scale smoke --epochs 1 --seeds 1 --output $out) ;;
     esac
     [ "$kind" = study ] || [ "$1" = 'model keygen' ] || command+=($(force "${command[@]}"))
 }

@@ -223,7 +223,7 @@ rm -f ./nnn*
 
 title "A study that is killed $kills times goes on each time, to the same page"
 if [ "$kills" -gt 0 ]; then
-    study=(--scale smoke --epochs 1)
+    study=(--scale smoke --epochs 1 --seeds 1)
     prepare osteon reproduce "${study[@]}" --output whole
     run env OSTEON="$osteon" SLACK=$((limit / 1000)) "$faults/../study_kills.sh" "$kills" "${study[@]:2}"
     said=$(tail -n 1 "$log")

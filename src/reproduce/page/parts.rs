@@ -1,12 +1,11 @@
 //! What the page shows beside the paper's tables of scores: the archive, figures, misclassified cases, differences, calibration.
 
-use super::{Block, Part, Reproduction, decimal, interval};
+use super::{Block, Part, Reproduction, decimal};
 use crate::annotation::lesions;
 use crate::archive::datasets::Counts;
-use crate::metrics::{self, Comparison, Each, OperatingPoint, Panel, Scores, Summary};
+use crate::metrics::{self, Each, OperatingPoint, Panel, Scores, Summary};
 use crate::report::{self, page};
 use crate::reproduce::{Data, TextTable, paper};
-use std::collections::BTreeMap;
 
 impl Reproduction {
     pub(super) fn archive(&self) -> Part {
@@ -108,34 +107,6 @@ impl Reproduction {
                     uptake of 50 to 100 counts.";
         let figure = lesions::figure(summary, self.studies);
         Some(Part::new("figure12", "Figure 12: lesions").text(text).figure("figure12", figure).table(table))
-    }
-
-    pub(super) fn differences(&self, comparisons: &BTreeMap<String, Comparison>) -> Part {
-        let columns = [
-            "inRAC against",
-            "difference of accuracy [95 %]",
-            "p, bootstrap",
-            "only inRAC right",
-            "only the other",
-            "p, McNemar",
-        ];
-        let mut table = TextTable::new("differences", columns);
-        for (name, comparison) in comparisons {
-            let accuracy = &comparison.scores.accuracy;
-            let p = |p: f64| format!("{p:.3}");
-            let [only_a, only_b] = [comparison.mcnemar.only_a, comparison.mcnemar.only_b].map(|count| count.to_string());
-            table.row([
-                name.trim_start_matches("d3-").to_owned(),
-                decimal(accuracy.difference) + &interval(accuracy.interval),
-                accuracy.p.map_or(String::new(), p),
-                only_a,
-                only_b,
-                p(comparison.mcnemar.p),
-            ]);
-        }
-        let text = "On the test images of D3, the first seed of each network. McNemar's test takes images as independent; copies of one \
-                    scan are not, so the bootstrap over patients is the one to go by. Of twenty such p values one is below 0.05 by chance.";
-        Part::new("differences", "Which differences are more than chance").text(text).table(table)
     }
 
     pub(super) fn cross_validation(&self) -> Option<Part> {
