@@ -33,7 +33,16 @@ const SKIPPED_LAST: usize = 5;
 /// next is noise.
 const AROUND: usize = 6;
 
-/// The share of the loss by which it has to fall.
+/// The first steps, at rates up to 1e-5, whose mean loss is that of the network as it began.
+const UNTRAINED: usize = RATE_STEPS / 4;
+
+/// Later steps whose mean loss has to be below it.
+const WINDOW: usize = 10;
+
+/// By so many standard errors of the difference: batches differ, and the least of many means is compared.
+const NOISE: f64 = 4.0;
+
+/// And by this share of the loss.
 const LEAST_FALL: f64 = 0.02;
 
 /// One step of a test.
@@ -139,17 +148,17 @@ fn test(
 
 /// What a curve proposes, if its loss falls.
 fn propose(points: &[RatePoint]) -> Option<Proposals> {
-    let untrained = points.get(..SKIPPED_FIRST)?;
     let judged = points.get(SKIPPED_FIRST..points.len().checked_sub(SKIPPED_LAST)?)?;
-    let (at, least) = judged.iter().enumerate().min_by(|(_, a), (_, b)| a.smoothed_loss.total_cmp(&b.smoothed_loss))?;
-    let losses = || untrained.iter().map(|point| f64::from(point.loss));
-    let level = losses().sum::<f64>() / untrained.len() as f64;
-    let variance = losses().map(|loss| (loss - level).powi(2)).sum::<f64>() / (untrained.len() - 1) as f64;
-    // Batches differ. A fall within three standard errors of the mean before it may be that and no more.
-    let noise = (3.0 * (variance / untrained.len() as f64).sqrt()).max(LEAST_FALL * level);
-    if least.smoothed_loss > level - noise {
+    let (untrained, trained) = points[..points.len() - SKIPPED_LAST].split_at_checked(UNTRAINED)?;
+    let mean = |points: &[RatePoint]| points.iter().map(|point| f64::from(point.loss)).sum::<f64>() / points.len() as f64;
+    let level = mean(untrained);
+    let variance = untrained.iter().map(|point| (f64::from(point.loss) - level).powi(2)).sum::<f64>() / (UNTRAINED - 1) as f64;
+    let error = (variance * (1.0 / UNTRAINED as f64 + 1.0 / WINDOW as f64)).sqrt();
+    let least = trained.windows(WINDOW).map(mean).min_by(f64::total_cmp)?;
+    if least > level - (NOISE * error).max(LEAST_FALL * level) {
         return None;
     }
+    let (at, least) = judged.iter().enumerate().min_by(|(_, a), (_, b)| a.smoothed_loss.total_cmp(&b.smoothed_loss))?;
     // Up to its least: behind it, what falls is what a rate that is too high has made rise before.
     let falling = &judged[..=at];
     let slope = |at: &usize| slope(&falling[at.saturating_sub(AROUND)..falling.len().min(at + AROUND + 1)]);
@@ -231,9 +240,13 @@ mod tests {
         let proposals = propose(&points).unwrap();
         assert!((proposals.steepest.log10() + 4.0).abs() < 0.1, "{proposals:?}");
         assert!((proposals.tenth_of_minimum.log10() + 3.0).abs() < 0.1, "{proposals:?}");
+        // The same fall is none where batches differ as much.
+        let mut noisy = points.clone();
+        noisy.iter_mut().enumerate().for_each(|(step, point)| point.loss += if step % 2 == 0 { 1.0 } else { -1.0 });
+        assert_eq!(propose(&noisy), None);
         assert_eq!(Proposals { steepest: 3.4e-4, tenth_of_minimum: 9.7e-4 }.learning_rate(), 3e-4);
         assert_eq!(Proposals { steepest: 3.4e-4, tenth_of_minimum: 9.6e-5 }.learning_rate(), 1e-4);
-        for few in [0, 1, SKIPPED_FIRST, SKIPPED_FIRST + SKIPPED_LAST] {
+        for few in [0, 1, SKIPPED_LAST, SKIPPED_FIRST + SKIPPED_LAST, UNTRAINED + SKIPPED_LAST, UNTRAINED + WINDOW] {
             assert_eq!(propose(&points[..few]), None, "{few} steps say nothing");
         }
     }

@@ -306,6 +306,8 @@ impl Beginning {
     const WINDOW: usize = 10;
     /// How many times the loss of the first step, or that of guessing, is far above.
     const FAR: f64 = 3.0;
+    /// And how many times is so far that coming back from there does not excuse it.
+    const BEYOND: f64 = 30.0;
 
     fn new(classes: usize) -> Self {
         Beginning { losses: Vec::new(), guessing: (classes as f64).ln() }
@@ -320,7 +322,8 @@ impl Beginning {
         let before = self.losses.len().checked_sub(2 * Self::WINDOW)?;
         let (before, last) = self.losses[before..].split_at(Self::WINDOW);
         let (before, last) = (mean(before), mean(last));
-        (last > Self::FAR * self.losses[0].max(self.guessing) && last > before / 2.0).then_some(last)
+        let times = last / self.losses[0].max(self.guessing);
+        (times > Self::BEYOND || times > Self::FAR && last > before / 2.0).then_some(last)
     }
 }
 
@@ -919,6 +922,8 @@ mod tests {
         assert_eq!(exploding((0..40).map(rises)), Some(20));
         // At once, by a rate of a thousand: also the first ten are high.
         assert_eq!(exploding([1.1].into_iter().chain([3e5; 30])), Some(20));
+        // As a rate of a hundred does, and falls fast, but not to where it was.
+        assert_eq!(exploding((0..40).map(|step| if step == 0 { 1.1 } else { 1e7 * 0.7f64.powi(step) })), Some(20));
         // High from the start, by its class weights, and no higher after that.
         assert_eq!(exploding([4.0; 60]), None);
         // Adam at 0.01: some steps of 9, and then it learns.
