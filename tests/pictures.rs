@@ -117,7 +117,7 @@ const SIZES: [(usize, usize, usize); 6] =
     [(1024, 256, 2), (512, 128, 4), (256, 64, 20), (192, 48, 20), (128, 32, 20), (64, 16, 20)];
 
 fn phantoms(simulator: SimulatorVersion) -> impl Iterator<Item = [Image; 2]> {
-    SIZES.into_iter().flat_map(|(rows, columns, studies)| {
+    SIZES.into_iter().flat_map(move |(rows, columns, studies)| {
         (0..studies * 2).map(move |index| phantom(rows, columns, 1 + index as u64 % 2, index / 2, simulator))
     })
 }
