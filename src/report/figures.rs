@@ -451,6 +451,7 @@ pub fn rate_curve(steps: &[RateStep], proposals: &[(&str, f64)], note: &str) -> 
     let mut figure = Figure::new(596.0, 392.0, spoken).framed("Learning-rate range test", note);
     let powers = |pick: fn(f64, f64) -> f64, empty| steps.iter().map(|step| step.rate.log10()).reduce(pick).unwrap_or(empty);
     let (first, last) = ((powers(f64::min, -1.0) + 1e-3).floor(), (powers(f64::max, 0.0) - 1e-3).ceil());
+    let last = last.max(first + 1.0);
     // What diverges runs along the edge.
     let begin = steps.first().map_or(1.0, |step| step.smoothed_loss);
     let most = steps.iter().map(|step| step.smoothed_loss).fold(begin, f64::max).min(2.0 * begin);
