@@ -87,7 +87,7 @@ impl Reproduction {
         };
         let text = format!(
             "Accuracy on the test images of D3, mean over {}; chance is {chance:.3}, and a network that guesses has a loss of {guess:.3} \
-             (dashed). {verdict}",
+             (dashed). Held-out losses are of the validation patients where the recipe has them, else of the test images. {verdict}",
             counted(self.options.seeds, "seed"),
         );
         let figure = report::loss_panels(&runs, guess, &self.caveat());
