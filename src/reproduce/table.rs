@@ -57,7 +57,7 @@ impl TextTable {
     /// As a table of HTML; the first column are headings of rows. What a cell says of its value stands beneath it.
     pub fn html(&self) -> Markup {
         let cell = |text: &str| {
-            let note = [" of at most ", " ["].into_iter().filter_map(|note| text.find(note)).min();
+            let note = [" of at most ", " [", " \u{b1} "].into_iter().filter_map(|note| text.find(note)).min();
             let note = note.filter(|&at| is_number(&text[..at])).unwrap_or(text.len());
             let (value, note) = text.split_at(note);
             html! { td { (value) @if !note.is_empty() { small { (note.trim_start()) } } } }
@@ -65,7 +65,7 @@ impl TextTable {
         html! {
             div.scroll.wide[self.columns.len() > 6] {
                 table {
-                    thead { tr { @for column in &self.columns { th scope="col" { (column) } } } }
+                    thead { tr { @for column in &self.columns { th scope="col" { (column.replace("95 %", "95\u{a0}%")) } } } }
                     tbody {
                         @for row in &self.rows {
                             tr { @for (at, text) in row.iter().enumerate() { @if at == 0 { th scope="row" { (text) } } @else { (cell(text)) } } }
@@ -89,6 +89,8 @@ mod tests {
         assert_eq!(table.markdown(), "| network | score |\n|---|---|\n| a\\|b <i>, \"c\" | 0.5  |\n");
         table.row(["c".to_owned(), "0.5 of at most 0.9 [0.4, 0.6]".to_owned()]);
         assert!(table.html().into_string().contains("<td>0.5<small>of at most 0.9 [0.4, 0.6]</small></td>"));
+        table.row(["d".to_owned(), "0.5 \u{b1} 0.1 (n = 3)".to_owned()]);
+        assert!(table.html().into_string().contains("<td>0.5<small>\u{b1} 0.1 (n = 3)</small></td>"));
         assert!(table.html().into_string().contains("<th scope=\"row\">a|b &lt;i&gt;, &quot;c&quot;</th>"));
     }
 }

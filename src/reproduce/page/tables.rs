@@ -1,6 +1,6 @@
 //! The paper's tables beside ours, and whether the paper's ordering of networks is found.
 
-use super::{MAIN, Outcome, Part, Reproduction, decimal, interval};
+use super::{Outcome, Part, Reproduction, decimal, interval};
 use crate::Result;
 use crate::metrics::{
     self, Bootstrap, Ceiling, Ceilings, Difference, Each, Estimate, Order, Pairing, Panel, Predictions, Summary, of_at_most,
@@ -179,7 +179,7 @@ impl Reproduction {
         }
         row("all tables", &pairs.iter().collect::<Vec<_>>());
         let text = format!(
-            "Trained and tested on {}. Scores are means over {}, and of macro means over the classes, as the paper's; all copies of a \
+            "Trained and tested on {}. Scores are means over {} of macro means over the classes, which are the paper's; all copies of a \
              scan are on one side of the split. 95 % intervals are from 2000 resamples of the test patients{}. One network counts as \
              better than another only where the interval of their difference excludes zero.",
             match (self.phantoms(), self.studies.any_simulated()) {
@@ -236,9 +236,7 @@ impl Reproduction {
                 [accuracy, precision, recall, f1, auc, outcome.calibration_error(), unaugmented].map(decimal);
             table.row([name.clone(), a, p, r, f, area, error, without]);
         }
-        let text = format!(
-            "On their test images; macro means over the classes. Tables above have the mean over the seeds of {MAIN} and so on."
-        );
+        let text = "On their test images; macro means over the classes. The tables above have means over the seeds.";
         Part::new("trainings", "Every training").text(text).table(table)
     }
 }
