@@ -1,7 +1,7 @@
 //! What is wrong with a training that does not learn: some steps of it, watched layer by layer. Norms of gradients and weights,
 //! units that are dead, and the loss beside that of guessing; and a sentence for each thing that stands out.
 
-use super::run::Prepared;
+use super::prepared::Prepared;
 use super::{ClassWeights, Settings, Trainer};
 use crate::archive::manifest::Manifest;
 use crate::autograd::{Op, ParameterId, Recorder, TapeEvent};

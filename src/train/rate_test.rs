@@ -3,7 +3,7 @@
 //!
 //! Numbers of steps, range, smoothing, end and proposals are those of fastai's `lr_find`.
 
-use super::run::Prepared;
+use super::prepared::Prepared;
 use super::{Settings, Trainer};
 use crate::archive::manifest::Manifest;
 use crate::prepare::loader::Batch;
