@@ -220,7 +220,9 @@ else
 fi
 prepare osteon train ph/manifest.csv --output trained "${training[@]}" --epochs 1
 cp trained/model.safetensors whole.safetensors
-edited 'phantoms said to be patients' 'simulated_studies\\":17' 'simulated_studies\\": 0'
+# How many there are is the split's affair; a 0 with spaces before it is as long.
+simulated=$(head -c 20000 whole.safetensors | grep -a -o -m 1 'simulated_studies\\":[1-9][0-9]*' | head -n 1 | sed 's/.*://')
+edited 'phantoms said to be patients' 'simulated_studies\\":'"$simulated" 'simulated_studies\\":'"$(printf "%${#simulated}s" 0)"
 edited 'a better test score' 'accuracy\\":0.' 'accuracy\\":1.'
 
 totals
