@@ -273,6 +273,21 @@ fn the_best_epoch_survives_an_interruption() {
     assert_eq!(split.matches(",validation\n").count(), 4, "{split}");
 }
 
+/// First weights that are fitted to the first training images do not depend on threads, nor on whether the run was interrupted.
+#[test]
+fn standardised_first_weights_survive_an_interruption() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let settings = Settings { architecture: "vgg-11".to_owned(), standardise_init: true, ..settings() };
+    let go_on = |name: &str, threads, resume, stop: &(dyn Fn(&Event) -> bool + Sync)| {
+        run(&SHARED.manifest(), &settings, threads, &at(name), resume, |event| stop(event))
+    };
+    go_on("whole", 2, false, &|_| false).unwrap();
+    interrupted(go_on("other", 1, false, &|event| step(event) == Some(1)));
+    go_on("other", 3, true, &|_| false).unwrap();
+    expect_same(&at("whole"), &at("other"));
+}
+
 /// A run that was begun for fewer epochs goes on for more: with a constant rate it ends with the bits of a run that was begun for as many.
 #[test]
 fn a_finished_run_with_a_constant_rate_goes_on_as_if_it_had_not_stopped() {

@@ -18,6 +18,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
 RESULTS = pathlib.Path(__file__).resolve().parent.parent / "results"
 README = RESULTS.parent.parent / "README.md"
@@ -72,17 +73,18 @@ def with_sides(manifest, name, train, test):
 
 def short(scores):
     """What is kept of an evaluation: three classes, and metastatic or not."""
-    panel = {"accuracy": scores["accuracy"], "auc": scores["mean"]["auc"]}
+    panel = {"accuracy": scores["accuracy"], "auc": scores["macro"]["auc"]}
     if scores.get("metastatic"):
         panel["two_classes"] = scores["metastatic"]["accuracy"]
-        panel["two_classes_auc"] = scores["metastatic"]["scores"]["auc"]
-    calibration = scores.get("calibration", {}).get("top_label")
-    if calibration:
-        panel["ece"] = calibration["expected"]
+        panel["two_classes_auc"] = scores["metastatic"]["auc"]
+    calibration = scores.get("calibration", {})
+    if calibration.get("top_label"):
+        panel["ece"] = calibration["top_label"]["expected"]
+        panel["ece_by_chance"] = calibration["by_chance"]
     ceiling = scores.get("ceiling")
     if ceiling:
         panel["ceiling"] = ceiling["accuracy"]
-    return panel
+    return {key: round(value, 4) for key, value in panel.items()}
 
 
 def mean(panels, key):
@@ -102,9 +104,13 @@ def summary(panels):
 
 def demo(work, seed, simulator):
     folder = work.folder / f"demo-{simulator}-{seed}"
+    seconds = work.folder / f"demo-{simulator}-{seed}.seconds"
     if not (folder / "scores.json").exists():
+        start = time.monotonic()
         work.run("demo", "--seed", seed, "--simulator", simulator, "--output", folder, "--force")
-    return short(json.loads((folder / "scores.json").read_text()))
+        seconds.write_text(f"{time.monotonic() - start:.0f}")
+    panel = short(json.loads((folder / "scores.json").read_text()))
+    return panel | ({"seconds": int(seconds.read_text())} if seconds.exists() else {})
 
 
 def thousand(work, seed, simulator):
@@ -232,6 +238,7 @@ def main():
     parser.add_argument("--simulator", type=int, choices=[1, 2], default=1)
     parser.add_argument("--only")
     options = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
     if options.task == "picture":
         return picture(options.paths[0])
     {"scores": scores, "check": check, "learning": learning, "init": init}[options.task](Work(*options.paths), options)

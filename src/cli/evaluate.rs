@@ -321,8 +321,9 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
         let calibration = &statistics.calibration;
         let error = calibration.top_label.as_ref().map(|error| error.expected);
         terminal.line(format_args!(
-            "calibration: expected error {}  log loss {}",
+            "calibration: expected error {} ({} by chance)  log loss {}",
             figure(error),
+            figure(calibration.by_chance),
             figure(calibration.log_loss)
         ))?;
         let intervals = &statistics.intervals;

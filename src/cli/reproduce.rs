@@ -612,7 +612,6 @@ fn remove_checkpoints(run: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::manifest::ColumnNames;
     use crate::reproduce::By;
 
     /// The last file that testing writes decides, and only for the model that it names.
@@ -644,20 +643,8 @@ mod tests {
     fn precise_normalisation_changes_no_weight_of_the_papers_recipe() {
         let folder = tempfile::tempdir().unwrap();
         let study = Folder(folder.path());
-        let options = Options {
-            scale: Scale::Smoke,
-            data: None,
-            data_sha256: None,
-            columns: ColumnNames::default(),
-            trust_scans: false,
-            simulator: SimulatorVersion::Two,
-            seed: 1,
-            seeds: 1,
-            folds: 0,
-            paper_recipe: true,
-            recipe: Recipe::Osteon,
-            epochs: 1,
-        };
+        let options =
+            Options { seed: 1, seeds: 1, folds: 0, recipe: Recipe::Osteon, epochs: 1, ..crate::reproduce::tests::options() };
         let phantoms = folder.path().join(PHANTOMS);
         let made = options.scale.phantoms(options.seed, options.simulator);
         phantom::write(&Terminal::silent(), &made, files::Output::replacing(&phantoms), true).unwrap();

@@ -1,8 +1,10 @@
 //! Whether probabilities mean what they say: Brier score, log loss, reliability and how far it is off. A sample is (predicted
 //! probability, whether it came true).
 
-use super::{metastatic_ranking, one_against_rest, predicted};
+use super::{Predictions, metastatic_ranking, one_against_rest, predicted};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::f64::consts::FRAC_2_PI;
 
 /// Bins of a reliability diagram and of the calibration errors in a report: tenths.
 pub const BINS: usize = 10;
@@ -38,6 +40,10 @@ pub struct Calibration {
     pub log_loss: Option<f64>,
     /// Of the predicted class: its probability (confidence) against whether it is right. None without studies.
     pub top_label: Option<CalibrationError>,
+    /// The expected error of the predicted class that probabilities would have which mean what they say, with so few patients:
+    /// [`error_by_chance`].
+    #[serde(default)]
+    pub by_chance: Option<f64>,
     /// Of each class's probability against whether it is the truth.
     pub classes: Vec<ClassCalibration>,
     /// The mean of the classes' expected errors: the classwise error of Kull et al. (NeurIPS 2019), section 2.
@@ -60,7 +66,8 @@ pub struct ClassCalibration {
 
 impl Calibration {
     /// Of predictions that [`super::Scores::new`] accepts, in `bins` bins.
-    pub fn new(classes: &[String], truths: &[usize], probabilities: &[Vec<f32>], bins: usize) -> Self {
+    pub fn new(predictions: &Predictions, bins: usize) -> Self {
+        let Predictions { classes, truths, probabilities, .. } = predictions;
         let of_classes: Vec<ClassCalibration> = classes
             .iter()
             .enumerate()
@@ -69,10 +76,12 @@ impl Calibration {
                 ClassCalibration { class: name.clone(), error: calibration_error(&samples, bins), brier: brier(&samples) }
             })
             .collect();
+        let top = top_label(truths, probabilities);
         Calibration {
             bins: bins.max(1),
             log_loss: log_loss(truths, probabilities),
-            top_label: calibration_error(&top_label(truths, probabilities), bins),
+            top_label: calibration_error(&top, bins),
+            by_chance: error_by_chance(&top, &predictions.numbered_patients().0, bins),
             classwise: super::mean(of_classes.iter().map(|class| class.error.as_ref().map(|error| error.expected))),
             metastatic: metastatic_ranking(classes, truths, probabilities).and_then(|ranked| calibration_error(&ranked, bins)),
             classes: of_classes,
@@ -146,15 +155,9 @@ pub fn top_label(truths: &[usize], probabilities: &[Vec<f32>]) -> Vec<(f64, bool
 /// (ICML 2017), equation 2, bin m of M is ((m - 1) / M, m / M]; 0 belongs to the first.
 pub fn reliability(samples: &[(f64, bool)], bins: usize) -> Vec<Bin> {
     let bins = bins.max(1);
-    let width = 1.0 / bins as f64;
     let mut sums = vec![(0usize, 0f64, 0usize); bins];
     for &(p, positive) in samples {
-        // From about the right edge to exactly that which p lies at or below; NaN lands in the first bin.
-        let mut bin = ((p * bins as f64) as usize).min(bins - 1);
-        while bin > 0 && p <= bin as f64 * width {
-            bin -= 1;
-        }
-        let (count, predicted, observed) = &mut sums[bin];
+        let (count, predicted, observed) = &mut sums[bin_of(p, bins)];
         *count += 1;
         *predicted += p;
         *observed += usize::from(positive);
@@ -167,6 +170,37 @@ pub fn reliability(samples: &[(f64, bool)], bins: usize) -> Vec<Bin> {
             observed: observed as f64 / count as f64,
         })
         .collect()
+}
+
+/// The bin of a probability, from 0: from about the right edge to exactly that which it lies at or below; NaN is in the first.
+fn bin_of(p: f64, bins: usize) -> usize {
+    let width = 1.0 / bins as f64;
+    let mut bin = ((p * bins as f64) as usize).min(bins - 1);
+    while bin > 0 && p <= bin as f64 * width {
+        bin -= 1;
+    }
+    bin
+}
+
+/// The [`expected`](CalibrationError::expected) error to be expected of probabilities that mean what they say, since a bin's share of so few
+/// patients differs from its probability by chance; none without samples. `patients` has the patient of each sample. Those of one
+/// patient in one bin count as right or wrong together, so the number in a bin that is right has the variance
+/// `sum over its patients of count^2 * p * (1 - p)`; the mean distance of a normal variable from its mean is `sqrt(2 / pi)` deviations.
+pub fn error_by_chance(samples: &[(f64, bool)], patients: &[usize], bins: usize) -> Option<f64> {
+    let bins = bins.max(1);
+    let mut sums: BTreeMap<(usize, usize), (f64, f64)> = BTreeMap::new();
+    for (&(p, _), &patient) in samples.iter().zip(patients) {
+        let (count, sum) = sums.entry((bin_of(p, bins), patient)).or_default();
+        *count += 1.0;
+        *sum += p;
+    }
+    let mut variances = vec![0.0; bins];
+    for ((bin, _), (count, sum)) in sums {
+        let p = sum / count;
+        variances[bin] += count * count * p * (1.0 - p);
+    }
+    let distances = variances.iter().map(|variance| (FRAC_2_PI * variance).sqrt());
+    (!samples.is_empty()).then(|| distances.sum::<f64>() / samples.len() as f64)
 }
 
 /// Expected and maximum calibration error over `bins` bins of equal width (Naeini et al., AAAI 2015; Guo et al. 2017, equations 3
@@ -184,6 +218,7 @@ pub fn calibration_error(samples: &[(f64, bool)], bins: usize) -> Option<Calibra
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Purpose, stream, unit};
 
     #[test]
     fn reliability_bins_by_hand() {
@@ -192,6 +227,29 @@ mod tests {
         assert_eq!(bins.iter().map(|bin| bin.count).collect::<Vec<_>>(), [1, 2, 1]);
         assert_eq!((bins[1].observed, bins[2].predicted), (0.5, 1.0));
         assert_eq!(brier(&[(0.5, true), (0.5, false)]), Some(0.25));
+    }
+
+    /// Against simulation: probabilities that mean what they say, patients with one to four studies that are right or wrong together.
+    #[test]
+    fn the_error_by_chance_is_that_of_true_probabilities() {
+        let mut random = stream(Purpose::Order, 3, 0, 0);
+        for patients in [30, 100, 400] {
+            let each: Vec<(f64, usize)> =
+                (0..patients).map(|patient| (0.35 + 0.6 * f64::from(unit(&mut random)), 1 + patient % 4)).collect();
+            let of = |right: &[bool]| -> Vec<(f64, bool)> {
+                each.iter().zip(right).flat_map(|(&(p, studies), &right)| vec![(p, right); studies]).collect()
+            };
+            let numbers: Vec<usize> =
+                each.iter().enumerate().flat_map(|(patient, &(_, studies))| vec![patient; studies]).collect();
+            let mut sum = 0.0;
+            for _ in 0..2000 {
+                let right: Vec<bool> = each.iter().map(|&(p, _)| f64::from(unit(&mut random)) < p).collect();
+                sum += calibration_error(&of(&right), BINS).unwrap().expected;
+            }
+            let (simulated, reckoned) = (sum / 2000.0, error_by_chance(&of(&vec![true; patients]), &numbers, BINS).unwrap());
+            assert!((simulated - reckoned).abs() < 0.05 * simulated, "{patients}: {simulated} and {reckoned}");
+        }
+        assert_eq!(error_by_chance(&[], &[], 10), None);
     }
 
     #[test]

@@ -27,8 +27,8 @@ mod summary;
 
 pub use bootstrap::{Bootstrap, Intervals, LEVEL, MOST_UNDEFINED, quantile};
 pub use calibration::{
-    BINS, Bin, Calibration, CalibrationError, ClassCalibration, brier, calibration_error, cross_entropy, log_loss, reliability,
-    temperature, top_label,
+    BINS, Bin, Calibration, CalibrationError, ClassCalibration, brier, calibration_error, cross_entropy, error_by_chance,
+    log_loss, reliability, temperature, top_label,
 };
 pub use ceiling::{Ceiling, Ceilings, of_at_most};
 pub use compare::{Comparison, Difference, compare};
@@ -186,7 +186,7 @@ impl Scores {
         let mut scores = Scores::new(classes, truths, probabilities)?;
         scores.statistics = Some(Statistics {
             intervals: Intervals::new(predictions, &scores, bootstrap)?,
-            calibration: Calibration::new(classes, truths, probabilities, BINS),
+            calibration: Calibration::new(predictions, BINS),
             operating_points: metastatic_ranking(classes, truths, probabilities).and_then(|ranked| OperatingPoints::new(&ranked)),
         });
         Ok(scores)

@@ -143,13 +143,11 @@ impl Vgg {
     }
 }
 
-impl Network for Vgg {
-    /// Up to the last ReLU. The last pool is the head's, so that a picture of what the network looked at is as fine as its maps.
-    fn features(&self, tape: &mut Tape, x: Var) -> Result<Var> {
-        tape.enter(&self.input);
-        super::check_input(tape, &x)?;
+impl Vgg {
+    /// Through the first `count` convolutions, each with its ReLU and pool but for the last one's pool, which is the head's.
+    fn convolved(&self, tape: &mut Tape, x: Var, count: usize) -> Result<Var> {
         let last = self.convolutions.len() - 1;
-        self.convolutions.iter().enumerate().try_fold(x, |x, (i, (conv, relu, pool))| match pool {
+        self.convolutions[..count].iter().enumerate().try_fold(x, |x, (i, (conv, relu, pool))| match pool {
             // ReLU keeps the order of values, so it may follow the maximum: the same result and gradient, and the largest activations
             // of the network need not be kept.
             Some(pool) if i < last => {
@@ -163,31 +161,66 @@ impl Network for Vgg {
         })
     }
 
-    fn head(&self, tape: &mut Tape, features: Var) -> Result<Var> {
+    /// The last feature maps as what the first linear layer reads.
+    fn pooled(&self, tape: &mut Tape, features: Var) -> Result<Var> {
         if let Some((_, _, Some(pool))) = self.convolutions.last() {
             tape.enter(pool);
         }
         let x = tape.max_pool(features, [2, 2], [2, 2], [0, 0])?;
         tape.enter(&self.pool);
         let shape = tape.shape(&x);
-        let mut x = if self.pooling != Pooling::Flatten {
-            tape.global_average(x)?
+        if self.pooling != Pooling::Flatten {
+            tape.global_average(x)
         } else if shape[1..3] == self.maps {
-            tape.flatten(x)?
+            tape.flatten(x)
         } else {
             let ([rows, columns], [expected_rows, expected_columns]) = ([shape[1], shape[2]], self.maps);
             let needed =
                 format!("{expected_rows}x{expected_columns}, those of the size that the model was made for, are flattened");
-            return Err(Error::shape("classifier.0", format!("feature maps of {rows}x{columns} pixels where {needed}")));
-        };
-        for (linear, relu, dropout) in &self.hidden {
+            Err(Error::shape("classifier.0", format!("feature maps of {rows}x{columns} pixels where {needed}")))
+        }
+    }
+
+    /// Through the first `count` hidden layers, each with its ReLU and dropout.
+    fn hidden(&self, tape: &mut Tape, x: Var, count: usize) -> Result<Var> {
+        self.hidden[..count].iter().try_fold(x, |x, (linear, relu, dropout)| {
             let y = linear.forward(tape, x)?;
             tape.enter(relu);
             let y = tape.relu(y)?;
             tape.enter(dropout);
-            x = tape.dropout(y, DROPOUT)?;
-        }
+            tape.dropout(y, DROPOUT)
+        })
+    }
+}
+
+impl Network for Vgg {
+    /// Up to the last ReLU. The last pool is the head's, so that a picture of what the network looked at is as fine as its maps.
+    fn features(&self, tape: &mut Tape, x: Var) -> Result<Var> {
+        tape.enter(&self.input);
+        super::check_input(tape, &x)?;
+        self.convolved(tape, x, self.convolutions.len())
+    }
+
+    fn head(&self, tape: &mut Tape, features: Var) -> Result<Var> {
+        let x = self.pooled(tape, features)?;
+        let x = self.hidden(tape, x, self.hidden.len())?;
         self.classes.forward(tape, x)
+    }
+
+    fn plain_layers(&self) -> Vec<[ParameterId; 2]> {
+        let convolutions = self.convolutions.iter().map(|(conv, ..)| conv.parameters());
+        convolutions.chain(self.hidden.iter().map(|(linear, ..)| linear.parameters())).collect()
+    }
+
+    fn before_relu(&self, tape: &mut Tape, x: Var, layer: usize) -> Result<Var> {
+        let convolutions = self.convolutions.len();
+        let x = self.convolved(tape, x, layer.min(convolutions))?;
+        if let Some((conv, ..)) = self.convolutions.get(layer) {
+            return conv.forward(tape, x, false);
+        }
+        let x = self.pooled(tape, x)?;
+        let x = self.hidden(tape, x, layer - convolutions)?;
+        self.hidden[layer - convolutions].0.forward(tape, x)
     }
 
     fn stages(&self) -> &'static [&'static [&'static str]] {

@@ -62,6 +62,11 @@ impl BiasConv {
         })
     }
 
+    /// `NAME.weight` and `NAME.bias`.
+    pub fn parameters(&self) -> [ParameterId; 2] {
+        [self.weight, self.bias]
+    }
+
     /// x (batch, rows, columns, in) to (batch, rows, columns, out), with ReLU or without.
     pub fn forward(&self, tape: &mut Tape, x: Var, relu: bool) -> Result<Var> {
         tape.enter(&self.name);

@@ -493,12 +493,12 @@ fn bytes_a_second(folder: &Path) -> Result<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::models::architectures;
     use std::collections::HashSet;
 
-    fn options() -> Options {
+    pub(crate) fn options() -> Options {
         Options {
             scale: Scale::Smoke,
             data: None,

@@ -4,6 +4,7 @@ use super::{ChooseBy, RunFolder, Settings, Trainer};
 use crate::archive::fingerprints::Fingerprints;
 use crate::archive::manifest::Manifest;
 use crate::archive::split::{Split, split};
+use crate::autograd::Context;
 use crate::models::{Metadata, Model};
 use crate::prepare::loader::{Loader, LoaderOptions};
 use crate::{Error, Result, memory};
@@ -58,6 +59,9 @@ impl Prepared {
         let inputs = fingerprints.by_name.clone();
         let [training, validation, test] = loaders(manifest, &split, settings, fingerprints)?;
         let (training, test) = (training.expect("a split has training rows"), test.expect("a split has test rows"));
+        if settings.standardise_init && begun_with.is_none() {
+            standardise(&mut model, &training)?;
+        }
         let mut trainer = Trainer::new(model, settings.adam());
         trainer.seed(settings.seed);
         trainer.regularise(settings.regularisation())?;
@@ -70,6 +74,23 @@ impl Prepared {
         }
         Ok(Prepared { trainer, training, validation, test, split, inputs, begun_with })
     }
+}
+
+/// Fits a model's first weights to the first images of a training.
+fn standardise(model: &mut Model, training: &Loader) -> Result<()> {
+    /// A linear layer's unit has one value an image, and its deviation is known to an eighth from so many.
+    const IMAGES: usize = 64;
+    let (mut images, mut count) = (Vec::new(), 0);
+    for batch in training.epoch(1) {
+        let batch = batch?;
+        images.extend_from_slice(&batch.images);
+        count += batch.labels.len();
+        if count >= IMAGES {
+            break;
+        }
+    }
+    let [rows, columns] = model.metadata().input_size;
+    model.standardise(&mut Context::default(), &images, [count, rows, columns])
 }
 
 /// Gives a model the weights of the one that the settings name, and freezes its first stages.

@@ -32,14 +32,16 @@ pub struct Family {
     pub learning_rate: f32,
     /// The largest norm of a gradient; 0: no limit.
     pub clip_norm: f32,
+    /// Whether first weights are fitted to the first images.
+    pub standardise_init: bool,
 }
 
 /// The recipe by family. The runs that justify each entry, on phantoms of another seed than those whose scores are reported, are in
 /// `reference/recipes/README.md`.
 pub const FAMILIES: [Family; 3] = [
-    Family { name: "residual", names: &[], learning_rate: 1e-3, clip_norm: 0.0 },
-    Family { name: "inception", names: &["inception-v1"], learning_rate: 1e-3, clip_norm: 0.0 },
-    Family { name: "vgg", names: &["vgg-11"], learning_rate: 1e-4, clip_norm: 0.0 },
+    Family { name: "residual", names: &[], learning_rate: 1e-3, clip_norm: 0.0, standardise_init: false },
+    Family { name: "inception", names: &["inception-v1"], learning_rate: 1e-3, clip_norm: 0.0, standardise_init: false },
+    Family { name: "vgg", names: &["vgg-11"], learning_rate: 1e-4, clip_norm: 0.0, standardise_init: true },
 ];
 
 impl fmt::Display for Recipe {

@@ -1,7 +1,7 @@
 //! What a training run is told: a TOML file, the same names as flags, and the recipe's values where neither says.
 
 use super::Regularisation;
-use super::recipe::{ClassWeights, FAMILIES, Recipe};
+use super::recipe::{ClassWeights, FAMILIES, Family, Recipe};
 use crate::archive::manifest::{ColumnNames, Manifest};
 use crate::image::Size;
 use crate::models::Pooling;
@@ -67,7 +67,8 @@ pub struct Settings {
     pub label_smoothing: f32,
     /// The most that an image gets of the next one of its batch (mixup), up to a half. 0: images are not mixed.
     pub mixup: f32,
-    /// The chance that a training image gets the right part of another of its class in its batch, and the chance that it gets the lower part of one.
+    /// The chance that a training image gets the right part of another of its class in its batch, and the chance that it gets the lower
+    /// part of one.
     pub stitch_chance: f32,
     /// Decay of the moving average of the weights, a step; the averaged weights are evaluated and kept. 0: those of the last step are.
     pub average_decay: f32,
@@ -83,6 +84,9 @@ pub struct Settings {
     /// Whether the last batch normalisation of each residual branch begins with a scale of zero (Goyal et al. 2017, section 5.1);
     /// networks without residual connections have none.
     pub zero_init_last_norm: bool,
+    /// Whether the first weights of layers without batch normalisation are fitted to the first training images:
+    /// [`Model::standardise`](crate::models::Model::standardise).
+    pub standardise_init: bool,
     /// A model file, or the folder of a run, whose weights the network begins with; empty: weights drawn from the seed.
     pub init: PathBuf,
     /// The hash of its weights, which a run writes down; a model with others is refused. Empty: any.
@@ -184,6 +188,7 @@ impl Default for Settings {
             norm_momentum: 0.1,
             precise_norm: false,
             zero_init_last_norm: false,
+            standardise_init: false,
             init: PathBuf::new(),
             init_weights: String::new(),
             freeze: 0,
@@ -219,7 +224,8 @@ impl Recipe {
             Recipe::Paper => paper,
             Recipe::Osteon => {
                 let family = FAMILIES.iter().find(|family| family.names.contains(&architecture)).unwrap_or(&FAMILIES[0]);
-                Settings { learning_rate: family.learning_rate, clip_norm: family.clip_norm, ..osteon(paper) }
+                let Family { learning_rate, clip_norm, standardise_init, .. } = *family;
+                Settings { learning_rate, clip_norm, standardise_init, ..osteon(paper) }
             }
         }
     }

@@ -38,8 +38,9 @@ pub struct Regularisation {
     /// (Zhang et al. 2018) with a Beta(1, 1) distribution where it is a half, since the larger share is the first image's.
     pub mixup: f32,
     /// The chance that the part of an image to the right of a column, drawn from the middle half, is that of the next image of its class
-    /// in the batch, and the chance that the part below a row is that of the one after: a body of two or three patients. The label stays, unlike in CutMix (Yun et al. 2019), since half a body with metastases beside
-    /// half a body without is no patient of either class in part.
+    /// in the batch, and the chance that the part below a row is that of the one after: a body of two or three patients. The label
+    /// stays, unlike in CutMix (Yun et al. 2019), since half a body with metastases beside half a body without is no patient of either
+    /// class in part.
     pub stitch_chance: f32,
     /// Decay of the moving average of the weights, below 1, whose model is the one that is evaluated and kept (Polyak and Juditsky 1992).
     /// While there were few steps it is lower: step `t` has at most `(1 + t) / (10 + t)`. 0: no average.

@@ -260,7 +260,9 @@ pub(super) fn calibration(evaluation: &Evaluation, scores: &Scores) -> Option<Ma
                 (table("Probability of", &["Expected error", "Largest error", "Brier score"], &rows, &html! {}))
                 p.small {
                     "In " (calibration.bins) " bins of equal width: the expected error is the mean distance of a study's bin from the \
-                     diagonal, the largest error that of the worst bin, which may hold few studies. Log loss (mean of -ln p of the \
+                     diagonal, the largest error that of the worst bin, which may hold few studies. Probabilities that mean what they \
+                     say would have an expected error of " (decimal(calibration.by_chance)) " for the predicted class, by chance, \
+                     with these few patients. Log loss (mean of -ln p of the \
                      truth): " (decimal(calibration.log_loss)) "; a network that knows nothing of " (scores.classes.len())
                     " classes has " (format_args!("{:.4}", (scores.classes.len() as f64).ln())) "."
                 }

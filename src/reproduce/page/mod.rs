@@ -245,9 +245,7 @@ fn interval(ends: Option<[f64; 2]>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::manifest::ColumnNames;
     use crate::metrics::Bootstrap;
-    use crate::models::SimulatorVersion;
     use crate::report::tests::example;
     use crate::reproduce::{By, Plan, Scale, Training};
     use crate::train::Recipe;
@@ -298,17 +296,12 @@ mod tests {
     fn made_up(seeds: usize) -> Reproduction {
         let options = Options {
             scale: Scale::Quarter,
-            data: None,
-            data_sha256: None,
-            columns: ColumnNames::default(),
-            trust_scans: false,
-            simulator: SimulatorVersion::Two,
             seed: 1,
             seeds,
             folds: 2,
-            paper_recipe: true,
             recipe: Recipe::Osteon,
             epochs: 10,
+            ..crate::reproduce::tests::options()
         };
         let main = example(3);
         Reproduction {

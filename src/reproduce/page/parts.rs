@@ -146,9 +146,11 @@ impl Reproduction {
             let calibration = &statistics.calibration;
             let top = calibration.top_label.as_ref();
             part = part.text(format!(
-                "Expected calibration error {} ({} bins of the most probable class), largest of a bin {}, classwise {}, log loss {}.",
+                "Expected calibration error {} ({} bins of the most probable class), of which probabilities that mean what they say \
+                 would have {} by chance, with these few patients; largest of a bin {}, classwise {}, log loss {}.",
                 decimal(top.map(|error| error.expected)),
                 calibration.bins,
+                decimal(calibration.by_chance),
                 decimal(top.map(|error| error.maximum)),
                 decimal(calibration.classwise),
                 decimal(calibration.log_loss),
