@@ -100,7 +100,7 @@ pub struct SettingFlags {
     /// Begin with a scale of zero in the last batch normalisation of each residual branch [default: false].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     zero_init_last_norm: Option<bool>,
-    /// Fit the first weights of layers without batch normalisation (those of vgg-11) to the first training images: mean 0 and variance 1 in each channel [default: false; with the recipe osteon true for vgg-11].
+    /// Fit the first weights of layers without batch normalisation (those of vgg-11) to the first training images: mean 0 and variance 1 in each channel; the recipe osteon does for vgg-11 [default: false].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     standardise_init: Option<bool>,
     /// Begin with the weights of this model file, or of the model in this run's folder; with other classes the last layer is new [default: none].

@@ -223,7 +223,7 @@ fn without_its_last_norms_a_network_begins_as_its_shortcuts() {
 
 #[test]
 fn standardised_layers_have_mean_0_and_variance_1_and_normalised_networks_stay() {
-    let images: Vec<f32> = (0..24 * 64 * 32).map(|i| ((i * i + i / 2048 * 31) % 97) as f32 / 97.0).collect();
+    let images: Vec<f32> = (0..24 * 64 * 32usize).map(|i| ((i % 1013 * (i % 977) + i / 2048 * 31) % 97) as f32 / 97.0).collect();
     let shape = [24, 64, 32];
     let mut context = Context::default();
     for architecture in architectures() {
