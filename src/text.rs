@@ -123,8 +123,20 @@ pub fn json(json: &str) -> Cow<'_, str> {
     text.into()
 }
 
-/// A word of a command line as a shell takes it.
+/// A word of a command line as a shell takes it, on one line and without control characters: those become escapes within `$'...'`, which
+/// bash, zsh and POSIX 2024 read.
 pub fn shell_word(text: &str) -> String {
+    if text.contains(char::is_control) {
+        let escaped = |letter: char| match letter {
+            '\n' => r"\n".to_owned(),
+            '\'' | '\\' => format!(r"\{letter}"),
+            control if control.is_control() => {
+                control.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!(r"\{byte:03o}")).collect()
+            }
+            letter => letter.into(),
+        };
+        return format!("$'{}'", text.chars().map(escaped).collect::<String>());
+    }
     let is_plain =
         |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-' | '=' | '/' | ':' | '+' | '%' | ',');
     match !text.is_empty() && text.chars().all(is_plain) {
@@ -211,8 +223,15 @@ mod tests {
 
     #[test]
     fn words_are_quoted_for_a_shell() {
-        for (text, word) in [("nADmet", "nADmet"), ("No Met", "'No Met'"), ("it's", r"'it'\''s'"), ("$(x)", "'$(x)'"), ("", "''")]
-        {
+        for (text, word) in [
+            ("nADmet", "nADmet"),
+            ("No Met", "'No Met'"),
+            ("it's", r"'it'\''s'"),
+            ("$(x)", "'$(x)'"),
+            ("", "''"),
+            ("a\n\u{1b}[31m it's \\1", r"$'a\n\033[31m it\'s \\1'"),
+            ("\u{85}", r"$'\302\205'"),
+        ] {
             assert_eq!(shell_word(text), word);
         }
     }
