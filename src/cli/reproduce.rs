@@ -192,6 +192,8 @@ impl Reproduce {
     /// Makes the phantoms and what physicians would add to them, where they are not there.
     fn make_phantoms(&self, terminal: &Terminal, options: &Options) -> Result<()> {
         let (folder, phantoms) = (self.output.join(PHANTOMS), options.scale.phantoms(options.seed, options.simulator));
+        // Also of a process that died when all was in its place.
+        files::remove_left_over(&folder);
         if !folder.join(datasets::MANIFEST).is_file() {
             phantom::write(terminal, &phantoms, files::Output::replacing(&folder), true)?;
         }
@@ -296,6 +298,7 @@ impl Folder<'_> {
         interrupt::check()?;
         let path = self.manifest(data);
         let folder = path.parent().unwrap_or(self.0);
+        files::remove_left_over(folder);
         if path.is_file() {
             let rows = |manifest: &Manifest| -> Vec<_> {
                 manifest.rows.iter().map(|row| (row.patient.clone(), row.label.clone(), row.side, row.transform)).collect()

@@ -26,7 +26,8 @@ for number in 1 2 3 4 5 6; do
 done
 cp zenodo/NoMet/Anterior/A[123].png zenodo2/NoMet/Anterior/
 cp zenodo/NoMet/Posterior/P[123].png zenodo2/NoMet/Posterior/
-small_disk 1400
+# A study's networks, and the checkpoint of the largest: weights, their average, two moments.
+small_disk 2400
 
 names=('model new' 'model import' 'model export' 'model sign' 'model keygen' fuse curves evaluate 'predict --report' lesions
     'audit forward' 'audit gradients' 'audit trace' 'annotation convert' 'dataset d1' 'dataset d3 --materialise'

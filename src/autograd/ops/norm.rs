@@ -49,7 +49,9 @@ impl Operation for BatchNorm {
     fn shape(&self, inputs: &[Shape]) -> Result<Shape, String> {
         let shape = check(inputs)?;
         if norm_shape(shape, false).pixels < 2 {
-            return Err("a batch of one pixel a channel has no variance to train with".into());
+            let problem = "a batch of one pixel a channel has no variance to train with; take larger images, or a --batch that leaves no \
+                           single image over";
+            return Err(problem.into());
         }
         Ok(shape)
     }
