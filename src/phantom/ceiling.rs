@@ -11,7 +11,8 @@ use serde::Deserialize;
 use std::sync::LazyLock;
 
 /// What was measured, a file a simulator.
-const MEASURED: [&str; 1] = [include_str!("../../reference/ceilings/simulator1.json")];
+const MEASURED: [&str; 2] =
+    [include_str!("../../reference/ceilings/simulator1.json"), include_str!("../../reference/ceilings/simulator2.json")];
 
 /// A file of `reference/ceilings`.
 #[derive(Deserialize)]
