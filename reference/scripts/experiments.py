@@ -214,9 +214,10 @@ def picture(output):
         axes.plot(patients, values, "o-", color=colour, label=f"inRAC, simulator {simulator}")
         for number, each in zip(patients, seeds):
             axes.plot([number] * len(each), each, ".", color=colour, alpha=0.5)
-        ceilings = [there[number]["mean"].get("ceiling") for number in patients]
-        if all(ceilings):
-            axes.plot(patients, ceilings, "--", color=colour, label=f"at most, simulator {simulator}")
+        ceilings = json.loads((RESULTS.parent / "ceilings" / f"simulator{simulator}.json").read_text())["figures"]
+        meant = {"seen": SIZE, "task": "NoMet, ADMet, nADMet", "trained_on": "1:1:1", "tested_on": "1:1:1"}
+        ceilings = {of["patients"]: of["accuracy"] for of in ceilings if all(of[key] == value for key, value in meant.items())}
+        axes.plot(patients, [ceilings[number] for number in patients], "--", color=colour, label=f"at most, simulator {simulator}")
     axes.axhline(1 / 3, color="#888888", linewidth=1)
     axes.text(100, 1 / 3 + 0.01, "chance", color="#666666", fontsize=8)
     axes.set_xscale("log")
@@ -224,7 +225,7 @@ def picture(output):
     axes.minorticks_off()
     axes.set(xlabel="training patients (phantoms)", ylabel="accuracy, three classes", ylim=(0.3, 0.95))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="center right")
     figure.tight_layout()
     figure.savefig(output)
 
