@@ -84,17 +84,17 @@ def short(scores):
     ceiling = scores.get("ceiling")
     if ceiling:
         panel["ceiling"] = ceiling["accuracy"]
-    return {key: round(value, 4) for key, value in panel.items()}
+    return {key: round(value, 6) for key, value in panel.items()}
 
 
 def mean(panels, key):
     values = [panel[key] for panel in panels if panel.get(key) is not None]
-    return round(statistics.mean(values), 4) if values else None
+    return round(statistics.mean(values), 6) if values else None
 
 
 def spread(panels, key):
     values = [panel[key] for panel in panels if panel.get(key) is not None]
-    return round(statistics.stdev(values), 4) if len(values) > 1 else None
+    return round(statistics.stdev(values), 6) if len(values) > 1 else None
 
 
 def summary(panels):

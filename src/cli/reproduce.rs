@@ -192,7 +192,7 @@ impl Reproduce {
     /// Makes the phantoms and what physicians would add to them, where they are not there.
     fn make_phantoms(&self, terminal: &Terminal, options: &Options) -> Result<()> {
         let (folder, phantoms) = (self.output.join(PHANTOMS), options.scale.phantoms(options.seed, options.simulator));
-        // Also of a process that died when all was in its place.
+        // A process that died when all was in its place has left the folder that it came from.
         files::remove_left_over(&folder);
         if !folder.join(datasets::MANIFEST).is_file() {
             phantom::write(terminal, &phantoms, files::Output::replacing(&folder), true)?;
