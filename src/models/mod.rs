@@ -6,6 +6,7 @@
 
 mod evidence;
 mod file;
+mod first_weights;
 mod inception;
 mod inference;
 mod learning;
@@ -83,21 +84,6 @@ const FORMER_NAMES: [(&str, &str); 3] = [
 
 /// The least side of an input: every network halves it five times.
 pub const MIN_SIDE: usize = 32;
-
-/// Mean and variance of each channel, the last dimension of `values`.
-fn moments(values: &[f32], channels: usize) -> Vec<[f64; 2]> {
-    let pixels = (values.len() / channels) as f64;
-    let mut moments = vec![[0.0; 2]; channels];
-    for row in values.chunks(channels) {
-        moments.iter_mut().zip(row).for_each(|([sum, _], &value)| *sum += f64::from(value));
-    }
-    moments.iter_mut().for_each(|[sum, _]| *sum /= pixels);
-    for row in values.chunks(channels) {
-        moments.iter_mut().zip(row).for_each(|([mean, sum], &value)| *sum += (f64::from(value) - *mean).powi(2));
-    }
-    moments.iter_mut().for_each(|[_, sum]| *sum /= pixels);
-    moments
-}
 
 /// Refuses what is no batch of images that a network can take.
 fn check_input(tape: &Tape, images: &Var) -> Result<()> {
@@ -181,42 +167,6 @@ impl Model {
         for id in self.network.last_norms() {
             self.parameters.values_mut(id).fill(0.0);
         }
-    }
-
-    /// Scales and shifts the weights of every layer that has no batch normalisation and is followed by a ReLU so that, over these images
-    /// (batch, rows, columns), each of its channels has mean 0 and variance 1 before the ReLU: the initialisation by data of Salimans
-    /// and Kingma (2016), section 3. Without it what all images have in common outgrows, from layer to layer, what tells them apart.
-    /// Networks with batch normalisation throughout stay as they are. A channel that is the same everywhere is only shifted.
-    ///
-    /// # Errors
-    /// Images that do not fit.
-    pub fn standardise(&mut self, context: &mut Context, images: &[f32], shape: [usize; 3]) -> Result<()> {
-        for (layer, [weight, bias]) in self.network.plain_layers().into_iter().enumerate() {
-            let channels = self.parameters.get(bias).value.shape().len();
-            let moments = {
-                let (mut tape, x) = self.tape(Mode::Inference, context, images, shape)?;
-                let result = self.network.before_relu(&mut tape, x, layer)?;
-                let moments = moments(tape.value(&result), channels);
-                tape.release(result);
-                moments
-            };
-            let factor = |channel: usize| match moments[channel] {
-                [_, variance] if variance > 0.0 => 1.0 / variance.sqrt(),
-                _ => 1.0,
-            };
-            // The channels are the last dimension of a convolution's weights, and the first of a linear layer's.
-            let is_convolution = self.parameters.get(weight).value.shape().iter().len() == 4;
-            let values = self.parameters.values_mut(weight);
-            let inputs = values.len() / channels;
-            for (index, value) in values.iter_mut().enumerate() {
-                let channel = if is_convolution { index % channels } else { index / inputs };
-                *value = (f64::from(*value) * factor(channel)) as f32;
-            }
-            for (channel, value) in self.parameters.values_mut(bias).iter_mut().enumerate() {
-                *value = ((f64::from(*value) - moments[channel][0]) * factor(channel)) as f32;
-            }
-        }
-        Ok(())
     }
 
     /// Divides the logits by a temperature (Guo et al. 2017, section 4.2), within the last layer, so that whoever has the weights has
