@@ -20,9 +20,10 @@ use crate::prepare::{Preprocessing, views};
 use crate::reproduce::page::{self, Outcome, Reproduction};
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, images_in_training, speeds};
 use crate::text::{Shown, counted};
-use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
+use crate::train::{self, Event, Recipe, RunFolder, RunRecord, Settings, Start};
 use crate::{Error, Result, files, interrupt, report};
 use osteon_kernels::par;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -34,6 +35,10 @@ use std::time::Instant;
 /// Every network is trained and tested as `osteon train` and `osteon evaluate` do, in a folder of its own under OUTPUT/runs. A study
 /// that was interrupted or killed goes on where it stopped when the same command is given again; more seeds or folds and
 /// --paper-recipe add trainings to it. A folder that has something else in it is refused.
+///
+/// A study may be spread over machines or days: --only trains a part, and OUTPUT/runs of several can be copied together. Of a
+/// training that is done, its model can be deleted: its results stay, but d3-inrac and d3-two-classes-inrac, of which the page shows
+/// cases, are trained anew.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  osteon reproduce --scale smoke --output study\n  osteon reproduce --scale quarter --paper-recipe --output study\n  \
@@ -70,6 +75,9 @@ pub struct Reproduce {
     /// Train inRAC on D3 also by the paper's recipe to its end, and show it as it is and with precise batch normalisation.
     #[arg(long)]
     paper_recipe: bool,
+    /// Of the trainings, as --plan lists them, do these alone; the page is made once all are done.
+    #[arg(long, value_name = "TRAINING,...", value_delimiter = ',')]
+    only: Vec<String>,
     /// Go on also with a training that was begun with another instruction set or another build of osteon.
     #[arg(long)]
     allow_other_isa: bool,
@@ -89,6 +97,7 @@ impl Reproduce {
         options.check_folder(&self.output)?;
         let plan = Plan::new(&options);
         let folder = Folder(&self.output);
+        self.check_only(&plan)?;
         for training in &plan.trainings {
             folder.refuse_other(training, &options)?;
         }
@@ -106,7 +115,7 @@ impl Reproduce {
         let source = self.source(terminal, options)?;
         let datasets = unwritten(plan, &source, options)?;
         let sides = datasets.iter().map(|(data, dataset)| (*data, sum(&datasets::counts(dataset.manifest())))).collect();
-        let open = folder.open(terminal, plan, options)?;
+        let open = self.chosen(&folder.open(terminal, plan, options)?);
         if !open.is_empty() {
             let study = match options.data {
                 Some(_) => seconds_a_study(&source)?,
@@ -135,7 +144,8 @@ impl Reproduce {
         let counts = datasets.into_iter().map(make).collect::<Result<Vec<_>>>()?;
         let sides: BTreeMap<Data, [usize; 2]> = counts.iter().map(|(data, counts)| (*data, sum(counts))).collect();
 
-        let open = folder.open(terminal, plan, options)?;
+        let all_open = folder.open(terminal, plan, options)?;
+        let open = self.chosen(&all_open);
         if !open.is_empty() {
             let study = seconds_a_study(&source)?;
             let estimate = Estimate::new(terminal, &open, options, &sides, study, Some(&self.output))?;
@@ -144,6 +154,13 @@ impl Reproduce {
         }
         // Those of a training whose process died when all else was done.
         plan.trainings.iter().try_for_each(|training| remove_checkpoints(&folder.run(training)))?;
+        if open.len() < all_open.len() {
+            let left = counted(all_open.len() - open.len(), "training");
+            terminal.note(format_args!(
+                "{left} of the study left: the page is made when all are done, by the same command without --only"
+            ));
+            return terminal.line(self.output.join(RUNS).shown());
+        }
 
         terminal.note("The page");
         let page = self.reproduction(terminal, &source, plan, options, counts)?.write(&self.output)?;
@@ -178,6 +195,26 @@ impl Reproduce {
             recipe,
             epochs,
         })
+    }
+
+    /// Refuses names that no training of the plan has.
+    fn check_only(&self, plan: &Plan) -> Result<()> {
+        let names: Vec<String> = plan.trainings.iter().map(Training::name).collect();
+        match self.only.iter().find(|name| !names.contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let problem = format!("--only names `{}`, and no training of this study is called that", name.shown());
+                Err(Error::setting(problem, "choose from what --plan lists"))
+            }
+        }
+    }
+
+    /// Those that `--only` names, and what they begin with; all without it.
+    fn chosen<'p>(&self, open: &[&'p Training]) -> Vec<&'p Training> {
+        let named = |training: &Training| self.only.is_empty() || self.only.contains(&training.name());
+        let begun: Vec<Training> =
+            open.iter().filter(|training| named(training)).filter_map(|training| training.begins_with()).collect();
+        open.iter().copied().filter(|training| named(training) || begun.contains(training)).collect()
     }
 
     /// The archive, with the frame of every view named: a hospital's, or the phantoms, which may not be there yet.
@@ -218,6 +255,7 @@ impl Reproduce {
                 scores: scores(&run)?,
                 unaugmented: scores(&run.join(UNAUGMENTED))?,
                 predictions: report::read_patients(&run)?,
+                isa: Tested::read(&run)?.isa,
                 chosen: Epoch::chosen(&history, training.settings(options).choose_by),
                 history,
             };
@@ -265,8 +303,10 @@ impl Reproduce {
 const RUNS: &str = "runs";
 /// In a run's folder, its evaluation without copies.
 const UNAUGMENTED: &str = "unaugmented";
-/// In a run's folder, written when all of its results are there: the SHA-256 of the model that they are of.
+/// In a run's folder, written when all of its results are there: a [`Tested`].
 const TESTED: &str = "tested.toml";
+/// Trainings of which the page shows cases, which takes the model.
+const WITH_CASES: [&str; 2] = [page::MAIN, page::TWO_CLASSES];
 /// The folder of the phantoms.
 const PHANTOMS: &str = "phantoms";
 
@@ -324,14 +364,20 @@ impl Folder<'_> {
         Ok(datasets::counts(&written))
     }
 
-    /// The trainings that are not done; says how many there are.
+    /// The trainings that are not done, in the plan's order; says how many there are. One that was done and whose model was deleted is
+    /// among them where the model is needed: for the page's cases, or by a training that begins with it.
     fn open<'p>(&self, terminal: &Terminal, plan: &'p Plan, options: &Options) -> Result<Vec<&'p Training>> {
+        let mut needed = WITH_CASES.map(str::to_owned).to_vec();
         let mut open = Vec::new();
-        for training in &plan.trainings {
-            if !self.is_done(training)? {
+        // What a training begins with comes before it.
+        for training in plan.trainings.iter().rev() {
+            let lacks_model = needed.contains(&training.name()) && !self.run(training).join(RunFolder::MODEL).is_file();
+            if lacks_model || !self.is_done(training)? {
+                needed.extend(training.begins_with().map(|first| first.name()));
                 open.push(training);
             }
         }
+        open.reverse();
         let (all, epochs) = (plan.trainings.len(), options.epochs);
         terminal.note(format_args!(
             "{} of {}, {} of them done",
@@ -342,31 +388,35 @@ impl Folder<'_> {
         Ok(open)
     }
 
-    /// Whether a training is over and tested: the last file that testing writes names the model that is there.
+    /// Whether a training is over and tested: its results are there, of the model that is there, or that was there and was deleted.
     fn is_done(&self, training: &Training) -> Result<bool> {
         interrupt::check()?;
         let run = self.run(training);
-        let (tested, model) = (run.join(TESTED), run.join(RunFolder::MODEL));
-        if !tested.is_file() || !model.is_file() {
+        if !run.join(TESTED).is_file() {
             return Ok(false);
         }
-        let results = [RunFolder::SCORES, RunFolder::PATIENTS, RunFolder::REPORT];
+        let tested = Tested::read(&run)?;
+        let model = run.join(RunFolder::MODEL);
+        let is_of_the_model = !model.exists() || tested.model_sha256 == sha256_of(&model)?;
+        let results = [RunFolder::SCORES, RunFolder::PATIENTS];
         let whole = |folder: &Path| results.iter().all(|name| folder.join(name).is_file());
-        let is_tested = whole(&run) && whole(&run.join(UNAUGMENTED));
-        Ok(is_tested
-            && files::read_at_most(&tested, 1 << 10)? == mark(&model)?.as_bytes()
-            && self.began_with_what_is_there(training)?)
+        let is_tested = whole(&run) && whole(&run.join(UNAUGMENTED)) && run.join(RunFolder::METRICS).is_file();
+        Ok(is_tested && is_of_the_model && self.began_with_what_is_there(training)?)
     }
 
-    /// Whether a run, if it began with the network of another, began with the one that is there now.
+    /// Whether a run, if it began with the network of another, began with the one that is there now, or that was there and was deleted.
     fn began_with_what_is_there(&self, training: &Training) -> Result<bool> {
-        let Some(first) = training.begins_with() else { return Ok(true) };
-        let (config, model) = (self.run(training).join(RunFolder::CONFIG), self.run(&first).join(RunFolder::MODEL));
-        if !config.is_file() || !model.is_file() {
+        let Some(first) = training.begins_with().map(|first| self.run(&first)) else { return Ok(true) };
+        let config = self.run(training).join(RunFolder::CONFIG);
+        if !config.is_file() {
             return Ok(false);
         }
-        let began_with = Settings::resolve(Some(&config), toml::Table::new())?.init_weights;
-        Ok(began_with == Model::load(model)?.weights_hash())
+        let weights = match (first.join(RunFolder::MODEL), first.join(TESTED)) {
+            (model, _) if model.is_file() => Model::load(model)?.weights_hash(),
+            (_, tested) if tested.is_file() => Tested::read(&first)?.weights_sha256,
+            _ => return Ok(false),
+        };
+        Ok(Settings::resolve(Some(&config), toml::Table::new())?.init_weights == weights)
     }
 
     /// Refuses a run that was trained in another way than it would be now.
@@ -426,9 +476,43 @@ fn unwritten(plan: &Plan, source: &Manifest, options: &Options) -> Result<Vec<(D
     plan.data().into_iter().map(of).collect()
 }
 
-/// What [`TESTED`] holds once this model is tested.
-fn mark(model: &Path) -> Result<String> {
-    Ok(format!("model_sha256 = \"{}\"\n", files::sha256(&files::read(model)?)))
+/// What [`TESTED`] says of the network that a training's results are of.
+#[derive(Serialize, Deserialize)]
+struct Tested {
+    /// Of the model file.
+    model_sha256: String,
+    /// Of its weights, by which a training names the network that it began with.
+    #[serde(default)]
+    weights_sha256: String,
+    /// The instruction set that it was trained with, the last where there were several. Empty in files from before it was kept.
+    #[serde(default)]
+    isa: String,
+}
+
+impl Tested {
+    /// Of the run in a folder.
+    fn of(run: &Path) -> Result<Self> {
+        let model = run.join(RunFolder::MODEL);
+        let weights_sha256 = Model::load(&model)?.weights_hash();
+        Ok(Tested { model_sha256: sha256_of(&model)?, weights_sha256, isa: RunRecord::read(run)?.isa })
+    }
+
+    fn read(run: &Path) -> Result<Self> {
+        let path = run.join(TESTED);
+        let damaged = |error: toml::de::Error| {
+            Error::file(&path, format!("is damaged: {}", error.message()), "delete it: the training is tested anew")
+        };
+        toml::from_str(&String::from_utf8_lossy(&files::read_at_most(&path, 1 << 10)?)).map_err(damaged)
+    }
+
+    fn write(&self, run: &Path) -> Result<()> {
+        let text = toml::to_string(self).expect("three texts");
+        files::write(run.join(TESTED), text.as_bytes())
+    }
+}
+
+fn sha256_of(path: &Path) -> Result<String> {
+    Ok(files::sha256(&files::read(path)?))
 }
 
 /// Studies that are read to see how long that takes.
@@ -554,7 +638,11 @@ fn train_one(
     }
     let (run_folder, start) = match has_checkpoint {
         true => (RunFolder::resume(&run)?, resume),
-        false => (RunFolder::create(&run, true)?, Start::New),
+        false => {
+            // Results of before, if any, are not of the network that comes.
+            remove_those_there(&[run.join(TESTED)])?;
+            (RunFolder::create(&run, true)?, Start::New)
+        }
     };
     let manifest = Manifest::read_known(folder.manifest(training.data))?;
     train::run(&manifest, &settings, &run_folder, start, &mut |event| {
@@ -598,7 +686,7 @@ fn test_one(folder: &Folder, training: &Training) -> Result<()> {
         let job = Job::open(&run, None, Side::Test, unaugmented)?;
         report::write_evaluation(&job.evaluate(&terminal)?, output)?;
     }
-    files::write(run.join(TESTED), mark(&run.join(RunFolder::MODEL))?.as_bytes())?;
+    Tested::of(&run)?.write(&run)?;
     remove_checkpoints(&run)
 }
 
@@ -606,10 +694,12 @@ fn test_one(folder: &Folder, training: &Training) -> Result<()> {
 const CHECKPOINTS: [&str; 2] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT];
 
 fn remove_checkpoints(run: &Path) -> Result<()> {
-    for path in CHECKPOINTS.map(|name| run.join(name)).iter().filter(|path| path.exists()) {
-        fs::remove_file(path).map_err(|error| Error::io(path, "removed", &error))?;
-    }
-    Ok(())
+    remove_those_there(&CHECKPOINTS.map(|name| run.join(name)))
+}
+
+fn remove_those_there(files: &[PathBuf]) -> Result<()> {
+    let mut there = files.iter().filter(|path| path.exists());
+    there.try_for_each(|path| fs::remove_file(path).map_err(|error| Error::io(path, "removed", &error)))
 }
 
 #[cfg(test)]
@@ -627,18 +717,27 @@ mod tests {
         let is_done = || study.is_done(&training).unwrap();
         files::create_folder(run.join(UNAUGMENTED)).unwrap();
         assert!(!is_done());
-        for name in [RunFolder::MODEL, RunFolder::SCORES, RunFolder::PATIENTS, RunFolder::REPORT] {
+        for name in [RunFolder::MODEL, RunFolder::METRICS, RunFolder::SCORES, RunFolder::PATIENTS] {
             files::write(run.join(name), b"1").unwrap();
             files::write(run.join(UNAUGMENTED).join(name), b"1").unwrap();
         }
         assert!(!is_done(), "killed after its last result, before its mark");
-        files::write(run.join(TESTED), mark(&run.join(RunFolder::MODEL)).unwrap().as_bytes()).unwrap();
+        let model_sha256 = sha256_of(&run.join(RunFolder::MODEL)).unwrap();
+        Tested { model_sha256, weights_sha256: String::new(), isa: String::new() }.write(&run).unwrap();
         assert!(is_done());
         files::write(run.join(RunFolder::MODEL), b"2").unwrap();
         assert!(!is_done(), "the model is another");
-        files::write(run.join(RunFolder::MODEL), b"1").unwrap();
-        fs::remove_file(run.join(UNAUGMENTED).join(RunFolder::PATIENTS)).unwrap();
-        assert!(!is_done(), "a result is gone");
+
+        let plan = Plan { trainings: vec![training.clone(), Training { repetition: 1, ..training.clone() }] };
+        let options = crate::reproduce::tests::options();
+        let open = || study.open(&Terminal::silent(), &plan, &options).unwrap().len();
+        assert_eq!(open(), 2);
+        fs::remove_file(run.join(RunFolder::MODEL)).unwrap();
+        assert!(is_done() && open() == 2, "its results are there, and of this one the page shows cases");
+        fs::rename(&run, study.run(&plan.trainings[1])).unwrap();
+        assert_eq!(open(), 1, "of the other it shows none");
+        fs::remove_file(study.run(&plan.trainings[1]).join(UNAUGMENTED).join(RunFolder::PATIENTS)).unwrap();
+        assert_eq!(open(), 2, "a result is gone");
     }
 
     /// The second training of the paper's recipe measures statistics and leaves the weights of the first as they are.
@@ -679,6 +778,13 @@ mod tests {
         }
         assert!(statistics > 40 && moved > statistics / 2, "{moved} of {statistics} statistics have moved");
         fs::remove_file(paper).unwrap();
-        assert!(!study.is_done(&plan.trainings[1]).unwrap(), "the network that it began with is gone");
+        let open = || study.open(&Terminal::silent(), &plan, &options).unwrap().len();
+        assert_eq!(open(), 0, "the results of both are there");
+        fs::remove_file(precise).unwrap();
+        assert_eq!(open(), 0, "the same without models");
+        remove_those_there(&[study.run(&plan.trainings[1]).join(TESTED)]).unwrap();
+        assert_eq!(open(), 2, "the second needs the network of the first");
+        remove_those_there(&[study.run(&plan.trainings[0]).join(TESTED)]).unwrap();
+        assert!(!study.is_done(&plan.trainings[1]).unwrap(), "nothing tells what it began with");
     }
 }

@@ -15,6 +15,7 @@ use crate::archive::people::Demographics;
 use crate::metrics::{Epoch, Predictions, Scores};
 use crate::models::StudyCounts;
 use crate::report::{self, Evaluation, Figure, caption, frame};
+use crate::text::counted;
 use crate::{Result, files};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub unaugmented: Scores,
     /// What the first was made from.
     pub predictions: Predictions,
+    /// The instruction set that it was trained with; empty where that is not known.
+    pub isa: String,
     /// Its epochs.
     pub history: Vec<Epoch>,
     /// The epoch whose weights are the model's.
@@ -192,9 +195,20 @@ impl Reproduction {
             ("recipe", recipe.to_string()),
             ("seeds", seeds.to_string()),
             ("folds", if *folds == 0 { "none".to_owned() } else { folds.to_string() }),
+            ("trained with", self.instruction_sets()),
             ("program", version.trim_end().to_owned()),
             ("command", self.command.clone()),
         ]
+    }
+
+    /// `avx2+fma (12 trainings), avx512 (26 trainings)`: another instruction set adds in another order, as another seed would.
+    fn instruction_sets(&self) -> String {
+        let mut trainings = BTreeMap::<&str, usize>::new();
+        for outcome in self.outcomes.values() {
+            *trainings.entry(if outcome.isa.is_empty() { "unknown" } else { &outcome.isa }).or_default() += 1;
+        }
+        let said = trainings.into_iter().map(|(isa, count)| format!("{isa} ({})", counted(count, "training")));
+        said.collect::<Vec<_>>().join(", ")
     }
 
     fn parts(&self) -> Result<Vec<Part>> {
@@ -290,7 +304,7 @@ mod tests {
                 ..Epoch::default()
             })
             .collect();
-        Outcome { unaugmented: scores.clone(), scores, predictions, chosen: history.len(), history }
+        Outcome { unaugmented: scores.clone(), scores, predictions, chosen: history.len(), history, isa: "avx2+fma".to_owned() }
     }
 
     fn made_up(seeds: usize) -> Reproduction {
