@@ -26,7 +26,8 @@ pub struct SettingFlags {
     /// The network's input, rows x columns, from 32x32 to 16384x16384 [default: 1024x256].
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     input_size: Option<Size>,
-    /// Passes over the training studies, from 1 to 1000000 [default: 30; paper: 300].
+    /// Passes over the training studies, from 1 to 1000000. Where it is not given, the recipe osteon takes as many times its passes,
+    /// and its measurements as many times as far apart, as make 1500 steps [default: 30; paper: 300].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Studies in a training step, from 2 to 4096 [default: 16; paper: 32].

@@ -9,7 +9,7 @@ use crate::archive::side::Side;
 use crate::files::{Output, Staging};
 use crate::models::Process;
 use crate::text::{self, Shown, counted, shell_word};
-use crate::train::{self, Diagnosis, Epoch, Event, LayerState, RATE_STEPS, RunFolder, Settings, Start};
+use crate::train::{self, Diagnosis, Epoch, Event, LayerState, RATE_STEPS, Recipe, RunFolder, Settings, Start};
 use crate::{Result, interrupt};
 use std::ffi::OsString;
 use std::ops::ControlFlow;
@@ -78,11 +78,12 @@ impl Train {
         if let Some(columns) = self.table.columns()? {
             flags.insert("columns".to_owned(), columns.texts().into());
         }
-        let settings = Settings::resolve_files(own.as_deref().into_iter().chain(self.config.as_deref()), flags)?;
+        let given = Settings::given(own.as_deref().into_iter().chain(self.config.as_deref()), flags)?;
+        let of_recipe = Settings::of_given(given.clone())?;
         // What was begun has been asked about.
         let classes = if self.resume { Classes::Known } else { Classes::AskedAbout(self.table.classes().to_vec()) };
-        let options = ReadOptions { columns: settings.columns.clone(), classes };
-        let path = if self.resume && self.output.is_none() { &settings.manifest } else { &self.source };
+        let options = ReadOptions { columns: of_recipe.columns.clone(), classes };
+        let path = if self.resume && self.output.is_none() { &of_recipe.manifest } else { &self.source };
         let mut manifest = self.preflight.read(terminal, path, &options, output)?;
         if let Some(folder) = &held {
             // The same patients train as before, whatever is known of them now.
@@ -91,6 +92,15 @@ impl Train {
         let tells_validation = manifest.rows.iter().any(|row| row.side == Some(Side::Validation));
         if let Some(flag) = self.settings.of_split(tells_validation).filter(|_| manifest.rows[0].side.is_some()) {
             return Err(Settings::refuse_split(&manifest, flag));
+        }
+        let studies = train::training_studies(&manifest, &of_recipe)?;
+        let settings = of_recipe.clone().of_least_steps(studies, &given);
+        if settings.epochs > of_recipe.epochs && !self.diagnose && !self.find_rate {
+            let (studies, steps) = (counted(studies, "training study"), Recipe::LEAST_STEPS);
+            terminal.note(format_args!(
+                "{} of {studies}, at least {steps} steps; --epochs decides otherwise",
+                counted(settings.epochs, "epoch")
+            ));
         }
         if self.diagnose {
             return diagnose(terminal, &manifest, &settings);

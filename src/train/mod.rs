@@ -24,7 +24,7 @@ pub use consistency::{check_data, check_folder};
 pub use diagnosis::{Diagnosis, LayerState, Snapshot, diagnose};
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
-pub use prepared::BegunWith;
+pub use prepared::{BegunWith, training_studies};
 pub use rate_test::{Proposals, RATE_STEPS, RatePoint, RateTest, find_rate};
 pub use recipe::{ClassWeights, FAMILIES, Family, Recipe};
 pub use record::RunRecord;

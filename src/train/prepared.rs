@@ -114,6 +114,14 @@ fn begin_with(model: &mut Model, settings: &Settings) -> Result<Option<BegunWith
     Ok(Some(BegunWith { file, same_classes, frozen }))
 }
 
+/// How many studies train.
+///
+/// # Errors
+/// A manifest that cannot be split.
+pub fn training_studies(manifest: &Manifest, settings: &Settings) -> Result<usize> {
+    Ok(split_of(manifest, settings)?.train.len())
+}
+
 /// The settings with the hash of the weights that the network begins with, and a path to them that can be found from anywhere.
 pub(super) fn with_init_known(settings: &Settings) -> Result<Settings> {
     let mut settings = settings.clone();

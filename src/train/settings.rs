@@ -279,14 +279,14 @@ impl Settings {
     /// # Errors
     /// A file that cannot be read or is not TOML, an unknown key, a value that makes no sense.
     pub fn resolve(file: Option<&Path>, overrides: toml::Table) -> Result<Self> {
-        Settings::resolve_files(file, overrides)
+        Settings::of_given(Settings::given(file, overrides)?)
     }
 
-    /// As [`resolve`](Self::resolve), of several files, the later over the earlier.
+    /// The keys that are given, with their values: those of several TOML files, the later over the earlier, with `overrides` on top.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve).
-    pub fn resolve_files<'a>(files: impl IntoIterator<Item = &'a Path>, overrides: toml::Table) -> Result<Self> {
+    /// A file that cannot be read, is not TOML or has a value that makes no sense.
+    pub fn given<'a>(files: impl IntoIterator<Item = &'a Path>, overrides: toml::Table) -> Result<toml::Table> {
         let mut table = toml::Table::new();
         for path in files {
             let own = table_of(path)?;
@@ -296,9 +296,35 @@ impl Settings {
             merge(&mut table, own);
         }
         merge(&mut table, overrides);
-        let settings = from_table(table).map_err(|problem| Error::setting(problem, REMEDY))?;
+        Ok(table)
+    }
+
+    /// The settings with these keys; the others are the recipe's.
+    ///
+    /// # Errors
+    /// An unknown key, a value that makes no sense.
+    pub fn of_given(given: toml::Table) -> Result<Self> {
+        let settings = from_table(given).map_err(|problem| Error::setting(problem, REMEDY))?;
         settings.validate()?;
         Ok(settings)
+    }
+
+    /// With so many times the recipe's epochs that `studies` training studies make [`Recipe::LEAST_STEPS`], and as many times the
+    /// warm-up and the interval of measurements, but for what is given. As it is where epochs are given, and by the paper's recipe.
+    #[must_use]
+    pub fn of_least_steps(self, studies: usize, given: &toml::Table) -> Self {
+        let steps = self.epochs * studies.div_ceil(self.batch);
+        let times = Recipe::LEAST_STEPS.div_ceil(steps.max(1));
+        if self.recipe == Recipe::Paper || given.contains_key("epochs") || times < 2 {
+            return self;
+        }
+        let unless_given = |key: &str| if given.contains_key(key) { 1 } else { times };
+        Settings {
+            epochs: self.epochs * times,
+            warm_up_epochs: self.warm_up_epochs * unless_given("warm_up_epochs") as f32,
+            test_every: self.test_every * unless_given("test_every"),
+            ..self
+        }
     }
 
     /// Why a setting of the split cannot be had with a manifest that says itself who trains and who tests.
@@ -524,6 +550,24 @@ mod tests {
         assert_eq!((settings.epochs, settings.batch, settings.learning_rate, settings.train_share), (300, 32, 0.01, 0.7));
         assert_eq!(settings.input_size.to_string(), "1024x256");
         assert_eq!(settings.augmentation, Augmentation { rotation_deg: 5.0, translation_px: 6.0, ..Augmentation::NONE });
+    }
+
+    #[test]
+    fn a_small_set_gets_more_epochs_unless_they_are_given() {
+        let osteon = Recipe::Osteon.settings();
+        let none = toml::Table::new();
+        // 85 studies are 6 steps: 30 epochs are 180, and nine times as many 1620.
+        let small = osteon.clone().of_least_steps(85, &none);
+        let times = |n: usize| (n * osteon.epochs, n * osteon.test_every, n as f32 * osteon.warm_up_epochs);
+        assert_eq!((small.epochs, small.test_every, small.warm_up_epochs), times(9));
+        assert_eq!(Settings { epochs: 30, test_every: 2, warm_up_epochs: 1.0, ..small }, osteon);
+        assert_eq!(osteon.clone().of_least_steps(800, &none), osteon, "1500 steps as it is");
+        let given = |text: &str| osteon.clone().of_least_steps(85, &text.parse().unwrap());
+        assert_eq!(given("epochs = 30"), osteon);
+        let own = given("test_every = 2");
+        assert_eq!((own.epochs, own.test_every, own.warm_up_epochs), (times(9).0, 2, times(9).2));
+        let paper = Recipe::Paper.settings();
+        assert_eq!(paper.clone().of_least_steps(2, &none), paper);
     }
 
     #[test]
