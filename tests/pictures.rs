@@ -164,6 +164,19 @@ fn an_upright_body_is_never_refused() {
     }
 }
 
+/// Two phantoms whose waist is so faint between chest and pelvis that the rows there are as empty as between two bodies.
+#[test]
+fn a_faint_waist_does_not_make_two_bodies() {
+    for index in [336, 698] {
+        let options =
+            PhantomOptions { studies: 700, seed: 22, simulator: SimulatorVersion::Two, hospital: 2, ..PhantomOptions::default() };
+        let study = simulate(&options, index);
+        for view in [study.anterior, study.posterior] {
+            expect(&view, None, "a faint waist");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_upright_body_is_named() {
     // The rows of the chest are those where simulator 1 lays it.

@@ -8,24 +8,21 @@ use super::table::TableFlags;
 use super::terminal::{Progress, Terminal};
 use super::train::exploding;
 use crate::annotation::{self, lesions};
-use crate::archive::datasets::{self, Counts, DatasetOptions};
+use crate::archive::datasets::{self, Counts};
 use crate::archive::manifest::Manifest;
 use crate::archive::people;
-use crate::archive::split::{self, Split};
 use crate::intake::Study;
 use crate::metrics::{Epoch, Scores};
-use crate::models::Model;
 use crate::phantom::{self as simulator, Phantom, PhantomOptions, SimulatorVersion};
 use crate::prepare::{Preprocessing, views};
+use crate::reproduce::folder::{StudyFolder, unwritten};
 use crate::reproduce::page::{self, Outcome, Reproduction};
 use crate::reproduce::{Data, Options, Plan, Scale, Speed, Training, images_in_training, speeds};
 use crate::text::{Shown, counted};
-use crate::train::{self, Event, Recipe, RunFolder, RunRecord, Settings, Start};
+use crate::train::{self, Event, Recipe, RunFolder, Settings, Start};
 use crate::{Error, Result, files, interrupt, report};
 use osteon_kernels::par;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -96,7 +93,7 @@ impl Reproduce {
         options.check()?;
         options.check_folder(&self.output)?;
         let plan = Plan::new(&options);
-        let folder = Folder(&self.output);
+        let folder = StudyFolder::new(&self.output);
         self.check_only(&plan)?;
         for training in &plan.trainings {
             folder.refuse_other(training, &options)?;
@@ -111,11 +108,11 @@ impl Reproduce {
     }
 
     /// What would be trained, and how long it takes, from what can be known without making anything.
-    fn print_plan(&self, terminal: &Terminal, folder: &Folder, plan: &Plan, options: &Options) -> Result<()> {
+    fn print_plan(&self, terminal: &Terminal, folder: &StudyFolder, plan: &Plan, options: &Options) -> Result<()> {
         let source = self.source(terminal, options)?;
         let datasets = unwritten(plan, &source, options)?;
         let sides = datasets.iter().map(|(data, dataset)| (*data, sum(&datasets::counts(dataset.manifest())))).collect();
-        let open = self.chosen(&folder.open(terminal, plan, options)?);
+        let open = self.chosen(&self.open(terminal, folder, plan, options)?);
         if !open.is_empty() {
             let study = match options.data {
                 Some(_) => seconds_a_study(&source)?,
@@ -128,7 +125,7 @@ impl Reproduce {
 
     /// The whole study, or what is left of it. Whatever moment a process dies at, the next one goes on from there: the record of the
     /// options comes first, and of phantoms, datasets and trainings each has one file that is written last and stands for all of it.
-    fn study(&self, terminal: &Terminal, folder: &Folder, plan: &Plan, options: &Options) -> Result<()> {
+    fn study(&self, terminal: &Terminal, folder: &StudyFolder, plan: &Plan, options: &Options) -> Result<()> {
         // All that can be wrong with archive and options is said before anything is made.
         let source = self.source(terminal, options)?;
         let datasets = unwritten(plan, &source, options)?;
@@ -144,7 +141,7 @@ impl Reproduce {
         let counts = datasets.into_iter().map(make).collect::<Result<Vec<_>>>()?;
         let sides: BTreeMap<Data, [usize; 2]> = counts.iter().map(|(data, counts)| (*data, sum(counts))).collect();
 
-        let all_open = folder.open(terminal, plan, options)?;
+        let all_open = self.open(terminal, folder, plan, options)?;
         let open = self.chosen(&all_open);
         if !open.is_empty() {
             let study = seconds_a_study(&source)?;
@@ -153,13 +150,13 @@ impl Reproduce {
             train_all(terminal, folder, &open, options, &sides, &estimate, resume)?;
         }
         // Those of a training whose process died when all else was done.
-        plan.trainings.iter().try_for_each(|training| remove_checkpoints(&folder.run(training)))?;
+        plan.trainings.iter().try_for_each(|training| folder.remove_checkpoints(training))?;
         if open.len() < all_open.len() {
             let left = counted(all_open.len() - open.len(), "training");
             terminal.note(format_args!(
                 "{left} of the study left: the page is made when all are done, by the same command without --only"
             ));
-            return terminal.line(self.output.join(RUNS).shown());
+            return terminal.line(folder.runs().shown());
         }
 
         terminal.note("The page");
@@ -197,6 +194,20 @@ impl Reproduce {
         })
     }
 
+    /// The trainings that are not done; says how many there are.
+    fn open<'p>(
+        &self,
+        terminal: &Terminal,
+        folder: &StudyFolder,
+        plan: &'p Plan,
+        options: &Options,
+    ) -> Result<Vec<&'p Training>> {
+        let open = folder.open(plan)?;
+        let (all, epochs) = (counted(plan.trainings.len(), "training"), counted(options.epochs, "epoch"));
+        terminal.note(format_args!("{all} of {epochs}, {} of them done", plan.trainings.len() - open.len()));
+        Ok(open)
+    }
+
     /// Refuses names that no training of the plan has.
     fn check_only(&self, plan: &Plan) -> Result<()> {
         let names: Vec<String> = plan.trainings.iter().map(Training::name).collect();
@@ -221,14 +232,15 @@ impl Reproduce {
     fn source(&self, terminal: &Terminal, options: &Options) -> Result<Manifest> {
         let Some(data) = &options.data else {
             let text = simulator::manifest(&options.scale.phantoms(options.seed, options.simulator));
-            return Manifest::from_bytes(self.output.join(PHANTOMS).join(datasets::MANIFEST), text.as_bytes());
+            return Manifest::from_bytes(StudyFolder::new(&self.output).phantoms().join(datasets::MANIFEST), text.as_bytes());
         };
         self.preflight.read(terminal, data, &self.table.options()?, &self.output)?.with_frames_named()
     }
 
     /// Makes the phantoms and what physicians would add to them, where they are not there.
     fn make_phantoms(&self, terminal: &Terminal, options: &Options) -> Result<()> {
-        let (folder, phantoms) = (self.output.join(PHANTOMS), options.scale.phantoms(options.seed, options.simulator));
+        let (folder, phantoms) =
+            (StudyFolder::new(&self.output).phantoms(), options.scale.phantoms(options.seed, options.simulator));
         // A process that died when all was in its place has left the folder that it came from.
         files::remove_left_over(&folder);
         if !folder.join(datasets::MANIFEST).is_file() {
@@ -246,24 +258,23 @@ impl Reproduce {
         options: &Options,
         counts: Vec<(Data, Vec<(String, Counts)>)>,
     ) -> Result<Reproduction> {
-        let folder = Folder(&self.output);
+        let folder = StudyFolder::new(&self.output);
         let outcome = |training: &Training| -> Result<(String, Outcome)> {
             let run = folder.run(training);
             let scores = |folder: &Path| -> Result<Scores> { report::read_scores(folder.join(RunFolder::SCORES)) };
             let history = Epoch::read_all(&run.join(RunFolder::METRICS))?;
             let outcome = Outcome {
                 scores: scores(&run)?,
-                unaugmented: scores(&run.join(UNAUGMENTED))?,
+                unaugmented: scores(&folder.unaugmented(training))?,
                 predictions: report::read_patients(&run)?,
-                isa: Tested::read(&run)?.isa,
+                isa: folder.isa(training)?,
                 chosen: Epoch::chosen(&history, training.settings(options).choose_by),
                 history,
             };
             Ok((training.name(), outcome))
         };
-        let evaluation = |name: &str| -> Result<report::Evaluation> {
-            Job::test(&folder.0.join(RUNS).join(name))?.evaluate(&Terminal::silent())
-        };
+        let evaluation =
+            |name: &str| -> Result<report::Evaluation> { Job::test(&folder.runs().join(name))?.evaluate(&Terminal::silent()) };
         let annotated =
             source.rows.iter().map(annotation::beside).collect::<Result<Vec<_>>>()?.iter().any(|beside| !beside.is_empty());
         let studies = source.study_counts(0..source.rows.len());
@@ -299,220 +310,9 @@ impl Reproduce {
     }
 }
 
-/// The folder of the trainings' folders.
-const RUNS: &str = "runs";
-/// In a run's folder, its evaluation without copies.
-const UNAUGMENTED: &str = "unaugmented";
-/// In a run's folder, written when all of its results are there: a [`Tested`].
-const TESTED: &str = "tested.toml";
-/// Trainings of which the page shows cases, which takes the model.
-const WITH_CASES: [&str; 2] = [page::MAIN, page::TWO_CLASSES];
-/// The folder of the phantoms.
-const PHANTOMS: &str = "phantoms";
-
 /// Training and test images of all classes.
 fn sum(counts: &[(String, Counts)]) -> [usize; 2] {
     counts.iter().fold([0; 2], |[train, test], (_, counts)| [train + counts.train, test + counts.test])
-}
-
-/// A study's folder.
-struct Folder<'a>(&'a Path);
-
-impl Folder<'_> {
-    fn run(&self, training: &Training) -> PathBuf {
-        self.0.join(RUNS).join(training.name())
-    }
-
-    /// The training's settings, with the folder of the run that it begins with.
-    fn settings(&self, training: &Training, options: &Options) -> Settings {
-        let init = training.begins_with().map(|first| self.run(&first)).unwrap_or_default();
-        Settings { init, ..training.settings(options) }
-    }
-
-    fn manifest(&self, data: Data) -> PathBuf {
-        self.0.join("datasets").join(data.name()).join(datasets::MANIFEST)
-    }
-
-    /// Writes a dataset that is not there, proves that it does not leak, and counts its images.
-    fn make(&self, data: Data, dataset: Unwritten) -> Result<Vec<(String, Counts)>> {
-        interrupt::check()?;
-        let path = self.manifest(data);
-        let folder = path.parent().unwrap_or(self.0);
-        files::remove_left_over(folder);
-        if path.is_file() {
-            let rows = |manifest: &Manifest| -> Vec<_> {
-                manifest.rows.iter().map(|row| (row.patient.clone(), row.label.clone(), row.side, row.transform)).collect()
-            };
-            if rows(&Manifest::read_known(&path)?) != rows(dataset.manifest()) {
-                let problem = "is not what this study makes of its archive: it may be of another number of folds";
-                return Err(Error::file(&path, problem, "give the options that it was made with, or another output folder"));
-            }
-        } else {
-            match dataset {
-                Unwritten::Dataset(dataset) => drop(dataset.write(folder)?),
-                Unwritten::Fold(manifest) => {
-                    files::create_folder(folder)?;
-                    manifest.moved_to(&path)?.write()?;
-                }
-            }
-        }
-        if data.kind().is_some() {
-            return Ok(datasets::check(folder)?.counts);
-        }
-        let written = Manifest::read_known(&path)?;
-        Split::of_sides(&written).unwrap_or_default().check(&written)?;
-        Ok(datasets::counts(&written))
-    }
-
-    /// The trainings that are not done, in the plan's order; says how many there are. One that was done and whose model was deleted is
-    /// among them where the model is needed: for the page's cases, or by a training that begins with it.
-    fn open<'p>(&self, terminal: &Terminal, plan: &'p Plan, options: &Options) -> Result<Vec<&'p Training>> {
-        let mut needed = WITH_CASES.map(str::to_owned).to_vec();
-        let mut open = Vec::new();
-        // What a training begins with comes before it.
-        for training in plan.trainings.iter().rev() {
-            let lacks_model = needed.contains(&training.name()) && !self.run(training).join(RunFolder::MODEL).is_file();
-            if lacks_model || !self.is_done(training)? {
-                needed.extend(training.begins_with().map(|first| first.name()));
-                open.push(training);
-            }
-        }
-        open.reverse();
-        let (all, epochs) = (plan.trainings.len(), options.epochs);
-        terminal.note(format_args!(
-            "{} of {}, {} of them done",
-            counted(all, "training"),
-            counted(epochs, "epoch"),
-            all - open.len()
-        ));
-        Ok(open)
-    }
-
-    /// Whether a training is over and tested: its results are there, of the model that is there, or that was there and was deleted.
-    fn is_done(&self, training: &Training) -> Result<bool> {
-        interrupt::check()?;
-        let run = self.run(training);
-        if !run.join(TESTED).is_file() {
-            return Ok(false);
-        }
-        let tested = Tested::read(&run)?;
-        let model = run.join(RunFolder::MODEL);
-        let is_of_the_model = !model.exists() || tested.model_sha256 == sha256_of(&model)?;
-        let results = [RunFolder::SCORES, RunFolder::PATIENTS];
-        let whole = |folder: &Path| results.iter().all(|name| folder.join(name).is_file());
-        let is_tested = whole(&run) && whole(&run.join(UNAUGMENTED)) && run.join(RunFolder::METRICS).is_file();
-        Ok(is_tested && is_of_the_model && self.began_with_what_is_there(training)?)
-    }
-
-    /// Whether a run, if it began with the network of another, began with the one that is there now, or that was there and was deleted.
-    fn began_with_what_is_there(&self, training: &Training) -> Result<bool> {
-        let Some(first) = training.begins_with().map(|first| self.run(&first)) else { return Ok(true) };
-        let config = self.run(training).join(RunFolder::CONFIG);
-        if !config.is_file() {
-            return Ok(false);
-        }
-        let weights = match (first.join(RunFolder::MODEL), first.join(TESTED)) {
-            (model, _) if model.is_file() => Model::load(model)?.weights_hash(),
-            (_, tested) if tested.is_file() => Tested::read(&first)?.weights_sha256,
-            _ => return Ok(false),
-        };
-        Ok(Settings::resolve(Some(&config), toml::Table::new())?.init_weights == weights)
-    }
-
-    /// Refuses a run that was trained in another way than it would be now.
-    fn refuse_other(&self, training: &Training, options: &Options) -> Result<()> {
-        let path = self.run(training).join(RunFolder::CONFIG);
-        if !path.exists() {
-            return Ok(());
-        }
-        let table = |settings: &Settings| -> toml::Table {
-            let mut table = toml::Table::try_from(settings).unwrap_or_default();
-            Settings::WITHOUT_EFFECT.iter().for_each(|key| drop(table.remove(*key)));
-            // Known only when the run begins, and looked at when it is asked whether it is done.
-            table.remove("init_weights");
-            table
-        };
-        let there = table(&Settings::resolve(Some(&path), toml::Table::new())?);
-        let own = table(&training.settings(options));
-        match own.iter().find(|(key, value)| there.get(*key) != Some(value)) {
-            None => Ok(()),
-            Some((key, value)) => {
-                let other = there.get(key).map_or("nothing".to_owned(), ToString::to_string);
-                let problem = format!("is of a run with {key} = {other}, where this study has {value}");
-                Err(Error::file(&path, problem, "give the options that it was begun with, or another output folder"))
-            }
-        }
-    }
-}
-
-/// A dataset or a fold in memory.
-enum Unwritten {
-    Dataset(datasets::Dataset),
-    Fold(Manifest),
-}
-
-impl Unwritten {
-    fn manifest(&self) -> &Manifest {
-        match self {
-            Unwritten::Dataset(dataset) => &dataset.manifest,
-            Unwritten::Fold(manifest) => manifest,
-        }
-    }
-}
-
-/// All that the trainings of a plan are of.
-fn unwritten(plan: &Plan, source: &Manifest, options: &Options) -> Result<Vec<(Data, Unwritten)>> {
-    let of = |data: Data| match (data, data.kind()) {
-        (_, Some((kind, merge_metastatic))) => {
-            let made = DatasetOptions { seed: options.seed, merge_metastatic, ..DatasetOptions::default() };
-            Ok((data, Unwritten::Dataset(datasets::build(kind, source, &made)?)))
-        }
-        (Data::Fold(fold), _) => {
-            let folds = split::folds(source, options.folds, options.seed)?;
-            Ok((data, Unwritten::Fold(folds[fold].with_sides(source)?)))
-        }
-        _ => unreachable!("all but folds have a kind"),
-    };
-    plan.data().into_iter().map(of).collect()
-}
-
-/// What [`TESTED`] says of the network that a training's results are of.
-#[derive(Serialize, Deserialize)]
-struct Tested {
-    /// Of the model file.
-    model_sha256: String,
-    /// Of its weights, by which a training names the network that it began with.
-    #[serde(default)]
-    weights_sha256: String,
-    /// The instruction set that it was trained with, the last where there were several. Empty in files from before it was kept.
-    #[serde(default)]
-    isa: String,
-}
-
-impl Tested {
-    /// Of the run in a folder.
-    fn of(run: &Path) -> Result<Self> {
-        let model = run.join(RunFolder::MODEL);
-        let weights_sha256 = Model::load(&model)?.weights_hash();
-        Ok(Tested { model_sha256: sha256_of(&model)?, weights_sha256, isa: RunRecord::read(run)?.isa })
-    }
-
-    fn read(run: &Path) -> Result<Self> {
-        let path = run.join(TESTED);
-        let damaged = |error: toml::de::Error| {
-            Error::file(&path, format!("is damaged: {}", error.message()), "delete it: the training is tested anew")
-        };
-        toml::from_str(&String::from_utf8_lossy(&files::read_at_most(&path, 1 << 10)?)).map_err(damaged)
-    }
-
-    fn write(&self, run: &Path) -> Result<()> {
-        let text = toml::to_string(self).expect("three texts");
-        files::write(run.join(TESTED), text.as_bytes())
-    }
-}
-
-fn sha256_of(path: &Path) -> Result<String> {
-    Ok(files::sha256(&files::read(path)?))
 }
 
 /// Studies that are read to see how long that takes.
@@ -592,7 +392,7 @@ fn duration(seconds: f64) -> String {
 /// Trains and tests what is not done, under one line of progress.
 fn train_all(
     terminal: &Terminal,
-    folder: &Folder,
+    folder: &StudyFolder,
     open: &[&Training],
     options: &Options,
     sides: &BTreeMap<Data, [usize; 2]>,
@@ -623,7 +423,7 @@ fn train_all(
 
 /// Trains one network, from its checkpoint where it was interrupted. One that is whole is left as it is.
 fn train_one(
-    folder: &Folder,
+    folder: &StudyFolder,
     training: &Training,
     options: &Options,
     resume: Start,
@@ -640,7 +440,7 @@ fn train_one(
         true => (RunFolder::resume(&run)?, resume),
         false => {
             // Results of before, if any, are not of the network that comes.
-            remove_those_there(&[run.join(TESTED)])?;
+            folder.unmark(training)?;
             (RunFolder::create(&run, true)?, Start::New)
         }
     };
@@ -679,75 +479,32 @@ fn is_trained(run: &Path, settings: &Settings) -> bool {
 }
 
 /// Tests one network, with and without copies, marks it as done, and removes the checkpoints that it no longer needs.
-fn test_one(folder: &Folder, training: &Training) -> Result<()> {
+fn test_one(folder: &StudyFolder, training: &Training) -> Result<()> {
     let run = folder.run(training);
     let terminal = Terminal::silent();
-    for (unaugmented, output) in [(true, run.join(UNAUGMENTED)), (false, run.clone())] {
+    for (unaugmented, output) in [(true, folder.unaugmented(training)), (false, run.clone())] {
         let job = Job::open(&run, None, Side::Test, unaugmented)?;
         report::write_evaluation(&job.evaluate(&terminal)?, output)?;
     }
-    Tested::of(&run)?.write(&run)?;
-    remove_checkpoints(&run)
-}
-
-/// All that a run could go on from.
-const CHECKPOINTS: [&str; 2] = [RunFolder::CHECKPOINT, RunFolder::PREVIOUS_CHECKPOINT];
-
-fn remove_checkpoints(run: &Path) -> Result<()> {
-    remove_those_there(&CHECKPOINTS.map(|name| run.join(name)))
-}
-
-fn remove_those_there(files: &[PathBuf]) -> Result<()> {
-    let mut there = files.iter().filter(|path| path.exists());
-    there.try_for_each(|path| fs::remove_file(path).map_err(|error| Error::io(path, "removed", &error)))
+    folder.mark_tested(training)?;
+    folder.remove_checkpoints(training)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::Model;
     use crate::reproduce::By;
-
-    /// The last file that testing writes decides, and only for the model that it names.
-    #[test]
-    fn a_training_is_done_when_its_last_file_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let training = Training { data: Data::D3, architecture: "inrac", repetition: 0, by: By::Study };
-        let study = Folder(folder.path());
-        let run = study.run(&training);
-        let is_done = || study.is_done(&training).unwrap();
-        files::create_folder(run.join(UNAUGMENTED)).unwrap();
-        assert!(!is_done());
-        for name in [RunFolder::MODEL, RunFolder::METRICS, RunFolder::SCORES, RunFolder::PATIENTS] {
-            files::write(run.join(name), b"1").unwrap();
-            files::write(run.join(UNAUGMENTED).join(name), b"1").unwrap();
-        }
-        assert!(!is_done(), "killed after its last result, before its mark");
-        let model_sha256 = sha256_of(&run.join(RunFolder::MODEL)).unwrap();
-        Tested { model_sha256, weights_sha256: String::new(), isa: String::new() }.write(&run).unwrap();
-        assert!(is_done());
-        files::write(run.join(RunFolder::MODEL), b"2").unwrap();
-        assert!(!is_done(), "the model is another");
-
-        let plan = Plan { trainings: vec![training.clone(), Training { repetition: 1, ..training.clone() }] };
-        let options = crate::reproduce::tests::options();
-        let open = || study.open(&Terminal::silent(), &plan, &options).unwrap().len();
-        assert_eq!(open(), 2);
-        fs::remove_file(run.join(RunFolder::MODEL)).unwrap();
-        assert!(is_done() && open() == 2, "its results are there, and of this one the page shows cases");
-        fs::rename(&run, study.run(&plan.trainings[1])).unwrap();
-        assert_eq!(open(), 1, "of the other it shows none");
-        fs::remove_file(study.run(&plan.trainings[1]).join(UNAUGMENTED).join(RunFolder::PATIENTS)).unwrap();
-        assert_eq!(open(), 2, "a result is gone");
-    }
+    use std::fs;
 
     /// The second training of the paper's recipe measures statistics and leaves the weights of the first as they are.
     #[test]
     fn precise_normalisation_changes_no_weight_of_the_papers_recipe() {
         let folder = tempfile::tempdir().unwrap();
-        let study = Folder(folder.path());
+        let study = StudyFolder::new(folder.path());
         let options =
             Options { seed: 1, seeds: 1, folds: 0, recipe: Recipe::Osteon, epochs: 1, ..crate::reproduce::tests::options() };
-        let phantoms = folder.path().join(PHANTOMS);
+        let phantoms = study.phantoms();
         let made = options.scale.phantoms(options.seed, options.simulator);
         phantom::write(&Terminal::silent(), &made, files::Output::replacing(&phantoms), true).unwrap();
         let source = Manifest::read_known(phantoms.join(datasets::MANIFEST)).unwrap().with_frames_named().unwrap();
@@ -778,13 +535,13 @@ mod tests {
         }
         assert!(statistics > 40 && moved > statistics / 2, "{moved} of {statistics} statistics have moved");
         fs::remove_file(paper).unwrap();
-        let open = || study.open(&Terminal::silent(), &plan, &options).unwrap().len();
+        let open = || study.open(&plan).unwrap().len();
         assert_eq!(open(), 0, "the results of both are there");
         fs::remove_file(precise).unwrap();
         assert_eq!(open(), 0, "the same without models");
-        remove_those_there(&[study.run(&plan.trainings[1]).join(TESTED)]).unwrap();
+        study.unmark(&plan.trainings[1]).unwrap();
         assert_eq!(open(), 2, "the second needs the network of the first");
-        remove_those_there(&[study.run(&plan.trainings[0]).join(TESTED)]).unwrap();
+        study.unmark(&plan.trainings[0]).unwrap();
         assert!(!study.is_done(&plan.trainings[1]).unwrap(), "nothing tells what it began with");
     }
 }

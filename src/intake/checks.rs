@@ -195,7 +195,8 @@ const LIKE_A_BODY: f64 = 0.55;
 const FILLED: f64 = 0.2;
 /// The symmetry, left to right or top to bottom, of two bodies one above the other; noise has none.
 const SYMMETRIC: f64 = 0.25;
-/// A valley between rows of at least this depth parts two bodies; that at the neck or the knees is shallower.
+/// A valley between rows of at least this depth parts two bodies; that at the neck or the knees is shallower. A faint waist may be as
+/// deep, but with it the outline is that of one whole body, [`WHOLE`].
 const STACKED: f64 = 0.45;
 /// A valley between columns of at least this depth parts two bodies; that between trunk and arm is shallower.
 const SIDE_BY_SIDE: f64 = 0.42;
@@ -297,7 +298,7 @@ impl Measures {
     fn finding(&self) -> Option<Finding> {
         let whole = self.outline >= WHOLE && self.lower_end <= NARROW_END;
         let symmetric = self.left_right.max(self.top_bottom) >= SYMMETRIC;
-        let stacked = self.between_rows >= STACKED && symmetric;
+        let stacked = self.between_rows >= STACKED && symmetric && self.outline < WHOLE;
         let turned = self.top_bottom - self.left_right >= LYING;
         let upended = self.outline_reversed >= UPENDED && self.outline_reversed - self.outline >= UPENDED_BY;
         let least = if self.unevenness < UNEVEN { LIKE_NO_NOISE } else { LIKE_A_BODY };

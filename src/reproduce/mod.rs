@@ -1,13 +1,15 @@
 //! The paper's whole study: which networks are trained on which data, what the paper found, and the page that shows both.
 //!
-//! A [`Plan`] is a list of trainings, each with a folder of its own; [`paper`] holds the paper's results; [`page`] makes tables and
+//! A [`Plan`] is a list of trainings, each with a folder of its own in the [`StudyFolder`]; [`paper`] holds the paper's results; [`page`] makes tables and
 //! text of finished runs. Nothing here trains: `osteon reproduce` does, as `osteon train` would, so that each run of the study is a
 //! run like any other, with its checkpoints, its record and its report.
 
+pub mod folder;
 pub mod page;
 pub mod paper;
 mod table;
 
+pub use folder::StudyFolder;
 pub use table::TextTable;
 
 use crate::archive::datasets::DatasetKind;
