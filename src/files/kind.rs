@@ -1,6 +1,6 @@
 //! What a file is by its first bytes, whatever its name says: for messages about a file that stands in another's place.
 
-use crate::text::Shown;
+use crate::text::{Shown, shell_word};
 use crate::{Error, Result};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -192,7 +192,7 @@ impl Kind {
 
     /// What to do about a file that anything else was wanted in place of.
     fn way_out(self, path: &Path) -> Option<String> {
-        let word = shell_word(path);
+        let word = shell_word(&path.shown());
         Some(match self {
             Kind::Empty | Kind::Zeros => "get it anew from where it came from, and compare its size".into(),
             Kind::Html => {
@@ -223,7 +223,7 @@ impl Kind {
         let convert = |command: &str| {
             let target = path.with_extension("safetensors");
             let target = if target == path { path.with_extension("converted.safetensors") } else { target };
-            let (from, to) = (shell_word(path), shell_word(&target));
+            let (from, to) = (shell_word(&path.shown()), shell_word(&target.shown()));
             format!(
                 "convert it with `{command} {from} {to}`, which needs the Python packages of its imports, and give {}",
                 target.shown()
@@ -334,13 +334,6 @@ fn text(start: &[u8]) -> Option<Kind> {
         Some('{' | '[') => Kind::Json,
         _ => Kind::Text,
     })
-}
-
-/// A path as a POSIX shell reads it: one word.
-fn shell_word(path: &Path) -> String {
-    let text = path.shown();
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | '\\' | ':' | '+' | ',' | '@');
-    if text.chars().all(plain) && !text.starts_with('-') { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ impl Reproduction {
         ]
     }
 
-    /// `avx2+fma (12 trainings), avx512 (26 trainings)`: another instruction set adds in another order, as another seed would.
+    /// `avx2+fma (12 trainings), avx512 (26 trainings)`: a study may be spread over machines.
     fn instruction_sets(&self) -> String {
         let mut trainings = BTreeMap::<&str, usize>::new();
         for outcome in self.outcomes.values() {
