@@ -55,8 +55,9 @@ impl Demo {
         let settings = Settings {
             input_size: self.size.unwrap_or(size.into()),
             epochs: self.epochs.unwrap_or(epochs),
-            // A measurement takes half the time of an epoch.
+            // A measurement takes half the time of an epoch. There are too few of them for patience.
             test_every: 4,
+            patience: 0,
             seed: self.seed,
             split_seed: self.seed,
             ..Recipe::Osteon.settings()

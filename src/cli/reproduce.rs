@@ -66,7 +66,7 @@ pub struct Reproduce {
     /// The training's recipe: paper or osteon.
     #[arg(long, value_name = "NAME", default_value = "osteon", value_parser = ["paper", "osteon"])]
     recipe: String,
-    /// Passes over the training images, from 1 to 1000000 [default: the recipe's; 2 at the scale smoke].
+    /// Passes over the training images, from 1 to 1000000 [default: 30, at the scale smoke 2; of the recipe paper 300].
     #[arg(long, value_name = "N", value_parser = count(1..=Settings::MOST_EPOCHS))]
     epochs: Option<usize>,
     /// Train inRAC on D3 also by the paper's recipe to its end, and show it as it is and with precise batch normalisation.

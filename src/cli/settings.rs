@@ -27,7 +27,7 @@ pub struct SettingFlags {
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     input_size: Option<Size>,
     /// Passes over the training studies, from 1 to 1000000. Where it is not given, the recipe osteon takes as many times its passes,
-    /// and its measurements as many times as far apart, as make 1500 steps [default: 30; paper: 300].
+    /// and its measurements as many times as far apart, as make 1500 steps [default: 60; paper: 300].
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Studies in a training step, from 2 to 4096 [default: 16; paper: 32].
@@ -130,13 +130,13 @@ pub struct SettingFlags {
     /// What makes an epoch the best on the validation patients: the least loss, or the largest mean AUC [default: loss].
     #[arg(long, value_name = "loss|auc", value_parser = ["loss", "auc"])]
     choose_by: Option<String>,
-    /// Stop after so many measured epochs without a new best on the validation patients, from 0 to 1000000; 0 never [default: 10; paper: 0].
+    /// Stop after so many measured epochs without a new best on the validation patients, from 0 to 1000000; 0 never [default: 5; paper: 0].
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
     /// Divide the model's logits by the temperature that fits the validation patients best, where there are any [default: true].
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     calibrate: Option<bool>,
-    /// Epochs between measurements on the validation studies, or without those on the test studies, from 1 to 1000000 [default: 2; paper: 1].
+    /// Epochs between measurements on the validation studies, or without those on the test studies, from 1 to 1000000 [default: 4; paper: 1].
     #[arg(long, value_name = "N")]
     test_every: Option<usize>,
     /// Threads that prepare studies ahead of the training step, from 1 to 256 [default: 1].

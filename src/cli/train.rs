@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 /// whole epoch's or, with --validation-share or the side validation, that of the epoch which did best on patients taken out of training; test patients never
 /// choose. Ctrl-C, SIGTERM and SIGHUP stop within two seconds and leave the model whole and a checkpoint, from which --resume goes on.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64 --epochs 30\n  \
+#[command(after_help = "Example:\n  osteon train phantoms/manifest.csv --output runs/first --input-size 256x64\n  \
       osteon train hospital.csv --recipe paper --output runs/paper\n  \
       osteon train hospital.csv --config full.toml --output runs/full --validation-share 0.15 --patience 20\n  \
       osteon train hospital.csv --architecture vgg-11 --find-rate --output rates\n  \

@@ -18,8 +18,8 @@ pub enum Recipe {
 impl Recipe {
     /// That of `osteon train` where none is given.
     pub const DEFAULT: Recipe = Recipe::Osteon;
-    /// Steps of a training by [`Recipe::Osteon`] at least, where epochs are not given: 30 epochs of 100 studies are 180 steps, in which
-    /// a network learns nothing (`reference/recipes/README.md`).
+    /// Steps of a training by [`Recipe::Osteon`] at least, where epochs are not given: of a hundred studies the recipe's epochs are 360
+    /// steps, in which a network learns less than it could (`reference/recipes/README.md`).
     pub const LEAST_STEPS: usize = 1500;
     /// The network where none is given.
     pub const ARCHITECTURE: &str = "inrac";

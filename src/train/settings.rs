@@ -235,7 +235,7 @@ impl Recipe {
 fn osteon(paper: Settings) -> Settings {
     Settings {
         recipe: Recipe::Osteon,
-        epochs: 30,
+        epochs: 60,
         batch: 16,
         schedule: ScheduleName::Cosine,
         warm_up_epochs: 1.0,
@@ -245,8 +245,8 @@ fn osteon(paper: Settings) -> Settings {
         stitch_chance: 0.5,
         precise_norm: true,
         validation_share: 0.15,
-        patience: 10,
-        test_every: 2,
+        patience: 5,
+        test_every: 4,
         augmentation: Augmentation {
             rotation_deg: 5.0,
             translation_px: 8.0,
@@ -556,16 +556,16 @@ mod tests {
     fn a_small_set_gets_more_epochs_unless_they_are_given() {
         let osteon = Recipe::Osteon.settings();
         let none = toml::Table::new();
-        // 85 studies are 6 steps: 30 epochs are 180, and nine times as many 1620.
+        // 85 studies are 6 steps: 60 epochs are 360, and five times as many 1800.
         let small = osteon.clone().of_least_steps(85, &none);
         let times = |n: usize| (n * osteon.epochs, n * osteon.test_every, n as f32 * osteon.warm_up_epochs);
-        assert_eq!((small.epochs, small.test_every, small.warm_up_epochs), times(9));
-        assert_eq!(Settings { epochs: 30, test_every: 2, warm_up_epochs: 1.0, ..small }, osteon);
+        assert_eq!((small.epochs, small.test_every, small.warm_up_epochs), times(5));
+        assert_eq!(Settings { epochs: 60, test_every: 4, warm_up_epochs: 1.0, ..small }, osteon);
         assert_eq!(osteon.clone().of_least_steps(800, &none), osteon, "1500 steps as it is");
         let given = |text: &str| osteon.clone().of_least_steps(85, &text.parse().unwrap());
-        assert_eq!(given("epochs = 30"), osteon);
+        assert_eq!(given("epochs = 60"), osteon);
         let own = given("test_every = 2");
-        assert_eq!((own.epochs, own.test_every, own.warm_up_epochs), (times(9).0, 2, times(9).2));
+        assert_eq!((own.epochs, own.test_every, own.warm_up_epochs), (times(5).0, 2, times(5).2));
         let paper = Recipe::Paper.settings();
         assert_eq!(paper.clone().of_least_steps(2, &none), paper);
     }
