@@ -564,8 +564,8 @@ mod tests {
         assert_eq!(osteon.clone().of_least_steps(800, &none), osteon, "1500 steps as it is");
         let given = |text: &str| osteon.clone().of_least_steps(85, &text.parse().unwrap());
         assert_eq!(given("epochs = 60"), osteon);
-        let own = given("test_every = 2");
-        assert_eq!((own.epochs, own.test_every, own.warm_up_epochs), (times(5).0, 2, times(5).2));
+        let own = given("test_every = 4");
+        assert_eq!((own.epochs, own.test_every, own.warm_up_epochs), (times(5).0, 4, times(5).2));
         let paper = Recipe::Paper.settings();
         assert_eq!(paper.clone().of_least_steps(2, &none), paper);
     }
