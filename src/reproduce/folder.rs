@@ -133,8 +133,10 @@ impl StudyFolder {
         let tested = Tested::read(&run)?;
         let model = run.join(RunFolder::MODEL);
         let is_of_the_model = !model.exists() || tested.model_sha256 == sha256_of(&model)?;
-        let results = [RunFolder::SCORES, RunFolder::PATIENTS];
-        let whole = |folder: &Path| results.iter().all(|name| folder.join(name).is_file());
+        // What the study's page is made of, and the training's own page where the model is there to make it anew.
+        let report = model.exists().then_some(RunFolder::REPORT);
+        let results = [RunFolder::SCORES, RunFolder::PATIENTS].into_iter().chain(report);
+        let whole = |folder: &Path| results.clone().all(|name| folder.join(name).is_file());
         let is_tested = whole(&run) && whole(&run.join(UNAUGMENTED)) && run.join(RunFolder::METRICS).is_file();
         Ok(is_tested && is_of_the_model && self.began_with_what_is_there(training)?)
     }
@@ -316,7 +318,7 @@ mod tests {
         let is_done = || study.is_done(&training).unwrap();
         files::create_folder(run.join(UNAUGMENTED)).unwrap();
         assert!(!is_done());
-        for name in [RunFolder::MODEL, RunFolder::METRICS, RunFolder::SCORES, RunFolder::PATIENTS] {
+        for name in [RunFolder::MODEL, RunFolder::METRICS, RunFolder::SCORES, RunFolder::PATIENTS, RunFolder::REPORT] {
             files::write(run.join(name), b"1").unwrap();
             files::write(run.join(UNAUGMENTED).join(name), b"1").unwrap();
         }
