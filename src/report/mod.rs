@@ -6,6 +6,7 @@
 
 mod bars;
 pub(crate) mod caption;
+mod curves;
 mod figure;
 mod figures;
 pub(crate) mod frame;
@@ -14,11 +15,9 @@ pub(crate) mod page;
 
 pub use bars::{Bars, bars};
 pub(crate) use caption::caveat;
+pub use curves::{MOST_RUNS, RateStep, compared_curves, curves, loss_panels, rate_curve};
 pub use figure::Figure;
-pub use figures::{
-    MOST_RUNS, RateStep, compared_curves, confidence, confusion, curves, demographics, distribution, loss_panels, rate_curve,
-    reliability, roc,
-};
+pub use figures::{confidence, confusion, demographics, distribution, reliability, roc};
 pub use heat::overlay;
 pub use page::{evaluation_page, prediction_page};
 

@@ -6,7 +6,7 @@ mod scores;
 pub(crate) use scans::gallery;
 
 use super::frame::{header, page, section};
-use super::{Evaluation, ModelCard, Part, Prediction, caption, figures};
+use super::{Evaluation, ModelCard, Part, Prediction, caption};
 use crate::metrics::{self, Scores};
 use maud::{Markup, html};
 
@@ -31,7 +31,7 @@ pub fn evaluation_page(evaluation: &Evaluation, found: &Scores) -> String {
             }
             @if !evaluation.cases.is_empty() { (section("cases", "Cases", tag, &gallery(evaluation))) }
             @if !evaluation.history.is_empty() {
-                @let curves = figures::curves(&evaluation.history, "").inline();
+                @let curves = super::curves(&evaluation.history, "").inline();
                 (section("training", "Training", tag, &html! { figure.panel { (curves) } }))
             }
             (section("patients", "Patients", tag, &patients(evaluation)))
@@ -259,7 +259,7 @@ mod tests {
             assert_self_contained(&html);
             assert_balanced(&html);
         }
-        for svg in [figures::confusion(&evaluation, &scores).svg(), figures::roc(&evaluation, &scores).svg()] {
+        for svg in [crate::report::confusion(&evaluation, &scores).svg(), crate::report::roc(&evaluation, &scores).svg()] {
             assert!(!svg.contains("<script") && !svg.contains("<img"));
         }
     }
