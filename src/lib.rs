@@ -11,7 +11,7 @@
 //! let model = Model::new("inrac", &classes, [64, 32], Preprocessing::default(), 1)?;
 //! let case = predict::case(&model, "patient 1", &study, true)?;
 //! assert!((case.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
-//! assert!(case.heat.is_some(), "where the network looked");
+//! assert!(case.evidence.is_some(), "what speaks for the answer");
 //! # Ok(())
 //! # }
 //! ```

@@ -46,7 +46,9 @@ impl Tape<'_> {
                     interrupt::check()?; // it may be unfinished
                 }
             }
-            std::mem::take(&mut self.slots[index].saved).recycle(self.context);
+            if !self.keeps_values {
+                std::mem::take(&mut self.slots[index].saved).recycle(self.context);
+            }
             self.free_unless_used(index);
         }
         Ok(gradients)
@@ -123,7 +125,7 @@ impl Tape<'_> {
     }
 
     fn free_unless_used(&mut self, index: usize) {
-        if self.slots[index].uses == 0 {
+        if self.slots[index].uses == 0 && !self.keeps_values {
             self.free_value(index);
         }
     }
@@ -131,6 +133,11 @@ impl Tape<'_> {
     /// After the backward pass, the gradient of an input that wanted it.
     pub fn gradient(&self, input: &Var) -> Option<&[f32]> {
         self.slots[input.0].gradient.as_deref()
+    }
+
+    /// As [`gradient`](Self::gradient), and the next backward pass begins from none.
+    pub fn take_gradient(&mut self, input: &Var) -> Option<Buffer> {
+        self.slots[input.0].gradient.take()
     }
 
     /// The running statistics as this tape's batch moves them.

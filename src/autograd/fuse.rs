@@ -1,5 +1,6 @@
 //! What inference computes in one pass where training needs the parts: decided here and nowhere else, so that layers say what they
-//! compute and not how.
+//! compute and not how. A frozen tape has the same bits as inference: it fuses what has a gradient fused, and what it takes apart
+//! gives the same bits in parts.
 
 use super::build::Window;
 use super::ops::{AddHalves, ConvNorm, ConvNormPool, GlobalStats};
@@ -8,14 +9,14 @@ use crate::Result;
 use osteon_kernels::conv::{Algorithm, Pass};
 
 impl Tape<'_> {
-    /// A convolution and batch normalisation, with ReLU or without. Inference folds the normalisation into the weights.
+    /// A convolution and batch normalisation, with ReLU or without. But in training the normalisation is folded into the weights.
     ///
     /// # Errors
     /// Shapes that do not fit.
     pub fn conv_norm(&mut self, x: Var, conv: &ConvLayer, norm: &NormLayer, relu: bool) -> Result<Var> {
         self.enter(&conv.name);
         let ConvLayer { stride, padding, .. } = *conv;
-        if self.mode != Mode::Inference {
+        if self.mode == Mode::Training {
             let weight = self.parameter(conv.weight);
             let y = self.conv(x, weight, stride, padding)?;
             return self.batch_norm(y, norm, relu);
@@ -25,14 +26,14 @@ impl Tape<'_> {
     }
 
     /// [`conv_norm`](Self::conv_norm) with ReLU, and the maximum of windows (kernel, stride, padding). Inference never writes the
-    /// convolution's outputs where implicit GEMM computes them; where Winograd does, ReLU follows the maximum, which is the same from fewer
-    /// pixels.
+    /// convolution's outputs where implicit GEMM computes them; where Winograd does, and on a frozen tape, ReLU follows the maximum, which is
+    /// the same from fewer pixels.
     ///
     /// # Errors
     /// Shapes that do not fit.
     pub fn conv_norm_pool(&mut self, x: Var, conv: &ConvLayer, norm: &NormLayer, window: Window) -> Result<Var> {
         let [pool, pool_stride, pool_padding] = window;
-        if self.mode != Mode::Inference {
+        if self.mode == Mode::Training {
             let y = self.conv_norm(x, conv, norm, true)?;
             return self.max_pool(y, pool, pool_stride, pool_padding);
         }
@@ -41,7 +42,7 @@ impl Tape<'_> {
         let epsilon = norm.epsilon;
         let inputs = self.folded(x, conv, norm);
         let folded = ConvNorm { stride, padding, epsilon, relu: false };
-        if self.algorithm(folded, &inputs)? != Algorithm::ImplicitGemm {
+        if self.mode == Mode::Frozen || self.algorithm(folded, &inputs)? != Algorithm::ImplicitGemm {
             let y = self.apply(folded, inputs)?;
             let y = self.max_pool(y, pool, pool_stride, pool_padding)?;
             return self.relu(y);

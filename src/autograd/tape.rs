@@ -20,7 +20,7 @@ pub enum Mode {
     Training,
     /// Nothing is recorded; batch norm uses the running statistics.
     Inference,
-    /// Recorded, with the running statistics: gradients of a network as it predicts.
+    /// The operations of inference, recorded: the gradient of an answer by its input. Parameters have none.
     Frozen,
 }
 
@@ -108,6 +108,8 @@ pub struct Tape<'a> {
     pub(super) slots: Vec<Slot>,
     /// Slots that inference may use again.
     vacant: Vec<usize>,
+    /// Whether values stay for another backward pass.
+    pub(super) keeps_values: bool,
     /// Running statistics as this batch moves them.
     pub(super) statistics: Vec<(ParameterId, Buffer)>,
     /// In place of the layers' own.
@@ -140,9 +142,23 @@ impl Stopwatch {
 impl<'a> Tape<'a> {
     /// An empty tape.
     pub fn new(mode: Mode, parameters: &'a Parameters, context: &'a mut Context) -> Self {
-        let (nodes, slots, vacant, statistics, momentum, dropouts, inspection) = Default::default();
+        let (nodes, slots, vacant, keeps_values, statistics, momentum, dropouts, inspection) = Default::default();
         let (computes, layer) = (true, Name::from("input"));
-        Tape { parameters, context, mode, computes, layer, nodes, slots, vacant, statistics, momentum, dropouts, inspection }
+        Tape {
+            parameters,
+            context,
+            mode,
+            computes,
+            layer,
+            nodes,
+            slots,
+            vacant,
+            keeps_values,
+            statistics,
+            momentum,
+            dropouts,
+            inspection,
+        }
     }
 
     /// A tape that computes nothing: it records the operations that a tape of this mode runs, and their shapes.
@@ -161,6 +177,12 @@ impl<'a> Tape<'a> {
     /// says.
     pub fn set_momentum(&mut self, momentum: f32) {
         self.momentum = Some(momentum);
+    }
+
+    /// From here on a backward pass leaves the values that it reads, so that another can follow. That one's output has to be
+    /// [retained](Self::retain), and the gradients of inputs [taken](Self::take_gradient) before.
+    pub fn keep_values(&mut self) {
+        self.keeps_values = true;
     }
 
     /// From here on looks through the result of every operation, and the running statistics of every batch normalisation, for NaN
@@ -208,8 +230,8 @@ impl<'a> Tape<'a> {
     /// A parameter of the network.
     pub fn parameter(&mut self, id: ParameterId) -> Var {
         let parameter = self.parameters.get(id);
-        let (shape, trained) = (parameter.value.shape(), parameter.is_trained());
-        self.leaf(Origin::Parameter(id), shape, Value::Parameter(id), trained)
+        let (shape, trains) = (parameter.value.shape(), parameter.is_trained() && self.mode == Mode::Training);
+        self.leaf(Origin::Parameter(id), shape, Value::Parameter(id), trains)
     }
 
     fn leaf(&mut self, origin: Origin, shape: Shape, value: Value, wants_gradient: bool) -> Var {
@@ -248,6 +270,11 @@ impl<'a> Tape<'a> {
     /// A value. Empty where the tape is a plan.
     pub fn value(&self, var: &Var) -> &[f32] {
         self.value_at(var.0)
+    }
+
+    /// The value of a recorded [node](Self::nodes), by its index; empty where it was released.
+    pub fn node_value(&self, index: usize) -> &[f32] {
+        self.value_at(index)
     }
 
     pub(super) fn value_at(&self, index: usize) -> &[f32] {

@@ -8,7 +8,9 @@ use super::terminal::Terminal;
 use crate::archive::manifest::{Classes, ColumnNames, Manifest, ReadOptions, Reading, Row};
 use crate::archive::split::Split;
 use crate::files::Staging;
-use crate::metrics::{Bootstrap, Ceilings, Each, Epoch, Merged, Panel, Scores, of_at_most};
+use crate::metrics::{
+    Bootstrap, Ceilings, Each, Epoch, FALSE_MARKS, Localisation, MapScore, Merged, Panel, Randomised, Scores, of_at_most,
+};
 use crate::models::Model;
 use crate::phantom;
 use crate::predict;
@@ -26,7 +28,8 @@ const SHOWN: usize = 12;
 
 /// Evaluate a run on its test patients: scores, a table of all studies, pictures, and a page.
 ///
-/// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network.
+/// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network; with --localise
+/// also localisation.json, froc.png and .svg.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  osteon evaluate runs/first\n  osteon evaluate runs/first --manifest elsewhere.csv --split all --output elsewhere"
@@ -43,6 +46,13 @@ pub struct Evaluate {
     /// Leave out the augmented copies of a dataset's manifest: only scans as they are.
     #[arg(long)]
     unaugmented: bool,
+    /// Hold what speaks for a metastasis against the lesions that are known, of phantoms or outlined beside the scans: localisation.json.
+    #[arg(long)]
+    localise: bool,
+    /// Height and width of a pixel in millimetres where a scan's file does not say them, from 0.01 to 100: one number, or
+    /// two as HEIGHT,WIDTH.
+    #[arg(long, value_name = "MM", value_parser = super::lesions::spacing, requires = "localise")]
+    pixel_spacing_mm: Option<[f64; 2]>,
     /// Folder for the results [default: the run's].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -112,7 +122,10 @@ impl Evaluate {
             true => self.overwrite.files_in(folder, &RunFolder::EVALUATION, &read)?,
             false => self.overwrite.folder(folder, &RunFolder::EVALUATION, &read)?,
         };
-        let evaluation = Evaluation { bootstrap, ..job.evaluate(terminal)? };
+        let mut evaluation = Evaluation { bootstrap, ..job.evaluate(terminal)? };
+        if self.localise {
+            evaluation.localisation = Some(job.localise(terminal, self.pixel_spacing_mm)?);
+        }
         let (scores, page) = write(&evaluation, output)?;
         print(terminal, &evaluation, &scores)?;
         terminal.line(page.shown())
@@ -121,7 +134,8 @@ impl Evaluate {
 
 /// Writes an evaluation, all of its files or none. Gives the scores and the page's path.
 pub fn write(evaluation: &Evaluation, output: files::Output) -> Result<(Scores, PathBuf)> {
-    let staging = Staging::new(output)?;
+    // Those of an earlier evaluation do not belong to this one.
+    let staging = Staging::new(output)?.without(RunFolder::LOCALISATION.map(str::to_owned).to_vec());
     let (scores, _) = staging.named(report::write_evaluation(evaluation, staging.file("")))?;
     let page = staging.target(RunFolder::REPORT);
     staging.commit(RunFolder::SCORES)?;
@@ -268,7 +282,19 @@ impl Job {
             scan: None,
             bootstrap: Bootstrap::default(),
             ceilings: self.ceilings(),
+            localisation: None,
         })
+    }
+
+    /// How what speaks for a metastasis lies beside the lesions that are known.
+    fn localise(&self, terminal: &Terminal, pixel_mm: Option<[f64; 2]>) -> Result<Localisation> {
+        let progress = terminal.progress("maps", self.rows.len());
+        let found = predict::localise(&self.model, &self.manifest, &self.rows, pixel_mm, &mut |done| {
+            progress.set(done, "");
+            interrupt::check()
+        })?;
+        progress.finish(format_args!("{} compared with known lesions", counted(found.marked, "map")));
+        Ok(found)
     }
 }
 
@@ -331,7 +357,36 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
         terminal
             .line(format_args!("in brackets 95 % intervals, from {resamples} resamples of {}", counted(patients, "patient")))?;
     }
-    scores.notes.iter().try_for_each(|note| terminal.line(note))
+    scores.notes.iter().try_for_each(|note| terminal.line(note))?;
+    evaluation.localisation.iter().flat_map(localised).try_for_each(|line| terminal.line(line))
+}
+
+/// Where the evidence lies, as lines.
+fn localised(found: &Localisation) -> Vec<String> {
+    let share = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+    let mut lines = vec![format!(
+        "evidence: {} with lesions and called metastatic; {} with {} marked",
+        counted(found.pointed, "scan"),
+        counted(found.marked, "scan"),
+        counted(found.lesions, "lesion")
+    )];
+    for MapScore { map, pointing, pointing_interval, on_lesions, sensitivity } in &found.maps {
+        let mut line = format!("  {map}: points at a lesion {}{}", share(*pointing), range(*pointing_interval));
+        line += &format!("  share on lesions {}", share(*on_lesions));
+        let marked = FALSE_MARKS.iter().zip(sensitivity).filter_map(|(most, found)| Some((most, (*found)?)));
+        let marked: Vec<String> = marked.map(|(most, found)| format!("{found:.2} at {most}")).collect();
+        if !marked.is_empty() {
+            line += &format!("  lesions marked {} false marks a scan", marked.join(", "));
+        }
+        lines.push(line);
+    }
+    for Randomised { from, correlation, pointing, on_lesions } in &found.randomised {
+        let [correlation, pointing, on_lesions] = [correlation, pointing, on_lesions].map(|value| share(*value));
+        lines.push(format!(
+            "  weights drawn anew from {from} on: correlation {correlation}  points at a lesion {pointing}  share on lesions {on_lesions}"
+        ));
+    }
+    lines
 }
 
 /// Four decimals; a dash where a score is undefined.

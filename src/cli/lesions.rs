@@ -35,7 +35,8 @@ pub struct Lesions {
     table: TableFlags,
 }
 
-fn spacing(text: &str) -> Result<[f64; 2], String> {
+/// One size of a pixel or two.
+pub fn spacing(text: &str) -> Result<[f64; 2], String> {
     let side = |text: &str| text.trim().parse().ok().filter(|side: &f64| (0.01..=100.0).contains(side));
     let (height, width) = text.split_once(',').unwrap_or((text, text));
     match (side(height), side(width)) {

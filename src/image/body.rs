@@ -41,6 +41,15 @@ pub fn critical_points(image: &Image, threshold: f32) -> Option<Points> {
     })
 }
 
+/// The pixels of the body in a picture where it has at least `least`: those pieces of them that are no noise or spilt activity.
+pub fn body_pixels(image: &Image, least: f32) -> Vec<bool> {
+    let mut pixels = vec![false; image.pixels.len()];
+    for Run { row, start, end, .. } in body_runs(&image.pixels, image.columns, least) {
+        pixels[row * image.columns..][start..end].fill(true);
+    }
+    pixels
+}
+
 /// Pieces of the body below this share of it are noise or spilt activity; a hand of a real scan is above.
 const SMALL_PIECE: f64 = 0.01;
 

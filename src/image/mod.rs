@@ -1,10 +1,12 @@
 //! Pictures of counts and the sides that they show: what every other room passes around. It reads and writes no file.
 
+mod blur;
 mod body;
 mod jpeg;
 mod size;
 
-pub use body::{Points, body_level, critical_points};
+pub(crate) use blur::blur;
+pub use body::{Points, body_level, body_pixels, critical_points};
 pub use jpeg::jpeg_is_whole;
 pub use size::Size;
 

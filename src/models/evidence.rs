@@ -1,65 +1,210 @@
-//! Evidence maps: which pixels speak for a class (Grad-CAM).
+//! What in a picture speaks for an answer: gradients of the answer by the picture's pixels, from the pass that gives the answer.
 
-use super::Model;
-use crate::autograd::{Mode, Tape};
+use super::{Inference, Model, check_images};
+use crate::autograd::{Mode, Op, Tape};
 use crate::image::Image;
 use crate::{Error, Result};
+use osteon_kernels::softmax;
+
+/// An answer and what it depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// The answer, the same bits as [`Model::predict`] gives.
+    pub inference: Inference,
+    /// For each of the sets of classes, the gradient of `-ln(1 - p)` by the image's pixels, where p is the probability that
+    /// the class is one of the set: (rows, columns) of the image. It is the gradient of the log-odds of the set, times p: where the network
+    /// does not believe in the set, it is small.
+    pub gradients: Vec<Image>,
+    /// The spatial attention (Woo et al. 2018, eq. 3) of each block that has it, from 0 to 1, in the order in which the blocks run.
+    pub attention: Vec<Image>,
+}
 
 impl Model {
-    /// Where the network looked for evidence of `class` in one image of the model's input size: Grad-CAM (Selvaraju et al.
-    /// 2017) of the last stage, from 0 to 1, a pixel for each of its pixels.
+    /// Classifies one image of the model's input size, and says what speaks for each of the sets of classes that `sets` gives for the
+    /// answer.
     ///
     /// # Errors
-    /// An image of another size, or a class that the model does not have.
-    pub fn explain(&self, image: &[f32], class: usize) -> Result<Image> {
+    /// An image of another size; a set that names a class that the model does not have, names none, or names all.
+    pub fn explain(&self, image: &[f32], sets: impl FnOnce(&Inference) -> Vec<Vec<usize>>) -> Result<Explained> {
         let [rows, columns] = self.metadata.input_size;
         let classes = self.metadata.classes.len();
-        if class >= classes {
-            return Err(Error::setting(format!("there is no class {class}"), format!("choose one below {classes}")));
-        }
-        self.with_context(|context| {
-            let (mut tape, x) = self.tape(Mode::Inference, context, image, [1, rows, columns])?;
-            let features = self.network.features(&mut tape, x)?;
-            let (shape, maps) = (tape.shape(&features), tape.value(&features).to_vec());
-            drop(tape);
-            // Only the head is differentiated.
-            let mut tape = Tape::new(Mode::Frozen, &self.parameters, context);
-            let features = tape.input(shape, &maps, true)?;
-            let again = tape.retain(&features);
-            let logits = self.network.head(&mut tape, again)?;
-            let seed: Vec<f32> = (0..classes).map(|other| f32::from(other == class)).collect();
-            tape.backward(logits, &seed)?;
-            let gradient = tape.gradient(&features).unwrap_or_default();
-            let channels = shape[3];
-            let mut importance = vec![0.0; channels]; // mean of the gradient over pixels
-            for pixel in gradient.chunks(channels) {
-                importance.iter_mut().zip(pixel).for_each(|(sum, gradient)| *sum += gradient);
+        check_images(image, [1, rows, columns])?;
+        let check = |set: &Vec<usize>| {
+            if let Some(class) = set.iter().find(|class| **class >= classes) {
+                return Err(Error::setting(format!("there is no class {class}"), format!("choose one below {classes}")));
             }
-            let weighed = |pixel: &[f32]| pixel.iter().zip(&importance).map(|(map, weight)| map * weight).sum::<f32>().max(0.0);
-            let mut pixels: Vec<f32> = maps.chunks(channels).map(weighed).collect();
-            let largest = pixels.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-            pixels.iter_mut().for_each(|pixel| *pixel /= largest);
-            drop(tape);
-            Ok(Image { rows: shape[1], columns: shape[2], pixels })
+            if set.is_empty() || (0..classes).all(|class| set.contains(&class)) {
+                let problem = format!("nothing speaks for {} of {classes} classes", set.len());
+                return Err(Error::setting(problem, "choose at least one class, and not all"));
+            }
+            Ok(())
+        };
+        self.with_context(|context| {
+            let isa = context.isa;
+            let mut tape = Tape::new(Mode::Frozen, &self.parameters, context);
+            let input = tape.input([1, rows, columns, 1], image, true)?;
+            let again = tape.retain(&input);
+            let output = self.forward(&mut tape, again)?;
+            let logits = tape.value(&output).to_vec();
+            let mut probabilities = vec![0.0; classes];
+            softmax::softmax(isa, 1, classes, &logits, &mut probabilities);
+            let inference = Inference { logits, probabilities };
+            let sets = sets(&inference);
+            sets.iter().try_for_each(check)?;
+            let attention = spatial_attention(&tape);
+            tape.keep_values();
+            let mut gradients = Vec::with_capacity(sets.len());
+            for set in &sets {
+                let again = tape.retain(&output);
+                tape.backward(again, &slopes(&inference.logits, set))?;
+                let pixels = tape.take_gradient(&input).map_or_else(Vec::new, |gradient| gradient.to_vec());
+                gradients.push(Image { rows, columns, pixels });
+            }
+            Ok(Explained { inference, gradients, attention })
         })
     }
 }
 
+impl Model {
+    /// The stages that [`randomised`](Self::randomised) counts, from the last to the first: the beginnings of their parameters' names.
+    pub fn stages(&self) -> Vec<String> {
+        let name = |stage: &&[&str]| stage.iter().map(|begin| begin.trim_end_matches('.')).collect::<Vec<_>>().join(", ");
+        self.network.stages().iter().rev().map(name).collect()
+    }
+
+    /// A copy whose last layers and last `stages` stages have initial weights, drawn from `seed`: what such a network shows owes nothing to
+    /// training there (Adebayo et al. 2018, section 4).
+    ///
+    /// # Errors
+    /// None for a model that could be built once.
+    pub fn randomised(&self, stages: usize, seed: u64) -> Result<Model> {
+        let fresh = Model::initialised(self.metadata.clone(), seed)?;
+        let mut copy = self.copy()?;
+        let all = self.network.stages();
+        let kept: Vec<&str> = all[..all.len().saturating_sub(stages)].iter().copied().flatten().copied().collect();
+        for (id, parameter) in fresh.parameters.iter() {
+            if !kept.iter().any(|begin| parameter.name.starts_with(begin)) {
+                copy.parameters.values_mut(id).copy_from_slice(parameter.value.values());
+            }
+        }
+        Ok(copy)
+    }
+}
+
+/// The derivative of `-ln(1 - p)` by each logit, where p is the probability of the classes of `set`: the softmax over all classes minus the
+/// softmax over those outside of the set.
+fn slopes(logits: &[f32], set: &[usize]) -> Vec<f32> {
+    let largest = |of: &dyn Fn(usize) -> bool| {
+        let chosen = logits.iter().enumerate().filter(|(class, _)| of(*class));
+        chosen.fold(f64::NEG_INFINITY, |most, (_, logit)| most.max(f64::from(*logit)))
+    };
+    let softmax = |of: &dyn Fn(usize) -> bool| -> Vec<f64> {
+        let most = largest(of);
+        let each = logits.iter().enumerate();
+        let powers: Vec<f64> =
+            each.map(|(class, logit)| if of(class) { (f64::from(*logit) - most).exp() } else { 0.0 }).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(|power| power / sum).collect()
+    };
+    let (all, outside) = (softmax(&|_| true), softmax(&|class| !set.contains(&class)));
+    all.iter().zip(outside).map(|(all, outside)| (all - outside) as f32).collect()
+}
+
+/// The factors of spatial attention on a tape: (1, rows, columns, 1).
+fn spatial_attention(tape: &Tape) -> Vec<Image> {
+    let nodes = tape.nodes().iter().enumerate();
+    let factors = nodes.filter_map(|(index, node)| match (node.operation()?.0, &node.shape[..]) {
+        (Op::Sigmoid(_), &[1, rows, columns, 1]) => Some(Image { rows, columns, pixels: tape.node_value(index).to_vec() }),
+        _ => None,
+    });
+    factors.filter(|factor| !factor.pixels.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::models::architectures;
     use crate::models::tests::model_of;
+    use crate::random::{Purpose, stream, symmetric};
+
+    fn picture() -> Vec<f32> {
+        let mut random = stream(Purpose::Order, 5, 0, 0);
+        (0..64 * 32).map(|_| 1.0 + symmetric(&mut random)).collect()
+    }
 
     #[test]
-    fn explanations_show_where_the_evidence_is() {
-        for (architecture, size) in [("inrac", (2, 1)), ("vgg-11", (4, 2)), ("inception-v1", (2, 1))] {
+    fn the_answer_has_the_bits_of_inference() {
+        for architecture in architectures() {
             let model = model_of(architecture, 6);
-            let mut image = vec![0.0; 64 * 32];
-            image[10 * 32 + 8] = 50.0;
-            let map = model.explain(&image, 0).unwrap();
-            assert_eq!((map.rows, map.columns), size, "{architecture}");
-            assert!(map.pixels.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
-            // The sum of all classes' gradient maps would be a check by linearity; here: for some class there is evidence.
-            assert!((0..3).any(|class| model.explain(&image, class).unwrap().pixels.contains(&1.0)), "{architecture}");
+            let image = picture();
+            let explained = model.explain(&image, |_| vec![vec![1, 2], vec![0]]).unwrap();
+            assert_eq!(explained.inference, model.predict(&image, [1, 64, 32]).unwrap(), "{architecture}");
+            let blocks = match architecture {
+                "classifier-18" => 8,
+                "classifier-34" => 16,
+                "inrac" | "outrac" | "inrac-no-residual" => 12,
+                _ => 0,
+            };
+            assert_eq!(explained.attention.len(), blocks, "{architecture}");
+            let [first, last] = [explained.attention.first(), explained.attention.last()];
+            assert!(first.is_none_or(|map| (map.rows, map.columns) == (16, 8)), "{architecture}");
+            assert!(last.is_none_or(|map| map.pixels.iter().all(|factor| (0.0..=1.0).contains(factor))), "{architecture}");
         }
+    }
+
+    /// `-ln(1 - p)` by finite differences along the gradient, of both sets; the second pass is of the same tape as the first.
+    #[test]
+    fn gradients_are_those_of_the_answer() {
+        for architecture in architectures() {
+            let mut model = model_of(architecture, 6);
+            let image = picture();
+            let sets = [vec![1, 2], vec![2]];
+            // Attention halves what passes, block after block: with initial weights outRAC's answer hardly depends on the image.
+            let [weight, bias] = model.network.last_layer();
+            let found = model.explain(&image, |_| sets.to_vec()).unwrap();
+            let norm = found.gradients[0].pixels.iter().map(|g| g * g).sum::<f32>().sqrt();
+            model.parameters.values_mut(weight).iter_mut().for_each(|value| *value /= norm);
+            model.parameters.values_mut(bias).fill(0.0);
+            let explained = model.explain(&image, |_| sets.to_vec()).unwrap();
+            for (set, gradient) in sets.iter().zip(&explained.gradients) {
+                let surprise = |image: &[f32]| -> f64 {
+                    let logits = model.logits(image, 1).unwrap();
+                    let sum = |of: &dyn Fn(&usize) -> bool| -> f64 {
+                        (0..3).filter(|class| of(class)).map(|class| f64::from(logits[class]).exp()).sum()
+                    };
+                    (sum(&|_| true) / sum(&|class| !set.contains(class))).ln()
+                };
+                let norm = gradient.pixels.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+                assert!(norm > 1e-3, "{architecture}");
+                let step = 3e-3;
+                let [up, down] = [step, -step].map(|by| {
+                    let moved: Vec<f32> =
+                        image.iter().zip(&gradient.pixels).map(|(x, g)| x + (by * f64::from(*g) / norm) as f32).collect();
+                    surprise(&moved)
+                });
+                let slope = (up - down) / (2.0 * step);
+                assert!((slope - norm).abs() < 0.05 * norm + 1e-4, "{architecture} {set:?}: {slope} along a gradient of {norm}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_slopes_of_an_answer() {
+        let near = |found: Vec<f32>, expected: [f64; 3]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6), "{found:?} {expected:?}");
+        };
+        let logits = [1.0, 3f32.ln() + 1.0, 1.0]; // probabilities 0.2, 0.6, 0.2
+        near(slopes(&logits, &[1, 2]), [-0.8, 0.6, 0.2]);
+        near(slopes(&logits, &[1]), [-0.3, 0.6, -0.3]);
+        near(slopes(&[-1000.0, 1000.0, 0.0], &[1]), [0.0, 1.0, -1.0]);
+    }
+
+    #[test]
+    fn a_set_of_no_class_or_of_all_is_refused() {
+        let model = model_of("inrac", 6);
+        for sets in [vec![vec![]], vec![vec![0, 1, 2]], vec![vec![3]]] {
+            assert!(model.explain(&picture(), |_| sets.clone()).is_err(), "{sets:?}");
+        }
+        assert!(model.explain(&[0.0; 7], |_| vec![vec![0]]).is_err());
     }
 }

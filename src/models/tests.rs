@@ -188,7 +188,7 @@ fn nonsense_is_refused() {
     let model = model(1);
     assert!(model.logits(&[0.0; 10], 1).is_err());
     assert!(model.logits(&[], 0).is_err());
-    assert!(model.explain(&[0.0; 64 * 32], 3).is_err());
+    assert!(model.explain(&[0.0; 64 * 32], |_| vec![vec![3]]).is_err());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The truth about phantoms in the form of physicians' annotations: outlines beside the scans, a table of codes, and a report.
 
 use super::{Benign, Label, LesionInView, LesionTruth, PhantomOptions, Region, SimulatedShape, Truth, stem};
-use crate::annotation::{Annotation, Codes, Flags, Form, Mask, Outline, codes};
+use crate::annotation::lesions::Outlined;
+use crate::annotation::{Annotation, CodeKind, Codes, Flags, Form, Mask, Outline, codes};
 use crate::image::{Size, View};
 use crate::{Error, Result, files, interrupt};
 use std::fmt::Write;
@@ -63,6 +64,36 @@ impl Truth {
         Annotation { image: image.to_owned(), size, flags: Flags::new(), outlines: outlines.collect() }
     }
 
+    /// The metastases, view by view, each with its number from 1.
+    pub fn outlined(&self) -> Vec<Outlined> {
+        let views = |lesion: &LesionTruth| {
+            [(View::Anterior, lesion.anterior.mask.clone()), (View::Posterior, lesion.posterior.mask.clone())]
+        };
+        let all = self.lesions.iter().zip(1..).flat_map(|(lesion, number)| views(lesion).map(|view| (number, view)));
+        let outlined =
+            all.map(|(number, (view, runs))| Outlined { view, number, kind: CodeKind::Disease, mask: Mask::from_runs(runs) });
+        outlined.filter(|outlined| !outlined.mask.is_empty()).collect()
+    }
+
+    /// The truth about the phantom whose scan is `scan`, as [`write`](super::write) puts it beside the scans; `None` where there is none.
+    ///
+    /// # Errors
+    /// A truth that cannot be read.
+    pub fn beside(scan: &Path) -> Result<Option<Truth>> {
+        let stem = scan.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(folder) = scan.parent().and_then(Path::parent) else { return Ok(None) };
+        let path = folder.join("truth").join(format!("{stem}.json"));
+        if !path.is_file() {
+            return Ok(None);
+        }
+        Truth::read(&path).map(Some)
+    }
+
+    fn read(path: &Path) -> Result<Truth> {
+        let damaged = |error| Error::file(path, format!("is no truth ({error})"), "make the phantoms again");
+        serde_json::from_slice(&files::read(path)?).map_err(damaged)
+    }
+
     /// What a diagnostic report would say.
     pub fn report(&self) -> String {
         let sex = if self.sex == 'F' { "woman" } else { "man" };
@@ -113,9 +144,7 @@ pub fn annotate(options: &PhantomOptions, folder: impl AsRef<Path>) -> Result<()
     for index in 0..options.studies {
         interrupt::check()?;
         let stem = stem(index);
-        let path = folder.join(format!("truth/{stem}.json"));
-        let damaged = |error| Error::file(&path, format!("is no truth ({error})"), "make the phantoms again");
-        let truth: Truth = serde_json::from_slice(&files::read(&path)?).map_err(damaged)?;
+        let truth = Truth::read(&folder.join(format!("truth/{stem}.json")))?;
         for view in [View::Anterior, View::Posterior] {
             truth.annotation(view, &format!("{stem}.dcm")).write(folder.join(format!("studies/{stem}.{view}.json")))?;
         }

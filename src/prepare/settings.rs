@@ -70,6 +70,11 @@ impl Default for Preprocessing {
 }
 
 impl Preprocessing {
+    /// The value from which on a pixel of the network's input is the body.
+    pub fn body_value(&self) -> f32 {
+        self.compression.apply(self.threshold)
+    }
+
     /// Refuses values that no study could be prepared with.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::Evaluation;
 use super::figure::{Figure, Ink};
 use crate::archive::people::{BySex, Demographics};
 use crate::draw::Anchor;
-use crate::metrics::{self, BINS, CalibrationError, RocPoint, Scores};
+use crate::metrics::{self, BINS, CalibrationError, FALSE_MARKS, Localisation, RocPoint, Scores};
 use crate::text::counted;
 
 /// The plotting area of a chart with linear axes.
@@ -181,6 +181,24 @@ pub fn roc(evaluation: &Evaluation, scores: &Scores) -> Figure {
     let lines: Vec<(Ink, String)> =
         curves.iter().map(|(name, ink, _, auc, _)| (*ink, format!("{name}  AUC {}", said(*auc)))).collect();
     key(&mut figure, 232.0, 364.0 - 19.0 * lines.len() as f32, &lines);
+    figure
+}
+
+/// Free-response receiver operating characteristic of the evidence: the share of lesions that are marked, over false marks a scan.
+pub fn froc(evaluation: &Evaluation, found: &Localisation) -> Figure {
+    let most = FALSE_MARKS[FALSE_MARKS.len() - 1];
+    let title = format!("Lesions marked, of {} in {}", found.lesions, counted(found.marked, "scan"));
+    let spoken = found.maps.first().map_or_else(String::new, |score| {
+        let each = FALSE_MARKS.iter().zip(&score.sensitivity);
+        let each = each.filter_map(|(marks, found)| Some(format!("{:.2} at {marks} false marks a scan", (*found)?)));
+        each.collect::<Vec<_>>().join(", ")
+    });
+    let mut figure = Figure::new(452.0, 432.0, format!("{title}: {spoken}.")).framed(title, evaluation.caveat());
+    let axes = Axes { left: 62.0, top: 12.0, width: 364.0, height: 364.0, x: [0.0, most], y: [0.0, 1.0] };
+    axes.draw(&mut figure, &ticks(axes.x, 4), &SHARES, ["False marks a scan", "Sensitivity"]);
+    let shown = found.froc.iter().filter(|point| point.false_marks <= most);
+    let points = shown.map(|point| axes.point(point.false_marks, point.sensitivity));
+    figure.polyline(points.collect(), 3.0, Ink::Accent);
     figure
 }
 

@@ -7,22 +7,22 @@
 mod bars;
 pub(crate) mod caption;
 mod curves;
+mod evidence;
 mod figure;
 mod figures;
 pub(crate) mod frame;
-mod heat;
 pub(crate) mod page;
 
 pub use bars::{Bars, bars};
 pub(crate) use caption::caveat;
 pub use curves::{MOST_RUNS, RateStep, compared_curves, curves, loss_panels, rate_curve};
+pub use evidence::{CELLS, SPOT};
 pub use figure::Figure;
-pub use figures::{confidence, confusion, demographics, distribution, reliability, roc};
-pub use heat::overlay;
+pub use figures::{confidence, confusion, demographics, distribution, froc, reliability, roc};
 pub use page::{evaluation_page, prediction_page};
 
 use crate::image::Image;
-use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Predictions, Scores};
+use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Localisation, Predictions, Scores};
 use crate::models::{Simulators, StudyCounts};
 use crate::text::{Shown, counted};
 use crate::text::{guard, unguard};
@@ -76,10 +76,33 @@ pub struct Case {
     pub probabilities: Vec<f32>,
     /// The fused picture in counts, before normalisation.
     pub fused: Image,
-    /// Where the network looked for the class it predicted, 0..=1, of any resolution over the same field.
-    pub heat: Option<Image>,
+    /// What in the picture speaks for the answer.
+    pub evidence: Option<Evidence>,
     /// What else to say of it, as (name, value): views, alignment, the like.
     pub facts: Vec<(String, String)>,
+}
+
+/// What in a picture speaks for an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// What each map is of, `any metastasis` or the name of a class, and the evidence of each pixel in nats, of any resolution over the
+    /// picture's field. The first is the one that the regions are of.
+    pub maps: Vec<(String, Image)>,
+    /// The regions with the most evidence, the strongest first; none where the answer is no metastasis.
+    pub regions: Vec<Region>,
+    /// The network's own spatial attention, where it has such: the share that it leaves of each pixel.
+    pub attention: Option<Image>,
+}
+
+/// A spot with much evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region {
+    /// Row and column of its hottest pixel, as shares of the picture's.
+    pub at: [f64; 2],
+    /// Nats in all of it.
+    pub evidence: f64,
+    /// Where it is, and what it looks like.
+    pub words: String,
 }
 
 /// What `evaluate` found; `demo` adds `history` and `scan`.
@@ -107,6 +130,8 @@ pub struct Evaluation {
     pub bootstrap: Bootstrap,
     /// What its scores could be at most, where that is known.
     pub ceilings: Option<Ceilings>,
+    /// How what speaks for a metastasis lies beside known lesions, where that was asked.
+    pub localisation: Option<Localisation>,
 }
 
 /// What `predict` found.
@@ -233,8 +258,8 @@ pub fn pick_cases(patients: &[PatientRow], limit: usize) -> Vec<usize> {
     picked
 }
 
-/// Writes `scores.json`, `patients.csv`, `confusion.{png,svg}`, `roc.{png,svg}` and `report.html` into `folder`, which is made
-/// where it is missing. Gives the scores and the page's path.
+/// Writes `scores.json`, `patients.csv`, `confusion.{png,svg}`, `roc.{png,svg}`, `report.html` and, where lesions were looked for,
+/// `localisation.json` and `froc.{png,svg}` into `folder`, which is made where it is missing. Gives the scores and the page's path.
 ///
 /// # Errors
 /// Where the patients do not fit the classes or the folder cannot be written.
@@ -242,11 +267,16 @@ pub fn write_evaluation(evaluation: &Evaluation, folder: impl AsRef<Path>) -> Re
     let folder = folder.as_ref();
     let scores = evaluation.scores()?;
     files::create_folder(folder)?;
-    files::write(folder.join("scores.json"), &scores_json(evaluation, &scores, folder)?)?;
+    files::write(folder.join("scores.json"), &Measured::json(evaluation, &scores, folder)?)?;
     files::write(folder.join("patients.csv"), &patients_csv(evaluation, folder)?)?;
-    for (name, figure) in [("confusion", confusion(evaluation, &scores)), ("roc", roc(evaluation, &scores))] {
+    let froc = evaluation.localisation.as_ref().map(|found| ("froc", froc(evaluation, found)));
+    let figures = [("confusion", confusion(evaluation, &scores)), ("roc", roc(evaluation, &scores))];
+    for (name, figure) in figures.into_iter().chain(froc) {
         files::write(folder.join(format!("{name}.png")), &figure.png())?;
         files::write(folder.join(format!("{name}.svg")), figure.svg().as_bytes())?;
+    }
+    if let Some(found) = &evaluation.localisation {
+        files::write(folder.join("localisation.json"), &Measured::json(evaluation, found, folder)?)?;
     }
     let page = folder.join("report.html");
     files::write(&page, evaluation_page(evaluation, &scores).as_bytes())?;
@@ -279,28 +309,32 @@ pub fn write_prediction_part(prediction: &Prediction, part: Part, folder: impl A
     Ok(page)
 }
 
-/// The scores, and beside them what they are of.
-fn scores_json(evaluation: &Evaluation, scores: &Scores, folder: &Path) -> Result<Vec<u8>> {
-    #[derive(Serialize)]
-    struct File<'a> {
-        caveat: String,
-        evaluated_on: &'a str,
-        /// Of the `studies` that the scores count.
-        simulated_studies: usize,
-        /// That these are of.
-        #[serde(skip_serializing_if = "Simulators::is_empty")]
-        simulators: Simulators,
-        model: &'a ModelCard,
-        #[serde(flatten)]
-        scores: &'a Scores,
+/// What was measured of an evaluation, and beside it what it is of.
+#[derive(Serialize)]
+struct Measured<'a, T> {
+    caveat: String,
+    evaluated_on: &'a str,
+    /// Of the `studies` that the scores count.
+    simulated_studies: usize,
+    /// That these are of.
+    #[serde(skip_serializing_if = "Simulators::is_empty")]
+    simulators: Simulators,
+    model: &'a ModelCard,
+    #[serde(flatten)]
+    measured: &'a T,
+}
+
+impl<T: Serialize> Measured<'_, T> {
+    /// As JSON, for a file in `folder`.
+    fn json(evaluation: &Evaluation, measured: &T, folder: &Path) -> Result<Vec<u8>> {
+        let Evaluation { evaluated_on, evaluated_studies, model, .. } = evaluation;
+        let (simulated_studies, simulators) = (evaluated_studies.simulated_studies, evaluated_studies.simulators());
+        let file = Measured { caveat: evaluation.caveat(), evaluated_on, simulated_studies, simulators, model, measured };
+        let mut bytes = serde_json::to_vec_pretty(&file)
+            .map_err(|error| Error::file(folder, format!("scores cannot be written as JSON ({error})"), "report this"))?;
+        bytes.push(b'\n');
+        Ok(bytes)
     }
-    let Evaluation { evaluated_on, evaluated_studies, model, .. } = evaluation;
-    let (simulated_studies, simulators) = (evaluated_studies.simulated_studies, evaluated_studies.simulators());
-    let file = File { caveat: evaluation.caveat(), evaluated_on, simulated_studies, simulators, model, scores };
-    let mut bytes = serde_json::to_vec_pretty(&file)
-        .map_err(|error| Error::file(folder, format!("scores cannot be written as JSON ({error})"), "report this"))?;
-    bytes.push(b'\n');
-    Ok(bytes)
 }
 
 /// `patient,truth,predicted,correct,p(CLASS)...,model_sha256`, a row a study; the last column only where the model has a file.
@@ -430,7 +464,11 @@ pub(crate) mod tests {
                 truth: Some(patients[index].truth),
                 probabilities: patients[index].probabilities.clone(),
                 fused: picture(index % 12),
-                heat: Some(Image { rows: 8, columns: 2, pixels: (0..16).map(|at| (at % 7) as f32 / 6.0).collect() }),
+                evidence: Some(Evidence {
+                    maps: vec![("any metastasis".to_owned(), Image { rows: 8, columns: 2, pixels: vec![3.0; 16] })],
+                    regions: vec![Region { at: [0.25, 0.5], evidence: 0.31, words: "left ribs".to_owned() }],
+                    attention: None,
+                }),
                 facts: vec![("Views".to_owned(), "anterior + posterior".to_owned())],
             })
             .collect();
@@ -474,6 +512,7 @@ pub(crate) mod tests {
             scan: None,
             bootstrap: Bootstrap { resamples: 200, seed: 1 },
             ceilings: None,
+            localisation: None,
         }
     }
 

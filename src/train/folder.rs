@@ -66,8 +66,20 @@ impl RunFolder {
         Self::PREVIOUS_CHECKPOINT,
     ];
     /// All that an evaluation writes.
-    pub const EVALUATION: [&str; 7] =
-        [Self::SCORES, Self::PATIENTS, Self::REPORT, "confusion.png", "confusion.svg", "roc.png", "roc.svg"];
+    pub const EVALUATION: [&str; 10] = [
+        Self::SCORES,
+        Self::PATIENTS,
+        Self::REPORT,
+        "confusion.png",
+        "confusion.svg",
+        "roc.png",
+        "roc.svg",
+        Self::LOCALISATION[0],
+        Self::LOCALISATION[1],
+        Self::LOCALISATION[2],
+    ];
+    /// Of these what it writes only where lesions were looked for.
+    pub const LOCALISATION: [&str; 3] = ["localisation.json", "froc.png", "froc.svg"];
     /// Where a run is kept that replaces another.
     const ASIDE: &str = ".replacing";
 

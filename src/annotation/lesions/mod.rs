@@ -15,7 +15,7 @@ use crate::annotation::{self, Annotation, Beside, CodeKind, Codes, Form, Mask};
 use crate::archive::manifest::{Manifest, Row};
 use crate::dicom;
 use crate::image::{Image, Size, View};
-use crate::intake::picture;
+use crate::intake::{Study, picture};
 use crate::{Error, Result, interrupt};
 use osteon_kernels::par;
 use std::collections::{HashMap, HashSet};
@@ -142,8 +142,43 @@ fn measure_study(manifest: &Manifest, at: usize, beside: &[Beside], codes: &Code
     Ok(Measured { lesions, notes })
 }
 
+/// A lesion's outlines in one view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlined {
+    /// The view.
+    pub view: View,
+    /// The lesion's number in the study, from 1: the same in both views where it is known to be one lesion.
+    pub number: usize,
+    /// Whether it is a metastasis or a benign finding.
+    pub kind: CodeKind,
+    /// Its pixels in the view.
+    pub mask: Mask,
+}
+
+/// The lesions that are outlined beside the scan of a row, in the views that the row has; none where no annotation is.
+///
+/// # Errors
+/// As [`measure`].
+pub fn outlined(row: &Row, study: &Study, codes: &Codes) -> Result<Option<Vec<Outlined>>> {
+    let beside = annotation::beside(row)?;
+    let (mut lesions, mut numbers) = (Vec::new(), Numbers::default());
+    for beside in &beside {
+        let of_view = |view| if view == View::Anterior { &study.anterior } else { &study.posterior };
+        if beside.view.is_some_and(|view| of_view(view).is_none()) {
+            continue;
+        }
+        let (view, image) = beside.image(study)?;
+        let found = Found::all(&beside.path, image, codes, &mut numbers, &mut Vec::new())?;
+        lesions.extend(found.into_iter().map(|Found { number, kind, mask, .. }| Outlined { view, number, kind, mask }));
+    }
+    Ok((!beside.is_empty()).then_some(lesions))
+}
+
 /// Height and width of a pixel of a view, as its file says it.
-fn spacing(row: &Row, view: View) -> Result<Option<[f64; 2]>> {
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn spacing(row: &Row, view: View) -> Result<Option<[f64; 2]>> {
     let mut files: Vec<&Path> = row.files().collect();
     if view == View::Anterior {
         files.truncate(1);

@@ -149,9 +149,22 @@ impl Audited for ConvNorm {
     }
 
     fn expected(&self, at: &Check) -> Result<Expected> {
-        at.ensure(at.part() == Part::Output)?;
-        let shape = at.conv([at.shape(0)?, at.shape(1)?, at.result()?], self.stride, self.padding)?;
-        Ok(at.conv_norm(shape, self.epsilon)?.relu(self.relu))
+        if at.part() == Part::Output {
+            let shape = at.conv([at.shape(0)?, at.shape(1)?, at.result()?], self.stride, self.padding)?;
+            return Ok(at.conv_norm(shape, self.epsilon)?.relu(self.relu));
+        }
+        // Three roundings of a factor and its product join the convolution's own error.
+        let mut g = if self.relu { at.beneath_relu(4)? } else { at.floats(0)? };
+        let channels = at.shape(1)?.last().copied().unwrap_or_default();
+        let (gamma, variance) = (at.exactly(2, channels)?, at.exactly(3, channels)?);
+        let factors = gamma.iter().zip(&variance).map(|(gamma, variance)| gamma / (variance + f64::from(self.epsilon)).sqrt());
+        let factors: Vec<f64> = factors.collect();
+        g.iter_mut().zip(factors.iter().cycle()).for_each(|(g, factor)| *g *= factor);
+        let mut expected = at.convolution(self.stride, self.padding, Some(g))?;
+        if let Allowed::Norm { claim, .. } = &mut expected.allowed {
+            *claim += 3.0 * U;
+        }
+        Ok(expected)
     }
 }
 

@@ -7,12 +7,12 @@ use super::{
 use crate::autograd::ParameterId;
 use crate::tensor::Shape;
 use osteon_kernels::conv::{self, Algorithm, ConvShape, Epilogue, Pass};
-use osteon_kernels::{bias, elementwise};
+use osteon_kernels::reduce::ReduceShape;
+use osteon_kernels::{attention, bias, elementwise};
 use serde::{Deserialize, Serialize};
 
 const SOURCE: &str = "Goodfellow et al. 2016, eq. 9.6 (cross-correlation)";
 const GRADIENT_SOURCE: &str = "Goodfellow et al. 2016, eq. 9.11 (weight) and 9.13 (input)";
-const NO_GRADIENT: &str = "in inference only";
 
 /// The most that is padded at a side. No network pads more than half its kernel.
 const MAX_PADDING: usize = 1 << 20;
@@ -52,8 +52,9 @@ fn result(shape: ConvShape) -> Shape {
 fn backward(shape: ConvShape, forward: &Forward, gradient: &[f32], gradients: &mut [&mut [f32]], run: &mut Run) {
     let [x, weight, ..] = gradients else { unreachable!("a convolution has gradients of x and weight") };
     let [data, weights] = [Pass::BackwardData, Pass::BackwardWeights].map(|pass| Algorithm::choose(pass, shape));
-    let len = data.backward_data_scratch_len(shape).max(weights.backward_weights_scratch_len(shape));
-    let mut workspace = run.workspace(len);
+    let of_data = if x.is_empty() { 0 } else { data.backward_data_scratch_len(shape) };
+    let of_weights = if weight.is_empty() { 0 } else { weights.backward_weights_scratch_len(shape) };
+    let mut workspace = run.workspace(of_data.max(of_weights));
     if !x.is_empty() {
         let target = (&mut **x, forward.accumulate);
         data.backward_data(run.isa, shape, gradient, forward.inputs[1].values, target, &mut workspace);
@@ -206,18 +207,15 @@ impl Operation for ConvBias {
 }
 
 /// Inputs of a convolution whose batch normalisation is folded into its weights.
-const FOLDED: &[Input] = &[
-    Input::fixed("x"),
-    Input::fixed("weight"),
-    Input::fixed("gamma"),
-    Input::fixed("beta"),
-    Input::fixed("running mean"),
-    Input::fixed("running variance"),
-];
-
-fn describe_folded(source: &'static str, shape: ConvShape, rest: u64) -> Description {
-    let flops = Flops { products: shape.flops(), rest, gradients: [0; MAX_GRADIENTS] };
-    Description::without_gradient(source, FOLDED, first::<6>(), flops, Some(shape))
+const fn folded(x: Input) -> [Input; 6] {
+    [
+        x,
+        Input::fixed("weight"),
+        Input::fixed("gamma"),
+        Input::fixed("beta"),
+        Input::fixed("running mean"),
+        Input::fixed("running variance"),
+    ]
 }
 
 fn folded_shape(inputs: &[Shape], stride: [usize; 2], padding: [usize; 2]) -> Result<ConvShape, String> {
@@ -233,8 +231,8 @@ fn folded_parameters(inputs: &[Operand]) -> (ParameterId, [ParameterId; 4]) {
 }
 
 /// A convolution and batch normalisation over running statistics, in one pass: x, weight, gamma, beta, running mean, running variance, of
-/// which all but x are parameters. `y = (w factor) * x + (beta - mean factor)`, `factor = gamma / sqrt(variance + epsilon)`. In inference
-/// only.
+/// which all but x are parameters. `y = (w factor) * x + (beta - mean factor)`, `factor = gamma / sqrt(variance + epsilon)`. Only x has a
+/// gradient: `of_x = w * (g factor)`, transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConvNorm {
@@ -259,7 +257,21 @@ impl Operation for ConvNorm {
 
     fn describe(&self, inputs: &[Shape]) -> Description {
         let shape = of(inputs, self.stride, self.padding);
-        describe_folded("Goodfellow et al. 2016, eq. 9.6; Ioffe and Szegedy 2015, algorithm 2", shape, shape.output_len() as u64)
+        let outputs = shape.output_len() as u64;
+        Description {
+            source: "Goodfellow et al. 2016, eq. 9.6; Ioffe and Szegedy 2015, algorithm 2",
+            gradient_source: "Goodfellow et al. 2016, eq. 9.13 (input), of the gradient times the normalisation's factor",
+            inputs: const { &folded(Input::of("x", &[Read::Input(1), Read::Input(2), Read::Input(5)])) },
+            reads: first::<6>(),
+            gradients_read_output: self.relu,
+            retains_inputs: &[1, 2, 5],
+            retains_output: self.relu,
+            flops: Flops { products: shape.flops(), rest: outputs, gradients: [shape.flops() + outputs, 0, 0, 0] },
+            convolution: Some(shape),
+            backward: backward_writes(shape),
+            recomputed: false,
+            linear: false,
+        }
     }
 
     fn forward(&self, inputs: &[Operand], output: &mut [f32], run: &mut Run) -> Saved {
@@ -273,8 +285,21 @@ impl Operation for ConvNorm {
         Saved::Nothing
     }
 
-    fn backward(&self, _: &Forward, _: &mut [f32], _: &mut [&mut [f32]], _: &mut Run) {
-        unreachable!("{NO_GRADIENT}")
+    fn backward(&self, forward: &Forward, gradient: &mut [f32], gradients: &mut [&mut [f32]], run: &mut Run) {
+        if self.relu {
+            elementwise::relu_backward(run.isa, forward.output, gradient);
+        }
+        let shape = of_operands(forward.inputs, self.stride, self.padding);
+        let [gamma, variance] = [2, 5].map(|k| forward.inputs[k].values);
+        let mut factors = run.buffer(shape.out_channels);
+        for ((factor, gamma), variance) in factors.iter_mut().zip(gamma).zip(variance) {
+            *factor = gamma / (variance + self.epsilon).sqrt();
+        }
+        // A factor a channel, of one image of all pixels.
+        let of_factors = ReduceShape { batch: 1, pixels: gradient.len() / shape.out_channels, channels: shape.out_channels };
+        let mut scaled = run.buffer(gradient.len());
+        attention::scale_channels(run.isa, of_factors, gradient, &factors, &mut scaled);
+        backward(shape, forward, &scaled, &mut [&mut *gradients[0], &mut []], run);
     }
 
     fn onnx(&self, inputs: &[&str], output: &str, nodes: &mut OnnxNodes) -> Option<()> {
@@ -325,7 +350,10 @@ impl Operation for ConvNormPool {
     fn describe(&self, inputs: &[Shape]) -> Description {
         let source = "Goodfellow et al. 2016, eq. 9.6; Ioffe and Szegedy 2015, algorithm 2; Lin et al. 2022, table of \
                       Classifier-inRAC, `Pool`";
-        describe_folded(source, of(inputs, self.stride, self.padding), 0)
+        let shape = of(inputs, self.stride, self.padding);
+        let flops = Flops { products: shape.flops(), rest: 0, gradients: [0; MAX_GRADIENTS] };
+        let inputs = const { &folded(Input::fixed("x")) };
+        Description::without_gradient(source, inputs, first::<6>(), flops, Some(shape))
     }
 
     fn forward(&self, inputs: &[Operand], output: &mut [f32], run: &mut Run) -> Saved {
@@ -340,7 +368,7 @@ impl Operation for ConvNormPool {
     }
 
     fn backward(&self, _: &Forward, _: &mut [f32], _: &mut [&mut [f32]], _: &mut Run) {
-        unreachable!("{NO_GRADIENT}")
+        unreachable!("in inference only")
     }
 
     fn onnx(&self, inputs: &[&str], output: &str, nodes: &mut OnnxNodes) -> Option<()> {

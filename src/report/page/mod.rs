@@ -29,6 +29,9 @@ pub fn evaluation_page(evaluation: &Evaluation, found: &Scores) -> String {
             @if let Some(inner) = scores::calibration(evaluation, found) {
                 (section("calibration", "Calibration", tag, &inner))
             }
+            @if let Some(found) = &evaluation.localisation {
+                (section("localisation", "Where the evidence lies", tag, &scores::localisation(evaluation, found)))
+            }
             @if !evaluation.cases.is_empty() { (section("cases", "Cases", tag, &gallery(evaluation))) }
             @if !evaluation.history.is_empty() {
                 @let curves = super::curves(&evaluation.history, "").inline();
@@ -211,7 +214,7 @@ mod tests {
         let evaluation = example(3);
         let mut scans = evaluation.cases;
         scans.iter_mut().for_each(|scan| scan.truth = None);
-        scans[1].heat = None;
+        scans[1].evidence = None;
         Prediction { title: "Prediction".to_owned(), model: evaluation.model, scans, unread: Vec::new() }
     }
 

@@ -1,7 +1,7 @@
-//! Scans on a page: the fused picture, where the network looked, and what it said.
+//! Scans on a page: the fused picture, what speaks for the answer, and what the network said.
 
 use super::super::frame::data_uri;
-use super::super::{Case, Evaluation, ModelCard, caption, heat};
+use super::super::{Case, Evaluation, Evidence, ModelCard, Region, caption, evidence};
 use crate::draw::{Raster, Tone};
 use crate::metrics;
 use crate::text::counted;
@@ -11,9 +11,9 @@ use maud::{Markup, html};
 const GALLERY_ROWS: usize = 640;
 const SINGLE_ROWS: usize = 1024;
 
-/// What the colours of attention mean.
+/// What the colours of evidence mean.
 fn key() -> Markup {
-    html! { span.key { "attention " i {} " little to much" } }
+    html! { span.key { "evidence: none " i {} " " (evidence::FULL) " nats and more" } }
 }
 
 /// The name of a class. A page is shown whatever the class is.
@@ -31,12 +31,12 @@ pub(crate) fn gallery(evaluation: &Evaluation) -> Markup {
     html! {
         p.small {
             (order.len()) " of " (counted(evaluation.patients.len(), "study")) ", the misclassified (" (misclassified) ") first. Left the fused \
-             views, right where the network looked. " (key())
+             views, right what speaks for any metastasis, or else for the class. " (key())
         }
         div.gallery {
             @for (index, case) in order {
                 article.card.panel.wrong[wrong(case)] {
-                    (picture(case, &format!("case{index}"), GALLERY_ROWS))
+                    (picture(case, &format!("case{index}"), GALLERY_ROWS, 1))
                     div.about { h3 { bdi { (case.name) } } (verdict(case, model)) (bars(case, model)) }
                 }
             }
@@ -52,7 +52,7 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
     });
     html! {
         article.scan.panel {
-            (picture(case, &format!("scan{index}-picture"), SINGLE_ROWS))
+            (picture(case, &format!("scan{index}-picture"), SINGLE_ROWS, usize::MAX))
             div.about {
                 (verdict(case, model))
                 (bars(case, model))
@@ -68,39 +68,83 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
                     @for (name, value) in &case.facts { dt { (name) } dd { bdi { (value) } } }
                     dt { "Preprocessing" } dd { (model.preprocessing) }
                 }
+                @if let Some(evidence) = &case.evidence { (regions(evidence)) }
                 p.small {
                     "Black is high uptake."
-                    @if case.heat.is_some() { " Right: where the network looked for its answer. " (key()) }
+                    @if let Some(evidence) = &case.evidence { (panels(evidence)) (key()) }
                 }
             }
         }
     }
 }
 
-/// The fused picture, and beside it the same with attention over it; the pixels are stored once.
-fn picture(case: &Case, id: &str, most_rows: usize) -> Markup {
+/// The regions with the most evidence, numbered as on the picture.
+fn regions(evidence: &Evidence) -> Markup {
+    let Some((of, _)) = evidence.maps.first().filter(|_| !evidence.regions.is_empty()) else { return html! {} };
+    html! {
+        h3 { "What speaks for " (of) }
+        ol.regions {
+            @for Region { evidence, words, .. } in &evidence.regions {
+                li { (words) " " span.n { "(" (format_args!("{evidence:.2}")) " nats)" } }
+            }
+        }
+    }
+}
+
+/// What the panels of a picture are, from left to right.
+fn panels(evidence: &Evidence) -> Markup {
+    let maps = evidence.maps.iter().map(|(of, _)| format!("what speaks for {of}"));
+    let attention = evidence.attention.iter().map(|_| "the network's spatial attention, in blue from a half to all of a pixel, which is no evidence".to_owned());
+    let panels: Vec<String> = maps.chain(attention).collect();
+    html! { " From left: the fused views; " (panels.join("; ")) ". " }
+}
+
+/// The fused picture with its numbered regions, and beside it the same with evidence over it, of at most `most_maps` maps; the pixels are
+/// stored once.
+fn picture(case: &Case, id: &str, most_rows: usize, most_maps: usize) -> Markup {
     let mut raster = Raster::from_image(&case.fused, &Tone::default());
     if raster.rows() > most_rows {
         let columns = (raster.columns() * most_rows / raster.rows()).max(1);
         raster = raster.resized(most_rows, columns);
     }
     let (width, height) = (raster.columns(), raster.rows());
-    let beside = width + (width / 24).max(1);
-    // The map is coarse: 256 rows hold it, and the browser smooths them.
+    let step = width + (width / 24).max(1);
+    // The maps are smooth: 256 rows hold them, and the browser smooths them.
     let rows = height.min(256);
-    let layer = case.heat.as_ref().map(|heat| heat::layer(heat, rows, (width * rows / height).max(1)));
-    let total = if layer.is_some() { beside + width } else { width };
+    let columns = (width * rows / height).max(1);
+    let maps = case.evidence.iter().flat_map(|evidence| &evidence.maps).map(|(_, map)| evidence::layer(map, rows, columns));
+    let attention = case.evidence.iter().filter_map(|evidence| evidence.attention.as_ref());
+    let attention = attention.map(|map| evidence::attention_layer(map, rows, columns));
+    let layers: Vec<Vec<u8>> = maps.chain(attention).take(most_maps).collect();
+    let total = width + layers.len() * step;
+    let regions = case.evidence.iter().flat_map(|evidence| &evidence.regions);
     html! {
         // The style sheet chooses the height; the width follows.
         svg.film style={ "--ratio:" (format_args!("{:.4}", total as f64 / height as f64)) } viewBox={ "0 0 " (total) " " (height) }
-            role="img" aria-label={ "Fused bone scan of " (case.name) @if layer.is_some() { "; beside it where the network looked" } }
+            role="img" aria-label={ "Fused bone scan of " (case.name) @if !layers.is_empty() { "; beside it what speaks for the answer" } }
         {
             image id=(id) href=(data_uri(&raster.png())) width=(width) height=(height) {}
-            @if let Some(layer) = layer {
+            @for (number, layer) in layers.iter().enumerate() {
+                @let beside = (number + 1) * step;
                 use href={ "#" (id) } x=(beside) {}
-                image href=(data_uri(&layer)) x=(beside) width=(width) height=(height) preserveAspectRatio="none" {}
+                image href=(data_uri(layer)) x=(beside) width=(width) height=(height) preserveAspectRatio="none" {}
+            }
+            @for (number, region) in regions.enumerate() {
+                (mark(region, number + 1, [height as f64, width as f64]))
             }
         }
+    }
+}
+
+/// A ring around a region, and its number outside of it, on the side where there is more room.
+fn mark(region: &Region, number: usize, [height, width]: [f64; 2]) -> Markup {
+    let [y, x] = [region.at[0] * height, region.at[1] * width];
+    let radius = f64::from(evidence::SPOT / evidence::CELLS) * width;
+    let outwards = if region.at[1] < 0.5 { -1.0 } else { 1.0 };
+    let at = (x + outwards * 2.2 * radius).clamp(radius, width - radius);
+    html! {
+        circle.mark cx=(format_args!("{x:.1}")) cy=(format_args!("{y:.1}")) r=(format_args!("{radius:.1}")) {}
+        text.mark x=(format_args!("{at:.1}")) y=(format_args!("{:.1}", y + 0.8 * radius)) font-size=(format_args!("{:.1}", 2.2 * radius)) { (number) }
     }
 }
 

@@ -1,7 +1,10 @@
 //! The scores on the page of an evaluation: tiles, tables, and the figures beside them.
 
 use super::super::{Evaluation, Figure, figures};
-use crate::metrics::{self, CalibrationError, Ceiling, Ceilings, Each, Intervals, OperatingPoint, Panel, Scores, Statistics};
+use crate::metrics::{
+    self, CalibrationError, Ceiling, Ceilings, Each, FALSE_MARKS, Intervals, Localisation, MapScore, NEAR_MM, OperatingPoint,
+    Panel, Randomised, Scores, Statistics,
+};
 use crate::text::counted;
 use maud::{Markup, html};
 
@@ -269,4 +272,50 @@ pub(super) fn calibration(evaluation: &Evaluation, scores: &Scores) -> Option<Ma
             }
         }
     })
+}
+
+/// How what speaks for a metastasis lies beside lesions that are known.
+pub(super) fn localisation(evaluation: &Evaluation, found: &Localisation) -> Markup {
+    let marks: Vec<String> = FALSE_MARKS.iter().map(|marks| format!("Marked at {marks}")).collect();
+    let columns: Vec<&str> = ["Points at a lesion", "On lesions"].into_iter().chain(marks.iter().map(String::as_str)).collect();
+    let rows = html! {
+        @for MapScore { map, pointing, pointing_interval, on_lesions, sensitivity } in &found.maps {
+            tr {
+                th scope="row" { (map) }
+                (cell(*pointing, *pointing_interval))
+                (cell(*on_lesions, None))
+                @if sensitivity.iter().all(Option::is_none) {
+                    @for _ in sensitivity { td {} }
+                } @else {
+                    @for marked in sensitivity { (cell(*marked, None)) }
+                }
+            }
+        }
+    };
+    let again = html! {
+        @for Randomised { from, correlation, pointing, on_lesions } in &found.randomised {
+            tr { th scope="row" { (from) } (cell(*correlation, None)) (cell(*pointing, None)) (cell(*on_lesions, None)) }
+        }
+    };
+    html! {
+        (table("Map of", &columns, &rows, &html! {}))
+        p.small {
+            "Points at a lesion: the hottest pixel is at most " (NEAR_MM) " mm from one; on lesions: the share of the map that lies on them; \
+             both of " (counted(found.pointed, "scan")) " with lesions that the network calls metastatic. At so many false marks a scan: the \
+             share of " (counted(found.lesions, "lesion")) " with a mark so near, in all " (counted(found.marked, "scan"))
+            " whose lesions are known, those without any among them."
+        }
+        div.pair {
+            (panel("Lesions marked", &figures::froc(evaluation, found)))
+            @if !found.randomised.is_empty() {
+                div {
+                    (table("Weights drawn anew from", &["Correlation", "Pointing", "On lesions"], &again, &html! {}))
+                    p.small {
+                        "A map that owes nothing to training would stay as it is where weights are drawn anew. Correlation: of ranks, with the \
+                         map of the network as it is, over the body (Adebayo et al. 2018)."
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,11 +1,19 @@
 //! Trained networks on studies: one study with all that a page shows of it, or many through the loader.
 
+pub mod evidence;
+mod localise;
+mod regions;
+
+pub use localise::localise;
+pub use regions::{Place, place};
+
+use crate::image::{Image, body_pixels, critical_points};
 use crate::intake::Study;
 use crate::models::{Metadata, Model};
 use crate::prepare::loader::Loader;
-use crate::prepare::views;
+use crate::prepare::views::{self, Fused};
 use crate::prepare::{Transform, augment};
-use crate::report::{Case, ModelCard};
+use crate::report::{Case, Evidence, ModelCard, Region};
 use crate::{Result, metrics, text};
 use std::path::Path;
 
@@ -55,7 +63,7 @@ pub fn judge(model: &Model, loader: &Loader, progress: &mut dyn FnMut(usize) -> 
     Ok(judged)
 }
 
-/// Classifies one study: its views fused as the model was trained. With `explain`, also where the network looked (Grad-CAM).
+/// Classifies one study: its views fused as the model was trained. With `explain`, also what speaks for the answer.
 ///
 /// # Errors
 /// Views that cannot be fused.
@@ -70,10 +78,17 @@ pub fn case(model: &Model, name: &str, study: &Study, explain: bool) -> Result<C
 pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, explain: bool) -> Result<Case> {
     let about = model.metadata();
     let mut fused = views::fuse(study, &about.preprocessing)?;
-    fused.image = augment::apply(&fused.image, draw);
+    if *draw != Transform::default() {
+        // The views are not moved with their sum.
+        let image = augment::apply(&fused.image, draw);
+        let anterior_points = critical_points(&image, about.preprocessing.threshold);
+        fused = Fused { image, anterior: None, posterior: None, anterior_points, ..fused };
+    }
     let input = views::network_input(&fused.image, about.input_size, &about.preprocessing);
-    let probabilities = model.probabilities(&input.pixels, 1)?.remove(0);
-    let heat = explain.then(|| model.explain(&input.pixels, metrics::predicted(&probabilities))).transpose()?;
+    let (probabilities, evidence) = match explain {
+        false => (model.probabilities(&input.pixels, 1)?.remove(0), None),
+        true => explained(model, &input, &fused).map(|(probabilities, evidence)| (probabilities, Some(evidence)))?,
+    };
     let seen = match (&study.anterior, &study.posterior) {
         (Some(_), Some(_)) => "anterior and posterior",
         (Some(_), None) => "anterior only",
@@ -94,7 +109,69 @@ pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, ex
             facts.push((name.to_owned(), lines.join("; ")));
         }
     }
-    Ok(Case { name: name.to_owned(), truth: None, probabilities, fused: fused.image, heat, facts })
+    Ok(Case { name: name.to_owned(), truth: None, probabilities, fused: fused.image, evidence, facts })
+}
+
+/// The regions that a page lists have at least so many nats: below it, phantoms without a lesion there have as many.
+const LEAST_EVIDENCE: f64 = 0.1;
+
+/// The most regions that a page lists.
+const MOST_REGIONS: usize = 5;
+
+/// The classes that evidence is shown of, in words and as indices: any metastasis, where there is more than one class of it, and the
+/// predicted class, unless that is none.
+pub fn sets(classes: &[String], predicted: usize) -> Vec<(String, Vec<usize>)> {
+    let of_class = |class: usize| (classes[class].clone(), vec![class]);
+    let Some(negative) = metrics::no_metastasis(classes) else { return vec![of_class(predicted)] };
+    let positive: Vec<usize> = (0..classes.len()).filter(|class| *class != negative).collect();
+    match positive[..] {
+        [only] => vec![of_class(only)],
+        _ if predicted == negative => vec![(ANY_METASTASIS.to_owned(), positive)],
+        _ => vec![(ANY_METASTASIS.to_owned(), positive), of_class(predicted)],
+    }
+}
+
+/// What evidence is of that speaks for no class alone.
+pub const ANY_METASTASIS: &str = "any metastasis";
+
+/// The probabilities, and what speaks for them.
+fn explained(model: &Model, input: &Image, fused: &Fused) -> Result<(Vec<f32>, Evidence)> {
+    let about = model.metadata();
+    let mut asked = Vec::new();
+    let explained = model.explain(&input.pixels, |answer| {
+        asked = sets(&about.classes, metrics::predicted(&answer.probabilities));
+        asked.iter().map(|(_, set)| set.clone()).collect()
+    })?;
+    let probabilities = explained.inference.probabilities;
+    let body = body_pixels(input, about.preprocessing.body_value());
+    let maps: Vec<(String, Image)> = asked
+        .into_iter()
+        .zip(&explained.gradients)
+        .map(|((name, _), gradient)| (name, evidence::map(input, gradient, &body)))
+        .collect();
+    let is_negative = metrics::no_metastasis(&about.classes) == Some(metrics::predicted(&probabilities));
+    let shown = if is_negative { 0 } else { MOST_REGIONS };
+    let spots = maps.first().map_or_else(Vec::new, |(_, map)| evidence::spots(map, LEAST_EVIDENCE, shown));
+    let regions = spots.into_iter().map(|spot| {
+        let at = [(spot.row as f64 + 0.5) / input.rows as f64, (spot.column as f64 + 0.5) / input.columns as f64];
+        let pixel = [at[0] * fused.image.rows as f64 - 0.5, at[1] * fused.image.columns as f64 - 0.5];
+        let words = place(fused, pixel).map_or_else(|| "no region".to_owned(), |place| place.words());
+        Region { at, evidence: spot.evidence, words }
+    });
+    Ok((probabilities, Evidence { regions: regions.collect(), maps, attention: attention(explained.attention) }))
+}
+
+/// The spatial attention of the blocks with the most pixels, a quarter of the input's rows and columns: what it leaves of each pixel
+/// where the blocks follow each other.
+fn attention(blocks: Vec<Image>) -> Option<Image> {
+    let mut blocks = blocks.into_iter();
+    let first = blocks.next()?;
+    Some(blocks.fold(first, |mut product, block| {
+        if (block.rows, block.columns) == (product.rows, product.columns) {
+            product.pixels.iter_mut().zip(&block.pixels).for_each(|(left, factor)| *left *= factor);
+        }
+        product
+    }))
 }
 
 /// What a page says of a model that was loaded from `path`, with the hash of the bytes that were loaded.
