@@ -446,6 +446,32 @@ fn evaluate_writes_scores_pictures_and_a_page() {
 }
 
 #[test]
+fn evaluate_holds_evidence_against_the_lesions_that_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluate = |more: &[&str]| {
+        osteon().arg("evaluate").arg(SHARED.run()).args(more).arg("--output").arg(folder.path()).output().unwrap()
+    };
+    let files = ["localisation.json", "froc.png", "froc.svg"].map(|name| folder.path().join(name));
+    let printed = succeeds(evaluate(&["--localise", "--split", "all"]));
+    assert!(
+        printed.contains("  any pixel of the body: ") && printed.contains("weights drawn anew from last layers on"),
+        "{printed}"
+    );
+    assert!(files.iter().all(|file| file.is_file()));
+    let found: serde_json::Value = serde_json::from_slice(&fs::read(&files[0]).unwrap()).unwrap();
+    assert!(found["caveat"].as_str().unwrap().contains("phantoms") && found["model"]["sha256"].is_string(), "{found}");
+    let names: Vec<&str> = found["maps"].as_array().unwrap().iter().map(|map| map["map"].as_str().unwrap()).collect();
+    assert_eq!(names, ["evidence", "uptake", "any pixel of the body"]);
+    let marked = found["maps"][0]["sensitivity"].as_array().unwrap();
+    assert!(found["lesions"].as_u64().unwrap() > 10 && marked.len() == 5, "{found}");
+    assert!(fs::read_to_string(folder.path().join("report.html")).unwrap().contains("Where the evidence lies"));
+    // They are of that evaluation alone.
+    succeeds(evaluate(&["--split", "all", "--force"]));
+    assert!(files.iter().all(|file| !file.exists()));
+    assert_eq!(evaluate(&["--pixel-spacing-mm", "2", "--force"]).status.code(), Some(2), "it is of --localise");
+}
+
+#[test]
 fn a_study_that_cannot_be_is_refused_before_any_training() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("study");

@@ -35,7 +35,7 @@ pub struct Predict {
     /// Print JSON: a list with an object for each study, each printed when its study is done.
     #[arg(long)]
     json: bool,
-    /// Write a page with the fused pictures and where the network looked into this folder: report.html, and for every further
+    /// Write a page with the fused pictures and what speaks for the answers into this folder: report.html, and for every further
     /// hundred scans report-2.html, report-3.html and so on.
     #[arg(long, value_name = "FOLDER")]
     report: Option<PathBuf>,

@@ -241,3 +241,59 @@ fn randomised(model: &Model, scenes: &[(Scene, Image)], positive: &[usize]) -> R
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prepare::views::Placement;
+
+    fn fused(placement: Placement, anterior: bool) -> Fused {
+        Fused {
+            image: Image::zeros(10, 8),
+            anterior: anterior.then(|| Image::zeros(10, 8)),
+            posterior: Some(Image::zeros(10, 8)),
+            anterior_points: None,
+            posterior_points: None,
+            placement,
+        }
+    }
+
+    #[test]
+    fn a_posterior_outline_is_mirrored_and_moved_as_its_view() {
+        let mask = Mask::from_runs([[2, 1, 2]]);
+        let moved = fused(Placement { shift_px: [1.0, -1.0], ..Placement::IDENTITY }, true);
+        assert_eq!(placed(&mask, View::Posterior, &moved), Mask::from_runs([[3, 4, 2]]));
+        assert_eq!(placed(&mask, View::Anterior, &moved), mask);
+        // The posterior view alone is where it is; off the picture there is nothing.
+        assert_eq!(placed(&mask, View::Posterior, &fused(moved.placement, false)), Mask::from_runs([[2, 5, 2]]));
+        let away = fused(Placement { shift_px: [20.0, 0.0], ..Placement::IDENTITY }, true);
+        assert!(placed(&mask, View::Posterior, &away).is_empty());
+        let twice = fused(Placement { scale: [2.0, 1.0], ..Placement::IDENTITY }, true);
+        assert_eq!(placed(&mask, View::Posterior, &twice), Mask::from_runs([[4, 5, 2], [5, 5, 2]]));
+    }
+
+    /// A map of a quarter of the scan's rows and columns, pixels of 5 mm.
+    #[test]
+    fn distances_are_in_millimetres_of_the_scan() {
+        let scene = Scene {
+            input: Image::zeros(8, 8),
+            body: vec![true; 64],
+            lesions: vec![Mask::from_runs([[0, 0, 4], [1, 0, 4]]), Mask::from_runs([[31, 31, 1]])],
+            cover: vec![0.0; 64],
+            size: [32, 32],
+            pixel_mm: [5.0; 2],
+        };
+        // The centre of the pixel (0, 0) of the map is at 1.5 of the scan, that of (1, 0) at 5.5: 4.5 pixels below the first lesion.
+        assert_eq!(scene.near(0, 0), [0]);
+        assert!(scene.near(1, 0).is_empty());
+        // 1.5 pixels to each side of the other lesion: 10.6 mm.
+        assert_eq!(scene.near(7, 7), [1]);
+        let [near, covered] = scene.by_chance();
+        // (0, 1) too: 2.5 pixels beside the first lesion.
+        assert_eq!((near, covered), (3.0 / 64.0, 0.0));
+        let mut map = Image::zeros(8, 8);
+        assert!(!scene.pointing(&map).is_near);
+        map.pixels[63] = 1.0;
+        assert!(scene.pointing(&map).is_near);
+    }
+}

@@ -111,3 +111,91 @@ fn view(
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::SimulatorVersion;
+    use crate::phantom::{PhantomOptions, Region, simulate};
+    use crate::prepare::{Preprocessing, views};
+
+    fn fused(phantom: crate::phantom::Phantom) -> Fused {
+        let study = crate::intake::Study {
+            anterior: Some(phantom.anterior),
+            posterior: Some(phantom.posterior),
+            sources: vec!["phantom".into()],
+            ..Default::default()
+        };
+        views::fuse(&study, &Preprocessing::default()).unwrap()
+    }
+
+    /// Parts of the names of regions that a bone of the simulator may be called by.
+    fn names(region: Region) -> &'static [&'static str] {
+        match region {
+            Region::Skull => &["skull", "cervical"],
+            Region::Vertebrae => &["spine", "sacrum"],
+            Region::Ribs => &["ribs", "sternum"],
+            Region::Girdle => &["shoulder", "clavicle", "sternum"],
+            Region::Pelvis => &["pelvis", "iliac", "sacrum", "hip"],
+            Region::LongBones => &["thigh", "arm", "hip", "shoulder", "lower leg", "knee"],
+            Region::Distal => &["knee", "hand", "arm", "foot", "leg"],
+        }
+    }
+
+    /// What is known of each lesion beside what its place is called: nearly all agree, for bodies of both simulators.
+    #[test]
+    fn the_simulators_lesions_lie_where_they_are_said_to_lie() {
+        for simulator in [SimulatorVersion::One, SimulatorVersion::Two] {
+            let options = PhantomOptions { studies: 14, seed: 5, mix: [0.0, 1.0, 1.0], simulator, ..PhantomOptions::default() };
+            let (mut lesions, mut right_region, mut sides, mut right_side) = (0, 0, 0, 0);
+            for index in 0..options.studies {
+                let phantom = simulate(&options, index);
+                let truth = phantom.truth.clone();
+                let fused = fused(phantom);
+                for lesion in &truth.lesions {
+                    let at = if lesion.anterior.excess >= lesion.posterior.excess {
+                        [f64::from(lesion.anterior.row), f64::from(lesion.anterior.column)]
+                    } else {
+                        let column = truth.columns as f64 - 1.0 - f64::from(lesion.posterior.column);
+                        let placed = |axis: usize, at: f64| fused.placement.scale[axis] * at + fused.placement.shift_px[axis];
+                        [placed(0, f64::from(lesion.posterior.row)), placed(1, column)]
+                    };
+                    let place = place(&fused, at).unwrap();
+                    lesions += 1;
+                    right_region += usize::from(names(lesion.region).iter().any(|name| place.region.contains(name)));
+                    let side = ["left", "right"].into_iter().find(|side| lesion.bone.contains(side));
+                    if let (Some(side), Some(found)) = (side, place.side) {
+                        sides += 1;
+                        right_side += usize::from(side == found);
+                    }
+                }
+            }
+            let [region, side] = [right_region as f64 / lesions as f64, f64::from(right_side as u32) / f64::from(sides as u32)];
+            assert!(lesions > 50 && region > 0.85 && side > 0.97, "simulator {simulator}: {lesions} lesions, {region}, {side}");
+        }
+    }
+
+    #[test]
+    fn a_hot_spot_is_hotter_than_the_other_side_and_seen_in_its_view() {
+        let options =
+            PhantomOptions { studies: 1, mix: [1.0, 0.0, 0.0], simulator: SimulatorVersion::One, ..PhantomOptions::default() };
+        let mut phantom = simulate(&options, 0);
+        let middle = {
+            let Points { left, right, .. } = fused(phantom.clone()).anterior_points.unwrap();
+            (left + right) / 2
+        };
+        // A rib of the patient's left, in the anterior view alone.
+        for row in 250..262 {
+            let at = row * phantom.anterior.columns + middle + 38;
+            phantom.anterior.pixels[at..at + 12].iter_mut().for_each(|count| *count += 400.0);
+        }
+        let place = place(&fused(phantom), [256.0, middle as f64 + 44.0]).unwrap();
+        assert_eq!((place.side, place.view), (Some("left"), Some("anterior")));
+        assert!(place.ratio.unwrap() > 1.5, "{place:?}");
+        let words = place.words();
+        assert!(
+            words.starts_with("left ") && words.contains(" times the right side, better seen in the anterior view"),
+            "{words}"
+        );
+    }
+}

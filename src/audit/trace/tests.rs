@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::autograd::ops::CrossEntropy;
-use crate::autograd::{Mode, NormLayer, ParameterKind, Parameters, Tape};
+use crate::autograd::{ConvLayer, Mode, NormLayer, ParameterKind, Parameters, Tape};
 use std::fs;
 
 use crate::models::Metadata;
@@ -173,6 +173,8 @@ fn a_frozen_tape_is_recorded_and_verifies() {
     };
     let ids =
         ["gamma", "beta", "mean", "variance"].map(|name| vector(&mut parameters, name, if name == "beta" { -0.7 } else { 0.2 }));
+    let values = (0..3 * 3 * 6 * 6).map(|i| (i * 29 % 83) as f32 / 160.0 - 0.25).collect();
+    let weight = parameters.add("weight", ParameterKind::Convolution, Tensor::new([3, 3, 6, 6], values));
     let verdicts = verify_tape(&folder, |context| {
         let mut tape = Tape::new(Mode::Frozen, &parameters, context);
         let values: Vec<f32> = (0..2 * 9 * 7 * 6).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
@@ -182,15 +184,22 @@ fn a_frozen_tape_is_recorded_and_verifies() {
         let (affine, running) = ([ids[0], ids[1]], [ids[2], ids[3]]);
         let layer = NormLayer { name: "bn".into(), affine, running, epsilon: 1e-5, momentum: 0.1 };
         let normal = tape.batch_norm(sum, &layer, true).unwrap();
-        let pooled = tape.average_pool(normal, [3, 3], [2, 2], [1, 1]).unwrap();
+        let conv = ConvLayer { name: "conv".into(), weight, stride: [2, 1], padding: [1, 1] };
+        let convolved = tape.conv_norm(normal, &conv, &layer, true).unwrap();
+        let convolved = tape.conv_norm(convolved, &conv, &layer, false).unwrap();
+        let pooled = tape.average_pool(convolved, [3, 3], [2, 2], [1, 1]).unwrap();
         let len = tape.shape(&pooled).len();
         let seed: Vec<f32> = (0..len).map(|i| (i * 13 % 17) as f32 / 8.0 - 1.0).collect();
         tape.backward(pooled, &seed).unwrap();
     });
     let names: Vec<&str> = verdicts.iter().map(|verdict| &*verdict.name).collect();
-    for name in
-        ["average pool backward: gradient of x", "batch norm, running statistics, relu backward: gradient of x", "add gradients"]
-    {
+    for name in [
+        "average pool backward: gradient of x",
+        "conv, batch norm backward: gradient of x",
+        "conv, batch norm, relu backward: gradient of x",
+        "batch norm, running statistics, relu backward: gradient of x",
+        "add gradients",
+    ] {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     for verdict in &verdicts {

@@ -94,7 +94,10 @@ fn regions(evidence: &Evidence) -> Markup {
 /// What the panels of a picture are, from left to right.
 fn panels(evidence: &Evidence) -> Markup {
     let maps = evidence.maps.iter().map(|(of, _)| format!("what speaks for {of}"));
-    let attention = evidence.attention.iter().map(|_| "the network's spatial attention, in blue from a half to all of a pixel, which is no evidence".to_owned());
+    let attention = evidence
+        .attention
+        .iter()
+        .map(|_| "the network's spatial attention, in blue from a half to all of a pixel, which is no evidence".to_owned());
     let panels: Vec<String> = maps.chain(attention).collect();
     html! { " From left: the fused views; " (panels.join("; ")) ". " }
 }

@@ -77,12 +77,12 @@ impl Reproduction {
             table.row([row.patient.clone(), classes[row.truth].clone(), classes[called].clone(), probability]);
         }
         let text = format!(
-            "{} of {} test images of D3 were misclassified by inRAC. The pictures show where the network looked (Grad-CAM of its last \
-             stage).",
+            "{} of {} test images of D3 were misclassified by inRAC. The pictures show what speaks for any metastasis, with the \
+             regions that speak most.",
             table.rows.len(),
             self.main.patients.len()
         );
-        let mut part = Part::new("figure11", "Figure 11: what was misclassified, and where the network looked").text(text);
+        let mut part = Part::new("figure11", "Figure 11: what was misclassified, and what spoke for it").text(text);
         part.blocks.push(Block::Html(page::gallery(&self.main)));
         part.table(table)
     }
