@@ -548,6 +548,37 @@ fn predict_prints_a_line_a_study_or_json_or_a_page() {
     let sum: f64 = probabilities.values().map(|p| p.as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-5, "{json}");
     assert!(names(&page).iter().any(|name| name.ends_with(".html")), "{:?}", names(&page));
+    // Who answers, and what was read.
+    let sha256 =
+        |path: &Path| -> String { Sha256::digest(fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect() };
+    let hash = sha256(&scan);
+    assert_eq!(value[0]["files_sha256"], serde_json::json!({ scan.file_name().unwrap().to_str().unwrap(): hash }));
+    assert_eq!(value[0]["model_sha256"], sha256(&model));
+    assert!(value[0]["caveat"].as_str().unwrap().contains("not a medical device") && value[0]["version"].is_string(), "{json}");
+    assert!(value[0]["regions"].is_array(), "{json}");
+
+    // The same as a table; a scan that is not read has a row too.
+    let output =
+        osteon().arg("predict").arg(&model).arg(&scan).arg(folder.path().join("none.dcm")).arg("--csv").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let mut rows = csv::Reader::from_reader(table.as_bytes());
+    let heads: Vec<String> = rows.headers().unwrap().iter().map(str::to_owned).collect();
+    let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
+    let cell = |row: usize, name: &str| rows[row][heads.iter().position(|head| head == name).unwrap()].to_owned();
+    assert_eq!((rows.len(), cell(0, "class")), (2, value[0]["class"].as_str().unwrap().to_owned()));
+    assert_eq!(cell(0, "p(NoMet)").parse::<f32>().unwrap(), probabilities["NoMet"].as_f64().unwrap() as f32);
+    assert!(cell(0, "files_sha256").ends_with(&hash) && cell(0, "error").is_empty(), "{table}");
+    assert!(cell(1, "class").is_empty() && cell(1, "error").contains("none.dcm"), "{table}");
+
+    // Two scans of one name are told apart.
+    let twin = folder.path().join("other").join(scan.file_name().unwrap());
+    fs::create_dir(twin.parent().unwrap()).unwrap();
+    fs::copy(&scan, &twin).unwrap();
+    let page = folder.path().join("twins");
+    succeeds(osteon().arg("predict").arg(&model).args([&scan, &twin]).arg("--report").arg(&page).output().unwrap());
+    let html = fs::read_to_string(page.join("report.html")).unwrap();
+    assert!([&scan, &twin].iter().all(|path| html.contains(&*path.to_string_lossy())));
 }
 
 #[test]

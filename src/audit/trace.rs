@@ -79,11 +79,6 @@ fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder)
     let size = options.input_size.unwrap_or(about.input_size);
     let fused = views::fuse(study, &about.preprocessing)?;
     let input = views::network_input(&fused.image, size, &about.preprocessing);
-    let mut scan = BTreeMap::new();
-    for path in &study.sources {
-        let name = text::plain(Path::new(path.file_name().unwrap_or(path.as_os_str())));
-        scan.insert(name, files::sha256(&files::read(path)?));
-    }
     let shape = [1, size[0], size[1]];
     let mut context = Context::default();
     let mut header = Header {
@@ -96,7 +91,7 @@ fn run(mut model: Model, study: &Study, options: &TraceOptions, folder: &Folder)
         architecture: about.architecture.clone(),
         trained_on: about.trained_on.clone(),
         training_studies: about.training_studies,
-        scan,
+        scan: study.hashes()?,
         input_size: size,
         isa: context.isa.name().into(),
         threads: par::workers(),

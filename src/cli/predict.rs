@@ -6,11 +6,12 @@ use super::terminal::Terminal;
 use crate::files::{Kind, Output, Staging};
 use crate::intake::Intake;
 use crate::models::Model;
-use crate::report::{self, Case, ModelCard, Part, Prediction, Unread};
+use crate::report::{self, Case, ModelCard, Part, Prediction, Region, Unread};
 use crate::text::{self, Shown};
 use crate::train::RunFolder;
 use crate::{Error, Result, interrupt, metrics, predict};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,9 @@ pub struct Predict {
     /// Print JSON: a list with an object for each study, each printed when its study is done.
     #[arg(long)]
     json: bool,
+    /// Print CSV: a row for each study, each printed when its study is done.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
     /// Write a page with the fused pictures and what speaks for the answers into this folder: report.html, and for every further
     /// hundred scans report-2.html, report-3.html and so on.
     #[arg(long, value_name = "FOLDER")]
@@ -55,7 +59,9 @@ impl Predict {
         model.check_memory(1)?;
         let model_sha256 = model.file_sha256().unwrap_or_default().to_owned();
         let mut report = output.map(|output| Report::new(output, predict::card(&model, &path))).transpose()?;
-        let mut list = self.json.then_some(List { terminal, model_sha256, is_empty: true });
+        let about = About { model_sha256, caveat: predict::card(&model, &path).caveat() };
+        let mut list = List::begin(terminal, self, &about, &model.metadata().classes)?;
+        let names = self.names();
         let progress = terminal.progress("scans", self.scans.len());
         let classes = &model.metadata().classes;
         let mut failed: Option<Error> = None;
@@ -67,22 +73,25 @@ impl Predict {
                 scan::notes(&study.intake).iter().for_each(|note| progress.note(note));
             }
             let case = study.and_then(|study| {
-                let case = predict::case(&model, &scan::name(scan), &study, report.is_some())?;
-                Ok((case, study.intake))
+                let case = predict::case(&model, &names[at], &study, report.is_some())?;
+                let hashes = if list.is_some() { study.hashes()? } else { BTreeMap::new() };
+                Ok((case, study.intake, hashes))
             });
             match (&case, &mut list) {
-                (Ok((case, intake)), Some(list)) => progress.hidden(|| list.push(object(scan, classes, case, intake)))?,
-                (Ok((case, _)), None) => progress.hidden(|| terminal.line(line(scan, classes, case)))?,
+                (Ok((case, intake, hashes)), Some(list)) => {
+                    progress.hidden(|| list.push(Record::of(scan, case, intake, hashes)))?;
+                }
+                (Ok((case, ..)), None) => progress.hidden(|| terminal.line(line(scan, classes, case)))?,
                 (Err(Error::Interrupted { .. }), _) => {}
                 (Err(error), Some(list)) => {
-                    progress.hidden(|| list.push(json!({ "scan": text::plain(scan), "error": error.to_string() })))?;
+                    progress.hidden(|| list.push(Record::failed(scan, error)))?;
                 }
                 // A scan alone has its sentence on standard error.
                 (Err(_), None) if self.scans.len() == 1 => {}
                 (Err(error), None) => progress.hidden(|| terminal.line(format_args!("{}  not read: {error}", scan.shown())))?,
             }
             match case {
-                Ok((case, _)) => {
+                Ok((case, ..)) => {
                     if let Some(report) = &mut report {
                         report.cases.push(case);
                     }
@@ -90,7 +99,7 @@ impl Predict {
                 Err(stop @ Error::Interrupted { .. }) => return Err(stop),
                 Err(error) => {
                     if let Some(report) = &mut report {
-                        let unread = Unread { name: scan::name(scan), problem: error.to_string(), before: report.cases.len() };
+                        let unread = Unread { name: names[at].clone(), problem: error.to_string(), before: report.cases.len() };
                         report.unread.push(unread);
                     }
                     if let Some(earlier) = failed.replace(error) {
@@ -106,9 +115,22 @@ impl Predict {
         let ended = list.map_or(Ok(()), List::end);
         outcome.and(ended)?;
         for page in report.map(Report::finish).transpose()?.unwrap_or_default() {
-            if self.json { terminal.note(page.shown()) } else { terminal.line(page.shown())? }
+            if self.json || self.csv { terminal.note(page.shown()) } else { terminal.line(page.shown())? }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// What a page calls each scan: the last part of its path, or all of it where several have that.
+    fn names(&self) -> Vec<String> {
+        let mut alike: HashMap<String, HashSet<&PathBuf>> = HashMap::new();
+        for path in &self.scans {
+            alike.entry(scan::name(path)).or_default().insert(path);
+        }
+        let name = |path: &PathBuf| match scan::name(path) {
+            name if alike[&name].len() > 1 => text::plain(path),
+            name => name,
+        };
+        self.scans.iter().map(name).collect()
     }
 
     /// The folder of the report.
@@ -122,23 +144,147 @@ impl Predict {
     }
 }
 
-/// The list of objects on standard output, an object as soon as it is there.
+/// What all answers of one call have in common.
+struct About {
+    model_sha256: String,
+    caveat: String,
+}
+
+/// What is known of one study, beside what its call has in common.
+struct Record<'a> {
+    scan: String,
+    answer: Result<(&'a Case, &'a Intake, &'a BTreeMap<String, String>), String>,
+}
+
+impl<'a> Record<'a> {
+    fn of(scan: &Path, case: &'a Case, intake: &'a Intake, hashes: &'a BTreeMap<String, String>) -> Self {
+        Record { scan: text::plain(scan), answer: Ok((case, intake, hashes)) }
+    }
+
+    fn failed(scan: &Path, error: &Error) -> Self {
+        Record { scan: text::plain(scan), answer: Err(error.to_string()) }
+    }
+
+    fn json(&self, about: &About, classes: &[String]) -> Value {
+        let mut object = match &self.answer {
+            Err(error) => json!({ "scan": self.scan, "error": error }),
+            Ok((case, intake, hashes)) => {
+                let probabilities: serde_json::Map<String, Value> =
+                    classes.iter().zip(&case.probabilities).map(|(class, p)| (class.clone(), json!(p))).collect();
+                let views: serde_json::Map<String, Value> =
+                    intake.views().map(|(view, decided)| (view.to_string(), json!(decided.to_string()))).collect();
+                let left_out: Vec<String> =
+                    intake.left_out.iter().map(|(folder, left_out)| format!("{}: {left_out}", text::plain(folder))).collect();
+                let mut object = json!({
+                    "scan": self.scan,
+                    "class": classes[metrics::predicted(&case.probabilities)],
+                    "probabilities": probabilities,
+                    "views": views,
+                    "applied": intake.applied,
+                    "notes": intake.notes,
+                    "left_out": left_out,
+                    "files_sha256": hashes,
+                });
+                if let Some(evidence) = &case.evidence {
+                    let regions = evidence.regions.iter();
+                    object["regions"] = regions
+                        .map(|Region { at: [row, column], evidence, words }| {
+                            json!({ "row": row, "column": column, "nats": evidence, "place": words })
+                        })
+                        .collect();
+                }
+                object
+            }
+        };
+        object["model_sha256"] = json!(about.model_sha256);
+        object["version"] = json!(VERSION);
+        object["caveat"] = json!(about.caveat);
+        object
+    }
+
+    /// The cells of [`columns`].
+    fn cells(&self, about: &About, classes: &[String]) -> Vec<String> {
+        let mut cells = vec![self.scan.clone()];
+        match &self.answer {
+            Err(error) => {
+                cells.push(String::new());
+                cells.extend(classes.iter().map(|_| String::new()));
+                cells.extend([String::new(), String::new(), String::new(), error.clone()]);
+            }
+            Ok((case, intake, hashes)) => {
+                cells.push(classes[metrics::predicted(&case.probabilities)].clone());
+                cells.extend(case.probabilities.iter().map(f32::to_string));
+                let views = intake.views().map(|(view, decided)| format!("{view} by {decided}"));
+                let left_out =
+                    intake.left_out.iter().map(|(folder, left_out)| format!("{}: left out {left_out}", text::plain(folder)));
+                let notes = intake.applied.iter().chain(&intake.notes).cloned().chain(left_out);
+                let each = hashes.iter().map(|(name, hash)| format!("{name} {hash}"));
+                cells.extend([
+                    views.collect::<Vec<_>>().join("; "),
+                    notes.collect::<Vec<_>>().join("; "),
+                    each.collect::<Vec<_>>().join("; "),
+                    String::new(),
+                ]);
+            }
+        }
+        cells.extend([about.model_sha256.clone(), VERSION.to_owned(), about.caveat.clone()]);
+        cells
+    }
+}
+
+/// Of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The columns of the CSV.
+fn columns(classes: &[String]) -> Vec<String> {
+    let first = ["scan", "class"].map(str::to_owned).into_iter();
+    let last = ["views", "notes", "files_sha256", "error", "model_sha256", "version", "caveat"].map(str::to_owned);
+    first.chain(classes.iter().map(|class| format!("p({class})"))).chain(last).collect()
+}
+
+/// The list on standard output, an object or a row as soon as it is there.
 struct List<'a> {
     terminal: &'a Terminal,
-    model_sha256: String,
+    about: &'a About,
+    classes: &'a [String],
+    is_csv: bool,
     is_empty: bool,
 }
 
-impl List<'_> {
-    fn push(&mut self, mut object: Value) -> Result<()> {
-        object["model_sha256"] = json!(self.model_sha256);
+impl<'a> List<'a> {
+    /// `None` where lines were asked for.
+    fn begin(terminal: &'a Terminal, asked: &Predict, about: &'a About, classes: &'a [String]) -> Result<Option<Self>> {
+        let list = List { terminal, about, classes, is_csv: asked.csv, is_empty: true };
+        if asked.csv {
+            list.row(&columns(classes))?;
+        }
+        Ok((asked.json || asked.csv).then_some(list))
+    }
+
+    fn push(&mut self, record: Record) -> Result<()> {
+        if self.is_csv {
+            return self.row(&record.cells(self.about, self.classes));
+        }
+        let object = record.json(self.about, self.classes);
         let before = if std::mem::take(&mut self.is_empty) { "[\n" } else { ",\n" };
         let lines: Vec<String> = format!("{object:#}").lines().map(|line| format!("  {line}")).collect();
         self.terminal.json_part(&format!("{before}{}", lines.join("\n")))
     }
 
+    fn row(&self, cells: &[String]) -> Result<()> {
+        let failed = |error: String| Error::failed(format!("a row of CSV cannot be composed ({error})"), "report this");
+        let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
+        let guarded = cells.iter().map(|cell| text::guard(cell).into_owned());
+        writer.write_record(guarded).map_err(|error| failed(error.to_string()))?;
+        let bytes = writer.into_inner().map_err(|error| failed(error.to_string()))?;
+        self.terminal.line(String::from_utf8_lossy(&bytes).trim_end_matches('\n'))
+    }
+
     fn end(self) -> Result<()> {
-        self.terminal.json(if self.is_empty { "[]" } else { "\n]" })
+        match (self.is_csv, self.is_empty) {
+            (true, _) => Ok(()),
+            (false, is_empty) => self.terminal.json(if is_empty { "[]" } else { "\n]" }),
+        }
     }
 }
 
@@ -217,22 +363,4 @@ pub fn line(scan: &Path, classes: &[String], case: &Case) -> String {
     let each = classes.iter().zip(&case.probabilities).map(|(class, probability)| format!("{class} {probability:.4}"));
     let class = &classes[metrics::predicted(&case.probabilities)];
     format!("{}  {class}  ({})", scan.shown(), each.collect::<Vec<_>>().join(", "))
-}
-
-fn object(scan: &Path, classes: &[String], case: &Case, intake: &Intake) -> Value {
-    let probabilities: serde_json::Map<String, Value> =
-        classes.iter().zip(&case.probabilities).map(|(class, probability)| (class.clone(), json!(probability))).collect();
-    let views: serde_json::Map<String, Value> =
-        intake.views().map(|(view, decided)| (view.to_string(), json!(decided.to_string()))).collect();
-    let left_out: Vec<String> =
-        intake.left_out.iter().map(|(folder, left_out)| format!("{}: {left_out}", text::plain(folder))).collect();
-    json!({
-        "scan": text::plain(scan),
-        "class": classes[metrics::predicted(&case.probabilities)],
-        "probabilities": probabilities,
-        "views": views,
-        "applied": intake.applied,
-        "notes": intake.notes,
-        "left_out": left_out,
-    })
 }

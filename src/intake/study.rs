@@ -8,7 +8,8 @@ use super::search::{LeftOut, Search, WHOSE, differ};
 use crate::dicom::{self, FrameView, Header, ViewSource};
 use crate::image::{Image, View};
 use crate::text::Shown;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, text};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,21 @@ pub struct Study {
     pub sources: Vec<PathBuf>,
     /// How they were read.
     pub intake: Intake,
+}
+
+impl Study {
+    /// SHA-256 of each file that it was read from, by the file's name; with its folder where two have one name.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn hashes(&self) -> Result<BTreeMap<String, String>> {
+        let short = |path: &Path| PathBuf::from(path.file_name().unwrap_or(path.as_os_str()));
+        let name = |path: &PathBuf| {
+            let alike = self.sources.iter().filter(|other| short(other) == short(path)).count();
+            text::plain(&if alike > 1 { path.clone() } else { short(path) })
+        };
+        self.sources.iter().map(|path| Ok((name(path), files::sha256(&files::read(path)?)))).collect()
+    }
 }
 
 /// How a study was read: what a report, a run's record or an auditor has to know of it.

@@ -189,6 +189,11 @@ impl Part {
 }
 
 impl ModelCard {
+    /// What must be said wherever one of its probabilities stands.
+    pub fn caveat(&self) -> String {
+        caveat(&[("trained", self.training_studies())])
+    }
+
     /// How many studies it was trained on, and how many of these are simulated.
     pub fn training_studies(&self) -> StudyCounts {
         StudyCounts::of_training(self.training_studies, &self.trained_on)
@@ -228,7 +233,7 @@ impl Evaluation {
 impl Prediction {
     /// What must be said wherever a probability stands.
     pub fn caveat(&self) -> String {
-        caveat(&[("trained", self.model.training_studies())])
+        self.model.caveat()
     }
 }
 
