@@ -62,13 +62,13 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
                         @if is_split { ": more probable than none, though no single kind is" }
                     }
                 }
+                @if let Some(evidence) = &case.evidence { (regions(evidence)) }
                 @if let Some(warning) = caption::of_answer(model.training_studies()) { p.small { (warning) } }
                 dl {
                     dt { "Scan" } dd { bdi { (case.name) } }
                     @for (name, value) in &case.facts { dt { (name) } dd { bdi { (value) } } }
                     dt { "Preprocessing" } dd { (model.preprocessing) }
                 }
-                @if let Some(evidence) = &case.evidence { (regions(evidence)) }
                 p.small {
                     "Black is high uptake."
                     @if let Some(evidence) = &case.evidence { (panels(evidence)) (key()) }
