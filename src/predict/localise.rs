@@ -43,13 +43,11 @@ impl Scene {
         let study = row.read()?;
         let Some((outlined, truth_mm)) = lesions(row, &study, codes)? else { return Ok(None) };
         let of_file = || spacing(row, if study.anterior.is_some() { View::Anterior } else { View::Posterior });
-        let pixel_mm = match truth_mm.or(pixel_mm) {
-            Some(known) => known,
-            None => of_file()?.ok_or_else(|| {
-                let file = row.files().next().unwrap_or(std::path::Path::new("")).to_owned();
-                Error::file(file, "does not say how large its pixels are", "give --pixel-spacing-mm")
-            })?,
-        };
+        let known = truth_mm.map_or_else(of_file, |known| Ok(Some(known)))?.or(pixel_mm);
+        let pixel_mm = known.ok_or_else(|| {
+            let file = row.files().next().unwrap_or(std::path::Path::new("")).to_owned();
+            Error::file(file, "does not say how large its pixels are", "give --pixel-spacing-mm")
+        })?;
         let fused = views::fuse(&study, &about.preprocessing)?;
         let input = views::network_input(&fused.image, about.input_size, &about.preprocessing);
         let body = body_pixels(&input, about.preprocessing.body_value());
