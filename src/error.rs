@@ -49,6 +49,16 @@ pub enum Error {
         /// The layer or parameter where it came up first, and what it was.
         place: String,
     },
+    /// A scan is unlike what the model was trained on, and that was not to pass.
+    #[error("{}: {count} of {of} scans {} unlike what the model was trained on; read what is said of each, and do not rely on the answer", path.shown(), if *count == 1 { "is" } else { "are" })]
+    Unlike {
+        /// The first of them.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// Of how many scans.
+        of: usize,
+    },
     /// The work was [asked to stop](crate::interrupt): Ctrl-C, a signal.
     #[error("interrupted; {}", one_line(kept))]
     Interrupted {

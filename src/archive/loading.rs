@@ -3,7 +3,7 @@
 use super::fingerprints::Fingerprints;
 use super::manifest::{Manifest, Row};
 use crate::prepare::loader::{Loader, LoaderOptions, Source};
-use crate::prepare::{Input, Preprocessing, augment, views};
+use crate::prepare::{Input, Measures, Preprocessing, augment, views};
 use crate::text::counted;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -33,10 +33,13 @@ impl Source for ManifestSource {
         let study = row.read();
         // Before what is wrong with the study: it may be wrong because it was being replaced.
         self.check(row)?;
-        let fused = views::fuse(&study?, &self.preprocessing)?;
+        let study = study?;
+        let fused = views::fuse(&study, &self.preprocessing)?;
         // At the scan's own size: the same as if the copy were a file.
         let copy = augment::apply(&fused.image, &row.pending_transform());
-        Ok(views::counted_input(&copy, self.input_size, &self.preprocessing))
+        let (image, counts) = views::counted_input(&copy, self.input_size, &self.preprocessing);
+        let measures = Measures::of(&study, &fused, &image, &self.preprocessing);
+        Ok(Input { image, counts, measures })
     }
 
     fn label(&self, study: usize) -> u32 {

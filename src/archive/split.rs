@@ -96,20 +96,7 @@ pub fn folds(manifest: &Manifest, k: usize, seed: u64) -> Result<Vec<Split>> {
         ));
     }
     let rows: Vec<usize> = (0..manifest.rows.len()).collect();
-    let mut fold_of: HashMap<&str, usize> = HashMap::new();
-    for (class, mut patients) in patients_by_class(manifest, &rows)?.into_iter().enumerate() {
-        if patients.len() < k {
-            let problem =
-                format!("has {} of {}, too few for {k} folds", counted(patients.len(), "patient"), manifest.classes[class]);
-            return Err(Error::file(&manifest.path, problem, "choose fewer folds, or add patients"));
-        }
-        shuffle(&mut stream(Purpose::Folds, seed, class as u64, 0), &mut patients);
-        // Dealt on where the class before stopped, so that the sizes of folds are even.
-        patients.into_iter().for_each(|patient| {
-            let next = fold_of.len() % k;
-            fold_of.insert(patient, next);
-        });
-    }
+    let fold_of = dealt(manifest, &rows, k, Purpose::Folds, seed)?;
     let fold = |fold: usize| {
         let (test, train) = (0..manifest.rows.len()).partition(|&row| fold_of[manifest.person(row)] == fold);
         let split = Split { train, test, ..Split::default() };
@@ -118,6 +105,25 @@ pub fn folds(manifest: &Manifest, k: usize, seed: u64) -> Result<Vec<Split>> {
         Ok(split)
     };
     (0..k).map(fold).collect()
+}
+
+/// The patients of `rows` dealt to `k` folds, each class by itself.
+fn dealt<'a>(manifest: &'a Manifest, rows: &[usize], k: usize, purpose: Purpose, seed: u64) -> Result<HashMap<&'a str, usize>> {
+    let mut fold_of: HashMap<&str, usize> = HashMap::new();
+    for (class, mut patients) in patients_by_class(manifest, rows)?.into_iter().enumerate() {
+        if patients.len() < k {
+            let problem =
+                format!("has {} of {}, too few for {k} folds", counted(patients.len(), "patient"), manifest.classes[class]);
+            return Err(Error::file(&manifest.path, problem, "choose fewer folds, or add patients"));
+        }
+        shuffle(&mut stream(purpose, seed, class as u64, 0), &mut patients);
+        // Dealt on where the class before stopped, so that the sizes of folds are even.
+        patients.into_iter().for_each(|patient| {
+            let next = fold_of.len() % k;
+            fold_of.insert(patient, next);
+        });
+    }
+    Ok(fold_of)
 }
 
 /// The sides of a split by the names that a file has for them.
@@ -141,6 +147,22 @@ impl Split {
             let problem = format!("leaves too few training patients for a share of {share} to choose the epoch by");
             return Err(Error::file(&manifest.path, problem, "add patients, or train with --validation-share 0"));
         }
+        let split = Split { train, validation, ..self };
+        split.check(manifest)?;
+        Ok(split)
+    }
+
+    /// Takes one of `folds` parts of the training patients, from 1, out of training for validation. Each patient is in one of the parts;
+    /// test patients stay what they are.
+    ///
+    /// # Errors
+    /// A part that there is not; a class with fewer training patients than parts.
+    pub fn with_fold(self, manifest: &Manifest, fold: usize, folds: usize, seed: u64) -> Result<Self> {
+        if folds < 2 || !(1..=folds).contains(&fold) {
+            return Err(Error::setting(format!("there is no fold {fold} of {folds}"), "choose one from 1, and at least 2 folds"));
+        }
+        let fold_of = dealt(manifest, &self.train, folds, Purpose::Validation, seed)?;
+        let (validation, train) = self.train.iter().partition(|row| fold_of[manifest.person(**row)] == fold - 1);
         let split = Split { train, validation, ..self };
         split.check(manifest)?;
         Ok(split)

@@ -92,7 +92,7 @@ impl Demo {
         let mut evaluation = job.evaluate(terminal)?;
         let unseen = job.rows[0];
         let row = &job.manifest.rows[unseen];
-        let scan = predict::case(&job.model, &row.patient, &row.read()?, true)?;
+        let scan = predict::case(&job.networks, &row.patient, &row.read()?, true)?;
         let scan = Case { truth: evaluation.model.classes.iter().position(|class| *class == row.label), ..scan };
         let file = row.files().next().unwrap_or(&manifest);
         let aside = path::absolute(staging.file("")).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! `osteon evaluate`: a run's network on studies that it has not seen.
 
+use super::networks::{self, Together};
 use super::numbers::{count, seed};
 use super::output::Overwrite;
 use super::preflight::Preflight;
@@ -9,11 +10,11 @@ use crate::archive::manifest::{Classes, ColumnNames, Manifest, ReadOptions, Read
 use crate::archive::split::Split;
 use crate::files::Staging;
 use crate::metrics::{
-    Bootstrap, Ceilings, Each, Epoch, FALSE_MARKS, Localisation, MapScore, Merged, Panel, Randomised, Scores, of_at_most,
+    Bootstrap, Ceilings, Each, Epoch, FALSE_MARKS, Localisation, MapScore, Merged, NetworkScores, Panel, Randomised, Scores, of_at_most,
 };
 use crate::models::Model;
 use crate::phantom;
-use crate::predict;
+use crate::predict::{self, Answered, Ensemble};
 use crate::prepare::loader::LoaderOptions;
 use crate::report::{self, Case, Evaluation, PatientRow};
 use crate::text::{Shown, counted};
@@ -26,17 +27,21 @@ use std::path::{Path, PathBuf};
 /// Studies that a page shows with pictures.
 const SHOWN: usize = 12;
 
-/// Evaluate a run on its test patients: scores, a table of all studies, pictures, and a page.
+/// Evaluate a run on its test patients: scores, a table of all studies, pictures, and a page. Several runs, or a folder of `osteon train
+/// --folds`, answer together, by the mean of their probabilities.
 ///
 /// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network; with --localise
 /// also localisation.json, froc.png and .svg.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  osteon evaluate runs/first\n  osteon evaluate runs/first --manifest elsewhere.csv --split all --output elsewhere"
+    after_help = "Example:\n  osteon evaluate runs/first\n  osteon evaluate runs/first --manifest elsewhere.csv --split all --output elsewhere\n  osteon evaluate runs/first runs/second --mirror --output both"
 )]
 pub struct Evaluate {
-    /// The folder that `osteon train` wrote.
-    run: PathBuf,
+    /// The folder that `osteon train` wrote; several answer together, on patients that none was trained with.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    #[command(flatten)]
+    together: Together,
     /// Another manifest: where the run's studies are now, or (with --split all) other studies.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -53,7 +58,7 @@ pub struct Evaluate {
     /// two as HEIGHT,WIDTH.
     #[arg(long, value_name = "MM", value_parser = super::lesions::spacing, requires = "localise")]
     pixel_spacing_mm: Option<[f64; 2]>,
-    /// Folder for the results [default: the run's].
+    /// Folder for the results [default: the run's, or that of the folds].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -107,18 +112,25 @@ impl Evaluate {
             return Err(Error::setting(problem, "give --manifest, or leave them out"));
         }
         let elsewhere = self.manifest.as_deref().map(|path| (path, &self.table));
-        let job = Job::open(&self.run, elsewhere, self.split, self.unaugmented)?;
+        let runs = self.runs.iter().map(|run| networks::runs_of(run)).collect::<Result<Vec<_>>>()?.concat();
+        let job = Job::open(&runs, &self.together, elsewhere, self.split, self.unaugmented)?;
+        // A folder of folds is the place of their evaluation, as a run's own folder is of its.
+        let own = match &self.runs[..] {
+            [only] => Some(only.as_path()),
+            _ => None,
+        };
+        let Some(folder) = self.output.as_deref().or(own) else {
+            return Err(Error::setting("the results of several runs have no place of their own", "give --output"));
+        };
         if self.manifest.is_some() {
             table::tell(terminal, &job.manifest.path, &job.notes);
             // The scans of the run itself were looked at before it was trained.
-            self.preflight.check(terminal, &job.manifest, self.output.as_deref().unwrap_or(&self.run))?;
+            self.preflight.check(terminal, &job.manifest, folder)?;
         }
-        let own = RunFolder::OWN.map(|name| self.run.join(name));
+        let written: Vec<PathBuf> = runs.iter().flat_map(|run| RunFolder::OWN.map(|name| run.join(name))).collect();
         let read = job.manifest.rows.iter().flat_map(Row::files).chain([&*job.manifest.path]);
-        let read: Vec<&Path> = read.chain(own.iter().map(PathBuf::as_path)).collect();
-        let folder = self.output.as_deref().unwrap_or(&self.run);
-        // A run's own folder is the place of its evaluation.
-        let output = match files::identity(folder) == files::identity(&self.run) {
+        let read: Vec<&Path> = read.chain(written.iter().map(PathBuf::as_path)).collect();
+        let output = match own.is_some_and(|own| files::identity(folder) == files::identity(own)) {
             true => self.overwrite.files_in(folder, &RunFolder::EVALUATION, &read)?,
             false => self.overwrite.folder(folder, &RunFolder::EVALUATION, &read)?,
         };
@@ -150,8 +162,8 @@ pub struct Job {
     pub manifest: Manifest,
     /// Rows of the manifest.
     pub rows: Vec<usize>,
-    /// The run's network.
-    pub model: Model,
+    /// The run's network, or those of all runs.
+    pub networks: Ensemble,
     /// Patients of each of its classes that it was trained with; none where some of the studies may be theirs, or where they are not known.
     training_patients: Option<Vec<usize>>,
     /// What to know of the manifest.
@@ -162,12 +174,46 @@ pub struct Job {
 impl Job {
     /// The test patients of a run.
     pub fn test(run: &Path) -> Result<Self> {
-        Job::open(run, None, Side::Test, false)
+        Job::open(&[run.to_owned()], &Together::default(), None, Side::Test, false)
     }
 
-    /// The studies of one side of a run's manifest, or of another, whose columns have the names that its flags say, those of the run's, or their own;
-    /// `unaugmented` leaves copies out. What is of another run, or has changed since the run, is refused.
-    pub fn open(run: &Path, elsewhere: Option<(&Path, &TableFlags)>, side: Side, unaugmented: bool) -> Result<Self> {
+    /// The studies of one side of the runs' manifest, or of another, whose columns have the names that its flags say, those of the run's, or
+    /// their own; `unaugmented` leaves copies out. What is of another run, or has changed since the run, is refused, and so are runs whose
+    /// sides differ.
+    pub fn open(
+        runs: &[PathBuf],
+        together: &Together,
+        elsewhere: Option<(&Path, &TableFlags)>,
+        side: Side,
+        unaugmented: bool,
+    ) -> Result<Self> {
+        let mut jobs: Vec<Job> = Vec::with_capacity(runs.len());
+        for run in runs {
+            let job = Job::open_one(run, elsewhere, side, unaugmented)?;
+            if let Some(first) = jobs.first() {
+                let ids = |job: &Job| -> BTreeSet<(String, String)> {
+                    let rows = job.rows.iter().map(|&row| &job.manifest.rows[row]);
+                    rows.flat_map(|row| row.files().map(|file| (row.patient.clone(), job.manifest.name_of(file)))).collect()
+                };
+                if ids(&job) != ids(first) {
+                    let problem = format!("has other patients there than {}, and its network may have seen some of them", runs[0].shown());
+                    let remedy = "give runs of one split, or patients that none has seen by --manifest and --split all";
+                    return Err(Error::file(run, problem, remedy));
+                }
+            }
+            jobs.push(job);
+        }
+        let (mut models, mut first) = (Vec::with_capacity(jobs.len()), None);
+        for Job { networks, folder, settings, manifest, rows, training_patients, notes, what } in jobs {
+            models.extend(networks.into_models());
+            first.get_or_insert((folder, settings, manifest, rows, training_patients, notes, what));
+        }
+        let networks = Ensemble::new(models, together.mirror)?;
+        let (folder, settings, manifest, rows, training_patients, notes, what) = first.expect("an ensemble has a model");
+        Ok(Job { folder, settings, manifest, rows, networks, training_patients, notes, what })
+    }
+
+    fn open_one(run: &Path, elsewhere: Option<(&Path, &TableFlags)>, side: Side, unaugmented: bool) -> Result<Self> {
         let folder = RunFolder::open(run)?;
         let model = Model::load(folder.file(RunFolder::MODEL))?;
         let settings = Settings::resolve(Some(&folder.file(RunFolder::CONFIG)), toml::Table::new())?;
@@ -216,12 +262,13 @@ impl Job {
             train::check_data(&folder, &manifest, &rows, &mut interrupt::check)?;
         }
         let what = if unaugmented { format!("without copies, {what}") } else { what.to_owned() };
-        Ok(Job { folder, settings, manifest, rows, model, training_patients, notes, what })
+        let networks = Ensemble::one(folder.file(RunFolder::MODEL), model);
+        Ok(Job { folder, settings, manifest, rows, networks, training_patients, notes, what })
     }
 
     /// What its scores could be at most, where that is known.
     fn ceilings(&self) -> Option<Ceilings> {
-        let about = self.model.metadata();
+        let about = self.networks.metadata();
         let of_class = |class: &String| self.rows.iter().filter(|row| self.manifest.rows[**row].label == *class).count();
         phantom::ceilings(&phantom::Trial {
             trained: about.training_studies(),
@@ -235,25 +282,25 @@ impl Job {
 
     /// Runs the network on every study, and again with explanation on those to show.
     pub fn evaluate(&self, terminal: &Terminal) -> Result<Evaluation> {
-        let Job { folder, settings, manifest, rows, model, what, .. } = self;
-        let about = model.metadata();
+        let Job { folder, settings, manifest, rows, networks, what, .. } = self;
+        let about = networks.metadata();
         let options =
             LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };
         let loader = manifest.loader(&about.classes, rows.clone(), &about.preprocessing, options)?;
         let progress = terminal.progress("studies", rows.len());
-        model.check_memory(settings.batch)?;
-        let judged = predict::judge(model, &loader, &mut |done| {
+        networks.check_memory(settings.batch)?;
+        let answered = networks.answers(&loader, &mut |done| {
             progress.set(done, "");
             interrupt::check()
         })?;
-        progress.finish(format_args!("{} evaluated", judged.len()));
+        progress.finish(format_args!("{} evaluated", answered.len()));
 
-        let patients: Vec<PatientRow> = judged
+        let patients: Vec<PatientRow> = answered
             .iter()
-            .map(|judged| PatientRow {
-                patient: manifest.rows[judged.study].patient.clone(),
-                truth: judged.label as usize,
-                probabilities: judged.probabilities.clone(),
+            .map(|Answered { study, label, answer, .. }| PatientRow {
+                patient: manifest.rows[*study].patient.clone(),
+                truth: *label as usize,
+                probabilities: answer.probabilities.clone(),
             })
             .collect();
         let shown = report::pick_cases(&patients, SHOWN);
@@ -262,26 +309,32 @@ impl Job {
         for patient in shown {
             interrupt::check()?;
             let PatientRow { patient: name, truth, .. } = &patients[patient];
-            let row = &manifest.rows[judged[patient].study];
-            let case = predict::drawn_case(model, name, &row.read()?, &row.pending_transform(), true)?;
+            let row = &manifest.rows[answered[patient].study];
+            let case = predict::drawn_case(networks, name, &row.read()?, &row.pending_transform(), true)?;
             cases.push(Case { truth: Some(*truth), ..case });
             progress.set(cases.len(), "");
         }
         progress.finish(format_args!("{} made", cases.len()));
 
         let evaluated_studies = manifest.study_counts(rows.iter().copied());
+        let more = networks.members().len() - 1;
+        let others = if more > 0 { format!(" and {}", counted(more, "other run")) } else { String::new() };
+        // The curves are of one training.
+        let history = if more > 0 { Vec::new() } else { Epoch::read_all(&folder.file(RunFolder::METRICS))? };
         Ok(Evaluation {
-            title: format!("Evaluation of {}", super::scan::name(folder.path())),
-            model: predict::card(model, &folder.file(RunFolder::MODEL)),
+            title: format!("Evaluation of {}{others}", super::scan::name(folder.path())),
+            model: predict::card(networks),
             evaluated_on: format!("{evaluated_studies} {what}"),
             evaluated_studies,
             patients,
             cases,
-            history: Epoch::read_all(&folder.file(RunFolder::METRICS))?,
+            history,
             configuration: configuration(settings),
             scan: None,
             bootstrap: Bootstrap::default(),
             ceilings: self.ceilings(),
+            networks: members(networks, &answered)?,
+            unlike_training: unlike(&answered),
             localisation: None,
         })
     }
@@ -289,13 +342,34 @@ impl Job {
     /// How what speaks for a metastasis lies beside the lesions that are known.
     fn localise(&self, terminal: &Terminal, pixel_mm: Option<[f64; 2]>) -> Result<Localisation> {
         let progress = terminal.progress("maps", self.rows.len());
-        let found = predict::localise(&self.model, &self.manifest, &self.rows, pixel_mm, &mut |done| {
+        let found = predict::localise(&self.networks.members()[0], &self.manifest, &self.rows, pixel_mm, &mut |done| {
             progress.set(done, "");
             interrupt::check()
         })?;
         progress.finish(format_args!("{} compared with known lesions", counted(found.marked, "map")));
         Ok(found)
     }
+}
+
+/// The scores of each of several networks by itself; none of one.
+fn members(networks: &Ensemble, answered: &[Answered]) -> Result<Vec<NetworkScores>> {
+    if networks.members().len() < 2 {
+        return Ok(Vec::new());
+    }
+    let truths: Vec<usize> = answered.iter().map(|answered| answered.label as usize).collect();
+    let of = |(at, file): (usize, &PathBuf)| {
+        let probabilities: Vec<Vec<f32>> = answered.iter().map(|answered| answered.answer.members[at].clone()).collect();
+        let scores = Scores::new(&networks.metadata().classes, &truths, &probabilities)?;
+        let run = files::folder_of(file);
+        Ok(NetworkScores { run: super::scan::name(run), accuracy: scores.accuracy, auc: scores.mean.auc })
+    };
+    networks.files().iter().enumerate().map(of).collect()
+}
+
+/// How many scans are unlike the training scans; none where the networks do not know.
+fn unlike(answered: &[Answered]) -> Option<usize> {
+    let trusts = answered.iter().map(|answered| answered.trust.as_ref()).collect::<Option<Vec<_>>>()?;
+    Some(trusts.iter().filter(|trust| !trust.reasons.is_empty()).count())
 }
 
 /// How many patients of each class are among these rows.
@@ -342,6 +416,13 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
     }
     if ceilings.is_some() {
         terminal.line(Ceilings::MEANING)?;
+    }
+    for NetworkScores { run, accuracy, auc } in &scores.networks {
+        terminal.line(format_args!("  {run} alone: accuracy {}  AUC {}", figure(*accuracy), figure(*auc)))?;
+    }
+    if let Some(unlike) = scores.unlike_training {
+        let studies = counted(scores.studies, "scan");
+        terminal.line(format_args!("unlike what the model was trained on: {unlike} of {studies} (about 1 of 100 training scans is)"))?;
     }
     if let Some(statistics) = &scores.statistics {
         let calibration = &statistics.calibration;

@@ -15,6 +15,7 @@ mod interrupt;
 mod lesions;
 mod manual;
 mod model;
+mod networks;
 mod numbers;
 mod output;
 mod phantom;
@@ -50,7 +51,7 @@ use terminal::Terminal;
   osteon tasks           the commands by task, the files they read, and what they leave behind
   osteon COMMAND --help  one command, with an example
 
-Results go to standard output, progress to standard error. The exit code is 0, 1 (failed, or stopped by Ctrl-C or a signal) or 2 (usage)."
+Results go to standard output, progress to standard error. The exit code is 0, 1 (failed, or stopped by Ctrl-C or a signal), 2 (usage) or 3 (`predict --strict`: a scan is unlike the training scans)."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -142,7 +143,7 @@ impl Command {
     }
 }
 
-/// Runs the command line. Exit codes: 0 done, 1 failed or interrupted, 2 usage.
+/// Runs the command line. Exit codes: 0 done, 1 failed or interrupted, 2 usage, 3 a scan that is unlike the model's training scans.
 pub fn main() -> ExitCode {
     let terminal = Terminal::new();
     if let Err(error) = interrupt::watch() {
@@ -162,7 +163,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal.error(&error);
-            ExitCode::from(if matches!(error, Error::Setting { .. }) { 2 } else { 1 })
+            ExitCode::from(match error {
+                Error::Setting { .. } => 2,
+                Error::Unlike { .. } => 3,
+                _ => 1,
+            })
         }
     }
 }

@@ -1,12 +1,12 @@
 //! `osteon predict`: scans in, classes out.
 
+use super::networks::{self, Together};
 use super::output::Overwrite;
 use super::scan::{self, ScanOptions};
 use super::terminal::Terminal;
-use crate::files::{Kind, Output, Staging};
+use crate::files::{Output, Staging};
 use crate::intake::Intake;
-use crate::models::Model;
-use crate::report::{self, Case, ModelCard, Part, Prediction, Region, Unread};
+use crate::report::{self, Case, ModelCard, Part, Prediction, Region, Trust, Unread};
 use crate::text::{self, Shown};
 use crate::train::RunFolder;
 use crate::{Error, Result, interrupt, metrics, predict};
@@ -15,7 +15,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Classify scans with a trained model: a line for each study.
+/// Classify scans with a trained model, or with several that answer together: a line for each study.
+///
+/// A model that knows what its training scans are like says of each scan what is unlike them, and where its threshold for a metastasis
+/// lies. With --strict the exit code is 3 where a scan is unlike them.
 ///
 /// A scan that cannot be read is reported, the others are still classified, and the exit code is 1. Any number of scans takes the memory
 /// of one, with --report of a hundred.
@@ -23,11 +26,16 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Example:\n  osteon predict runs/first/model.safetensors scan.dcm folder front.png,back.png \\
       --views anterior,posterior --report page")]
 pub struct Predict {
-    /// The model file, or the folder of a run.
+    /// The model file, the folder of a run, or that of `osteon train --folds`. Further models may follow it: their probabilities are averaged.
     model: PathBuf,
     /// Studies: each a two-frame DICOM file, a folder or ZIP archive, or two files as A,B.
     #[arg(required = true, value_name = "SCAN")]
     scans: Vec<PathBuf>,
+    #[command(flatten)]
+    together: Together,
+    /// Exit with code 3 where a scan is unlike what the model was trained on; refuse a model that does not know.
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     options: ScanOptions,
     /// Use the model only if the owner of this public key signed it (`osteon model sign`).
@@ -49,22 +57,25 @@ pub struct Predict {
 
 impl Predict {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
-        let path = RunFolder::model_of(&self.model);
-        refuse_swapped(&path, &self.scans)?;
-        let output = self.report.as_deref().map(|folder| self.output(folder, &path)).transpose()?;
-        let model = match &self.require_signature {
-            Some(key) => Model::load_signed(&path, key)?,
-            None => Model::load(&path)?,
-        };
-        model.check_memory(1)?;
-        let model_sha256 = model.file_sha256().unwrap_or_default().to_owned();
-        let mut report = output.map(|output| Report::new(output, predict::card(&model, &path))).transpose()?;
-        let about = About { model_sha256, caveat: predict::card(&model, &path).caveat() };
-        let mut list = List::begin(terminal, self, &about, &model.metadata().classes)?;
-        let names = self.names();
-        let progress = terminal.progress("scans", self.scans.len());
-        let classes = &model.metadata().classes;
-        let mut failed: Option<Error> = None;
+        let (models, scans) = self.parted()?;
+        let files: Vec<PathBuf> =
+            models.iter().map(|model| networks::runs_of(model)).collect::<Result<Vec<_>>>()?.concat();
+        let files: Vec<PathBuf> = files.iter().map(|run| RunFolder::model_of(run)).collect();
+        let output = self.report.as_deref().map(|folder| self.output(folder, &files, scans)).transpose()?;
+        let networks = networks::load(&models, &self.together, self.require_signature.as_deref())?;
+        if self.strict {
+            let each = networks.members().iter().zip(networks.files());
+            each.into_iter().try_for_each(|(model, file)| predict::check_known(model, file))?;
+        }
+        networks.check_memory(1)?;
+        let card = predict::card(&networks);
+        let about = About { model_sha256: card.sha256.clone(), averages: card.averages.clone(), caveat: card.caveat() };
+        let mut report = output.map(|output| Report::new(output, card)).transpose()?;
+        let mut list = List::begin(terminal, self, &about, &networks.metadata().classes)?;
+        let names = names(scans);
+        let progress = terminal.progress("scans", scans.len());
+        let classes = &networks.metadata().classes;
+        let (mut failed, mut unlike): (Option<Error>, Vec<usize>) = (None, Vec::new());
         let mut classify = |(at, scan): (usize, &PathBuf)| -> Result<()> {
             interrupt::check()?;
             progress.set(at, scan.shown());
@@ -73,7 +84,7 @@ impl Predict {
                 scan::notes(&study.intake).iter().for_each(|note| progress.note(note));
             }
             let case = study.and_then(|study| {
-                let case = predict::case(&model, &names[at], &study, report.is_some())?;
+                let case = predict::case(&networks, &names[at], &study, report.is_some())?;
                 let hashes = if list.is_some() { study.hashes()? } else { BTreeMap::new() };
                 Ok((case, study.intake, hashes))
             });
@@ -87,11 +98,14 @@ impl Predict {
                     progress.hidden(|| list.push(Record::failed(scan, error)))?;
                 }
                 // A scan alone has its sentence on standard error.
-                (Err(_), None) if self.scans.len() == 1 => {}
+                (Err(_), None) if scans.len() == 1 => {}
                 (Err(error), None) => progress.hidden(|| terminal.line(format_args!("{}  not read: {error}", scan.shown())))?,
             }
             match case {
                 Ok((case, ..)) => {
+                    if case.trust.as_ref().is_some_and(|trust| !trust.reasons.is_empty()) {
+                        unlike.push(at);
+                    }
                     if let Some(report) = &mut report {
                         report.cases.push(case);
                     }
@@ -107,9 +121,9 @@ impl Predict {
                     }
                 }
             }
-            report.as_mut().map_or(Ok(()), |report| report.page_after(at + 1, self.scans.len()))
+            report.as_mut().map_or(Ok(()), |report| report.page_after(at + 1, scans.len()))
         };
-        let outcome = self.scans.iter().enumerate().try_for_each(&mut classify);
+        let outcome = scans.iter().enumerate().try_for_each(&mut classify);
         drop(progress);
         // A list that was begun is ended, whatever ended the work.
         let ended = list.map_or(Ok(()), List::end);
@@ -117,36 +131,52 @@ impl Predict {
         for page in report.map(Report::finish).transpose()?.unwrap_or_default() {
             if self.json || self.csv { terminal.note(page.shown()) } else { terminal.line(page.shown())? }
         }
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(()), Err)?;
+        match &unlike[..] {
+            [first, ..] if self.strict => Err(Error::Unlike { path: scans[*first].clone(), count: unlike.len(), of: scans.len() }),
+            _ => Ok(()),
+        }
     }
 
-    /// What a page calls each scan: the last part of its path, or all of it where several have that.
-    fn names(&self) -> Vec<String> {
-        let mut alike: HashMap<String, HashSet<&PathBuf>> = HashMap::new();
-        for path in &self.scans {
-            alike.entry(scan::name(path)).or_default().insert(path);
+    /// The models, and the scans behind them.
+    fn parted(&self) -> Result<(Vec<PathBuf>, &[PathBuf])> {
+        refuse_swapped(&self.model, &self.scans)?;
+        let more = self.scans.iter().take_while(|path| networks::is_networks(path)).count();
+        let (models, scans) = self.scans.split_at(more);
+        if scans.is_empty() {
+            return Err(Error::setting("only models are given, and no scan", "give the scans after the models"));
         }
-        let name = |path: &PathBuf| match scan::name(path) {
-            name if alike[&name].len() > 1 => text::plain(path),
-            name => name,
-        };
-        self.scans.iter().map(name).collect()
+        Ok(([std::slice::from_ref(&self.model), models].concat(), scans))
     }
 
     /// The folder of the report.
-    fn output(&self, folder: &Path, model: &Path) -> Result<Output> {
+    fn output(&self, folder: &Path, models: &[PathBuf], scans: &[PathBuf]) -> Result<Output> {
         // One that names no files is refused when its turn comes.
-        let scans: Vec<PathBuf> = self.scans.iter().flat_map(|scan| scan::paths(scan).unwrap_or_default()).collect();
-        let read: Vec<&Path> = scans.iter().map(PathBuf::as_path).chain([model]).collect();
-        let mut pages: Vec<String> = (1..=Part { number: 1, total: self.scans.len() }.count()).map(Part::file_name).collect();
+        let read: Vec<PathBuf> = scans.iter().flat_map(|scan| scan::paths(scan).unwrap_or_default()).collect();
+        let read: Vec<&Path> = read.iter().chain(models).map(PathBuf::as_path).collect();
+        let mut pages: Vec<String> = (1..=Part { number: 1, total: scans.len() }.count()).map(Part::file_name).collect();
         pages.extend(pages_in(folder));
         self.overwrite.folder(folder, &pages, &read)
     }
 }
 
+/// What a page calls each scan: the last part of its path, or all of it where several have that.
+fn names(scans: &[PathBuf]) -> Vec<String> {
+    let mut alike: HashMap<String, HashSet<&PathBuf>> = HashMap::new();
+    for path in scans {
+        alike.entry(scan::name(path)).or_default().insert(path);
+    }
+    let name = |path: &PathBuf| match scan::name(path) {
+        name if alike[&name].len() > 1 => text::plain(path),
+        name => name,
+    };
+    scans.iter().map(name).collect()
+}
+
 /// What all answers of one call have in common.
 struct About {
     model_sha256: String,
+    averages: Option<String>,
     caveat: String,
 }
 
@@ -185,6 +215,12 @@ impl<'a> Record<'a> {
                     "left_out": left_out,
                     "files_sha256": hashes,
                 });
+                object["trust"] = case.trust.as_ref().map_or(Value::Null, Trust::json);
+                object["thresholds"] = case.verdict.as_ref().map_or(json!([]), |verdict| json!([verdict.json()]));
+                if !case.members.is_empty() {
+                    let of_member = |member: &Vec<f32>| -> Value { classes.iter().cloned().zip(member.iter().map(|p| json!(p))).collect() };
+                    object["networks"] = case.members.iter().map(of_member).collect();
+                }
                 if let Some(evidence) = &case.evidence {
                     let regions = evidence.regions.iter();
                     object["regions"] = regions
@@ -197,6 +233,9 @@ impl<'a> Record<'a> {
             }
         };
         object["model_sha256"] = json!(about.model_sha256);
+        if let Some(averages) = &about.averages {
+            object["averages"] = json!(averages);
+        }
         object["version"] = json!(VERSION);
         object["caveat"] = json!(about.caveat);
         object
@@ -209,7 +248,7 @@ impl<'a> Record<'a> {
             Err(error) => {
                 cells.push(String::new());
                 cells.extend(classes.iter().map(|_| String::new()));
-                cells.extend([String::new(), String::new(), String::new(), error.clone()]);
+                cells.extend([String::new(), String::new(), String::new(), error.clone(), String::new(), String::new(), String::new()]);
             }
             Ok((case, intake, hashes)) => {
                 cells.push(classes[metrics::predicted(&case.probabilities)].clone());
@@ -224,6 +263,12 @@ impl<'a> Record<'a> {
                     notes.collect::<Vec<_>>().join("; "),
                     each.collect::<Vec<_>>().join("; "),
                     String::new(),
+                    case.trust.as_ref().map_or_else(String::new, |trust| match trust.warning() {
+                        Some(_) => trust.reasons.join("; "),
+                        None => "like training".to_owned(),
+                    }),
+                    case.verdict.as_ref().map_or_else(String::new, |verdict| verdict.point.threshold.to_string()),
+                    case.verdict.as_ref().map_or_else(String::new, |verdict| verdict.is_positive().to_string()),
                 ]);
             }
         }
@@ -238,7 +283,19 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The columns of the CSV.
 fn columns(classes: &[String]) -> Vec<String> {
     let first = ["scan", "class"].map(str::to_owned).into_iter();
-    let last = ["views", "notes", "files_sha256", "error", "model_sha256", "version", "caveat"].map(str::to_owned);
+    let last = [
+        "views",
+        "notes",
+        "files_sha256",
+        "error",
+        "trust",
+        "threshold",
+        "above_threshold",
+        "model_sha256",
+        "version",
+        "caveat",
+    ]
+    .map(str::to_owned);
     first.chain(classes.iter().map(|class| format!("p({class})"))).chain(last).collect()
 }
 
@@ -348,9 +405,8 @@ fn pages_in(folder: &Path) -> Vec<String> {
 
 /// Refuses a scan in the model's place, where that shows by a model among the scans; what else is no model is told as it is read.
 pub fn refuse_swapped(model: &Path, scans: &[PathBuf]) -> Result<()> {
-    let is_model = |path: &Path| Kind::of_file(path) == Some(Kind::Safetensors);
-    match scans.iter().find(|scan| is_model(&RunFolder::model_of(scan))) {
-        Some(scan) if !is_model(model) => {
+    match scans.iter().find(|scan| networks::is_networks(scan)) {
+        Some(scan) if !networks::is_networks(model) => {
             let problem = format!("is no model, and {} is one", scan.shown());
             Err(Error::file(model, problem, "give the model first, then the scans"))
         }
@@ -358,9 +414,17 @@ pub fn refuse_swapped(model: &Path, scans: &[PathBuf]) -> Result<()> {
     }
 }
 
-/// `scan.dcm  ADMet  (NoMet 0.1000, ADMet 0.8000, nADMet 0.1000)`
+/// `scan.dcm  ADMet  (NoMet 0.1000, ADMet 0.8000, nADMet 0.1000)`, of several networks with the range of their probabilities, and
+/// behind that what of the scan is unlike the training scans.
 pub fn line(scan: &Path, classes: &[String], case: &Case) -> String {
-    let each = classes.iter().zip(&case.probabilities).map(|(class, probability)| format!("{class} {probability:.4}"));
+    let spread = report::spread(&case.members);
+    let range = |class: usize| {
+        let ends = spread.as_ref().map(|ends| ends[class]);
+        ends.map_or_else(String::new, |[least, most]| format!(" from {least:.2} to {most:.2}"))
+    };
+    let each = classes.iter().zip(&case.probabilities).enumerate();
+    let each = each.map(|(at, (class, probability))| format!("{class} {probability:.4}{}", range(at)));
     let class = &classes[metrics::predicted(&case.probabilities)];
-    format!("{}  {class}  ({})", scan.shown(), each.collect::<Vec<_>>().join(", "))
+    let warning = case.trust.as_ref().and_then(Trust::warning).map_or_else(String::new, |warning| format!("  {warning}"));
+    format!("{}  {class}  ({}){warning}", scan.shown(), each.collect::<Vec<_>>().join(", "))
 }

@@ -1,6 +1,7 @@
 //! `osteon reproduce`: the paper's whole study, in one folder and on one page.
 
 use super::evaluate::{Job, Side};
+use super::networks::Together;
 use super::numbers::{count, seed};
 use super::phantom;
 use super::preflight::Preflight;
@@ -483,7 +484,7 @@ fn test_one(folder: &StudyFolder, training: &Training) -> Result<()> {
     let run = folder.run(training);
     let terminal = Terminal::silent();
     for (unaugmented, output) in [(true, folder.unaugmented(training)), (false, run.clone())] {
-        let job = Job::open(&run, None, Side::Test, unaugmented)?;
+        let job = Job::open(&[run.clone()], &Together::default(), None, Side::Test, unaugmented)?;
         report::write_evaluation(&job.evaluate(&terminal)?, output)?;
     }
     folder.mark_tested(training)?;

@@ -127,6 +127,14 @@ pub struct SettingFlags {
     /// below 1; 0 keeps the last [default: 0.15; paper: 0].
     #[arg(long, value_name = "SHARE")]
     validation_share: Option<f64>,
+    /// Deal the training patients to so many parts, each of which validates one of as many runs, which are trained one after the other:
+    /// OUTPUT/fold-1, OUTPUT/fold-2 and so on, from 2 to 100; `osteon predict OUTPUT` and `osteon evaluate OUTPUT` average
+    /// them [default: 0, one run].
+    #[arg(long, value_name = "N")]
+    folds: Option<usize>,
+    /// Train one of the folds alone, from 1, with OUTPUT as its folder.
+    #[arg(long, value_name = "N", requires = "folds")]
+    fold: Option<usize>,
     /// What makes an epoch the best on the validation patients: the least loss, or the largest mean AUC [default: loss].
     #[arg(long, value_name = "loss|auc", value_parser = ["loss", "auc"])]
     choose_by: Option<String>,
@@ -211,6 +219,7 @@ impl SettingFlags {
             ("--train-share", self.train_share.is_some()),
             ("--split-seed", self.split_seed.is_some()),
             ("--validation-share", tells_validation && self.validation_share.is_some()),
+            ("--folds", tells_validation && self.folds.is_some()),
         ];
         flags.into_iter().find_map(|(name, given)| given.then_some(name))
     }

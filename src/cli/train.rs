@@ -10,7 +10,7 @@ use crate::files::{Output, Staging};
 use crate::models::Process;
 use crate::text::{self, Shown, counted, shell_word};
 use crate::train::{self, Diagnosis, Epoch, Event, LayerState, RATE_STEPS, Recipe, RunFolder, Settings, Start};
-use crate::{Result, interrupt};
+use crate::{Error, Result, interrupt};
 use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -71,10 +71,15 @@ impl Train {
         // Without a place to write, a long list of problems goes beside the working folder's files.
         let own_folder = if self.diagnose { Path::new("diagnosis") } else { &self.source };
         let output = self.output.as_deref().unwrap_or(own_folder);
+        let folds = if self.resume && !RunFolder::can_resume(output) { RunFolder::folds(output) } else { Vec::new() };
         // Held before its settings are read, so that a folder without a run is called that.
-        let held = self.resume.then(|| RunFolder::resume(output)).transpose()?;
+        let held = (self.resume && folds.is_empty()).then(|| RunFolder::resume(output)).transpose()?;
         let own = held.as_ref().map(|folder| folder.file(RunFolder::CONFIG));
+        let own = own.or_else(|| folds.iter().map(|fold| fold.join(RunFolder::CONFIG)).find(|file| file.is_file()));
         let mut flags = self.settings.table()?;
+        if !folds.is_empty() {
+            flags.insert("fold".to_owned(), 0.into());
+        }
         if let Some(columns) = self.table.columns()? {
             flags.insert("columns".to_owned(), columns.texts().into());
         }
@@ -85,10 +90,12 @@ impl Train {
         let options = ReadOptions { columns: of_recipe.columns.clone(), classes };
         let path = if self.resume && self.output.is_none() { &of_recipe.manifest } else { &self.source };
         let mut manifest = self.preflight.read(terminal, path, &options, output)?;
-        if let Some(folder) = &held {
+        let first = folds.first().and_then(|fold| RunFolder::resume(fold).ok());
+        if let Some(begun) = held.as_ref().or(first.as_ref()) {
             // The same patients train as before, whatever is known of them now.
-            manifest.seen = train::seen_by(folder)?.of_resumed(manifest.seen);
+            manifest.seen = train::seen_by(begun)?.of_resumed(manifest.seen);
         }
+        drop(first);
         let tells_validation = manifest.rows.iter().any(|row| row.side == Some(Side::Validation));
         if let Some(flag) = self.settings.of_split(tells_validation).filter(|_| manifest.rows[0].side.is_some()) {
             return Err(Settings::refuse_split(&manifest, flag));
@@ -111,6 +118,9 @@ impl Train {
             let output = Output::files_in(output, self.force, &[RATES, RATE_CURVE], &read)?;
             return find_rate(terminal, &manifest, &settings, output);
         }
+        if settings.folds > 0 && settings.fold == 0 {
+            return self.folds(terminal, &manifest, &settings, output, &read);
+        }
         if held.is_none() {
             // What is there may be replaced where RunFolder says so; what is read, never.
             Output::files_in(output, true, &RunFolder::OWN, &read)?;
@@ -120,6 +130,40 @@ impl Train {
         let epochs = train(terminal, &manifest, &settings, &folder, start)?;
         terminal.note(summary(&epochs, &settings, output));
         terminal.line(folder.file(RunFolder::MODEL).shown())
+    }
+
+    /// Trains a run for each fold, one after the other; with --resume those that are not whole.
+    fn folds(&self, terminal: &Terminal, manifest: &Manifest, settings: &Settings, output: &Path, read: &[&Path]) -> Result<()> {
+        let number = settings.folds;
+        if RunFolder::model_of(output).is_file() {
+            let problem = "has a run in it, which `osteon evaluate` would take in place of its folds";
+            return Err(Error::file(output, problem, "choose another output folder"));
+        }
+        let beyond = RunFolder::fold(output, number + 1);
+        if beyond.exists() {
+            let problem = format!("would be taken for one of these {}", counted(number, "fold"));
+            return Err(Error::file(beyond, problem, "remove it, or choose another output folder"));
+        }
+        for fold in 1..=number {
+            let path = RunFolder::fold(output, fold);
+            terminal.note(format_args!("fold {fold} of {number}: {}", path.shown()));
+            let settings = Settings { fold, ..settings.clone() };
+            let is_begun = self.resume && RunFolder::can_resume(&path);
+            let (folder, start) = match is_begun {
+                true => (RunFolder::resume(&path)?, Start::Resume { allow_other_isa: self.allow_other_isa }),
+                false => {
+                    Output::files_in(&path, true, &RunFolder::OWN, read)?;
+                    // What was stopped before its first step holds nothing to lose.
+                    let is_empty = self.resume && !RunFolder::model_of(&path).is_file();
+                    (RunFolder::create(&path, self.force || is_empty)?, Start::New)
+                }
+            };
+            let epochs = train(terminal, manifest, &settings, &folder, start)?;
+            terminal.note(summary(&epochs, &settings, &path));
+            terminal.line(folder.file(RunFolder::MODEL).shown())?;
+        }
+        terminal.note(format_args!("all together: osteon evaluate {}", shell_word(&output.to_string_lossy())));
+        Ok(())
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Study {
     pub anterior: Option<Image>,
     /// The posterior view, not flipped.
     pub posterior: Option<Image>,
+    /// Height and width of a pixel in millimetres, where a file says them.
+    pub pixel_mm: Option<[f64; 2]>,
     /// The files it was read from.
     pub sources: Vec<PathBuf>,
     /// How they were read.
@@ -663,6 +665,7 @@ fn put(study: &mut Study, view: View, decided: Decided, frame: Found) -> Result<
         let intake = &mut study.intake;
         intake.patient = intake.patient.take().or_else(|| header.patient.clone());
         intake.person = intake.person.take().or_else(|| header.person.clone());
+        study.pixel_mm = study.pixel_mm.or(header.spacing_mm);
     }
     study.intake.decided[usize::from(view == View::Posterior)] = Some(decided);
     if !study.sources.contains(&frame.cell.path) {

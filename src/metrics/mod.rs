@@ -72,6 +72,12 @@ pub struct Scores {
     /// What they could be at most, where that is known. No statistics of the predictions: the caller sets it.
     #[serde(default, rename = "ceiling", skip_serializing_if = "Option::is_none")]
     pub ceilings: Option<Ceilings>,
+    /// Where several networks answered together, each by itself. The caller sets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<NetworkScores>,
+    /// How many of the studies are unlike what the model was trained on; none where it does not know. The caller sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlike_training: Option<usize>,
     /// What is undefined, and why, in words.
     pub notes: Vec<String>,
     /// How sure the scores are, and more of the probabilities; see [`Scores::with_statistics`].
@@ -88,6 +94,17 @@ pub struct Statistics {
     pub calibration: Calibration,
     /// Metastatic or not at wanted sensitivities and specificities; none where the classes do not merge or one side is empty.
     pub operating_points: Option<OperatingPoints>,
+}
+
+/// One of several networks that answered together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkScores {
+    /// The name of its run's folder.
+    pub run: String,
+    /// The share of studies whose most probable class is the truth.
+    pub accuracy: Option<f64>,
+    /// The mean over the classes of the AUC, one against rest.
+    pub auc: Option<f64>,
 }
 
 /// Macro means.
@@ -174,6 +191,8 @@ impl Scores {
             confusion: confusion.rows(),
             metastatic,
             ceilings: None,
+            networks: Vec::new(),
+            unlike_training: None,
             notes,
             statistics: None,
         })

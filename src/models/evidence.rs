@@ -1,7 +1,8 @@
 //! What in a picture speaks for an answer: gradients of the answer by the picture's pixels, from the pass that gives the answer.
 
+use super::features::hearing_features;
 use super::{Inference, Model, check_images};
-use crate::autograd::{Mode, Op, Tape};
+use crate::autograd::{Context, Mode, Op, Tape};
 use crate::image::Image;
 use crate::{Error, Result};
 use osteon_kernels::softmax;
@@ -15,6 +16,8 @@ pub struct Explained {
     /// the class is one of the set: (rows, columns) of the image. It is the gradient of the log-odds of the set, times p: where the network
     /// does not believe in the set, it is small.
     pub gradients: Vec<Image>,
+    /// As [`Model::predict_with_features`] gives them.
+    pub features: Vec<f32>,
     /// The spatial attention (Woo et al. 2018, eq. 3) of each block that has it, from 0 to 1, in the order in which the blocks run.
     pub attention: Vec<Image>,
 }
@@ -39,7 +42,7 @@ impl Model {
             }
             Ok(())
         };
-        self.with_context(|context| {
+        let explain = |context: &mut Context| {
             let isa = context.isa;
             let mut tape = Tape::new(Mode::Frozen, &self.parameters, context);
             let input = tape.input([1, rows, columns, 1], image, true)?;
@@ -60,7 +63,11 @@ impl Model {
                 let pixels = tape.take_gradient(&input).map_or_else(Vec::new, |gradient| gradient.to_vec());
                 gradients.push(Image { rows, columns, pixels });
             }
-            Ok(Explained { inference, gradients, attention })
+            Ok(Explained { inference, gradients, features: Vec::new(), attention })
+        };
+        self.with_context(|context| {
+            let (explained, features) = hearing_features(&*self.network, context, explain)?;
+            Ok(Explained { features: features.into_iter().next().unwrap_or_default(), ..explained })
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What a model file says beside its weights.
 
-use super::{MIN_SIDE, Pooling};
+use super::{MIN_SIDE, Pooling, TrainingData};
 use crate::nn::{AttentionSettings, NormSettings};
 use crate::prepare::Preprocessing;
 use crate::text::{counted, is_hidden};
@@ -33,6 +33,9 @@ pub const FORMAT: &str = "format_version";
 
 /// Under this key: [`StudyCounts`] of the training set; model files from before this was counted do not have it.
 pub const TRAINING_STUDIES: &str = "training_studies";
+
+/// Under this key: [`TrainingData`]; models that were not trained, or before this was kept, do not have it.
+pub const TRAINING_DATA: &str = "training_data";
 
 /// Under this key: what the logits were divided by; models that were not calibrated do not have it.
 pub const TEMPERATURE: &str = "temperature";
@@ -291,6 +294,9 @@ pub struct Metadata {
     /// What its logits were divided by, in its last layer, so that the probabilities of its validation patients were calibrated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// What the scans that it was trained on are like; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_data: Option<TrainingData>,
     /// What stands between feature maps and linear layers; in a model [`Pooling::Auto`] has become one of the others.
     pub pooling: Pooling,
 }
@@ -310,6 +316,7 @@ impl Metadata {
             attention: AttentionSettings::default(),
             norm: NormSettings::default(),
             temperature: None,
+            training_data: None,
             pooling: Pooling::Auto,
         }
     }
@@ -373,11 +380,13 @@ impl Metadata {
         let provenance = self.provenance.as_ref().map(|provenance| (PROVENANCE, json(serde_json::to_string(provenance))));
         let studies = self.training_studies.map(|counts| (TRAINING_STUDIES, json(serde_json::to_string(&counts))));
         let temperature = self.temperature.map(|temperature| (TEMPERATURE, json(serde_json::to_string(&temperature))));
+        let data = self.training_data.as_ref().map(|data| (TRAINING_DATA, json(serde_json::to_string(data))));
         entries
             .into_iter()
             .chain(provenance)
             .chain(studies)
             .chain(temperature)
+            .chain(data)
             .map(|(key, value)| (key.to_owned(), value))
             .collect()
     }
@@ -406,6 +415,7 @@ impl Metadata {
             attention: json("attention", get("attention")?)?,
             norm: json("batch_norm", get("batch_norm")?)?,
             temperature: text.get(TEMPERATURE).map(|text| json(TEMPERATURE, text)).transpose()?,
+            training_data: text.get(TRAINING_DATA).map(|text| json(TRAINING_DATA, text)).transpose()?,
             // The networks of before there was a choice have one alone.
             pooling: text.get("pooling").map_or(Ok(Pooling::Auto), |text| json("pooling", text))?,
         })

@@ -5,6 +5,8 @@
 //! operations ([`Model::plan`]).
 
 mod evidence;
+mod feature_space;
+mod features;
 mod file;
 mod first_weights;
 mod inception;
@@ -17,19 +19,23 @@ mod residual;
 pub mod signature;
 #[cfg(test)]
 pub(crate) mod tests;
+mod training_data;
 mod transfer;
 mod vgg;
 
+pub use evidence::Explained;
+pub use feature_space::{FeatureSpace, Sample};
 pub(crate) use file::named_values;
 pub use inception::Inception;
 pub use inference::Inference;
 pub use learning::{Differentiated, Objective};
 pub use metadata::{
     FORMAT, FORMAT_VERSION, METADATA_HASH, Metadata, PROVENANCE, Process, Provenance, SimulatorVersion, Simulators, StudyCounts,
-    TEMPERATURE, TRAINING_STUDIES,
+    TEMPERATURE, TRAINING_DATA, TRAINING_STUDIES,
 };
 pub use plan::{Layer, Memory};
 pub use residual::{Residual, VARIANTS, Variant};
+pub use training_data::{Quantiles, TrainingData, ValidatedPoint};
 pub use vgg::{Pooling, Vgg};
 
 use crate::autograd::{Context, Mode, ParameterId, Parameters, Tape, Var};
@@ -222,6 +228,11 @@ impl Model {
     /// Says what the model was trained on, in words. Whether it is simulated, [counts](Self::set_training_studies) say.
     pub fn set_trained_on(&mut self, text: impl Into<String>) {
         self.metadata.trained_on = text.into();
+    }
+
+    /// Says what the scans that it was trained on are like, or that this is not known.
+    pub fn set_training_data(&mut self, data: Option<TrainingData>) {
+        self.metadata.training_data = data;
     }
 
     /// Its parameters and running statistics.

@@ -1,19 +1,23 @@
 //! Trained networks on studies: one study with all that a page shows of it, or many through the loader.
 
+mod ensemble;
 pub mod evidence;
 mod localise;
 mod regions;
+mod trust;
 
+pub use ensemble::{Answer, Answered, Ensemble};
 pub use localise::localise;
 pub use regions::{Place, place};
+pub use trust::{check_known, training_data};
 
 use crate::image::{Image, body_pixels, critical_points};
 use crate::intake::Study;
 use crate::models::{Metadata, Model};
 use crate::prepare::loader::Loader;
 use crate::prepare::views::{self, Fused};
-use crate::prepare::{Transform, augment};
-use crate::report::{Case, Evidence, ModelCard, Region};
+use crate::prepare::{Measures, Transform, augment};
+use crate::report::{Case, Evidence, ModelCard, Region, Verdict};
 use crate::{Result, metrics, text};
 use std::path::Path;
 
@@ -67,28 +71,35 @@ pub fn judge(model: &Model, loader: &Loader, progress: &mut dyn FnMut(usize) -> 
 ///
 /// # Errors
 /// Views that cannot be fused.
-pub fn case(model: &Model, name: &str, study: &Study, explain: bool) -> Result<Case> {
-    drawn_case(model, name, study, &Transform::default(), explain)
+pub fn case(networks: &Ensemble, name: &str, study: &Study, explain: bool) -> Result<Case> {
+    drawn_case(networks, name, study, &Transform::default(), explain)
 }
 
 /// [`case`] of an augmented copy: the fused picture is turned and moved by `draw`, as the loader does with a manifest's row.
 ///
 /// # Errors
 /// Views that cannot be fused.
-pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, explain: bool) -> Result<Case> {
-    let about = model.metadata();
+pub fn drawn_case(networks: &Ensemble, name: &str, study: &Study, draw: &Transform, explain: bool) -> Result<Case> {
+    let about = networks.metadata();
     let mut fused = views::fuse(study, &about.preprocessing)?;
+    let size = about.input_size;
+    let measures = |fused: &Fused, input: &Image| Measures::of(study, fused, input, &about.preprocessing);
+    let mut moved = None;
     if *draw != Transform::default() {
+        let before = views::network_input(&fused.image, size, &about.preprocessing);
+        moved = Some(measures(&fused, &before));
         // The views are not moved with their sum.
         let image = augment::apply(&fused.image, draw);
         let anterior_points = critical_points(&image, about.preprocessing.threshold);
         fused = Fused { image, anterior: None, posterior: None, anterior_points, ..fused };
     }
-    let input = views::network_input(&fused.image, about.input_size, &about.preprocessing);
-    let (probabilities, evidence) = match explain {
-        false => (model.probabilities(&input.pixels, 1)?.remove(0), None),
-        true => explained(model, &input, &fused).map(|(probabilities, evidence)| (probabilities, Some(evidence)))?,
+    let input = views::network_input(&fused.image, size, &about.preprocessing);
+    let (answer, evidence) = match explain {
+        false => (networks.answer(&input.pixels, 1)?.remove(0), None),
+        true => explained(networks, &input, &fused).map(|(answer, evidence)| (answer, Some(evidence)))?,
     };
+    let trust = networks.trust(&moved.unwrap_or_else(|| measures(&fused, &input)), &answer);
+    let verdict = networks.operating_point().and_then(|point| Verdict::new(point, &about.classes, &answer.probabilities));
     let seen = match (&study.anterior, &study.posterior) {
         (Some(_), Some(_)) => "anterior and posterior",
         (Some(_), None) => "anterior only",
@@ -109,7 +120,9 @@ pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, ex
             facts.push((name.to_owned(), lines.join("; ")));
         }
     }
-    Ok(Case { name: name.to_owned(), truth: None, probabilities, fused: fused.image, evidence, facts })
+    let Answer { probabilities, members, .. } = answer;
+    let members = if members.len() > 1 { members } else { Vec::new() };
+    Ok(Case { name: name.to_owned(), truth: None, probabilities, members, trust, verdict, fused: fused.image, evidence, facts })
 }
 
 /// The regions that a page lists have at least so many nats: below it, phantoms without a lesion there have as many.
@@ -134,22 +147,22 @@ pub fn sets(classes: &[String], predicted: usize) -> Vec<(String, Vec<usize>)> {
 /// What evidence is of that speaks for no class alone.
 pub const ANY_METASTASIS: &str = "any metastasis";
 
-/// The probabilities, and what speaks for them.
-fn explained(model: &Model, input: &Image, fused: &Fused) -> Result<(Vec<f32>, Evidence)> {
-    let about = model.metadata();
+/// The answer, and what speaks for it.
+fn explained(networks: &Ensemble, input: &Image, fused: &Fused) -> Result<(Answer, Evidence)> {
+    let about = networks.metadata();
     let mut asked = Vec::new();
-    let explained = model.explain(&input.pixels, |answer| {
-        asked = sets(&about.classes, metrics::predicted(&answer.probabilities));
+    let (answer, reasons) = networks.explain(&input.pixels, &mut |probabilities| {
+        asked = sets(&about.classes, metrics::predicted(probabilities));
         asked.iter().map(|(_, set)| set.clone()).collect()
     })?;
-    let probabilities = explained.inference.probabilities;
+    let probabilities = &answer.probabilities;
     let body = body_pixels(input, about.preprocessing.body_value());
     let maps: Vec<(String, Image)> = asked
         .into_iter()
-        .zip(&explained.gradients)
+        .zip(&reasons.gradients)
         .map(|((name, _), gradient)| (name, evidence::map(input, gradient, &body)))
         .collect();
-    let is_negative = metrics::no_metastasis(&about.classes) == Some(metrics::predicted(&probabilities));
+    let is_negative = metrics::no_metastasis(&about.classes) == Some(metrics::predicted(probabilities));
     let shown = if is_negative { 0 } else { MOST_REGIONS };
     let spots = maps.first().map_or_else(Vec::new, |(_, map)| evidence::spots(map, LEAST_EVIDENCE, shown));
     let regions = spots.into_iter().map(|spot| {
@@ -158,7 +171,8 @@ fn explained(model: &Model, input: &Image, fused: &Fused) -> Result<(Vec<f32>, E
         let words = place(fused, pixel).map_or_else(|| "no region".to_owned(), |place| place.words());
         Region { at, evidence: spot.evidence, words }
     });
-    Ok((probabilities, Evidence { regions: regions.collect(), maps, attention: attention(explained.attention) }))
+    let evidence = Evidence { regions: regions.collect(), maps, attention: attention(reasons.attention) };
+    Ok((answer, evidence))
 }
 
 /// The spatial attention of the blocks with the most pixels, a quarter of the input's rows and columns: what it leaves of each pixel
@@ -174,19 +188,26 @@ fn attention(blocks: Vec<Image>) -> Option<Image> {
     }))
 }
 
-/// What a page says of a model that was loaded from `path`, with the hash of the bytes that were loaded.
-pub fn card(model: &Model, path: &Path) -> ModelCard {
-    let about = model.metadata();
+/// What a page says of networks, with the hashes of the bytes that were loaded.
+pub fn card(networks: &Ensemble) -> ModelCard {
+    let about = networks.metadata();
+    let first = &networks.files()[0];
+    let mut name = text::plain(Path::new(first.file_name().unwrap_or(first.as_os_str())));
+    if networks.members().len() > 1 {
+        name += &format!(" and {} more", networks.members().len() - 1);
+    }
+    let hashes: Vec<&str> = networks.members().iter().filter_map(Model::file_sha256).collect();
     ModelCard {
-        name: text::plain(Path::new(path.file_name().unwrap_or(path.as_os_str()))),
+        name,
         architecture: about.architecture.clone(),
         classes: about.classes.clone(),
         input_size: about.input_size,
         preprocessing: preprocessing(about),
         trained_on: about.trained_on.clone(),
         training_studies: about.training_studies,
-        sha256: model.file_sha256().unwrap_or_default().to_owned(),
-        parameters: model.parameter_count(),
+        sha256: hashes.join(" "),
+        averages: networks.words(),
+        parameters: networks.members().iter().map(Model::parameter_count).sum(),
     }
 }
 
@@ -207,7 +228,7 @@ mod tests {
         let hash = crate::files::sha256(&std::fs::read(&path).unwrap());
         let model = Model::load(&path).unwrap();
         std::fs::write(&path, "another file").unwrap();
-        assert_eq!(card(&model, &path).sha256, hash);
+        assert_eq!(card(&Ensemble::one(&path, model)).sha256, hash);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The network's input, and the counts behind its values.
 
-use super::Compression;
+use super::{Compression, Measures};
 use crate::image::Image;
 
 /// The network's input, and how many counts its values stand for.
@@ -10,6 +10,8 @@ pub struct Input {
     pub image: Image,
     /// Of each value; a level of 0 where there are no counts.
     pub counts: CountScale,
+    /// What the study is like that it was made of.
+    pub measures: Measures,
 }
 
 /// How many counts a value of the network's input stands for.

@@ -3,6 +3,7 @@
 pub mod augment;
 mod input;
 pub mod loader;
+mod measures;
 mod resample;
 mod settings;
 mod vary;
@@ -10,5 +11,6 @@ pub mod views;
 
 pub use augment::{Motion, Transform};
 pub use input::{CountScale, Input};
+pub use measures::{Measure, Measures};
 pub use settings::{Alignment, Compression, Preprocessing};
 pub use vary::{Augmentation, Variation};

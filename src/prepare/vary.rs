@@ -207,7 +207,7 @@ fn binomial(counts: u32, kept: f32, random: &mut ChaCha8Rng) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prepare::Compression;
+    use crate::prepare::{Compression, Measures};
     use proptest::prelude::*;
 
     const ALL: Augmentation = Augmentation {
@@ -222,7 +222,7 @@ mod tests {
 
     fn input(rows: usize, columns: usize, level: f32) -> Input {
         let pixels = (0..rows * columns).map(|at| (at * 7 % 31) as f32 / 15.0).collect();
-        Input { image: Image { rows, columns, pixels }, counts: CountScale { level, compression: Compression::Sqrt } }
+        Input { image: Image { rows, columns, pixels }, counts: CountScale { level, compression: Compression::Sqrt }, measures: Measures::default() }
     }
 
     /// Runs of before there was anything but motion have the same pictures.
@@ -283,7 +283,8 @@ mod tests {
 
     #[test]
     fn a_larger_picture_covers_more() {
-        let input = Input { image: block(), counts: CountScale { level: 1.0, compression: Compression::Sqrt } };
+        let counts = CountScale { level: 1.0, compression: Compression::Sqrt };
+        let input = Input { image: block(), counts, measures: Measures::default() };
         let area = |scale| augment::apply_scaled(&input.image, &Transform::default(), scale).pixels.iter().sum::<f32>();
         assert!((area(1.2) / 144.0 - 1.0).abs() < 0.05 && (area(0.8) / 64.0 - 1.0).abs() < 0.1, "{} {}", area(1.2), area(0.8));
     }

@@ -3,7 +3,7 @@
 //!
 //! Pictures in, pictures out: reading files is [`crate::intake::study`]'s, random variation [`super::augment`]'s.
 
-use super::input::{CountScale, Input};
+use super::input::CountScale;
 use super::resample::{Taps, resized, sample};
 use super::{Alignment, Preprocessing};
 use crate::image::{Image, Points, body_level, critical_points};
@@ -97,21 +97,19 @@ pub fn fuse(study: &Study, preprocessing: &Preprocessing) -> Result<Fused> {
 /// Each pixel is the mean of the area that it covers, so counts survive a smaller size; a larger size interpolates. Both
 /// sides are scaled on their own. Then counts are divided by the body's level, clamped and compressed.
 pub fn network_input(fused: &Image, size: [usize; 2], preprocessing: &Preprocessing) -> Image {
-    counted_input(fused, size, preprocessing).image
+    counted_input(fused, size, preprocessing).0
 }
 
 /// [`network_input`] with its counts.
-pub fn counted_input(fused: &Image, [rows, columns]: [usize; 2], preprocessing: &Preprocessing) -> Input {
+pub fn counted_input(fused: &Image, [rows, columns]: [usize; 2], preprocessing: &Preprocessing) -> (Image, CountScale) {
     let compression = preprocessing.compression;
     let mut image = resized(fused, rows, columns);
-    let Some(level) = body_level(&image.pixels) else {
-        return Input { image, counts: CountScale { level: 0.0, compression } };
-    };
+    let Some(level) = body_level(&image.pixels) else { return (image, CountScale { level: 0.0, compression }) };
     for pixel in &mut image.pixels {
         *pixel = compression.apply((*pixel / level).clamp(0.0, preprocessing.ceiling));
     }
     let area = (fused.rows * fused.columns) as f32 / (rows * columns) as f32;
-    Input { image, counts: CountScale { level: level * area, compression } }
+    (image, CountScale { level: level * area, compression })
 }
 
 /// Two views of one body differ in size by less than this; a larger difference says that a sweep was misled.

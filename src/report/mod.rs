@@ -12,6 +12,7 @@ mod figure;
 mod figures;
 pub(crate) mod frame;
 pub(crate) mod page;
+mod verdict;
 
 pub use bars::{Bars, bars};
 pub(crate) use caption::caveat;
@@ -20,9 +21,10 @@ pub use evidence::{CELLS, SPOT};
 pub use figure::Figure;
 pub use figures::{confidence, confusion, demographics, distribution, froc, reliability, roc};
 pub use page::{evaluation_page, prediction_page};
+pub use verdict::{Trust, Verdict, spread};
 
 use crate::image::Image;
-use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Localisation, Predictions, Scores};
+use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Localisation, NetworkScores, Predictions, Scores};
 use crate::models::{Simulators, StudyCounts};
 use crate::text::{Shown, counted};
 use crate::text::{guard, unguard};
@@ -48,8 +50,11 @@ pub struct ModelCard {
     /// How many studies that were, and how many of these are simulated; `None` of model files from before this was counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training_studies: Option<StudyCounts>,
-    /// SHA-256 of the model file, in hexadecimal.
+    /// SHA-256 of the model file, in hexadecimal; of several networks that answer together those of all, with spaces between.
     pub sha256: String,
+    /// How several looks or networks are averaged, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub averages: Option<String>,
     /// The number of trained parameters.
     pub parameters: usize,
 }
@@ -74,6 +79,12 @@ pub struct Case {
     pub truth: Option<usize>,
     /// One a class.
     pub probabilities: Vec<f32>,
+    /// Those of each network, where several answer together; else none.
+    pub members: Vec<Vec<f32>>,
+    /// Whether the scan is like those that the model was trained on; none where the model does not know.
+    pub trust: Option<Trust>,
+    /// On which side of the model's threshold it is; none where the model has none.
+    pub verdict: Option<Verdict>,
     /// The fused picture in counts, before normalisation.
     pub fused: Image,
     /// What in the picture speaks for the answer.
@@ -130,6 +141,10 @@ pub struct Evaluation {
     pub bootstrap: Bootstrap,
     /// What its scores could be at most, where that is known.
     pub ceilings: Option<Ceilings>,
+    /// Where several networks answered together, each by itself.
+    pub networks: Vec<NetworkScores>,
+    /// How many of the studies are unlike what the model was trained on; none where it does not know.
+    pub unlike_training: Option<usize>,
     /// How what speaks for a metastasis lies beside known lesions, where that was asked.
     pub localisation: Option<Localisation>,
 }
@@ -206,7 +221,8 @@ impl Evaluation {
     /// # Errors
     /// As [`Scores::with_statistics`].
     pub fn scores(&self) -> Result<Scores> {
-        Ok(Scores { ceilings: self.ceilings, ..Scores::with_statistics(&self.predictions()?, self.bootstrap)? })
+        let (ceilings, networks, unlike_training) = (self.ceilings, self.networks.clone(), self.unlike_training);
+        Ok(Scores { ceilings, networks, unlike_training, ..Scores::with_statistics(&self.predictions()?, self.bootstrap)? })
     }
 
     /// What the network said of its patients.
@@ -468,6 +484,9 @@ pub(crate) mod tests {
                 name: patients[index].patient.clone(),
                 truth: Some(patients[index].truth),
                 probabilities: patients[index].probabilities.clone(),
+                members: Vec::new(),
+                trust: None,
+                verdict: None,
                 fused: picture(index % 12),
                 evidence: Some(Evidence {
                     maps: vec![("any metastasis".to_owned(), Image { rows: 8, columns: 2, pixels: vec![3.0; 16] })],
@@ -506,6 +525,7 @@ pub(crate) mod tests {
                 trained_on: "140 phantom studies of simulator 2".to_owned(),
                 training_studies: Some(StudyCounts { studies: 140, simulated_studies: 140, simulators: two }),
                 sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
+                averages: None,
                 parameters: 15_100_000,
             },
             evaluated_on: "60 phantom studies of simulator 2 never trained on".to_owned(),
@@ -517,6 +537,8 @@ pub(crate) mod tests {
             scan: None,
             bootstrap: Bootstrap { resamples: 200, seed: 1 },
             ceilings: None,
+            networks: Vec::new(),
+            unlike_training: None,
             localisation: None,
         }
     }

@@ -251,6 +251,16 @@ impl RunFolder {
         if path.is_dir() { path.join(Self::MODEL) } else { path.to_owned() }
     }
 
+    /// The folder of one of several runs that were begun together, each with other validation patients: `fold-1`, `fold-2`, ...
+    pub fn fold(path: &Path, number: usize) -> PathBuf {
+        path.join(format!("fold-{number}"))
+    }
+
+    /// The folders of such runs that are there, from the first on.
+    pub fn folds(path: &Path) -> Vec<PathBuf> {
+        (1..).map(|number| Self::fold(path, number)).take_while(|fold| fold.is_dir()).collect()
+    }
+
     /// The path of one of its files.
     pub fn file(&self, name: &str) -> PathBuf {
         if self.is_aside() { self.aside().file(name) } else { self.path.join(name) }

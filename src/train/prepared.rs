@@ -18,6 +18,8 @@ pub(super) struct Prepared {
     pub training: Loader,
     pub validation: Option<Loader>,
     pub test: Loader,
+    /// The studies of the training and validation patients, as they are.
+    pub learnt: Loader,
     pub split: Split,
     /// Hash of the manifest and of every file that it names, by the names that the manifest has for them.
     pub inputs: BTreeMap<String, String>,
@@ -57,8 +59,8 @@ impl Prepared {
         let fingerprints = manifest.fingerprints()?;
         split.check_files(manifest, &fingerprints)?;
         let inputs = fingerprints.by_name.clone();
-        let [training, validation, test] = loaders(manifest, &split, settings, fingerprints)?;
-        let (training, test) = (training.expect("a split has training rows"), test.expect("a split has test rows"));
+        let [training, validation, test, learnt] = loaders(manifest, &split, settings, fingerprints)?;
+        let [training, test, learnt] = [training, test, learnt].map(|loader| loader.expect("a split has training and test rows"));
         if settings.standardise_init && begun_with.is_none() {
             standardise(&mut model, &training)?;
         }
@@ -72,7 +74,7 @@ impl Prepared {
         if let Some(weights) = weights.map_err(|problem| Error::setting(problem, remedy()))? {
             trainer.weigh_classes(weights);
         }
-        Ok(Prepared { trainer, training, validation, test, split, inputs, begun_with })
+        Ok(Prepared { trainer, training, validation, test, learnt, split, inputs, begun_with })
     }
 }
 
@@ -168,6 +170,11 @@ fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
     split.check(manifest)?;
     // Where the manifest says who chooses, the share has no say.
     let split = match settings.validation_share {
+        _ if settings.folds > 0 && !split.validation.is_empty() => {
+            let problem = "says itself which patients validate, so that there is nothing to deal to folds";
+            return Err(Error::file(&manifest.path, problem, "leave --folds out, or the side validation"));
+        }
+        _ if settings.folds > 0 => split.with_fold(manifest, settings.fold.max(1), settings.folds, settings.split_seed)?,
         share if share == 0.0 || !split.validation.is_empty() => split,
         share => split.with_validation(manifest, share, settings.split_seed)?,
     };
@@ -186,9 +193,9 @@ fn split_of(manifest: &Manifest, settings: &Settings) -> Result<Split> {
     Ok(split)
 }
 
-/// Loaders of training, validation and test, where they have rows. Each gets a share of the cache in proportion to its studies, and
+/// Loaders of training, validation and test, where they have rows, and of the first two together as they are. Each of the sides gets a share of the cache in proportion to its studies, and
 /// refuses files that do not hold what the fingerprints say.
-fn loaders(manifest: &Manifest, split: &Split, settings: &Settings, fingerprints: Fingerprints) -> Result<[Option<Loader>; 3]> {
+fn loaders(manifest: &Manifest, split: &Split, settings: &Settings, fingerprints: Fingerprints) -> Result<[Option<Loader>; 4]> {
     let fingerprints = Arc::new(fingerprints);
     let size = settings.input_size.array();
     let all = split.train.len() + split.validation.len() + split.test.len();
@@ -199,16 +206,21 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings, fingerprints
         cache_bytes: cache(&split.train),
         ..LoaderOptions::training(size, settings.batch, settings.seed)
     };
-    let held_out = |side: &[usize]| LoaderOptions {
-        threads: settings.loader_threads,
-        cache_bytes: cache(side),
-        ..LoaderOptions::evaluation(size, settings.batch)
-    };
+    let once =
+        || LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(size, settings.batch) };
+    let held_out = |side: &[usize]| LoaderOptions { cache_bytes: cache(side), ..once() };
     let loader = |side: &[usize], options| {
         let (classes, unchanged) = (&manifest.classes, Some(fingerprints.clone()));
         let loader = || manifest.loader_of(classes, side.to_vec(), &settings.preprocessing, options, unchanged);
         (!side.is_empty()).then(loader).transpose()
     };
     let Split { train, validation, test } = split;
-    Ok([loader(train, training)?, loader(validation, held_out(validation))?, loader(test, held_out(test))?])
+    let mut learnt = [&train[..], validation].concat();
+    learnt.sort_unstable();
+    Ok([
+        loader(train, training)?,
+        loader(validation, held_out(validation))?,
+        loader(test, held_out(test))?,
+        loader(&learnt, once())?,
+    ])
 }

@@ -9,7 +9,7 @@ use crate::archive::seen::Seen;
 use crate::archive::split::Split;
 use crate::interrupt::Keeping;
 use crate::metrics::{self, Scores};
-use crate::models::{Model, Process, Provenance};
+use crate::models::{Model, Process, Provenance, TrainingData};
 use crate::optim::{Position, Restart};
 use crate::predict::{self, Judged};
 use crate::prepare::loader::{Batch, Loader};
@@ -17,7 +17,7 @@ use crate::report::{self, caption};
 use crate::text::Shown;
 use crate::{Error, Result, files};
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path;
 use std::time::{Duration, Instant, SystemTime};
@@ -222,6 +222,7 @@ fn train(
             return Err(session.interrupted());
         }
     }
+    session.remember(watch)?;
     session.finish()?;
     Ok(session.state.epochs)
 }
@@ -251,6 +252,12 @@ struct Session<'a> {
     training: Loader,
     validation: Option<Loader>,
     test: Loader,
+    /// The studies of the training and validation patients, as they are.
+    learnt: Loader,
+    /// Rows of the validation patients.
+    validates: BTreeSet<usize>,
+    /// What the chosen model is to remember of them; none before the run's last epoch is over.
+    known: Option<TrainingData>,
     state: State,
     /// SHA-256 of `split.csv`.
     split: String,
@@ -313,15 +320,14 @@ fn tell(watch: Watch, event: Event) -> Result<()> {
 impl<'a> Session<'a> {
     /// Splits the studies and makes the network. Writes nothing.
     fn begin(manifest: &'a Manifest, settings: &'a Settings, folder: &'a RunFolder) -> Result<(Self, Split, Option<BegunWith>)> {
-        let Prepared { trainer, training, validation, test, split, inputs, begun_with } = Prepared::new(manifest, settings)?;
+        let Prepared { trainer, training, validation, test, learnt, split, inputs, begun_with } = Prepared::new(manifest, settings)?;
         let state = State::new(settings, inputs);
         let (best, saved, saved_at) = (None, Cell::new(Instant::now()), Cell::default());
         let beginning = Some(Beginning::new(manifest.classes.len()));
         let files_of = |rows: &[usize]| -> BTreeSet<String> {
             rows.iter().flat_map(|&row| manifest.rows[row].files()).map(|file| manifest.name_of(file)).collect()
         };
-        let learnt = &files_of(&split.train) | &files_of(&split.validation);
-        let test_only = &files_of(&split.test) - &learnt;
+        let test_only = &files_of(&split.test) - &(&files_of(&split.train) | &files_of(&split.validation));
         let split_hash = files::sha256(&split.to_csv(manifest)?);
         let session = Session {
             manifest,
@@ -331,6 +337,9 @@ impl<'a> Session<'a> {
             training,
             validation,
             test,
+            learnt,
+            validates: split.validation.iter().copied().collect(),
+            known: None,
             state,
             split: split_hash,
             test_only,
@@ -352,6 +361,26 @@ impl<'a> Session<'a> {
     /// Whether all epochs are done, or early stopping ends the run.
     fn is_over(&self) -> bool {
         is_over(&self.state.epochs, self.settings)
+    }
+
+    /// Writes into the model what its training scans are like, unless it says so already.
+    fn remember(&mut self, watch: Watch) -> Result<()> {
+        if self.known.is_some() {
+            return Ok(());
+        }
+        let people: BTreeMap<&str, usize> = {
+            let names: BTreeSet<&str> = (0..self.manifest.rows.len()).map(|row| self.manifest.person(row)).collect();
+            names.into_iter().enumerate().map(|(number, name)| (name, number)).collect()
+        };
+        let (patient, validates) = (|row: usize| people[self.manifest.person(row)], |row: usize| self.validates.contains(&row));
+        let model = self.best.as_ref().unwrap_or(self.trainer.model());
+        let of = self.learnt.studies();
+        let known = predict::training_data(model, &self.learnt, &patient, &validates, &mut |done| tell(watch, Event::Test { done, of }));
+        self.known = Some(match known {
+            Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
+            known => known?,
+        });
+        self.save()
     }
 
     /// Removes what a finished run does not need: the checkpoints, unless the rate is constant, so that more epochs would go on from
@@ -449,6 +478,8 @@ impl<'a> Session<'a> {
         if problem.is_some() {
             checkpoint::discard_newest(self.folder)?;
         }
+        // Of a run that was over, which only more epochs change.
+        self.known = self.kept(&state).ok().and_then(|kept| kept.metadata().training_data.clone());
         let (settings, inputs) = (self.state.settings.clone(), self.state.inputs.clone());
         self.state = State { settings, inputs, ..state };
         self.beginning = self.beginning.take().filter(|_| self.position() == [0, 0]);
@@ -573,6 +604,7 @@ impl<'a> Session<'a> {
             candidate = self.measure(&mut epoch, watch)?;
         }
         epoch.seconds = before + start.elapsed().as_secs_f64();
+        self.known = None;
         self.state.epochs.push(epoch);
         self.state.weights.push(candidate.as_ref().unwrap_or(self.trainer.model()).weights_hash());
         if candidate.is_some() && self.chosen() == number {
@@ -716,6 +748,7 @@ impl<'a> Session<'a> {
         let provenance = self.provenance();
         let model = self.best.as_mut().unwrap_or(self.trainer.model_mut());
         model.set_provenance(provenance);
+        model.set_training_data(self.known.clone());
         let (bytes, note) = (model.to_bytes(), caption::of_curves(&model.metadata().trained_on));
         let (folder, epochs) = (self.folder, &self.state.epochs);
         folder.check_place()?;

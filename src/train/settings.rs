@@ -102,6 +102,10 @@ pub struct Settings {
     /// Share of each class's training patients that do not train but choose the epoch whose weights are the model. 0: the model is
     /// the last epoch's, unless the manifest has the side validation. Test patients never choose.
     pub validation_share: f64,
+    /// Into how many parts the training patients are dealt, one of which validates in place of `validation_share`. 0: they are not.
+    pub folds: usize,
+    /// Which of these parts, from 1.
+    pub fold: usize,
     /// What makes an epoch the best on the validation patients.
     pub choose_by: ChooseBy,
     /// Measured epochs without a new best after which training stops. 0: it never stops early.
@@ -196,6 +200,8 @@ impl Default for Settings {
             train_share: 0.7,
             split_seed: 1,
             validation_share: 0.0,
+            folds: 0,
+            fold: 0,
             choose_by: ChooseBy::Loss,
             patience: 0,
             calibrate: true,
@@ -262,6 +268,8 @@ fn osteon(paper: Settings) -> Settings {
 impl Settings {
     /// The most epochs, and the most of whatever is counted in epochs.
     pub const MOST_EPOCHS: usize = 1_000_000;
+    /// The most parts that training patients are dealt to.
+    pub const MOST_FOLDS: usize = 100;
     /// The most studies in a training step.
     pub const MOST_BATCH: usize = 4096;
     /// The most threads, of workers as of those that prepare studies.
@@ -420,6 +428,8 @@ impl Settings {
             ("batch", self.batch, 0, Self::MOST_BATCH),
             ("step_epochs", self.step_epochs, 1, Self::MOST_EPOCHS),
             ("patience", self.patience, 0, Self::MOST_EPOCHS),
+            ("folds", self.folds, 0, Self::MOST_FOLDS),
+            ("fold", self.fold, 0, self.folds),
             ("test_every", self.test_every, 1, Self::MOST_EPOCHS),
             ("loader_threads", self.loader_threads, 1, Self::MOST_THREADS),
             ("cache_mb", self.cache_mb, 0, Self::MOST_CACHE_MB),
@@ -436,6 +446,7 @@ impl Settings {
         let most = Self::MOST_EPOCHS as f64;
         let rules = [
             (self.input_size.rows >= 32 && self.input_size.columns >= 32, "input_size is below 32x32"),
+            (self.folds != 1, "folds is 1, which leaves nobody to train with"),
             (self.batch > 1, "batch is below 2, too few for batch normalisation"),
             (self.learning_rate > 0.0 && self.learning_rate.is_finite(), "learning_rate is not a positive number"),
             ((0.0..=most as f32).contains(&self.warm_up_epochs), "warm_up_epochs is not from 0 to 1000000"),

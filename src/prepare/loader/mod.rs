@@ -4,7 +4,7 @@
 //! A study's input (decoded, fused, resized) is made once and kept while the cache has room; its augmentation is sampled anew in
 //! each epoch. Which thread prepares what, how many there are, and what the cache holds changes no bit of any batch.
 
-use super::{Augmentation, Input, Variation};
+use super::{Augmentation, Input, Measures, Variation};
 use crate::image::Image;
 use crate::random::{Purpose, shuffle, stream};
 use crate::{Error, Result, interrupt};
@@ -63,7 +63,7 @@ impl LoaderOptions {
 }
 
 /// Some studies, ready for the network.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// (studies, rows, columns).
     pub images: Vec<f32>,
@@ -71,6 +71,8 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// Which each is: its index in the [`Source`].
     pub studies: Vec<usize>,
+    /// What each is like, before it was varied.
+    pub measures: Vec<Measures>,
 }
 
 /// Gives a set of studies in batches, epoch after epoch.
@@ -175,12 +177,12 @@ impl Loader {
 
 impl Shared {
     /// The augmented input of the study at a position in `studies`.
-    fn input(&self, position: usize, epoch: u64) -> Result<Image> {
+    fn input(&self, position: usize, epoch: u64) -> Result<(Image, Measures)> {
         let Listed { study, repeat, slot } = self.studies[position];
         let name = study as u64 ^ (repeat as u64) << 40;
         let variation = Variation::new(&self.options.augmentation, self.options.seed, epoch, name);
         if let Some(cached) = self.cache[slot].get() {
-            return Ok(variation.apply(cached));
+            return Ok((variation.apply(cached), cached.measures));
         }
         let input = self.source.input(study)?;
         let [rows, columns] = self.options.input_size;
@@ -190,7 +192,7 @@ impl Shared {
             return Err(Error::shape("input", problem));
         }
         let bytes = size_of_val(&image.pixels[..]);
-        let augmented = variation.apply(&input);
+        let augmented = (variation.apply(&input), input.measures);
         let room = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.options.cache_bytes);
         if self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
             // Another thread may have been as fast with a repeated study; it holds the same values.
@@ -247,7 +249,7 @@ struct Queue {
 
 #[derive(Default)]
 struct Pending {
-    inputs: Vec<Option<Result<Image>>>,
+    inputs: Vec<Option<Result<(Image, Measures)>>>,
     prepared: usize,
 }
 
@@ -349,16 +351,17 @@ impl Iterator for Epoch {
         self.work.wanted.notify_all();
         self.next += 1;
         // Of several errors in a batch the first in order counts, whichever thread met its own first.
-        let inputs: Result<Vec<Image>> = pending.inputs.into_iter().flatten().collect();
+        let inputs: Result<Vec<(Image, Measures)>> = pending.inputs.into_iter().flatten().collect();
         if inputs.is_err() {
             self.stop();
         }
         Some(inputs.map(|inputs| {
             let listed: Vec<&Listed> = self.work.plan.order[range].iter().map(|&at| &self.shared.studies[at]).collect();
             Batch {
-                images: inputs.iter().flat_map(|input| &input.pixels).copied().collect(),
+                images: inputs.iter().flat_map(|(image, _)| &image.pixels).copied().collect(),
                 labels: listed.iter().map(|listed| self.shared.source.label(listed.study)).collect(),
                 studies: listed.iter().map(|listed| listed.study).collect(),
+                measures: inputs.iter().map(|(_, measures)| *measures).collect(),
             }
         }))
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::prepare::{Compression, CountScale};
+use crate::prepare::{Compression, CountScale, Measure};
 use proptest::prelude::*;
 
 const SIZE: [usize; 2] = [16, 8];
@@ -26,7 +26,8 @@ impl Source for Memory {
         let mut pixels = vec![1.0 + study as f32; SIZE[0] * SIZE[1]];
         pixels[0] = 0.5;
         let counts = CountScale { level: 10.0, compression: Compression::Sqrt };
-        Ok(Input { image: Image { rows: SIZE[0], columns: SIZE[1], pixels }, counts })
+        let measures = Measures { values: [Some(study as f64); Measure::ALL.len()], ..Measures::default() };
+        Ok(Input { image: Image { rows: SIZE[0], columns: SIZE[1], pixels }, counts, measures })
     }
 
     fn label(&self, study: usize) -> u32 {

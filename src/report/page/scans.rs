@@ -37,7 +37,7 @@ pub(crate) fn gallery(evaluation: &Evaluation) -> Markup {
             @for (index, case) in order {
                 article.card.panel.wrong[wrong(case)] {
                     (picture(case, &format!("case{index}"), GALLERY_ROWS, 1))
-                    div.about { h3 { bdi { (case.name) } } (verdict(case, model)) (bars(case, model)) }
+                    div.about { h3 { bdi { (case.name) } } (verdict(case, model)) (doubts(case)) (bars(case, model)) }
                 }
             }
         }
@@ -55,7 +55,9 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
             (picture(case, &format!("scan{index}-picture"), SINGLE_ROWS, usize::MAX))
             div.about {
                 (verdict(case, model))
+                (doubts(case))
                 (bars(case, model))
+                @if let Some(verdict) = &case.verdict { p { (verdict.words(&model.classes)) "." } }
                 @if let Some((p, is_split)) = metastatic {
                     p {
                         "Any metastasis: " strong { (format_args!("{:.1} %", 100.0 * p)) }
@@ -73,6 +75,26 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
                     "Black is high uptake."
                     @if let Some(evidence) = &case.evidence { (panels(evidence)) (key()) }
                 }
+            }
+        }
+    }
+}
+
+/// What of the scan is unlike the training scans, and how far several networks disagree.
+fn doubts(case: &Case) -> Markup {
+    let reasons = case.trust.iter().flat_map(|trust| &trust.reasons);
+    html! {
+        @if reasons.clone().next().is_some() {
+            div.doubt role="note" {
+                strong { "Unlike what the model was trained on. Do not rely on this answer." }
+                ul { @for reason in reasons { li { (reason) } } }
+            }
+        }
+        @if let Some(spread) = super::super::spread(&case.members) {
+            @let [least, most] = spread[metrics::predicted(&case.probabilities)];
+            p.small {
+                "The mean of " (counted(case.members.len(), "network")) "; they say from "
+                (format_args!("{:.1} to {:.1} %", 100.0 * least, 100.0 * most)) " for it."
             }
         }
     }

@@ -138,6 +138,21 @@ pub(super) fn headline(scores: &Scores) -> Markup {
             }
         }
         @if scores.ceilings.is_some() { p.small { (Ceilings::MEANING) } }
+        @if !scores.networks.is_empty() {
+            p.small {
+                "The networks alone, by accuracy: "
+                @for (at, network) in scores.networks.iter().enumerate() {
+                    @if at > 0 { ", " }
+                    bdi { (network.run) } " " (network.accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.3}")))
+                }
+                "."
+            }
+        }
+        @if let Some(unlike) = scores.unlike_training {
+            p.small {
+                "Unlike what the model was trained on: " (unlike) " of " (counted(scores.studies, "scan")) "; of training scans it would be about 1 of 100."
+            }
+        }
         (about_intervals(scores))
         @if !scores.notes.is_empty() {
             ul.notes { @for note in &scores.notes { li { (note) } } }

@@ -1,0 +1,196 @@
+//! Whether an answer should be trusted: what a model keeps of its training scans, and what of another scan is unlike them.
+
+use crate::image::View;
+use crate::metrics;
+use crate::models::{FeatureSpace, Model, Quantiles, Sample, TrainingData, ValidatedPoint};
+use crate::prepare::loader::Loader;
+use crate::prepare::{Measure, Measures};
+use crate::report::Trust;
+use crate::text::counted;
+use crate::{Error, Result};
+
+/// The sensitivity of a model's [operating point](ValidatedPoint).
+const SENSITIVITY: f64 = 0.95;
+
+/// What a model is to remember of the scans of its training and validation patients: `scans` gives each once, as it is. `patient` numbers
+/// the patient of a study, and `validates` says whether it is one of the validation patients.
+///
+/// # Errors
+/// Studies that cannot be read; whatever `progress` returns, which is told how many studies are done.
+pub fn training_data(
+    model: &Model,
+    scans: &Loader,
+    patient: &dyn Fn(usize) -> usize,
+    validates: &dyn Fn(usize) -> bool,
+    progress: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<TrainingData> {
+    let about = model.metadata();
+    let ([rows, columns], classes) = (about.input_size, &about.classes);
+    let (mut measures, mut samples, mut truths, mut probabilities) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for batch in scans.epoch(0) {
+        let batch = batch?;
+        let shape = [batch.labels.len(), rows, columns];
+        let (inference, features) = model.predict_with_features(&batch.images, shape)?;
+        let answers = inference.probabilities.chunks_exact(classes.len());
+        for (((study, label), features), answer) in batch.studies.iter().zip(&batch.labels).zip(features).zip(answers) {
+            samples.push(Sample { features, class: *label as usize, patient: patient(*study) });
+            if validates(*study) {
+                truths.push(*label as usize);
+                probabilities.push(answer.to_vec());
+            }
+        }
+        measures.extend(batch.measures);
+        progress(measures.len())?;
+    }
+    let finite = |sample: &Sample| sample.features.iter().all(|feature| feature.is_finite());
+    let features = if samples.iter().all(finite) { FeatureSpace::fit(&samples) } else { None };
+    Ok(TrainingData::new(&measures, features, validated(classes, &truths, &probabilities)))
+}
+
+/// The highest threshold that finds enough of the metastases of validation patients.
+fn validated(classes: &[String], truths: &[usize], probabilities: &[Vec<f32>]) -> Option<ValidatedPoint> {
+    let ranked = metrics::metastatic_ranking(classes, truths, probabilities)?;
+    let point = metrics::at_sensitivity(&ranked, SENSITIVITY)?;
+    let negative = metrics::no_metastasis(classes)?;
+    let positives = ranked.iter().filter(|(_, is_positive)| *is_positive).count();
+    Some(ValidatedPoint {
+        positive: classes.iter().enumerate().filter(|(class, _)| *class != negative).map(|(_, name)| name.clone()).collect(),
+        target: SENSITIVITY,
+        threshold: point.threshold?,
+        sensitivity: point.sensitivity,
+        specificity: point.specificity,
+        positives,
+        negatives: ranked.len() - positives,
+    })
+}
+
+/// What of a scan is unlike the scans that a model was trained on.
+pub fn judge(known: &TrainingData, scan: &Measures, features: &[f32]) -> Trust {
+    let views = || {
+        let only = scan.only?;
+        let had = known.views[1 + only as usize];
+        let name = if only == View::Anterior { "anterior" } else { "posterior" };
+        (had == 0).then(|| format!("the {name} view alone, where {} had other views", counted(known.studies, "training scan")))
+    };
+    let measured = Measure::ALL.into_iter().filter_map(|measure| {
+        let (value, among) = (scan.get(measure)?, known.measures.get(&measure)?);
+        (!among.holds(value)).then(|| unlike(measure, value, among))
+    });
+    let distance = known.features.as_ref().map(|space| space.distance(features));
+    let seen = distance.filter(|distance| *distance > 1.0).map(|distance| {
+        format!("what the network sees in it is {distance:.1} times as far from the training scans as 99 of 100 of their kind are")
+    });
+    Trust { reasons: views().into_iter().chain(measured).chain(seen).collect(), distance }
+}
+
+/// A number that training scans do not have, in words.
+fn unlike(measure: Measure, value: f64, among: &Quantiles) -> String {
+    let (unit, scale, decimals) = match measure {
+        Measure::Counts => ("million counts a view", 1e-6, 2),
+        Measure::Rows => ("rows of pixels", 1.0, 0),
+        Measure::Columns => ("columns of pixels", 1.0, 0),
+        Measure::PixelHeight => ("mm from row to row", 1.0, 2),
+        Measure::PixelWidth => ("mm from column to column", 1.0, 2),
+        Measure::BodyHeight => ("% of the picture's height are body", 100.0, 0),
+        Measure::BodyWidth => ("% of the picture's width are body", 100.0, 0),
+        Measure::Lit => ("% of the pixels are body", 100.0, 0),
+        Measure::Noise => ("% of noise in a pixel of the body", 100.0, 0),
+    };
+    // Of numbers that differ, the digits have to.
+    let text = |number: f64, decimals: usize| format!("{:.decimals$}", number * scale);
+    let all = |decimals| [value, among.least, among.most].map(|number| text(number, decimals));
+    let is_told_apart = |[value, least, most]: &[String; 3]| value != least && value != most;
+    let shown = (decimals..decimals + 4).map(all).find(is_told_apart).unwrap_or_else(|| all(decimals));
+    let [value, least, most] = shown;
+    let range = if least == most { least } else { format!("{least} to {most}") };
+    format!("{value} {unit}, where training scans have {range}")
+}
+
+/// The answer of several networks to whether a scan is unlike what they were trained on: that of most of them.
+pub fn together(mut each: Vec<Trust>) -> Option<Trust> {
+    let doubtful = each.iter().filter(|trust| !trust.reasons.is_empty()).count();
+    let distances: Vec<f64> = each.iter().filter_map(|trust| trust.distance).collect();
+    let distance = (!distances.is_empty()).then(|| distances.iter().sum::<f64>() / distances.len() as f64);
+    // Networks of one training set have the same words for the same number.
+    let most = each.iter().position(|trust| trust.reasons.len() == each.iter().map(|trust| trust.reasons.len()).max().unwrap_or(0))?;
+    let reasons = if 2 * doubtful > each.len() { std::mem::take(&mut each[most].reasons) } else { Vec::new() };
+    Some(Trust { reasons, distance })
+}
+
+/// Refuses a model that does not know what it was trained on.
+///
+/// # Errors
+/// One sentence with what to do.
+pub fn check_known(model: &Model, file: &std::path::Path) -> Result<()> {
+    if model.metadata().training_data.is_some() {
+        return Ok(());
+    }
+    let problem = "does not say what its training scans are like, so that no scan can be held against them";
+    let remedy = "leave --strict out, or go on with its run by this version of osteon (`osteon train --resume`), which adds it";
+    Err(Error::file(file, problem, remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> TrainingData {
+        let scans: Vec<Measures> = (0..50)
+            .map(|at| {
+                let values = Measure::ALL.map(|measure| match measure {
+                    Measure::Counts => Some(2e6 + 4e4 * f64::from(at)),
+                    Measure::Rows => Some(1024.0),
+                    Measure::PixelWidth => Some(2.4),
+                    _ => None,
+                });
+                Measures { only: None, values }
+            })
+            .collect();
+        TrainingData::new(&scans, None, None)
+    }
+
+    fn scan(counts: f64, rows: f64, only: Option<View>) -> Measures {
+        let mut scan = Measures { only, ..Measures::default() };
+        scan.values[Measure::Counts as usize] = Some(counts);
+        scan.values[Measure::Rows as usize] = Some(rows);
+        scan
+    }
+
+    #[test]
+    fn what_is_unlike_is_said_with_its_range() {
+        let reasons = |scan: Measures| judge(&known(), &scan, &[]).reasons;
+        assert!(reasons(scan(3e6, 1024.0, None)).is_empty());
+        assert_eq!(
+            reasons(scan(1e5, 512.0, Some(View::Posterior))),
+            [
+                "the posterior view alone, where 50 training scans had other views",
+                "0.10 million counts a view, where training scans have 2.00 to 3.96",
+                "512 rows of pixels, where training scans have 1024",
+            ]
+        );
+        let mut close = scan(3e6, 1024.0, None);
+        close.values[Measure::PixelWidth as usize] = Some(2.4004);
+        assert_eq!(reasons(close), ["2.4004 mm from column to column, where training scans have 2.4000"]);
+    }
+
+    #[test]
+    fn most_networks_decide() {
+        let trust = |reasons: &[&str], distance| Trust { reasons: reasons.iter().map(|it| it.to_string()).collect(), distance };
+        let three = vec![trust(&[], Some(0.5)), trust(&["a"], Some(1.5)), trust(&["a", "b"], None)];
+        assert_eq!(together(three), Some(trust(&["a", "b"], Some(1.0))));
+        assert_eq!(together(vec![trust(&[], None), trust(&["a"], None)]), Some(trust(&[], None)));
+        assert_eq!(together(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_threshold_is_of_validation_patients() {
+        let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
+        let answers: Vec<Vec<f32>> = (0..20).map(|at| vec![1.0 - 0.05 * at as f32, 0.03 * at as f32, 0.02 * at as f32]).collect();
+        let truths: Vec<usize> = (0..20).map(|at| if at < 10 { 0 } else { 1 + at % 2 }).collect();
+        let point = validated(&classes, &truths, &answers).unwrap();
+        assert_eq!((point.positives, point.negatives, &point.positive[..]), (10, 10, &classes[1..]));
+        assert!((point.threshold - 0.5).abs() < 1e-6 && point.sensitivity == 1.0 && point.specificity == 1.0);
+        assert!(validated(&classes[1..], &[0, 1], &[vec![0.5, 0.5], vec![0.5, 0.5]]).is_none());
+        assert!(validated(&classes, &[], &[]).is_none());
+    }
+}
