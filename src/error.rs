@@ -1,6 +1,6 @@
 //! Every failure a user can meet, each a sentence that names the file or setting, what is wrong, and what to do.
 
-use crate::text::{Shown, without_hidden};
+use crate::text::{Shown, counted, without_hidden};
 use std::path::{Path, PathBuf};
 
 /// `Result` with Osteon's [`Error`].
@@ -50,7 +50,7 @@ pub enum Error {
         place: String,
     },
     /// A scan is unlike what the model was trained on, and that was not to pass.
-    #[error("{}: {count} of {of} scans {} unlike what the model was trained on; read what is said of each, and do not rely on the answer", path.shown(), if *count == 1 { "is" } else { "are" })]
+    #[error("{}: {count} of {} unlike what the model was trained on; read what is said of each, and do not rely on the answer", path.shown(), format!("{}{}", counted(*of, "scan"), if *count == 1 { " is" } else { " are" }))]
     Unlike {
         /// The first of them.
         path: PathBuf,

@@ -582,6 +582,68 @@ fn predict_prints_a_line_a_study_or_json_or_a_page() {
 }
 
 #[test]
+fn folds_answer_together_and_know_what_is_unlike_their_training_scans() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (folds, manifest, scan) = (at("folds"), SHARED.manifest(), SHARED.scan().display().to_string());
+    let more = ["--folds", "2", "--train-share", "0.67"];
+    let printed = succeeds(train(&manifest, Path::new(&folds), &more).output().unwrap());
+    let models = [1, 2].map(|fold| format!("{folds}/fold-{fold}/model.safetensors"));
+    assert_eq!(printed.lines().collect::<Vec<_>>(), models);
+
+    // Each training patient validates once, and all runs test the same.
+    let sides = |fold: usize, side: &str| -> Vec<String> {
+        let split = fs::read_to_string(format!("{folds}/fold-{fold}/split.csv")).unwrap();
+        split.lines().filter_map(|line| line.strip_suffix(&format!(",{side}"))).map(str::to_owned).collect()
+    };
+    assert_eq!(sides(1, "test"), sides(2, "test"));
+    assert_eq!((sides(1, "train"), sides(1, "validation")), (sides(2, "validation"), sides(2, "train")));
+
+    // A run that is gone is trained again, the same; the other stays as it is.
+    let hashes = || models.clone().map(|model| fs::read(model).unwrap());
+    let before = hashes();
+    fs::remove_dir_all(format!("{folds}/fold-2")).unwrap();
+    fs::create_dir(format!("{folds}/fold-2")).unwrap();
+    fails(run(&format!("predict {folds} {scan}")), 1, &["fold-2", "has no model yet", "osteon train --resume"]);
+    succeeds(run(&format!("train --resume {folds}")));
+    assert!(hashes() == before);
+
+    succeeds(run(&format!("evaluate {folds}")));
+    let scores: serde_json::Value = serde_json::from_slice(&fs::read(format!("{folds}/scores.json")).unwrap()).unwrap();
+    assert_eq!(scores["networks"].as_array().map(Vec::len), Some(2), "{scores}");
+    assert!(scores["unlike_training"].is_u64(), "{scores}");
+    fails(run(&format!("evaluate {} {}", models[0], models[1])), 1, &["is a model file, not the folder of a run"]);
+    fails(run(&format!("evaluate {folds}/fold-1 {folds}/fold-2")), 2, &["give --output"]);
+    fails(run(&format!("evaluate {folds} --split train --output {}", at("e"))), 1, &["fold-2", "has other patients"]);
+    fails(run(&format!("predict {folds} {}", models[1])), 2, &["give the scans after the models"]);
+    fails(run(&format!("predict {folds} {} {scan}", models[1])), 1, &["fold-2", "give each model once"]);
+
+    // The mean of both.
+    let answer = |line: String| -> serde_json::Value { serde_json::from_str::<serde_json::Value>(&succeeds(run(&line))).unwrap()[0].clone() };
+    let both = answer(format!("predict {folds} {scan} --json"));
+    let each = models.clone().map(|model| answer(format!("predict {model} {scan} --json"))["probabilities"].clone());
+    assert_eq!(both["networks"], serde_json::json!(each));
+    for (class, p) in both["probabilities"].as_object().unwrap() {
+        let mean = each.iter().map(|each| each[class].as_f64().unwrap()).sum::<f64>() / 2.0;
+        assert!((p.as_f64().unwrap() - mean).abs() < 1e-6, "{both}");
+    }
+    assert_eq!(both["thresholds"][0]["positive"], serde_json::json!(["ADMet", "nADMet"]), "{both}");
+    assert!(answer(format!("predict {folds} {scan} --mirror --json"))["averages"].as_str().unwrap().contains("mirror"));
+
+    // One view alone, where training had two.
+    let one = format!("{scan}#1 --single-view");
+    let trust = &answer(format!("predict {folds} {one} --json"))["trust"];
+    assert_eq!(trust["is_like_training"], false);
+    assert!(trust["unlike"][0].as_str().unwrap().starts_with("the anterior view alone, where"), "{trust}");
+    fails(run(&format!("predict {folds} {one} --strict")), 3, &["unlike what the model was trained on"]);
+    assert!(succeeds(run(&format!("predict {folds} {one}"))).contains("unlike what the model was trained on: the anterior"));
+    let untrained = at("new.safetensors");
+    succeeds(run(&format!("model new --input-size 64x32 --output {untrained}")));
+    fails(run(&format!("predict {untrained} {scan} --strict")), 1, &["new.safetensors", "does not say what its training scans"]);
+    assert!(answer(format!("predict {untrained} {scan} --json"))["trust"].is_null());
+}
+
+#[test]
 fn fuse_writes_a_picture_and_a_figure() {
     let folder = tempfile::tempdir().unwrap();
     let fused = folder.path().join("fused.png");

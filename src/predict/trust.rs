@@ -126,7 +126,7 @@ pub fn check_known(model: &Model, file: &std::path::Path) -> Result<()> {
         return Ok(());
     }
     let problem = "does not say what its training scans are like, so that no scan can be held against them";
-    let remedy = "leave --strict out, or go on with its run by this version of osteon (`osteon train --resume`), which adds it";
+    let remedy = "leave --strict out, or train it anew with this version of osteon, which adds it";
     Err(Error::file(file, problem, remedy))
 }
 
@@ -169,8 +169,10 @@ mod tests {
             ]
         );
         let mut close = scan(3e6, 1024.0, None);
-        close.values[Measure::PixelWidth as usize] = Some(2.4004);
-        assert_eq!(reasons(close), ["2.4004 mm from column to column, where training scans have 2.4000"]);
+        close.values[Measure::PixelWidth as usize] = Some(2.6);
+        assert!(reasons(close).is_empty());
+        let few = Quantiles { least: 2e4, q05: 2e4, median: 2.1e4, q95: 2.4e4, most: 2.4e4 };
+        assert_eq!(unlike(Measure::Counts, 1.8e4, &few), "0.018 million counts a view, where training scans have 0.020 to 0.024");
     }
 
     #[test]
