@@ -9,7 +9,7 @@
 //! let study = Study { anterior: Some(patient.anterior), posterior: Some(patient.posterior), ..Study::default() };
 //! let classes = ["NoMet", "ADMet", "nADMet"].map(String::from);
 //! let model = Model::new("inrac", &classes, [64, 32], Preprocessing::default(), 1)?;
-//! let case = predict::case(&model, "patient 1", &study, true)?;
+//! let case = predict::case(&model.into(), "patient 1", &study, true)?;
 //! assert!((case.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
 //! assert!(case.evidence.is_some(), "what speaks for the answer");
 //! # Ok(())

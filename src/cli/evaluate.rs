@@ -134,10 +134,9 @@ impl Evaluate {
             true => self.overwrite.files_in(folder, &RunFolder::EVALUATION, &read)?,
             false => self.overwrite.folder(folder, &RunFolder::EVALUATION, &read)?,
         };
-        let mut evaluation = Evaluation { bootstrap, ..job.evaluate(terminal)? };
-        if self.localise {
-            evaluation.localisation = Some(job.localise(terminal, self.pixel_spacing_mm)?);
-        }
+        // First, since it may refuse what an evaluation takes.
+        let localisation = self.localise.then(|| job.localise(terminal, self.pixel_spacing_mm)).transpose()?;
+        let evaluation = Evaluation { bootstrap, localisation, ..job.evaluate(terminal)? };
         let (scores, page) = write(&evaluation, output)?;
         print(terminal, &evaluation, &scores)?;
         terminal.line(page.shown())
@@ -288,7 +287,7 @@ impl Job {
             LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(about.input_size, settings.batch) };
         let loader = manifest.loader(&about.classes, rows.clone(), &about.preprocessing, options)?;
         let progress = terminal.progress("studies", rows.len());
-        networks.check_memory(settings.batch)?;
+        networks.check_memory(settings.batch, true)?;
         let answered = networks.answers(&loader, &mut |done| {
             progress.set(done, "");
             interrupt::check()
@@ -341,8 +340,11 @@ impl Job {
 
     /// How what speaks for a metastasis lies beside the lesions that are known.
     fn localise(&self, terminal: &Terminal, pixel_mm: Option<[f64; 2]>) -> Result<Localisation> {
+        let [model] = self.networks.members() else {
+            return Err(Error::setting("--localise looks at one network, and several runs are given", "give one run"));
+        };
         let progress = terminal.progress("maps", self.rows.len());
-        let found = predict::localise(&self.networks.members()[0], &self.manifest, &self.rows, pixel_mm, &mut |done| {
+        let found = predict::localise(model, &self.manifest, &self.rows, pixel_mm, &mut |done| {
             progress.set(done, "");
             interrupt::check()
         })?;

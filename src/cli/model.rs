@@ -5,8 +5,9 @@ use super::output::Overwrite;
 use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
 use crate::image::Size;
-use crate::models::{Memory, Metadata, Model as Network, Pooling, signature};
-use crate::text::Shown;
+use crate::models::{Memory, Metadata, Model as Network, Pooling, Quantiles, TrainingData, ValidatedPoint, signature};
+use crate::prepare::Measure;
+use crate::text::{Shown, counted};
 use crate::train::RunFolder;
 use crate::{Result, predict};
 use clap::Subcommand;
@@ -284,6 +285,9 @@ impl About {
             ),
             ("trained on", trained_on.to_owned()),
         ];
+        if let Some(data) = &about.training_data {
+            lines.push(("training scans", training_scans(data)));
+        }
         if let Some(run) = &about.provenance {
             let scores = run.scores.iter().map(|(name, score)| format!("{name} {score:.4}")).collect::<Vec<_>>().join(", ");
             let scores = if scores.is_empty() { "not measured after the last epoch".to_owned() } else { scores };
@@ -314,4 +318,19 @@ impl About {
         }
         Ok(())
     }
+}
+
+/// What a model remembers of its training scans, in a line.
+fn training_scans(data: &TrainingData) -> String {
+    let range = |measure: Measure| data.measures.get(&measure).map(|Quantiles { least, most, .. }| [*least, *most]);
+    let counts = range(Measure::Counts).map(|[least, most]| format!("{:.2} to {:.2} million counts a view", least / 1e6, most / 1e6));
+    let sizes = [Measure::Rows, Measure::Columns].map(|measure| {
+        range(measure).map_or("?".to_owned(), |[least, most]| if least == most { format!("{least}") } else { format!("{least} to {most}") })
+    });
+    let known = if data.features.is_some() { "what the network sees in them" } else { "too few to know what the network sees in them" };
+    let threshold = data.operating_point.as_ref().map(|ValidatedPoint { threshold, sensitivity, positives, .. }| {
+        format!("threshold {threshold:.4} found {:.0} % of {positives} validation scans", 100.0 * sensitivity)
+    });
+    let parts = [Some(counted(data.studies, "scan")), counts, Some(format!("{} pixels", sizes.join(" x "))), Some(known.to_owned()), threshold];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

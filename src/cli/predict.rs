@@ -67,7 +67,7 @@ impl Predict {
             let each = networks.members().iter().zip(networks.files());
             each.into_iter().try_for_each(|(model, file)| predict::check_known(model, file))?;
         }
-        networks.check_memory(1)?;
+        networks.check_memory(1, self.report.is_some())?;
         let card = predict::card(&networks);
         let about = About { model_sha256: card.sha256.clone(), averages: card.averages.clone(), caveat: card.caveat() };
         let mut report = output.map(|output| Report::new(output, card)).transpose()?;

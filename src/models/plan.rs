@@ -94,6 +94,31 @@ impl Model {
         memory::check(&what, self.inference_bytes(self.images_a_pass(batch))?, "use a model of a smaller input size")
     }
 
+    /// The least bytes that [`Model::explain`] has in use at one time: the weights, and what its backward passes read.
+    ///
+    /// # Errors
+    /// An input size that is too small.
+    pub fn explanation_bytes(&self) -> Result<u64> {
+        let [rows, columns] = self.metadata.input_size;
+        let mut context = Context::default();
+        let mut tape = Tape::plan(Mode::Frozen, &self.parameters, &mut context);
+        let x = tape.input([1, rows, columns, 1], &[], true)?;
+        let output = self.forward(&mut tape, x)?;
+        tape.release(output);
+        let parameters: usize = self.parameters.iter().map(|(_, parameter)| parameter.value.shape().len()).sum();
+        Ok((parameters + tape.kept_values()) as u64 * size_of::<f32>() as u64)
+    }
+
+    /// Refuses [`Model::explain`] where it cannot fit into the memory that the process may have.
+    ///
+    /// # Errors
+    /// One sentence with what is needed.
+    pub fn check_explanation_memory(&self) -> Result<()> {
+        let size = Size::from(self.metadata.input_size);
+        let what = format!("a page with what speaks for the answers of {} at {size}", self.metadata.architecture);
+        memory::check(&what, self.explanation_bytes()?, "leave --report out, or use a model of a smaller input size")
+    }
+
     /// The operations for one image of `size`, first to last.
     ///
     /// # Errors
@@ -171,6 +196,7 @@ mod tests {
             let share = model.training_bytes(batch).unwrap() as f64 / bytes as f64;
             assert!((0.8..0.98).contains(&share), "{name} at {size:?}, batch {batch}: {share:.3} of what was measured");
             assert!(model.inference_bytes(batch).unwrap() < model.training_bytes(batch).unwrap());
+            assert!(model.inference_bytes(1).unwrap() < model.explanation_bytes().unwrap());
         }
     }
 }

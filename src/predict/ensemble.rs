@@ -48,6 +48,13 @@ pub(super) struct Reasons {
     pub attention: Vec<Image>,
 }
 
+/// One network, of no file.
+impl From<Model> for Ensemble {
+    fn from(model: Model) -> Self {
+        Ensemble::one("model", model)
+    }
+}
+
 impl Ensemble {
     /// Of models and the files that they were loaded from.
     ///
@@ -120,12 +127,16 @@ impl Ensemble {
         }
     }
 
-    /// Refuses what does not fit into the memory that the process may have.
+    /// Refuses what does not fit into the memory that the process may have: answers for `batch` images at a time and, with `explain`, what
+    /// speaks for one.
     ///
     /// # Errors
     /// One sentence with what is needed.
-    pub fn check_memory(&self, batch: usize) -> Result<()> {
-        self.members.iter().try_for_each(|member| member.check_memory(batch))
+    pub fn check_memory(&self, batch: usize, explain: bool) -> Result<()> {
+        self.members.iter().try_for_each(|member| {
+            member.check_memory(batch)?;
+            if explain { member.check_explanation_memory() } else { Ok(()) }
+        })
     }
 
     /// The answers for images of the networks' input size, (batch, rows, columns). Of one look of one network they have the bits of
