@@ -619,7 +619,9 @@ fn folds_answer_together_and_know_what_is_unlike_their_training_scans() {
     fails(run(&format!("predict {folds} {} {scan}", models[1])), 1, &["fold-2", "give each model once"]);
 
     // The mean of both.
-    let answer = |line: String| -> serde_json::Value { serde_json::from_str::<serde_json::Value>(&succeeds(run(&line))).unwrap()[0].clone() };
+    let answer = |line: String| -> serde_json::Value {
+        serde_json::from_str::<serde_json::Value>(&succeeds(run(&line))).unwrap()[0].clone()
+    };
     let both = answer(format!("predict {folds} {scan} --json"));
     let each = models.clone().map(|model| answer(format!("predict {model} {scan} --json"))["probabilities"].clone());
     assert_eq!(both["networks"], serde_json::json!(each));

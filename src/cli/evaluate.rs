@@ -10,7 +10,8 @@ use crate::archive::manifest::{Classes, ColumnNames, Manifest, ReadOptions, Read
 use crate::archive::split::Split;
 use crate::files::Staging;
 use crate::metrics::{
-    Bootstrap, Ceilings, Each, Epoch, FALSE_MARKS, Localisation, MapScore, Merged, NetworkScores, Panel, Randomised, Scores, of_at_most,
+    Bootstrap, Ceilings, Each, Epoch, FALSE_MARKS, Localisation, MapScore, Merged, NetworkScores, Panel, Randomised, Scores,
+    of_at_most,
 };
 use crate::models::Model;
 use crate::phantom;
@@ -58,6 +59,10 @@ pub struct Evaluate {
     /// two as HEIGHT,WIDTH.
     #[arg(long, value_name = "MM", value_parser = super::lesions::spacing, requires = "localise")]
     pixel_spacing_mm: Option<[f64; 2]>,
+    /// The class that counts as positive, where none is called NoMet: sensitivity, specificity and thresholds are of it against the others
+    /// [default: that of the training].
+    #[arg(long, value_name = "CLASS")]
+    positive: Option<String>,
     /// Folder for the results [default: the run's, or that of the folds].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -134,9 +139,10 @@ impl Evaluate {
             true => self.overwrite.files_in(folder, &RunFolder::EVALUATION, &read)?,
             false => self.overwrite.folder(folder, &RunFolder::EVALUATION, &read)?,
         };
+        let positive = job.positive(self.positive.as_deref())?;
         // First, since it may refuse what an evaluation takes.
         let localisation = self.localise.then(|| job.localise(terminal, self.pixel_spacing_mm)).transpose()?;
-        let evaluation = Evaluation { bootstrap, localisation, ..job.evaluate(terminal)? };
+        let evaluation = Evaluation { bootstrap, positive, localisation, ..job.evaluate(terminal)? };
         let (scores, page) = write(&evaluation, output)?;
         print(terminal, &evaluation, &scores)?;
         terminal.line(page.shown())
@@ -195,7 +201,8 @@ impl Job {
                     rows.flat_map(|row| row.files().map(|file| (row.patient.clone(), job.manifest.name_of(file)))).collect()
                 };
                 if ids(&job) != ids(first) {
-                    let problem = format!("has other patients there than {}, and its network may have seen some of them", runs[0].shown());
+                    let problem =
+                        format!("has other patients there than {}, and its network may have seen some of them", runs[0].shown());
                     let remedy = "give runs of one split, or patients that none has seen by --manifest and --split all";
                     return Err(Error::file(run, problem, remedy));
                 }
@@ -279,6 +286,12 @@ impl Job {
         })
     }
 
+    /// The class that counts as positive: the one named, or the one that the run was trained with.
+    fn positive(&self, named: Option<&str>) -> Result<Option<usize>> {
+        let of_run = Some(&*self.settings.positive).filter(|name| !name.is_empty());
+        named.or(of_run).map(|name| train::positive_class(name, &self.networks.metadata().classes)).transpose()
+    }
+
     /// Runs the network on every study, and again with explanation on those to show.
     pub fn evaluate(&self, terminal: &Terminal) -> Result<Evaluation> {
         let Job { folder, settings, manifest, rows, networks, what, .. } = self;
@@ -332,6 +345,7 @@ impl Job {
             scan: None,
             bootstrap: Bootstrap::default(),
             ceilings: self.ceilings(),
+            positive: self.positive(None)?,
             networks: members(networks, &answered)?,
             unlike_training: unlike(&answered),
             localisation: None,
@@ -414,7 +428,8 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
         let ceiling = of_at_most(merged.map(|ceiling| ceiling.accuracy));
         let accuracy = [figure(binary.accuracy) + &ceiling, range(accuracy.or(binary.accuracy_interval))];
         let each = line(accuracy, &values.scores, scores, merged.map(|ceiling| ceiling.auc));
-        terminal.line(format_args!("metastatic or not: {each}"))?;
+        let positive = binary.positive.as_deref().unwrap_or("metastatic");
+        terminal.line(format_args!("{positive} or not: {each}"))?;
     }
     if ceilings.is_some() {
         terminal.line(Ceilings::MEANING)?;
@@ -424,7 +439,9 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
     }
     if let Some(unlike) = scores.unlike_training {
         let studies = counted(scores.studies, "scan");
-        terminal.line(format_args!("unlike what the model was trained on: {unlike} of {studies} (about 1 of 100 training scans is)"))?;
+        terminal.line(format_args!(
+            "unlike what the model was trained on: {unlike} of {studies} (about 1 of 100 training scans is)"
+        ))?;
     }
     if let Some(statistics) = &scores.statistics {
         let calibration = &statistics.calibration;

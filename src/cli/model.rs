@@ -323,14 +323,23 @@ impl About {
 /// What a model remembers of its training scans, in a line.
 fn training_scans(data: &TrainingData) -> String {
     let range = |measure: Measure| data.measures.get(&measure).map(|Quantiles { least, most, .. }| [*least, *most]);
-    let counts = range(Measure::Counts).map(|[least, most]| format!("{:.2} to {:.2} million counts a view", least / 1e6, most / 1e6));
+    let counts =
+        range(Measure::Counts).map(|[least, most]| format!("{:.2} to {:.2} million counts a view", least / 1e6, most / 1e6));
     let sizes = [Measure::Rows, Measure::Columns].map(|measure| {
-        range(measure).map_or("?".to_owned(), |[least, most]| if least == most { format!("{least}") } else { format!("{least} to {most}") })
+        range(measure)
+            .map_or("?".to_owned(), |[least, most]| if least == most { format!("{least}") } else { format!("{least} to {most}") })
     });
-    let known = if data.features.is_some() { "what the network sees in them" } else { "too few to know what the network sees in them" };
+    let known =
+        if data.features.is_some() { "what the network sees in them" } else { "too few to know what the network sees in them" };
     let threshold = data.operating_point.as_ref().map(|ValidatedPoint { threshold, sensitivity, positives, .. }| {
         format!("threshold {threshold:.4} found {:.0} % of {positives} validation scans", 100.0 * sensitivity)
     });
-    let parts = [Some(counted(data.studies, "scan")), counts, Some(format!("{} pixels", sizes.join(" x "))), Some(known.to_owned()), threshold];
+    let parts = [
+        Some(counted(data.studies, "scan")),
+        counts,
+        Some(format!("{} pixels", sizes.join(" x "))),
+        Some(known.to_owned()),
+        threshold,
+    ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

@@ -58,8 +58,7 @@ pub struct Predict {
 impl Predict {
     pub fn run(&self, terminal: &Terminal) -> Result<()> {
         let (models, scans) = self.parted()?;
-        let files: Vec<PathBuf> =
-            models.iter().map(|model| networks::runs_of(model)).collect::<Result<Vec<_>>>()?.concat();
+        let files: Vec<PathBuf> = models.iter().map(|model| networks::runs_of(model)).collect::<Result<Vec<_>>>()?.concat();
         let files: Vec<PathBuf> = files.iter().map(|run| RunFolder::model_of(run)).collect();
         let output = self.report.as_deref().map(|folder| self.output(folder, &files, scans)).transpose()?;
         let networks = networks::load(&models, &self.together, self.require_signature.as_deref())?;
@@ -133,7 +132,9 @@ impl Predict {
         }
         failed.map_or(Ok(()), Err)?;
         match &unlike[..] {
-            [first, ..] if self.strict => Err(Error::Unlike { path: scans[*first].clone(), count: unlike.len(), of: scans.len() }),
+            [first, ..] if self.strict => {
+                Err(Error::Unlike { path: scans[*first].clone(), count: unlike.len(), of: scans.len() })
+            }
             _ => Ok(()),
         }
     }
@@ -218,7 +219,8 @@ impl<'a> Record<'a> {
                 object["trust"] = case.trust.as_ref().map_or(Value::Null, Trust::json);
                 object["thresholds"] = case.verdict.as_ref().map_or(json!([]), |verdict| json!([verdict.json()]));
                 if !case.members.is_empty() {
-                    let of_member = |member: &Vec<f32>| -> Value { classes.iter().cloned().zip(member.iter().map(|p| json!(p))).collect() };
+                    let of_member =
+                        |member: &Vec<f32>| -> Value { classes.iter().cloned().zip(member.iter().map(|p| json!(p))).collect() };
                     object["networks"] = case.members.iter().map(of_member).collect();
                 }
                 if let Some(evidence) = &case.evidence {
@@ -248,7 +250,15 @@ impl<'a> Record<'a> {
             Err(error) => {
                 cells.push(String::new());
                 cells.extend(classes.iter().map(|_| String::new()));
-                cells.extend([String::new(), String::new(), String::new(), error.clone(), String::new(), String::new(), String::new()]);
+                cells.extend([
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                    error.clone(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                ]);
             }
             Ok((case, intake, hashes)) => {
                 cells.push(classes[metrics::predicted(&case.probabilities)].clone());
@@ -283,19 +293,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The columns of the CSV.
 fn columns(classes: &[String]) -> Vec<String> {
     let first = ["scan", "class"].map(str::to_owned).into_iter();
-    let last = [
-        "views",
-        "notes",
-        "files_sha256",
-        "error",
-        "trust",
-        "threshold",
-        "above_threshold",
-        "model_sha256",
-        "version",
-        "caveat",
-    ]
-    .map(str::to_owned);
+    let last =
+        ["views", "notes", "files_sha256", "error", "trust", "threshold", "above_threshold", "model_sha256", "version", "caveat"]
+            .map(str::to_owned);
     first.chain(classes.iter().map(|class| format!("p({class})"))).chain(last).collect()
 }
 

@@ -127,12 +127,16 @@ pub struct SettingFlags {
     /// below 1; 0 keeps the last [default: 0.15; paper: 0].
     #[arg(long, value_name = "SHARE")]
     validation_share: Option<f64>,
+    /// The class that counts as positive where none is called NoMet: the model keeps the threshold that finds 95 % of its validation
+    /// patients [default: none].
+    #[arg(long, value_name = "CLASS")]
+    positive: Option<String>,
     /// Deal the training patients to so many parts, each of which validates one of as many runs, which are trained one after the other:
     /// OUTPUT/fold-1, OUTPUT/fold-2 and so on, from 2 to 100; `osteon predict OUTPUT` and `osteon evaluate OUTPUT` average
-    /// them [default: 0, one run].
+    /// them. 0 trains one run [default: 0].
     #[arg(long, value_name = "N")]
     folds: Option<usize>,
-    /// Train one of the folds alone, from 1, with OUTPUT as its folder.
+    /// Train one of the folds alone, from 1, with OUTPUT as its folder. 0 trains all of them [default: 0].
     #[arg(long, value_name = "N", requires = "folds")]
     fold: Option<usize>,
     /// What makes an epoch the best on the validation patients: the least loss, or the largest mean AUC [default: loss].

@@ -152,7 +152,7 @@ impl Resampler {
         let mut rankings: Vec<Option<Ranking>> =
             (0..classes.len()).map(|class| Ranking::new(&super::one_against_rest(truths, probabilities, class))).collect();
         let mut merged = Vec::new();
-        if let Some(ranked) = super::metastatic_ranking(classes, truths, probabilities) {
+        if let Some(ranked) = predictions.ranking() {
             merged = ranked.iter().map(|&(p, positive)| (usize::from(positive), usize::from(p > 0.5))).collect();
             rankings.push(Ranking::new(&ranked));
         }

@@ -1,7 +1,7 @@
 //! Whether probabilities mean what they say: Brier score, log loss, reliability and how far it is off. A sample is (predicted
 //! probability, whether it came true).
 
-use super::{Predictions, metastatic_ranking, one_against_rest, predicted};
+use super::{Predictions, one_against_rest, predicted};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::f64::consts::FRAC_2_PI;
@@ -83,7 +83,7 @@ impl Calibration {
             top_label: calibration_error(&top, bins),
             by_chance: error_by_chance(&top, &predictions.numbered_patients().0, bins),
             classwise: super::mean(of_classes.iter().map(|class| class.error.as_ref().map(|error| error.expected))),
-            metastatic: metastatic_ranking(classes, truths, probabilities).and_then(|ranked| calibration_error(&ranked, bins)),
+            metastatic: predictions.ranking().and_then(|ranked| calibration_error(&ranked, bins)),
             classes: of_classes,
         }
     }

@@ -1,7 +1,7 @@
 //! Two networks on the same studies: by how much their scores differ, and whether that is more than chance.
 
 use super::bootstrap::{Bootstrap, Columns, Resampler, SAME};
-use super::{McNemar, Panel, Predictions, Scores, metastatic_ranking, predicted};
+use super::{McNemar, Panel, Predictions, Scores, predicted};
 use crate::{Error, Result, interrupt};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -85,7 +85,7 @@ pub fn compare(a: &Predictions, b: &Predictions, bootstrap: Bootstrap) -> Result
         side.truths.iter().zip(&side.probabilities).map(|(&truth, row)| predicted(row) == truth).collect()
     };
     let right_merged = |side: &Predictions| -> Option<Vec<bool>> {
-        let ranked = metastatic_ranking(&side.classes, &side.truths, &side.probabilities)?;
+        let ranked = side.ranking()?;
         Some(ranked.into_iter().map(|(p, positive)| (p > 0.5) == positive).collect())
     };
     Ok(Comparison {
@@ -143,6 +143,7 @@ pub(super) fn aligned(a: &Predictions, b: &Predictions) -> Result<Predictions> {
         patients: a.patients.clone(),
         truths: a.truths.clone(),
         probabilities: order.iter().map(|&study| b.probabilities[study].clone()).collect(),
+        positive: b.positive,
     })
 }
 

@@ -138,6 +138,9 @@ pub struct NamedScores {
 /// [`NO_METASTASIS`]; this can differ from its single most probable class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BinaryScores {
+    /// The class that counts as positive, where it was named; else every class but [`NO_METASTASIS`] does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive: Option<String>,
     /// The share decided rightly.
     pub accuracy: Option<f64>,
     /// Its 95 % interval after Wilson (1927).
@@ -205,10 +208,14 @@ impl Scores {
     pub fn with_statistics(predictions: &Predictions, bootstrap: Bootstrap) -> Result<Scores> {
         let Predictions { classes, truths, probabilities, .. } = predictions;
         let mut scores = Scores::new(classes, truths, probabilities)?;
+        if let (Some(positive), Some(ranked)) = (predictions.positive, predictions.ranking()) {
+            let positive = classes.get(positive).cloned();
+            scores.metastatic = Some(BinaryScores { positive, ..BinaryScores::new(&ranked) });
+        }
         scores.statistics = Some(Statistics {
             intervals: Intervals::new(predictions, &scores, bootstrap)?,
             calibration: Calibration::new(predictions, BINS),
-            operating_points: metastatic_ranking(classes, truths, probabilities).and_then(|ranked| OperatingPoints::new(&ranked)),
+            operating_points: predictions.ranking().and_then(|ranked| OperatingPoints::new(&ranked)),
         });
         Ok(scores)
     }
@@ -220,6 +227,7 @@ impl BinaryScores {
         let confusion =
             Confusion::from_pairs(2, ranked.iter().map(|&(p, positive)| (usize::from(positive), usize::from(p > 0.5))));
         BinaryScores {
+            positive: None,
             accuracy: confusion.accuracy(),
             accuracy_interval: wilson(confusion.correct(), confusion.total()),
             scores: confusion.class(1),

@@ -1,6 +1,6 @@
 //! What a network said of studies whose truth and patient are known: what intervals and comparisons are made from.
 
-use super::check;
+use super::{check, metastatic_probability, metastatic_ranking};
 use crate::text::counted;
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -18,6 +18,9 @@ pub struct Predictions {
     pub truths: Vec<usize>,
     /// Each study's probabilities, one a class.
     pub probabilities: Vec<Vec<f32>>,
+    /// The class that counts as positive against all others. Without it, where there is [`NO_METASTASIS`](super::NO_METASTASIS), every
+    /// other class does.
+    pub positive: Option<usize>,
 }
 
 impl Predictions {
@@ -37,7 +40,19 @@ impl Predictions {
             let problem = format!("{} came with {}", counted(patients.len(), "patient"), counted(truths.len(), "study"));
             return Err(Error::setting(problem, "give every study its patient"));
         }
-        Ok(Predictions { name: name.into(), classes, patients, truths, probabilities })
+        Ok(Predictions { name: name.into(), classes, patients, truths, probabilities, positive: None })
+    }
+
+    /// Each study as (probability that it is positive, whether it is); none where no class counts as positive.
+    pub fn ranking(&self) -> Option<Vec<(f64, bool)>> {
+        let Predictions { classes, truths, probabilities, positive, .. } = self;
+        match *positive {
+            None => metastatic_ranking(classes, truths, probabilities),
+            Some(positive) => {
+                let p = |row: &Vec<f32>| 1.0 - metastatic_probability(row, positive);
+                Some(truths.iter().zip(probabilities).map(|(truth, row)| (p(row), *truth == positive)).collect())
+            }
+        }
     }
 
     /// Each study's patient as a number, in the order of their first study, and how many patients there are.

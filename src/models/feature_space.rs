@@ -89,7 +89,8 @@ impl FeatureSpace {
             sum.iter_mut().zip(&sample.features).for_each(|(sum, feature)| *sum += f64::from(*feature));
             *count += 1;
         }
-        let mean = |(sum, count): &(Vec<f64>, usize)| -> Vec<f32> { sum.iter().map(|sum| (sum / *count as f64) as f32).collect() };
+        let mean =
+            |(sum, count): &(Vec<f64>, usize)| -> Vec<f32> { sum.iter().map(|sum| (sum / *count as f64) as f32).collect() };
         let by_class: Vec<Vec<f32>> = sums.iter().map(mean).collect();
         let residuals: Vec<Vec<f64>> =
             samples.iter().map(|sample| difference(&sample.features, &by_class[sample.class])).collect();
@@ -105,10 +106,10 @@ impl FeatureSpace {
     /// The larger of two mean squares of the nearest class: along the components, each in units of its variance, and of what is left, in
     /// units of its own. Both are 1 on average over the scans that the space is of.
     fn raw_distance(&self, features: &[f32]) -> f64 {
+        if features.iter().any(|feature| !feature.is_finite()) || self.means.iter().any(|mean| mean.len() != features.len()) {
+            return f64::INFINITY;
+        }
         let of_class = |mean: &Vec<f32>| {
-            if mean.len() != features.len() {
-                return f64::INFINITY;
-            }
             let residual = difference(features, mean);
             let mut left = residual.iter().map(|value| value * value).sum::<f64>();
             let mut along = 0.0;
@@ -119,8 +120,7 @@ impl FeatureSpace {
             }
             let along = along / self.components.len().max(1) as f64;
             let left = if self.rest > 0.0 { left.max(0.0) / self.rest } else { 0.0 };
-            let distance = along.max(left).sqrt();
-            if distance.is_nan() { f64::INFINITY } else { distance }
+            along.max(left).sqrt()
         };
         self.means.iter().map(of_class).fold(f64::INFINITY, f64::min)
     }

@@ -16,8 +16,9 @@ impl Model {
         let (mut all, mut features) = (Inference::default(), Vec::with_capacity(shape[0]));
         for images in images.chunks(self.images_a_pass(shape[0]) * pixels) {
             let shape = [images.len() / pixels, shape[1], shape[2]];
-            let (Inference { logits, probabilities }, means) =
-                self.with_context(|context| hearing_features(&*self.network, context, |context| self.infer(context, images, shape)))?;
+            let (Inference { logits, probabilities }, means) = self.with_context(|context| {
+                hearing_features(&*self.network, context, |context| self.infer(context, images, shape))
+            })?;
             all.logits.extend(logits);
             all.probabilities.extend(probabilities);
             features.extend(means);

@@ -77,9 +77,12 @@ impl Ensemble {
                 return Err(Error::file(file, problem, "give runs of one training set with one configuration"));
             }
         }
-        if let Some((at, member)) = members.iter().enumerate().skip(1).find(|(at, member)| {
-            members[..*at].iter().any(|earlier| earlier.weights_hash() == member.weights_hash())
-        }) {
+        if let Some((at, member)) = members
+            .iter()
+            .enumerate()
+            .skip(1)
+            .find(|(at, member)| members[..*at].iter().any(|earlier| earlier.weights_hash() == member.weights_hash()))
+        {
             let problem = format!("has the weights {} of a model before it", &member.weights_hash()[..12]);
             return Err(Error::file(&files[at], problem, "give each model once"));
         }
@@ -178,8 +181,11 @@ impl Ensemble {
             let batch = batch?;
             let answers = self.answer(&batch.images, batch.labels.len())?;
             let each = batch.studies.iter().zip(&batch.labels).zip(&batch.measures).zip(answers);
-            all.extend(each.map(|(((&study, &label), measures), answer)| {
-                Answered { study, label, trust: self.trust(measures, &answer), answer }
+            all.extend(each.map(|(((&study, &label), measures), answer)| Answered {
+                study,
+                label,
+                trust: self.trust(measures, &answer),
+                answer,
             }));
             progress(all.len())?;
         }
@@ -190,13 +196,10 @@ impl Ensemble {
     ///
     /// # Errors
     /// As [`answer`](Self::answer) and [`Model::explain`].
-    pub(super) fn explain(
-        &self,
-        image: &[f32],
-        sets: &mut dyn FnMut(&[f32]) -> Vec<Vec<usize>>,
-    ) -> Result<(Answer, Reasons)> {
+    pub(super) fn explain(&self, image: &[f32], sets: &mut dyn FnMut(&[f32]) -> Vec<Vec<usize>>) -> Result<(Answer, Reasons)> {
         if let ([only], false) = (&self.members[..], self.mirror) {
-            let Explained { inference, gradients, attention, features } = only.explain(image, |answer| sets(&answer.probabilities))?;
+            let Explained { inference, gradients, attention, features } =
+                only.explain(image, |answer| sets(&answer.probabilities))?;
             let probabilities = inference.probabilities;
             let answer = Answer { members: vec![probabilities.clone()], probabilities, features: vec![features] };
             return Ok((answer, Reasons { gradients, attention }));
@@ -209,7 +212,8 @@ impl Ensemble {
             let Explained { gradients, attention, .. } = member.explain(image, |_| asked.clone())?;
             looks.push((gradients, attention));
             if self.mirror {
-                let Explained { mut gradients, mut attention, .. } = member.explain(&mirrored(image, columns), |_| asked.clone())?;
+                let Explained { mut gradients, mut attention, .. } =
+                    member.explain(&mirrored(image, columns), |_| asked.clone())?;
                 let maps = gradients.iter_mut().chain(&mut attention);
                 maps.for_each(|map| map.pixels = mirrored(&map.pixels, map.columns));
                 looks.push((gradients, attention));

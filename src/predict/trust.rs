@@ -1,7 +1,7 @@
 //! Whether an answer should be trusted: what a model keeps of its training scans, and what of another scan is unlike them.
 
 use crate::image::View;
-use crate::metrics;
+use crate::metrics::{self, Predictions};
 use crate::models::{FeatureSpace, Model, Quantiles, Sample, TrainingData, ValidatedPoint};
 use crate::prepare::loader::Loader;
 use crate::prepare::{Measure, Measures};
@@ -13,7 +13,8 @@ use crate::{Error, Result};
 const SENSITIVITY: f64 = 0.95;
 
 /// What a model is to remember of the scans of its training and validation patients: `scans` gives each once, as it is. `patient` numbers
-/// the patient of a study, and `validates` says whether it is one of the validation patients.
+/// the patient of a study, `validates` says whether it is one of the validation patients, and `positive` which class the threshold is to find,
+/// where none is called `NoMet`.
 ///
 /// # Errors
 /// Studies that cannot be read; whatever `progress` returns, which is told how many studies are done.
@@ -22,6 +23,7 @@ pub fn training_data(
     scans: &Loader,
     patient: &dyn Fn(usize) -> usize,
     validates: &dyn Fn(usize) -> bool,
+    positive: Option<usize>,
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<TrainingData> {
     let about = model.metadata();
@@ -44,17 +46,23 @@ pub fn training_data(
     }
     let finite = |sample: &Sample| sample.features.iter().all(|feature| feature.is_finite());
     let features = if samples.iter().all(finite) { FeatureSpace::fit(&samples) } else { None };
-    Ok(TrainingData::new(&measures, features, validated(classes, &truths, &probabilities)))
+    let patients = vec![String::new(); truths.len()];
+    let answers = Predictions::new("validation", classes.clone(), patients, truths, probabilities)?;
+    Ok(TrainingData::new(&measures, features, validated(&Predictions { positive, ..answers })))
 }
 
-/// The highest threshold that finds enough of the metastases of validation patients.
-fn validated(classes: &[String], truths: &[usize], probabilities: &[Vec<f32>]) -> Option<ValidatedPoint> {
-    let ranked = metrics::metastatic_ranking(classes, truths, probabilities)?;
+/// The highest threshold that finds enough of the positive validation scans.
+fn validated(answers: &Predictions) -> Option<ValidatedPoint> {
+    let ranked = answers.ranking()?;
     let point = metrics::at_sensitivity(&ranked, SENSITIVITY)?;
-    let negative = metrics::no_metastasis(classes)?;
     let positives = ranked.iter().filter(|(_, is_positive)| *is_positive).count();
+    let is_positive = |class: usize| match answers.positive {
+        Some(positive) => class == positive,
+        None => metrics::no_metastasis(&answers.classes) != Some(class),
+    };
+    let classes = answers.classes.iter().enumerate();
     Some(ValidatedPoint {
-        positive: classes.iter().enumerate().filter(|(class, _)| *class != negative).map(|(_, name)| name.clone()).collect(),
+        positive: classes.filter(|(class, _)| is_positive(*class)).map(|(_, name)| name.clone()).collect(),
         target: SENSITIVITY,
         threshold: point.threshold?,
         sensitivity: point.sensitivity,
@@ -78,7 +86,9 @@ pub fn judge(known: &TrainingData, scan: &Measures, features: &[f32]) -> Trust {
     });
     let distance = known.features.as_ref().map(|space| space.distance(features));
     let seen = distance.filter(|distance| *distance > 1.0).map(|distance| {
-        format!("what the network sees in it is {distance:.1} times as far from the training scans as 99 of 100 of their kind are")
+        format!(
+            "what the network sees in it is {distance:.1} times as far from the training scans as 99 of 100 of their kind are"
+        )
     });
     Trust { reasons: views().into_iter().chain(measured).chain(seen).collect(), distance }
 }
@@ -112,7 +122,8 @@ pub fn together(mut each: Vec<Trust>) -> Option<Trust> {
     let distances: Vec<f64> = each.iter().filter_map(|trust| trust.distance).collect();
     let distance = (!distances.is_empty()).then(|| distances.iter().sum::<f64>() / distances.len() as f64);
     // Networks of one training set have the same words for the same number.
-    let most = each.iter().position(|trust| trust.reasons.len() == each.iter().map(|trust| trust.reasons.len()).max().unwrap_or(0))?;
+    let most =
+        each.iter().position(|trust| trust.reasons.len() == each.iter().map(|trust| trust.reasons.len()).max().unwrap_or(0))?;
     let reasons = if 2 * doubtful > each.len() { std::mem::take(&mut each[most].reasons) } else { Vec::new() };
     Some(Trust { reasons, distance })
 }
@@ -189,10 +200,17 @@ mod tests {
         let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
         let answers: Vec<Vec<f32>> = (0..20).map(|at| vec![1.0 - 0.05 * at as f32, 0.03 * at as f32, 0.02 * at as f32]).collect();
         let truths: Vec<usize> = (0..20).map(|at| if at < 10 { 0 } else { 1 + at % 2 }).collect();
-        let point = validated(&classes, &truths, &answers).unwrap();
+        let of = |classes: &[String], positive: Option<usize>, truths: &[usize], answers: &[Vec<f32>]| {
+            let patients = vec![String::new(); truths.len()];
+            let predictions = Predictions::new("", classes.to_vec(), patients, truths.to_vec(), answers.to_vec()).unwrap();
+            validated(&Predictions { positive, ..predictions })
+        };
+        let point = of(&classes, None, &truths, &answers).unwrap();
         assert_eq!((point.positives, point.negatives, &point.positive[..]), (10, 10, &classes[1..]));
         assert!((point.threshold - 0.5).abs() < 1e-6 && point.sensitivity == 1.0 && point.specificity == 1.0);
-        assert!(validated(&classes[1..], &[0, 1], &[vec![0.5, 0.5], vec![0.5, 0.5]]).is_none());
-        assert!(validated(&classes, &[], &[]).is_none());
+        let (two, even) = (["a", "b"].map(str::to_owned), [vec![0.75, 0.25], vec![0.25, 0.75]]);
+        assert!(of(&two, None, &[0, 1], &even).is_none() && of(&classes, None, &[], &[]).is_none());
+        let point = of(&two, Some(0), &[0, 1], &even).unwrap();
+        assert_eq!((point.positive, point.threshold, point.specificity), (vec!["a".to_owned()], 0.75, 1.0));
     }
 }

@@ -222,7 +222,11 @@ mod tests {
 
     fn input(rows: usize, columns: usize, level: f32) -> Input {
         let pixels = (0..rows * columns).map(|at| (at * 7 % 31) as f32 / 15.0).collect();
-        Input { image: Image { rows, columns, pixels }, counts: CountScale { level, compression: Compression::Sqrt }, measures: Measures::default() }
+        Input {
+            image: Image { rows, columns, pixels },
+            counts: CountScale { level, compression: Compression::Sqrt },
+            measures: Measures::default(),
+        }
     }
 
     /// Runs of before there was anything but motion have the same pictures.

@@ -141,6 +141,8 @@ pub struct Evaluation {
     pub bootstrap: Bootstrap,
     /// What its scores could be at most, where that is known.
     pub ceilings: Option<Ceilings>,
+    /// The class that counts as positive, an index; without one every class but [`metrics::NO_METASTASIS`] does.
+    pub positive: Option<usize>,
     /// Where several networks answered together, each by itself.
     pub networks: Vec<NetworkScores>,
     /// How many of the studies are unlike what the model was trained on; none where it does not know.
@@ -231,13 +233,14 @@ impl Evaluation {
     /// As [`Predictions::new`].
     pub fn predictions(&self) -> Result<Predictions> {
         let rows = &self.patients;
-        Predictions::new(
+        let predictions = Predictions::new(
             &self.title,
             self.model.classes.clone(),
             rows.iter().map(|row| row.patient.clone()).collect(),
             rows.iter().map(|row| row.truth).collect(),
             rows.iter().map(|row| row.probabilities.clone()).collect(),
-        )
+        )?;
+        Ok(Predictions { positive: self.positive, ..predictions })
     }
 
     /// What must be said wherever a score stands.
@@ -537,6 +540,7 @@ pub(crate) mod tests {
             scan: None,
             bootstrap: Bootstrap { resamples: 200, seed: 1 },
             ceilings: None,
+            positive: None,
             networks: Vec::new(),
             unlike_training: None,
             localisation: None,

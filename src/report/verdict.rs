@@ -43,9 +43,13 @@ pub struct Verdict {
 impl Verdict {
     /// Of an answer; none where the model's classes have no such point.
     pub fn new(point: ValidatedPoint, classes: &[String], probabilities: &[f32]) -> Option<Self> {
-        let negative = classes.iter().position(|class| !point.positive.contains(class))?;
-        let probability = metrics::metastatic_probability(probabilities, negative);
-        (point.positive.len() + 1 == classes.len()).then_some(Verdict { point, probability })
+        let each = || classes.iter().zip(probabilities);
+        let sum = |is_positive: bool| -> f64 {
+            each().filter(|(class, _)| point.positive.contains(class) == is_positive).map(|(_, p)| f64::from(*p)).sum()
+        };
+        let (positive, others) = (sum(true), sum(false));
+        let is_known = point.positive.iter().all(|class| classes.contains(class)) && positive + others > 0.0;
+        is_known.then(|| Verdict { probability: positive / (positive + others), point })
     }
 
     /// Whether the probability reaches the threshold.

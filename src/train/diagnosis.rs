@@ -469,7 +469,8 @@ mod tests {
     /// What is said of some steps on bright above against bright below.
     fn diagnosed(model: Model, rate: f32, counts: &[usize]) -> Diagnosis {
         let images: Vec<f32> = (0..4 * 64 * 32).map(|i| f32::from((i / 32 % 64 < 32) == (i / (64 * 32) % 2 == 0))).collect();
-        let batch = || Ok(Batch { images: images.clone(), labels: vec![0, 2, 0, 2], studies: vec![0, 1, 2, 3], ..Batch::default() });
+        let batch =
+            || Ok(Batch { images: images.clone(), labels: vec![0, 2, 0, 2], studies: vec![0, 1, 2, 3], ..Batch::default() });
         let mut trainer = Trainer::new(model, Adam::default());
         let seen = watch_steps(&mut trainer, std::iter::repeat_with(batch).take(20), |_| rate, &mut |_, _| {}).unwrap();
         Seen { counts: counts.to_vec(), ..seen }.judge(&["NoMet", "ADMet", "nADMet"].map(str::to_owned))

@@ -29,5 +29,5 @@ pub use rate_test::{Proposals, RATE_STEPS, RatePoint, RateTest, find_rate};
 pub use recipe::{ClassWeights, FAMILIES, Family, Recipe};
 pub use record::RunRecord;
 pub use run::{Event, Start, is_over, run, seen_by};
-pub use settings::{ChooseBy, OnNan, ScheduleName, Settings};
+pub use settings::{ChooseBy, OnNan, ScheduleName, Settings, positive_class};
 pub use trainer::{Regularisation, StepMetrics, Trainer};

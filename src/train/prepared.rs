@@ -206,8 +206,7 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings, fingerprints
         cache_bytes: cache(&split.train),
         ..LoaderOptions::training(size, settings.batch, settings.seed)
     };
-    let once =
-        || LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(size, settings.batch) };
+    let once = || LoaderOptions { threads: settings.loader_threads, ..LoaderOptions::evaluation(size, settings.batch) };
     let held_out = |side: &[usize]| LoaderOptions { cache_bytes: cache(side), ..once() };
     let loader = |side: &[usize], options| {
         let (classes, unchanged) = (&manifest.classes, Some(fingerprints.clone()));

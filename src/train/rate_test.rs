@@ -186,7 +186,9 @@ mod tests {
     fn batches(is_learnable: bool) -> impl Iterator<Item = Result<Batch>> {
         let image = |i: i32| f32::from(is_learnable && (i / 32 % 64 < 32) == (i / (64 * 32) % 2 == 0));
         let images: Vec<f32> = (0..2 * 64 * 32).map(image).collect();
-        std::iter::repeat_with(move || Ok(Batch { images: images.clone(), labels: vec![0, 2], studies: vec![0, 1], ..Batch::default() }))
+        std::iter::repeat_with(move || {
+            Ok(Batch { images: images.clone(), labels: vec![0, 2], studies: vec![0, 1], ..Batch::default() })
+        })
     }
 
     #[test]

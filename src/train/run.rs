@@ -3,6 +3,7 @@
 use super::checkpoint::{self, Progress, State};
 use super::consistency::hash_of_data;
 use super::prepared::{BegunWith, Prepared, with_init_known};
+use super::settings::positive_class;
 use super::{Epoch, OnNan, RunFolder, RunRecord, ScheduleName, Settings, Trainer, events};
 use crate::archive::manifest::Manifest;
 use crate::archive::seen::Seen;
@@ -256,6 +257,8 @@ struct Session<'a> {
     learnt: Loader,
     /// Rows of the validation patients.
     validates: BTreeSet<usize>,
+    /// The class that counts as positive, where one is named.
+    positive: Option<usize>,
     /// What the chosen model is to remember of them; none before the run's last epoch is over.
     known: Option<TrainingData>,
     state: State,
@@ -320,8 +323,11 @@ fn tell(watch: Watch, event: Event) -> Result<()> {
 impl<'a> Session<'a> {
     /// Splits the studies and makes the network. Writes nothing.
     fn begin(manifest: &'a Manifest, settings: &'a Settings, folder: &'a RunFolder) -> Result<(Self, Split, Option<BegunWith>)> {
-        let Prepared { trainer, training, validation, test, learnt, split, inputs, begun_with } = Prepared::new(manifest, settings)?;
+        let Prepared { trainer, training, validation, test, learnt, split, inputs, begun_with } =
+            Prepared::new(manifest, settings)?;
         let state = State::new(settings, inputs);
+        let named = Some(&*settings.positive).filter(|name| !name.is_empty());
+        let positive = named.map(|name| positive_class(name, &manifest.classes)).transpose()?;
         let (best, saved, saved_at) = (None, Cell::new(Instant::now()), Cell::default());
         let beginning = Some(Beginning::new(manifest.classes.len()));
         let files_of = |rows: &[usize]| -> BTreeSet<String> {
@@ -339,6 +345,7 @@ impl<'a> Session<'a> {
             test,
             learnt,
             validates: split.validation.iter().copied().collect(),
+            positive,
             known: None,
             state,
             split: split_hash,
@@ -375,7 +382,9 @@ impl<'a> Session<'a> {
         let (patient, validates) = (|row: usize| people[self.manifest.person(row)], |row: usize| self.validates.contains(&row));
         let model = self.best.as_ref().unwrap_or(self.trainer.model());
         let of = self.learnt.studies();
-        let known = predict::training_data(model, &self.learnt, &patient, &validates, &mut |done| tell(watch, Event::Test { done, of }));
+        let known = predict::training_data(model, &self.learnt, &patient, &validates, self.positive, &mut |done| {
+            tell(watch, Event::Test { done, of })
+        });
         self.known = Some(match known {
             Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
             known => known?,

@@ -9,7 +9,7 @@ use crate::nn::NormSettings;
 use crate::optim::{Adam, Decay, Restart, Schedule};
 use crate::prepare::{Augmentation, Preprocessing};
 use crate::random::MOST_SEED;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, metrics};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -102,6 +102,8 @@ pub struct Settings {
     /// Share of each class's training patients that do not train but choose the epoch whose weights are the model. 0: the model is
     /// the last epoch's, unless the manifest has the side validation. Test patients never choose.
     pub validation_share: f64,
+    /// The class that counts as positive where none is called `NoMet`: it decides which threshold a model keeps. Empty: none.
+    pub positive: String,
     /// Into how many parts the training patients are dealt, one of which validates in place of `validation_share`. 0: they are not.
     pub folds: usize,
     /// Which of these parts, from 1.
@@ -200,6 +202,7 @@ impl Default for Settings {
             train_share: 0.7,
             split_seed: 1,
             validation_share: 0.0,
+            positive: String::new(),
             folds: 0,
             fold: 0,
             choose_by: ChooseBy::Loss,
@@ -279,7 +282,8 @@ impl Settings {
 
     /// Keys that no bit of the weights depends on; the manifest counts by what it holds, the recipe by the other settings, the model
     /// to begin with by the hash of its weights.
-    pub const WITHOUT_EFFECT: [&str; 6] = ["cache_mb", "checkpoint_minutes", "init", "loader_threads", "manifest", "recipe"];
+    pub const WITHOUT_EFFECT: [&str; 7] =
+        ["cache_mb", "checkpoint_minutes", "init", "loader_threads", "manifest", "positive", "recipe"];
 
     /// The settings of a TOML file, if there is one, with `overrides` on top: a table of the same keys. Keys that neither has are the
     /// recipe's, which is a key too; without it [`Recipe::DEFAULT`]'s.
@@ -478,6 +482,20 @@ impl Settings {
         let sections = self.augmentation.check().and_then(|()| self.preprocessing.check());
         sections.map_err(|error| error.to_string())
     }
+}
+
+/// The index of the class that counts as positive.
+///
+/// # Errors
+/// There is no such class, or there is `NoMet`, which decides.
+pub fn positive_class(name: &str, classes: &[String]) -> Result<usize> {
+    let all = classes.join(", ");
+    if metrics::no_metastasis(classes).is_some() {
+        let problem = format!("--positive names {name}, and with {} every other of {all} is positive", metrics::NO_METASTASIS);
+        return Err(Error::setting(problem, "leave --positive out"));
+    }
+    let found = classes.iter().position(|class| class == name);
+    found.ok_or_else(|| Error::setting(format!("--positive names {name}, and the classes are {all}"), "name one of them"))
 }
 
 /// A TOML file as a table.
