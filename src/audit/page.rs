@@ -5,7 +5,7 @@ use crate::image::Size;
 use crate::intake::picture;
 use crate::models::StudyCounts;
 use crate::report::caption::{self, caveat};
-use crate::report::frame::{data_uri, header, page};
+use crate::report::frame::{data_uri, header, page, scroll};
 use crate::text::counted;
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Map, Value, json};
@@ -128,6 +128,17 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
     let scan = about.scan.iter().map(|(name, hash)| (name.as_str(), hash));
     let hashes =
         [("Model file", &about.model_sha256)].into_iter().chain(scan).chain([(Folder::RECORDS, &about.operations_sha256)]);
+    let table = html! {
+        table id="operations" {
+            thead {
+                tr {
+                    th.n { "#" } th { "Operation" } th { "Layer" } th.n { "Shape" } th { "How" }
+                    @for name in ["µs", "MFLOP", "kB", "Min", "Max", "Mean", "NaN / inf"] { th.n { (name) } }
+                }
+            }
+            tbody { @for record in records { (row(record)) } }
+        }
+    };
     let body = html! {
         (header(&format!("Trace of one {}", about.run), &caveat, tag, &facts))
         style { (PreEscaped(include_str!("page.css"))) }
@@ -140,17 +151,7 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
             label { "Search " input id="search" type="search" placeholder="layer1.0 conv"; } " "
             span id="found" role="status" {}
         }
-        div.scroll.tall {
-            table id="operations" {
-                thead {
-                    tr {
-                        th.n { "#" } th { "Operation" } th { "Layer" } th.n { "Shape" } th { "How" }
-                        @for name in ["µs", "MFLOP", "kB", "Min", "Max", "Mean", "NaN / inf"] { th.n { (name) } }
-                    }
-                }
-                tbody { @for record in records { (row(record)) } }
-            }
-        }
+        (scroll("Every operation", "tall", &table))
         script type="application/json" id="details" { (PreEscaped(details)) }
         script { (PreEscaped(include_str!("page.js"))) }
         dl.small { @for (name, hash) in hashes { dt { (name) } dd.hash { (hash) } } }

@@ -1,7 +1,9 @@
 //! Drawing: a raster with text, lines and pictures.
 
 mod aggregation;
+mod letters;
 mod raster;
 
 pub use aggregation::aggregation;
-pub use raster::{Anchor, Color, Font, Raster, Tone};
+pub use letters::{BASELINE, Letters};
+pub use raster::{Anchor, Color, Raster, Tone};

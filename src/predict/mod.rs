@@ -7,7 +7,8 @@ mod regions;
 pub use localise::localise;
 pub use regions::{Place, place};
 
-use crate::image::{Image, body_pixels, critical_points};
+use crate::draw::{Raster, Tone};
+use crate::image::{Image, View, body_pixels, critical_points};
 use crate::intake::Study;
 use crate::models::{Metadata, Model};
 use crate::prepare::loader::Loader;
@@ -68,7 +69,16 @@ pub fn judge(model: &Model, loader: &Loader, progress: &mut dyn FnMut(usize) -> 
 /// # Errors
 /// Views that cannot be fused.
 pub fn case(model: &Model, name: &str, study: &Study, explain: bool) -> Result<Case> {
-    drawn_case(model, name, study, &Transform::default(), explain)
+    let case = drawn_case(model, name, study, &Transform::default(), explain)?;
+    Ok(Case { views: if explain { acquired(study) } else { Vec::new() }, ..case })
+}
+
+/// The views as they were acquired, of a size that a page can hold a hundred times.
+fn acquired(study: &Study) -> Vec<(View, Raster)> {
+    const MOST_ROWS: usize = 512;
+    let views = [(View::Anterior, &study.anterior), (View::Posterior, &study.posterior)];
+    let shown = |image: &Image| Raster::from_image(image, &Tone::default()).no_higher(MOST_ROWS);
+    views.into_iter().filter_map(|(view, image)| Some((view, shown(image.as_ref()?)))).collect()
 }
 
 /// [`case`] of an augmented copy: the fused picture is turned and moved by `draw`, as the loader does with a manifest's row.
@@ -109,7 +119,7 @@ pub fn drawn_case(model: &Model, name: &str, study: &Study, draw: &Transform, ex
             facts.push((name.to_owned(), lines.join("; ")));
         }
     }
-    Ok(Case { name: name.to_owned(), truth: None, probabilities, fused: fused.image, evidence, facts })
+    Ok(Case { name: name.to_owned(), truth: None, probabilities, fused: fused.image, views: Vec::new(), evidence, facts })
 }
 
 /// The regions that a page lists have at least so many nats: below it, phantoms without a lesion there have as many.
