@@ -3,14 +3,15 @@
 use super::{Anchor, Color, Letters, Raster, Tone};
 use crate::prepare::views::{Fused, Placement};
 
+const PAPER: Color = [255; 3];
+const INK: Color = [40, 44, 52];
+const ROW_LINE: Color = [184, 48, 28];
+const COLUMN_LINE: Color = [32, 104, 178];
+
 /// The views side by side, each with its critical points drawn, and their sum: what aggregation saw and did.
 ///
 /// The posterior view is shown flipped and before it is moved, so that the lines of the two views can be compared.
 pub fn aggregation(fused: &Fused) -> Raster {
-    const PAPER: Color = [255; 3];
-    const INK: Color = [40, 44, 52];
-    const ROW_LINE: Color = [184, 48, 28];
-    const COLUMN_LINE: Color = [32, 104, 178];
     const NAME: Letters = Letters::bold(14.0);
     const LABEL: Letters = Letters::regular(11.0);
     const HEADER_PX: usize = 38;
@@ -77,6 +78,7 @@ fn moved(placement: &Placement) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::contrast;
     use super::*;
     use crate::image::Image;
     use crate::intake::Study;
@@ -91,6 +93,7 @@ mod tests {
         let colored = |raster: &Raster| raster.rgb().chunks_exact(3).filter(|rgb| rgb[0].abs_diff(rgb[2]) > 100).count();
         let (two, one) = (aggregation(&two), aggregation(&one));
         assert!(two.columns() > 2 * one.columns());
+        assert!([INK, ROW_LINE, COLUMN_LINE].iter().all(|words| contrast(*words, PAPER) >= 4.5));
         assert!(colored(&one) > 2000 && colored(&two).abs_diff(2 * colored(&one)) < 200, "{} {}", colored(&one), colored(&two));
     }
 }

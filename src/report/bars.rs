@@ -83,7 +83,7 @@ fn draw(figure: &mut Figure, panel: &Bars, totals: &[usize], left: f32, top: f32
             if count > 0 {
                 figure.rectangle(start, y + 0.5, (end - start).max(1.0), BAR - 1.0, ink(group), 1.0);
             }
-            let text = format!("{:.1} %  {count}", 100.0 * share(count, group));
+            let text = format!("{:.1} % ({count})", 100.0 * share(count, group));
             figure.text(end + 6.0, y + BAR / 2.0, text, 10.5, Anchor::Left, Ink::Muted);
         }
     }
@@ -103,6 +103,6 @@ mod tests {
         let figure = bars(&["A".into(), "B".into()], &[panel.clone(), panel.clone(), panel], "Lesions", "note");
         assert_legible(&figure);
         let svg = figure.svg();
-        assert!(svg.contains("75.0 %  3") && svg.contains("some &lt;name&gt;") && !svg.contains("NaN"), "{svg}");
+        assert!(svg.contains("75.0 % (3)") && svg.contains("some &lt;name&gt;") && !svg.contains("NaN"), "{svg}");
     }
 }

@@ -170,7 +170,7 @@ impl Figure {
         let (width, height) = (file.width, file.height);
         printable(html! {
             svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } role="img"
-                font-family=(FONTS) style=(STYLE)
+                font-family=(FONTS) style=(STYLE) stroke-linejoin="round" stroke-linecap="round"
             {
                 title { (file.spoken) }
                 rect width=(width) height=(height) fill="#fff" {}
@@ -183,7 +183,9 @@ impl Figure {
     pub(crate) fn inline(&self) -> Markup {
         let (width, height) = (self.width, self.height);
         html! {
-            svg.figure viewBox={ "0 0 " (width) " " (height) } style={ "max-width:" (width) "px" } role="img" aria-label=(self.spoken) {
+            svg.figure viewBox={ "0 0 " (width) " " (height) } style={ "max-width:" (width) "px" } role="img" aria-label=(self.spoken)
+                stroke-linejoin="round" stroke-linecap="round"
+            {
                 (self.elements(Medium::Page))
             }
         }
@@ -200,7 +202,7 @@ impl Figure {
                     }
                     Mark::Polyline { points, width, ink, dash } => {
                         path d=(path(points)) fill="none" stroke=[medium.attribute(*ink)] style=[medium.style("stroke", *ink)]
-                            stroke-width=(width) stroke-linejoin="round" stroke-linecap=[(!dash.is_empty()).then_some("round")]
+                            stroke-width=(width)
                             stroke-dasharray=[(!dash.is_empty()).then(|| dash.iter().map(f32::to_string).collect::<Vec<_>>().join(" "))] {}
                     }
                     Mark::Disc { x, y, radius, ink } => {

@@ -178,7 +178,7 @@ pub fn roc(evaluation: &Evaluation, scores: &Scores) -> Figure {
         figure.curve(corners.into_iter().map(|[x, y]| axes.point(x, y)).collect(), *width, *ink);
     }
     let lines: Vec<(Ink, f32, String)> =
-        curves.iter().map(|(name, ink, width, auc, _)| (*ink, *width, format!("{name}  AUC {}", said(*auc)))).collect();
+        curves.iter().map(|(name, ink, width, auc, _)| (*ink, *width, format!("{name}: AUC {}", said(*auc)))).collect();
     key(&mut figure, 434.0, 354.0, &lines);
     figure
 }

@@ -65,6 +65,8 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
                 }
                 @if let Some(evidence) = &case.evidence { (regions(evidence)) }
                 @if let Some(warning) = caption::of_answer(model.training_studies()) { p.small { (warning) } }
+            }
+            div.given {
                 dl {
                     dt { "Scan" } dd { bdi { (case.name) } }
                     @for (name, value) in &case.facts { dt { (name) } dd { bdi { (value) } } }
