@@ -9,7 +9,7 @@ const axe = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"];
 const DESK = { width: 1280, height: 900 };
 const PHONE = { width: 375, height: 812, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
-const A4 = { width: Math.floor(((210 - 2 * 14) / 25.4) * 96), height: 1000 }; // less the margins that page.css sets
+const paper = (wide) => ({ width: Math.floor(((wide - 2 * 14) / 25.4) * 96), height: 1000 }); // in mm, less the margins that page.css sets
 
 let found = 0;
 const check = (page, holds, problem) => {
@@ -105,8 +105,8 @@ for (const path of paths) {
     }
   }
   await page.emulateMediaFeatures([]);
-  await page.setViewport(A4);
   await page.goto(address);
+  await page.setViewport(paper((await page.content()).includes("size: A4 landscape") ? 297 : 210));
   await page.emulateMediaType("print");
   const cut = await page.evaluate(() =>
     [...document.querySelectorAll(".scroll, pre")].filter((box) => box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1).map((box) => box.getAttribute("aria-label")),

@@ -221,6 +221,17 @@ mod tests {
     }
 
     #[test]
+    fn views_are_shown_as_they_were_acquired_but_small() {
+        let mut view = Image::zeros(1024, 256);
+        view.pixels.chunks_exact_mut(256).for_each(|row| row[..128].fill(9.0));
+        let [(View::Posterior, shown)] = &acquired(&Study { posterior: Some(view), ..Study::default() })[..] else {
+            panic!("one view, the posterior one");
+        };
+        assert_eq!([shown.rows(), shown.columns()], [512, 128]);
+        assert_eq!([shown.get(100, 20), shown.get(100, 100)], [Some([0; 3]), Some([255; 3])], "the left is on the left");
+    }
+
+    #[test]
     fn cross_entropy_is_that_of_the_softmax_and_always_finite() {
         assert!((metrics::cross_entropy(&[1.0, 1.0, 1.0], 2, 1.0) - 3f64.ln()).abs() < 1e-9);
         assert_eq!(metrics::cross_entropy(&[1000.0, 0.0], 1, 1.0), 1000.0);

@@ -235,6 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn both_views_stand_beside_the_fused_picture() {
+        let html = prediction_page(&prediction());
+        let article = html.split("<article").nth(1).unwrap();
+        let captions: Vec<&str> =
+            article.split("<figcaption>").skip(1).map(|caption| caption.split('<').next().unwrap()).collect();
+        assert_eq!(captions, ["Anterior", "Posterior, not flipped", "Fused", "For any metastasis"]);
+        assert!(article.contains("the patient's left on its left; for the fused picture it is flipped"));
+        assert_eq!(article.matches("data:image/png;base64,").count(), 4, "the fused pixels are stored once");
+    }
+
+    #[test]
     fn names_from_files_cannot_become_html() {
         let mut evaluation = example(3);
         let hostile = || HOSTILE.to_owned();
