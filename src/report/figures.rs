@@ -61,8 +61,11 @@ pub(super) fn ticks([low, high]: [f64; 2], count: usize) -> Vec<f64> {
     (first..=last).map(|index| index as f64 * step).collect()
 }
 
-/// A tick with as many decimals as its neighbours need.
+/// A tick with as many decimals as its neighbours need, or as a power of ten where there is no room.
 fn label(tick: f64, ticks: &[f64]) -> String {
+    if tick != 0.0 && ticks.iter().any(|tick| tick.abs() >= 1e6) {
+        return format!("{tick:.1e}");
+    }
     let step = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
     let decimals = if step.is_finite() && step < 0.999 { (-step.log10()).ceil() as usize } else { 0 };
     format!("{tick:.decimals$}")
@@ -407,6 +410,7 @@ mod tests {
         };
         assert_eq!(labels([0.0, 1.0], 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels([0.0, 0.13], 5), ["0.00", "0.05", "0.10"]);
+        assert_eq!(labels([0.0, 2.1e30], 3), ["0", "1.0e30", "2.0e30"]);
         assert_eq!(ticks([1.0, 300.0], 7), [50.0, 100.0, 150.0, 200.0, 250.0, 300.0]);
         assert_eq!(ticks([2.0, 2.0], 5), [2.0]);
     }

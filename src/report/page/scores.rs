@@ -221,7 +221,7 @@ fn operating_points(sensitivity: &[OperatingPoint], specificity: &[OperatingPoin
         @for (what, points) in [("sensitivity", sensitivity), ("specificity", specificity)] {
             @for point in points {
                 tr {
-                    th scope="row" { (what) (format_args!(" {:.0} %", 100.0 * point.target)) }
+                    th scope="row" { (what) (format_args!(" {:.0}\u{a0}%", 100.0 * point.target)) }
                     td.n {
                         @if let Some(threshold) = point.threshold { (format_args!("{threshold:.4}")) } @else { "nothing is called" }
                     }
