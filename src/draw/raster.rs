@@ -182,7 +182,7 @@ impl Raster {
     pub fn dashed(&mut self, points: &[[f32; 2]], width: f32, dash: &[f32], color: Color) {
         // A step of the pattern would be lost in the rounding of points that far out.
         let is_far = points.as_flattened().iter().any(|value| value.is_finite() && value.abs() > 1e5);
-        if dash.is_empty() || is_far || dash.iter().any(|length| !(*length > 0.01)) {
+        if dash.is_empty() || is_far || dash.iter().any(|length| *length < 0.01) {
             return self.polyline(points, width, color);
         }
         let (mut stroke, mut part, mut left): (Vec<[f32; 2]>, usize, f32) = (Vec::new(), 0, dash[0]);
