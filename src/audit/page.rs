@@ -5,7 +5,7 @@ use crate::image::Size;
 use crate::intake::picture;
 use crate::models::StudyCounts;
 use crate::report::caption::{self, caveat};
-use crate::report::frame::{data_uri, header, page};
+use crate::report::frame::{data_uri, header, page, scroll};
 use crate::text::counted;
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Map, Value, json};
@@ -128,32 +128,36 @@ pub fn html(about: &Header, records: &[Record], thumbnails: &[Option<Vec<u8>>], 
     let scan = about.scan.iter().map(|(name, hash)| (name.as_str(), hash));
     let hashes =
         [("Model file", &about.model_sha256)].into_iter().chain(scan).chain([(Folder::RECORDS, &about.operations_sha256)]);
+    let table = html! {
+        table id="operations" {
+            thead {
+                tr {
+                    th.n scope="col" { "#" }
+                    @for name in ["Operation", "Layer", "Shape", "How"] { th.n[name == "Shape"] scope="col" { (name) } }
+                    @for name in ["µs", "MFLOP", "kB", "Min", "Max", "Mean", "NaN / inf"] { th.n scope="col" { (name) } }
+                }
+            }
+            tbody { @for record in records { (row(record)) } }
+        }
+    };
     let body = html! {
         (header(&format!("Trace of one {}", about.run), &caveat, tag, &facts))
         style { (PreEscaped(include_str!("page.css"))) }
-        p {
-            "Every operation in the order in which it ran. A number opens the operation: its inputs, where its equation is \
-             written, its hash and its feature maps. The values are in " code { "tensors.safetensors" } " under these numbers, the same \
-             lines for programs in " code { "trace.jsonl" } "; " code { "osteon audit verify" } " computes each again in float64."
-        }
-        p.controls {
-            label { "Search " input id="search" type="search" placeholder="layer1.0 conv"; } " "
-            span id="found" role="status" {}
-        }
-        div.scroll.tall {
-            table id="operations" {
-                thead {
-                    tr {
-                        th.n { "#" } th { "Operation" } th { "Layer" } th.n { "Shape" } th { "How" }
-                        @for name in ["µs", "MFLOP", "kB", "Min", "Max", "Mean", "NaN / inf"] { th.n { (name) } }
-                    }
-                }
-                tbody { @for record in records { (row(record)) } }
+        main {
+            p {
+                "Every operation in the order in which it ran. A number opens the operation: its inputs, where its equation is \
+                 written, its hash and its feature maps. The values are in " code { "tensors.safetensors" } " under these numbers, the same \
+                 lines for programs in " code { "trace.jsonl" } "; " code { "osteon audit verify" } " computes each again in float64."
             }
+            p.controls {
+                label { "Search " input id="search" type="search" placeholder="layer1.0 conv"; } " "
+                span id="found" role="status" {}
+            }
+            (scroll("Every operation", "tall", &table))
+            dl.small { @for (name, hash) in hashes { dt { (name) } dd.hash { (hash) } } }
         }
         script type="application/json" id="details" { (PreEscaped(details)) }
         script { (PreEscaped(include_str!("page.js"))) }
-        dl.small { @for (name, hash) in hashes { dt { (name) } dd.hash { (hash) } } }
     };
     page(&format!("Trace: {}", about.scan.keys().next().map_or("scan", String::as_str)), &caveat, &body)
 }

@@ -1,17 +1,21 @@
 //! The picture of view aggregation.
 
-use super::{Anchor, Color, Font, Raster, Tone};
+use super::{Anchor, Color, Letters, Raster, Tone};
 use crate::prepare::views::{Fused, Placement};
+
+const PAPER: Color = [255; 3];
+const INK: Color = [40, 44, 52];
+const ROW_LINE: Color = [184, 48, 28];
+const COLUMN_LINE: Color = [32, 104, 178];
 
 /// The views side by side, each with its critical points drawn, and their sum: what aggregation saw and did.
 ///
 /// The posterior view is shown flipped and before it is moved, so that the lines of the two views can be compared.
 pub fn aggregation(fused: &Fused) -> Raster {
-    const PAPER: Color = [255; 3];
-    const INK: Color = [40, 44, 52];
-    const ROW_LINE: Color = [214, 69, 45];
-    const COLUMN_LINE: Color = [32, 104, 178];
+    const NAME: Letters = Letters::bold(14.0);
+    const LABEL: Letters = Letters::regular(11.0);
     const HEADER_PX: usize = 38;
+    const LABEL_PX: f32 = 28.0; // of the columns' labels, beneath the names
     const FOOTER_PX: usize = 24;
     const GAP_PX: usize = 12;
     const PANEL_PX: usize = 240; // narrower pictures are enlarged until they hold their captions
@@ -30,14 +34,14 @@ pub fn aggregation(fused: &Fused) -> Raster {
     for (panel, (name, image, points)) in panels.iter().enumerate() {
         let left = GAP_PX + panel * (columns + GAP_PX);
         let at = |row: usize, column: usize| [(left + column) as f32, (HEADER_PX + row) as f32];
-        figure.text(left as i64 + 2, 4, name, Font::Medium, Anchor::Left, INK);
+        figure.text([left as f32 + 2.0, 11.0], name, NAME, Anchor::Left, INK);
         figure.paste(HEADER_PX, left, &Raster::from_image(image, &Tone::default()).resized(rows, columns));
         let (bottom, right) = (rows - 1, columns - 1);
         let border = [at(0, 0), at(0, right), at(bottom, right), at(bottom, 0), at(0, 0)];
         figure.polyline(&border, 1.0, [200; 3]);
         let Some(points) = points else {
             if panel == 2 {
-                figure.text(left as i64 + 3, 22, &moved(&fused.placement), Font::Small, Anchor::Left, INK);
+                figure.text([left as f32 + 3.0, LABEL_PX], &moved(&fused.placement), LABEL, Anchor::Left, INK);
             }
             continue;
         };
@@ -46,17 +50,17 @@ pub fn aggregation(fused: &Fused) -> Raster {
         {
             figure.line(at(row, 0), at(row, right), 1.0, ROW_LINE);
             // Outside the body; at the picture's lower edge this is the footer.
-            let label_row = (HEADER_PX + row) as i64 + if name == "ceil" { -11 } else { 3 };
-            let middle = (left + columns / 2) as i64;
-            figure.text(middle, label_row, &format!("{name} {point}"), Font::Small, Anchor::Center, ROW_LINE);
+            let label_row = (HEADER_PX + row) as f32 + if name == "ceil" { -7.0 } else { 8.0 };
+            let middle = (left + columns / 2) as f32;
+            figure.text([middle, label_row], &format!("{name} {point}"), LABEL, Anchor::Center, ROW_LINE);
         }
         for (name, point, column, anchor) in [
             ("left", points.left, enlarge * points.left, Anchor::Left),
             ("right", points.right, enlarge * (points.right + 1) - 1, Anchor::Right),
         ] {
             figure.line(at(0, column), at(bottom, column), 1.0, COLUMN_LINE);
-            let label_column = left as i64 + if anchor == Anchor::Left { 3 } else { right as i64 - 2 };
-            figure.text(label_column, 22, &format!("{name} {point}"), Font::Small, anchor, COLUMN_LINE);
+            let label_column = left as f32 + if anchor == Anchor::Left { 3.0 } else { right as f32 - 2.0 };
+            figure.text([label_column, LABEL_PX], &format!("{name} {point}"), LABEL, anchor, COLUMN_LINE);
         }
     }
     figure
@@ -74,6 +78,7 @@ fn moved(placement: &Placement) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::contrast;
     use super::*;
     use crate::image::Image;
     use crate::intake::Study;
@@ -88,6 +93,7 @@ mod tests {
         let colored = |raster: &Raster| raster.rgb().chunks_exact(3).filter(|rgb| rgb[0].abs_diff(rgb[2]) > 100).count();
         let (two, one) = (aggregation(&two), aggregation(&one));
         assert!(two.columns() > 2 * one.columns());
+        assert!([INK, ROW_LINE, COLUMN_LINE].iter().all(|words| contrast(*words, PAPER) >= 4.5));
         assert!(colored(&one) > 2000 && colored(&two).abs_diff(2 * colored(&one)) < 200, "{} {}", colored(&one), colored(&two));
     }
 }

@@ -1,13 +1,9 @@
-//! An RGB raster to draw on: `embedded-graphics` sets text on it, it draws smooth lines itself, and it becomes PNG bytes.
+//! An RGB raster to draw on: smooth lines and letters, pictures of counts; it becomes PNG bytes.
 //!
 //! Figures of the data and of the reports are made here. It leaves files to [`crate::intake::picture`] and [`crate::files`].
 
+use super::letters::{BASELINE, Letters};
 use crate::image::Image;
-use embedded_graphics::Pixel;
-use embedded_graphics::mono_font::{MonoFont, MonoTextStyle, iso_8859_1};
-use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
-use embedded_graphics::prelude::{DrawTarget, Drawable, OriginDimensions, Point, Size};
-use embedded_graphics::text::{Alignment, Baseline, Text};
 use image::ImageEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 
@@ -40,37 +36,6 @@ impl Default for Tone {
     }
 }
 
-/// The sizes of text, in pixels of width x height a character.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Font {
-    /// 6 x 10.
-    Small,
-    /// 8 x 13.
-    Medium,
-    /// 10 x 20.
-    Large,
-}
-
-impl Font {
-    fn mono(self) -> &'static MonoFont<'static> {
-        match self {
-            Font::Small => &iso_8859_1::FONT_6X10,
-            Font::Medium => &iso_8859_1::FONT_8X13,
-            Font::Large => &iso_8859_1::FONT_10X20,
-        }
-    }
-
-    /// The width of `text` in pixels.
-    pub fn width(self, text: &str) -> usize {
-        let width = match self {
-            Font::Small => 6,
-            Font::Medium => 8,
-            Font::Large => 10,
-        };
-        width * text.chars().count()
-    }
-}
-
 /// Where a text lies beside its anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
@@ -80,6 +45,17 @@ pub enum Anchor {
     Center,
     /// The anchor is the text's right end.
     Right,
+}
+
+impl Anchor {
+    /// Where a text of this width begins, beside its anchor.
+    fn start(self, width: f32) -> f32 {
+        match self {
+            Anchor::Left => 0.0,
+            Anchor::Center => -width / 2.0,
+            Anchor::Right => -width,
+        }
+    }
 }
 
 impl Raster {
@@ -201,69 +177,66 @@ impl Raster {
         self.polyline(&[[x, y], [x, y]], 2.0 * radius, color);
     }
 
-    /// Text, its upper edge at `y`. Characters outside Latin-1 become question marks.
-    pub fn text(&mut self, x: i64, y: i64, text: &str, font: Font, anchor: Anchor, color: Color) {
-        let style = MonoTextStyle::new(font.mono(), Rgb888::new(color[0], color[1], color[2]));
-        let alignment = match anchor {
-            Anchor::Left => Alignment::Left,
-            Anchor::Center => Alignment::Center,
-            Anchor::Right => Alignment::Right,
-        };
-        let layout = embedded_graphics::text::TextStyleBuilder::new().alignment(alignment).baseline(Baseline::Top).build();
-        let _: Result<Point, std::convert::Infallible> =
-            Text::with_text_style(text, Point::new(x as i32, y as i32), style, layout).draw(self);
-    }
-
-    /// Smooth text of any size: capitals are 0.72 `size` high, their middle at `y`. The large font's pixels are interpolated and
-    /// sharpened again, so that edges are round. `bold` thickens; `upright` false turns it to read upwards.
-    pub fn lettering(
-        &mut self,
-        [x, y]: [f32; 2],
-        text: &str,
-        size: f32,
-        anchor: Anchor,
-        color: Color,
-        bold: bool,
-        upright: bool,
-    ) {
-        const CAPITALS: [f32; 2] = [3.0, 16.0]; // rows of FONT_10X20 that capitals fill
-        let scale = 0.72 * size / (CAPITALS[1] - CAPITALS[0]);
-        // The fonts have Latin-1 alone.
-        let text = &text.replace(['\u{2212}', '\u{2013}'], "-").replace('\u{2026}', "...").replace('\u{202F}', "\u{A0}");
-        let (length, count) = (Font::Large.width(text) as f32, text.chars().count());
-        let mut mask = Raster::new(22, 10 * count + 2, [0; 3]); // one pixel of margin
-        mask.text(1, 1, text, Font::Large, Anchor::Left, [255; 3]);
-        let ink = |row: i64, column: i64| match row < 0 || column < 0 {
-            true => 0.0,
-            false => f32::from(mask.get(row as usize, column as usize).map_or(0, |rgb| rgb[0])) / 255.0,
-        };
-        let start = match anchor {
-            Anchor::Left => 0.0,
-            Anchor::Center => -length * scale / 2.0,
-            Anchor::Right => -length * scale,
-        };
-        let middle = (CAPITALS[0] + CAPITALS[1]) / 2.0 * scale;
-        let threshold = if bold { 0.3 } else { 0.5 };
-        for down in 0..(20.0 * scale).ceil() as i64 {
-            for right in 0..(length * scale).ceil() as i64 {
-                // The mask's point under this pixel's centre, pixel centres at whole numbers.
-                let (row, column) = ((down as f32 + 0.5) / scale + 0.5, (right as f32 + 0.5) / scale + 0.5);
-                let (top, left) = (row.floor(), column.floor());
-                let (weights_down, weights_right) = (cubic(row - top), cubic(column - left));
-                let mut value = 0.0;
-                for (i, weight_down) in weights_down.iter().enumerate() {
-                    for (j, weight_right) in weights_right.iter().enumerate() {
-                        value += weight_down * weight_right * ink(top as i64 + i as i64 - 1, left as i64 + j as i64 - 1);
-                    }
+    /// Lines through all `points`, broken by `dash`: lengths of strokes and gaps in turn, in pixels; ends are round. Points that are not
+    /// finite break the line, and the pattern begins anew.
+    pub fn dashed(&mut self, points: &[[f32; 2]], width: f32, dash: &[f32], color: Color) {
+        // A step of the pattern would be lost in the rounding of points that far out.
+        let is_far = points.as_flattened().iter().any(|value| value.is_finite() && value.abs() > 1e5);
+        if dash.is_empty() || is_far || dash.iter().any(|length| *length < 0.01) {
+            return self.polyline(points, width, color);
+        }
+        let (mut stroke, mut part, mut left): (Vec<[f32; 2]>, usize, f32) = (Vec::new(), 0, dash[0]);
+        for pair in points.windows(2) {
+            let [from, to] = [pair[0], pair[1]];
+            if pair.as_flattened().iter().any(|value| !value.is_finite()) {
+                self.polyline(&std::mem::take(&mut stroke), width, color);
+                (part, left) = (0, dash[0]);
+                continue;
+            }
+            let length = (to[0] - from[0]).hypot(to[1] - from[1]);
+            let at =
+                |along: f32| [0, 1].map(|axis| from[axis] + (to[axis] - from[axis]) * (along / length.max(f32::MIN_POSITIVE)));
+            let mut along = 0.0;
+            if part % 2 == 0 && stroke.is_empty() {
+                stroke.push(from);
+            }
+            while along + left < length {
+                along += left;
+                stroke.push(at(along));
+                if part % 2 == 0 {
+                    self.polyline(&std::mem::take(&mut stroke), width, color);
                 }
-                let alpha = ((value - threshold) * 1.6 * scale.max(1.0) + 0.5).clamp(0.0, 1.0);
-                if alpha > 0.0 {
-                    let (dx, dy) = (start + right as f32, down as f32 - middle);
-                    let (px, py) = if upright { (x + dx, y + dy) } else { (x + dy, y - dx) };
-                    self.blend(py.round() as i64, px.round() as i64, color, alpha);
-                }
+                part = (part + 1) % (2 * dash.len()); // twice through it, should its number be odd
+                left = dash[part % dash.len()];
+            }
+            left -= length - along;
+            if part % 2 == 0 {
+                stroke.push(to);
             }
         }
+        self.polyline(&stroke, width, color);
+    }
+
+    /// Text that reads to the right, the middle of its capitals at `y` (pixel centres at whole numbers). A character that the font lacks
+    /// is a box.
+    pub fn text(&mut self, [x, y]: [f32; 2], text: &str, letters: Letters, anchor: Anchor, color: Color) {
+        let start = [x + 0.5 + anchor.start(letters.width(text)), y + 0.5 + BASELINE * letters.size];
+        letters.fill(start, text, |column, row, coverage| self.blend(row, column, color, coverage));
+    }
+
+    /// Text that reads upwards, the middle of its capitals at `x`, else as [`Raster::text`].
+    pub fn sideways(&mut self, [x, y]: [f32; 2], text: &str, letters: Letters, anchor: Anchor, color: Color) {
+        // The text's own columns run up the raster's rows.
+        let start = [-(y + 0.5) + anchor.start(letters.width(text)), x + 0.5 + BASELINE * letters.size];
+        letters.fill(start, text, |column, row, coverage| self.blend(-1 - column, row, color, coverage));
+    }
+
+    /// The same, where it is higher than `most_rows` reduced to so many.
+    pub fn no_higher(self, most_rows: usize) -> Raster {
+        if self.rows <= most_rows {
+            return self;
+        }
+        self.resized(most_rows, (self.columns * most_rows / self.rows).max(1))
     }
 
     /// A copy of `rows` x `columns`, each pixel the mean of the area that it covers (or the nearest, where it grows).
@@ -305,12 +278,6 @@ impl Raster {
     }
 }
 
-/// Weights of the four samples about a point `t` after the second: the cubic B-spline, which never rings.
-fn cubic(t: f32) -> [f32; 4] {
-    let u = 1.0 - t;
-    [u * u * u, 4.0 - 6.0 * t * t + 3.0 * t * t * t, 4.0 - 6.0 * u * u + 3.0 * u * u * u, t * t * t].map(|weight| weight / 6.0)
-}
-
 /// The count at the upper end of the window: the `window` quantile of the positive pixels, or 1 where none is.
 fn window_top(pixels: &[f32], window: f32) -> f32 {
     let mut counts: Vec<f32> = pixels.iter().copied().filter(|count| *count > 0.0 && count.is_finite()).collect();
@@ -319,24 +286,6 @@ fn window_top(pixels: &[f32], window: f32) -> f32 {
     }
     let at = ((counts.len() - 1) as f32 * window.clamp(0.0, 1.0)).round() as usize;
     *counts.select_nth_unstable_by(at, f32::total_cmp).1
-}
-
-impl OriginDimensions for Raster {
-    fn size(&self) -> Size {
-        Size::new(self.columns as u32, self.rows as u32)
-    }
-}
-
-impl DrawTarget for Raster {
-    type Color = Rgb888;
-    type Error = std::convert::Infallible;
-
-    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(&mut self, pixels: I) -> Result<(), Self::Error> {
-        for Pixel(point, color) in pixels {
-            self.blend(point.y.into(), point.x.into(), [color.r(), color.g(), color.b()], 1.0);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -362,7 +311,9 @@ mod tests {
         raster.paste(3, 3, &Raster::new(4, 4, [0; 3]));
         raster.line([f32::NAN, 0.0], [9.0, 9.0], 2.0, [0; 3]);
         raster.line([-1e9, 5.0], [1e9, 5.0], 2.0, [0; 3]);
-        raster.text(-40, -40, "outside \u{1F9B4}", Font::Large, Anchor::Center, [0; 3]);
+        raster.dashed(&[[f32::NAN, 0.0], [2.0, 2.0], [2.0, 2.0], [1e4, 2.0]], 2.0, &[3.0, 2.0, 1.0], [0; 3]);
+        raster.text([-40.0, -40.0], "outside \u{1F9B4}", Letters::bold(20.0), Anchor::Center, [0; 3]);
+        raster.sideways([f32::NAN, 1e30], "outside", Letters::bold(20.0), Anchor::Center, [0; 3]);
         assert_eq!(raster.get(0, 0), Some([255; 3]));
         assert_eq!(raster.get(1, 0), None);
     }
@@ -370,7 +321,7 @@ mod tests {
     #[test]
     fn text_and_lines_leave_marks() {
         let mut raster = Raster::new(40, 200, [255; 3]);
-        raster.text(5, 5, "µ 1.0", Font::Large, Anchor::Left, [0; 3]);
+        raster.text([5.0, 15.0], "µ 1.0", Letters::regular(20.0), Anchor::Left, [0; 3]);
         let marks = |raster: &Raster| raster.rgb().iter().filter(|value| **value < 128).count();
         let text = marks(&raster);
         assert!(text > 100, "{text}");
@@ -379,27 +330,52 @@ mod tests {
         assert_eq!(raster.get(20, 120), Some([0; 3]));
     }
 
+    /// Rows and columns that are more than half covered, first and last.
+    fn bounds(raster: &Raster) -> [usize; 4] {
+        let dark: Vec<(usize, usize)> = (0..raster.rows())
+            .flat_map(|row| (0..raster.columns()).map(move |column| (row, column)))
+            .filter(|&(row, column)| raster.get(row, column).is_some_and(|rgb| rgb[0] < 128))
+            .collect();
+        let (rows, columns) = (dark.iter().map(|at| at.0), dark.iter().map(|at| at.1));
+        [rows.clone().min(), rows.max(), columns.clone().min(), columns.max()].map(|edge| edge.expect("some ink"))
+    }
+
     #[test]
-    fn lettering_keeps_its_size_and_anchor() {
-        let bounds = |size: f32, anchor: Anchor, upright: bool| {
+    fn letters_keep_their_size_and_anchor() {
+        type Write = fn(&mut Raster, [f32; 2], &str, Letters, Anchor, Color);
+        let drawn = |write: Write, letters: Letters, anchor: Anchor| {
             let mut raster = Raster::new(200, 200, [255; 3]);
-            raster.lettering([100.0, 100.0], "HIH", size, anchor, [0; 3], false, upright);
-            let dark: Vec<(usize, usize)> = (0..200)
-                .flat_map(|row| (0..200).map(move |column| (row, column)))
-                .filter(|&(row, column)| raster.get(row, column).is_some_and(|rgb| rgb[0] < 128))
-                .collect();
-            let rows = dark.iter().map(|at| at.0);
-            let columns = dark.iter().map(|at| at.1);
-            [rows.clone().min(), rows.max(), columns.clone().min(), columns.max()].map(|edge| edge.expect("some ink"))
+            write(&mut raster, [100.0, 100.0], "HIH", letters, anchor, [0; 3]);
+            bounds(&raster)
         };
-        for size in [18.0, 24.0, 40.0] {
-            let [top, bottom, left, right] = bounds(size, Anchor::Center, true);
-            assert!((0.6..0.85).contains(&((bottom - top) as f32 / size)), "capitals of {size}: rows {top} to {bottom}");
-            assert!((top + bottom).abs_diff(200) <= 4 && (left + right).abs_diff(200) <= 6, "{top} {bottom} {left} {right}");
-            assert!(bounds(size, Anchor::Left, true)[2] >= 99 && bounds(size, Anchor::Right, true)[3] <= 101);
-            let [top, bottom, left, right] = bounds(size, Anchor::Center, false);
-            assert!(bottom - top > right - left, "it reads upwards");
+        for letters in [Letters::regular(18.0), Letters::bold(24.0), Letters::regular(40.0)] {
+            let [top, bottom, left, right] = drawn(Raster::text, letters, Anchor::Center);
+            let capitals = (bottom - top + 1) as f32 / letters.size;
+            assert!((capitals - 0.69).abs() < 1.0 / letters.size, "{letters:?}: rows {top} to {bottom}");
+            assert!((top + bottom).abs_diff(200) <= 2 && (left + right).abs_diff(200) <= 1, "{top} {bottom} {left} {right}");
+            assert!(
+                drawn(Raster::text, letters, Anchor::Left)[2] >= 100 && drawn(Raster::text, letters, Anchor::Right)[3] <= 100
+            );
+            // Sideways it is the same, a quarter of a turn about the same point.
+            let [up, down, near, far] = drawn(Raster::sideways, letters, Anchor::Left);
+            let [top, bottom, left, right] = drawn(Raster::text, letters, Anchor::Left);
+            assert_eq!([near, far, 200 - down, 200 - up], [top, bottom, left, right], "{letters:?}");
         }
+    }
+
+    #[test]
+    fn dashes_follow_a_line_around_its_corners() {
+        let dark =
+            |raster: &Raster, row: usize| (0..60).filter(|&column| raster.get(row, column) == Some([0; 3])).collect::<Vec<_>>();
+        let mut raster = Raster::new(60, 60, [255; 3]);
+        // Along a row and down the last column; round ends are half a pixel long.
+        raster.dashed(&[[0.0, 10.0], [30.0, 10.0], [30.0, 50.0]], 1.0, &[8.0, 6.0], [0; 3]);
+        assert_eq!(dark(&raster, 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 14, 15, 16, 17, 18, 19, 20, 21, 22, 28, 29, 30]);
+        let down: Vec<usize> = (11..60).filter(|&row| raster.get(row, 30) == Some([0; 3])).collect();
+        assert_eq!(down, [11, 12, 13, 14, 15, 16, 22, 23, 24, 25, 26, 27, 28, 29, 30, 36, 37, 38, 39, 40, 41, 42, 43, 44]);
+        let mut solid = Raster::new(60, 60, [255; 3]);
+        solid.dashed(&[[0.0, 10.0], [30.0, 10.0]], 1.0, &[], [0; 3]);
+        assert_eq!(dark(&solid, 10).len(), 31);
     }
 
     #[test]
@@ -422,5 +398,7 @@ mod tests {
         let small = raster.resized(2, 1);
         assert_eq!((small.get(0, 0), small.get(1, 0)), (Some([100; 3]), Some([100; 3])));
         assert_eq!(small.resized(4, 4).get(3, 3), Some([100; 3]));
+        let sizes = [2, 8, 9].map(|most| raster.clone().no_higher(most)).map(|raster| [raster.rows(), raster.columns()]);
+        assert_eq!(sizes, [[2, 2], [8, 8], [8, 8]]);
     }
 }

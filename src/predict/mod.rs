@@ -11,7 +11,8 @@ pub use localise::localise;
 pub use regions::{Place, place};
 pub use trust::{check_known, training_data};
 
-use crate::image::{Image, body_pixels, critical_points};
+use crate::draw::{Raster, Tone};
+use crate::image::{Image, View, body_pixels, critical_points};
 use crate::intake::Study;
 use crate::models::{Metadata, Model};
 use crate::prepare::loader::Loader;
@@ -72,7 +73,16 @@ pub fn judge(model: &Model, loader: &Loader, progress: &mut dyn FnMut(usize) -> 
 /// # Errors
 /// Views that cannot be fused.
 pub fn case(networks: &Ensemble, name: &str, study: &Study, explain: bool) -> Result<Case> {
-    drawn_case(networks, name, study, &Transform::default(), explain)
+    let case = drawn_case(networks, name, study, &Transform::default(), explain)?;
+    Ok(Case { views: if explain { acquired(study) } else { Vec::new() }, ..case })
+}
+
+/// The views as they were acquired, of a size that a page can hold a hundred times.
+fn acquired(study: &Study) -> Vec<(View, Raster)> {
+    const MOST_ROWS: usize = 512;
+    let views = [(View::Anterior, &study.anterior), (View::Posterior, &study.posterior)];
+    let shown = |image: &Image| Raster::from_image(image, &Tone::default()).no_higher(MOST_ROWS);
+    views.into_iter().filter_map(|(view, image)| Some((view, shown(image.as_ref()?)))).collect()
 }
 
 /// [`case`] of an augmented copy: the fused picture is turned and moved by `draw`, as the loader does with a manifest's row.
@@ -122,7 +132,7 @@ pub fn drawn_case(networks: &Ensemble, name: &str, study: &Study, draw: &Transfo
     }
     let Answer { probabilities, members, .. } = answer;
     let members = if members.len() > 1 { members } else { Vec::new() };
-    Ok(Case { name: name.to_owned(), truth: None, probabilities, members, trust, verdict, fused: fused.image, evidence, facts })
+    Ok(Case { name: name.to_owned(), truth: None, probabilities, members, trust, verdict, fused: fused.image, views: Vec::new(), evidence, facts })
 }
 
 /// The regions that a page lists have at least so many nats: below it, phantoms without a lesion there have as many.
@@ -229,6 +239,17 @@ mod tests {
         let model = Model::load(&path).unwrap();
         std::fs::write(&path, "another file").unwrap();
         assert_eq!(card(&Ensemble::one(&path, model)).sha256, hash);
+    }
+
+    #[test]
+    fn views_are_shown_as_they_were_acquired_but_small() {
+        let mut view = Image::zeros(1024, 256);
+        view.pixels.chunks_exact_mut(256).for_each(|row| row[..128].fill(9.0));
+        let [(View::Posterior, shown)] = &acquired(&Study { posterior: Some(view), ..Study::default() })[..] else {
+            panic!("one view, the posterior one");
+        };
+        assert_eq!([shown.rows(), shown.columns()], [512, 128]);
+        assert_eq!([shown.get(100, 20), shown.get(100, 100)], [Some([0; 3]), Some([255; 3])], "the left is on the left");
     }
 
     #[test]

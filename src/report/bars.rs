@@ -1,8 +1,9 @@
 //! Bars in panels: how many of each group fall into each category.
 
-use super::figure::{Figure, Ink};
+use super::figure::Figure;
 use super::figures::{short, ticks};
-use crate::draw::Anchor;
+use super::palette::Ink;
+use crate::draw::{Anchor, Letters};
 
 /// One panel.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,7 +44,7 @@ pub fn bars(groups: &[String], panels: &[Bars], heading: &str, note: &str) -> Fi
         let text = format!("{} (n = {count})", short(name, 24));
         figure.rectangle(x, 9.0, 14.0, 12.0, ink(group), 1.0);
         figure.text(x + 21.0, 15.0, &text, 12.0, Anchor::Left, Ink::Text);
-        x += 48.0 + 6.8 * text.chars().count() as f32;
+        x += 48.0 + Letters::regular(12.0).width(&text);
     }
     let mut top = 36.0;
     for (pair, height) in panels.chunks(2).zip(heights) {
@@ -82,7 +83,7 @@ fn draw(figure: &mut Figure, panel: &Bars, totals: &[usize], left: f32, top: f32
             if count > 0 {
                 figure.rectangle(start, y + 0.5, (end - start).max(1.0), BAR - 1.0, ink(group), 1.0);
             }
-            let text = format!("{:.1} %  {count}", 100.0 * share(count, group));
+            let text = format!("{:.1} % ({count})", 100.0 * share(count, group));
             figure.text(end + 6.0, y + BAR / 2.0, text, 10.5, Anchor::Left, Ink::Muted);
         }
     }
@@ -91,6 +92,7 @@ fn draw(figure: &mut Figure, panel: &Bars, totals: &[usize], left: f32, top: f32
 
 #[cfg(test)]
 mod tests {
+    use super::super::figure::tests::assert_legible;
     use super::*;
 
     #[test]
@@ -98,7 +100,9 @@ mod tests {
         bars(&[], &[], "", "").png();
         bars(&["A".into()], &[Bars::default()], "", "").png();
         let panel = Bars { title: "(a)".into(), categories: vec![("some <name>".into(), vec![0, 3]), ("x".into(), vec![0, 1])] };
-        let svg = bars(&["A".into(), "B".into()], &[panel.clone(), panel.clone(), panel], "Lesions", "note").svg();
-        assert!(svg.contains("75.0 %  3") && svg.contains("some &lt;name&gt;") && !svg.contains("NaN"), "{svg}");
+        let figure = bars(&["A".into(), "B".into()], &[panel.clone(), panel.clone(), panel], "Lesions", "note");
+        assert_legible(&figure);
+        let svg = figure.svg();
+        assert!(svg.contains("75.0 % (3)") && svg.contains("some &lt;name&gt;") && !svg.contains("NaN"), "{svg}");
     }
 }

@@ -1,10 +1,14 @@
 //! The figures of a training: losses and scores over the epochs, of one run or several, and a learning-rate range test.
 
-use super::figure::{Figure, Ink};
+use super::figure::{Figure, key_width};
 use super::figures::{Axes, percent, short, ticks};
+use super::palette::{Ink, SERIES};
 use crate::draw::Anchor;
 use crate::metrics::Epoch;
 use crate::text::counted;
+
+/// The width of a curve.
+const CURVE: f32 = 2.0;
 
 /// One curve over the epochs.
 struct Curve {
@@ -15,13 +19,13 @@ struct Curve {
 
 const LOSSES: [Curve; 2] = [
     Curve { name: "training", ink: Ink::Series(4), measure: |row| Some(row.train_loss) },
-    Curve { name: "held out", ink: Ink::Series(1), measure: Epoch::held_out_loss },
+    Curve { name: "held out", ink: Ink::Series(0), measure: Epoch::held_out_loss },
 ];
 
 const SHARES_RIGHT: [Curve; 4] = [
     Curve { name: "training", ink: Ink::Series(4), measure: |row| Some(row.train_accuracy) },
-    Curve { name: "held out", ink: Ink::Series(1), measure: Epoch::held_out_accuracy },
-    Curve { name: "its F1", ink: Ink::Series(0), measure: |row| row.test_f1 },
+    Curve { name: "held out", ink: Ink::Series(0), measure: Epoch::held_out_accuracy },
+    Curve { name: "its F1", ink: Ink::Series(1), measure: |row| row.test_f1 },
     Curve { name: "its AUC", ink: Ink::Series(2), measure: Epoch::held_out_auc },
 ];
 
@@ -47,9 +51,7 @@ pub fn curves(history: &[Epoch], note: &str) -> Figure {
         let mut shown = 0.0;
         for &Curve { name, ink, measure } in curves {
             if line(&mut figure, &axes, history, measure, ink) {
-                figure.polyline(vec![[left + shown, 18.0], [left + shown + 18.0, 18.0]], 3.0, ink);
-                figure.text(left + shown + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
-                shown += 42.0 + 6.6 * name.len() as f32;
+                shown += figure.key(left + shown, 18.0, name, CURVE, ink);
             }
         }
     }
@@ -57,7 +59,7 @@ pub fn curves(history: &[Epoch], note: &str) -> Figure {
 }
 
 /// The most runs of [`compared_curves`]: as many as there are colours that can be told apart.
-pub const MOST_RUNS: usize = 6;
+pub const MOST_RUNS: usize = SERIES;
 
 /// Several runs, each by its name: training loss, held-out loss and held-out AUC over the epochs, a panel each, a colour a run.
 /// `note` stands beneath.
@@ -91,13 +93,11 @@ pub fn compared_curves(runs: &[(String, Vec<Epoch>)], note: &str) -> Figure {
             line(&mut figure, &axes, rows, measure, Ink::Series(run));
         }
     }
-    let (most, mut left) = ((856.0 / runs.len().max(1) as f32 - 42.0) / 6.6, 62.0);
+    let (most, mut left) = (872.0 / runs.len().max(1) as f32, 62.0);
     for (run, (name, _)) in runs.iter().enumerate() {
-        let name = short(name, most as usize);
-        figure.polyline(vec![[left, 18.0], [left + 18.0, 18.0]], 3.0, Ink::Series(run));
-        let width = 42.0 + 6.6 * name.chars().count() as f32;
-        figure.text(left + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
-        left += width;
+        let fits = |length: &usize| key_width(&short(name, *length)) <= most;
+        let length = (1..=name.chars().count()).rev().find(fits).unwrap_or(1);
+        left += figure.key(left, 18.0, &short(name, length), CURVE, Ink::Series(run));
     }
     figure
 }
@@ -136,7 +136,7 @@ pub fn rate_curve(steps: &[RateStep], proposals: &[(&str, f64)], note: &str) -> 
     }
     let line = |value: fn(&RateStep) -> f64| steps.iter().map(|step| axes.point(step.rate.log10(), value(step))).collect();
     figure.polyline(line(|step| step.loss), 1.0, Ink::Muted);
-    figure.polyline(line(|step| step.smoothed_loss), 2.5, Ink::Series(4));
+    figure.curve(line(|step| step.smoothed_loss), 2.5, Ink::Text);
     for (at, &(name, rate)) in proposals.iter().enumerate() {
         let Some(step) = steps.iter().min_by(|a, b| (a.rate / rate).ln().abs().total_cmp(&(b.rate / rate).ln().abs())) else {
             continue;
@@ -148,12 +148,10 @@ pub fn rate_curve(steps: &[RateStep], proposals: &[(&str, f64)], note: &str) -> 
         // Above each other, so that they can be read where the rates are close; on the side where there is room.
         let (x, anchor) = if x > axes.left + axes.width / 2.0 { (x - 8.0, Anchor::Right) } else { (x + 8.0, Anchor::Left) };
         let text = format!("{name} {rate:.1e}");
-        figure.text(x, bottom - 12.0 - 17.0 * at as f32, text, 12.0, anchor, ink);
+        figure.text(x, bottom - 12.0 - 17.0 * at as f32, text, 12.0, anchor, Ink::Text);
     }
-    for (x, name, ink, width) in [(62.0, "each step", Ink::Muted, 1.0), (170.0, "smoothed", Ink::Series(4), 3.0)] {
-        figure.polyline(vec![[x, 18.0], [x + 18.0, 18.0]], width, ink);
-        figure.text(x + 25.0, 18.0, name, 12.0, Anchor::Left, Ink::Text);
-    }
+    let smoothed = 62.0 + figure.key(62.0, 18.0, "each step", 1.0, Ink::Muted);
+    figure.key(smoothed, 18.0, "smoothed", 2.5, Ink::Text);
     figure
 }
 
@@ -188,12 +186,10 @@ pub fn loss_panels(networks: &[(String, Vec<&[Epoch]>)], guess: f64, note: &str)
     }
     let mut left = 62.0;
     for Curve { name, ink, .. } in LOSSES {
-        figure.polyline(vec![[left, 16.0], [left + 18.0, 16.0]], 3.0, ink);
-        figure.text(left + 25.0, 16.0, name, 12.0, Anchor::Left, Ink::Text);
-        left += 42.0 + 6.6 * name.len() as f32;
+        left += figure.key(left, 16.0, name, CURVE, ink);
     }
-    figure.dashes([left, 16.0], [left + 18.0, 16.0], 1.25, Ink::Muted);
-    figure.text(left + 25.0, 16.0, "of guessing", 12.0, Anchor::Left, Ink::Text);
+    figure.dashes([left, 16.0], [left + 30.0, 16.0], 1.25, Ink::Muted);
+    figure.text(left + 38.0, 16.0, "of guessing", 12.0, Anchor::Left, Ink::Text);
     figure
 }
 
@@ -228,10 +224,11 @@ fn line(figure: &mut Figure, axes: &Axes, rows: &[Epoch], measure: fn(&Epoch) ->
     let measured: Vec<[f32; 2]> =
         rows.iter().filter_map(|row| measure(row).map(|value| axes.point(row.epoch as f64, value))).collect();
     let Some(&end) = measured.last() else { return false };
-    if measured.len() <= 40 {
+    // Dots would hide the gaps of a line that is not whole.
+    if measured.len() <= 40 && ink.dash().is_empty() {
         measured.iter().filter(|point| point[1].is_finite()).for_each(|&point| figure.disc(point, 2.25, ink));
     }
-    figure.polyline(measured, 2.0, ink);
+    figure.curve(measured, CURVE, ink);
     if end[1].is_finite() {
         figure.disc(end, 3.5, ink);
     }
@@ -240,6 +237,7 @@ fn line(figure: &mut Figure, axes: &Axes, rows: &[Epoch], measure: fn(&Epoch) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::figure::tests::assert_legible;
     use super::*;
 
     #[test]
@@ -255,13 +253,17 @@ mod tests {
         compared_curves(&[], "").png();
         let runs =
             [("paper".to_owned(), history), ("a name that is much too long for its place in the key ".repeat(9), vec![one])];
-        let svg = compared_curves(&runs, "").svg();
+        let figure = compared_curves(&runs, "");
+        assert_legible(&figure);
+        let svg = figure.svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(svg.contains(">paper<") && svg.contains("2 runs"), "{svg}");
         let networks: Vec<(String, Vec<&[Epoch]>)> =
             (0..7).map(|at| (format!("network {at}"), runs.iter().map(|(_, history)| &**history).collect())).collect();
         for networks in [&networks[..], &[]] {
-            let svg = loss_panels(networks, 1.1, "").svg();
+            let figure = loss_panels(networks, 1.1, "");
+            assert_legible(&figure);
+            let svg = figure.svg();
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
             assert_eq!(svg.matches(">network ").count(), networks.len());
         }
@@ -274,7 +276,9 @@ mod tests {
             RateStep { rate: 1e-7 * 10f64.powf(f64::from(at) / 3.0), loss, smoothed_loss: loss }
         };
         let steps: Vec<RateStep> = (0..=20).map(step).collect();
-        let svg = rate_curve(&steps, &[("steepest", 1e-4), ("minimum / 10", 2e-3)], "note").svg();
+        let figure = rate_curve(&steps, &[("steepest", 1e-4), ("minimum / 10", 2e-3)], "note");
+        assert_legible(&figure);
+        let svg = figure.svg();
         assert!(svg.contains(">steepest 1.0e-4<") && svg.contains(">minimum / 10 2.0e-3<"), "{svg}");
         assert!(svg.contains(">1e-7<") && svg.contains(">1e0<") && svg.contains("21 steps"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"));

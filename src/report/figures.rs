@@ -1,9 +1,10 @@
 //! The figures of an evaluation: confusion matrix, ROC, reliability, distribution of probabilities, age and sex.
 
 use super::Evaluation;
-use super::figure::{Figure, Ink};
+use super::figure::{Figure, key_width};
+use super::palette::Ink;
 use crate::archive::people::{BySex, Demographics};
-use crate::draw::Anchor;
+use crate::draw::{Anchor, Letters};
 use crate::metrics::{self, BINS, CalibrationError, FALSE_MARKS, Localisation, RocPoint, Scores};
 use crate::text::counted;
 
@@ -60,8 +61,11 @@ pub(super) fn ticks([low, high]: [f64; 2], count: usize) -> Vec<f64> {
     (first..=last).map(|index| index as f64 * step).collect()
 }
 
-/// A tick with as many decimals as its neighbours need.
+/// A tick with as many decimals as its neighbours need, or as a power of ten where there is no room.
 fn label(tick: f64, ticks: &[f64]) -> String {
+    if tick != 0.0 && ticks.iter().any(|tick| tick.abs() >= 1e6) {
+        return format!("{tick:.1e}");
+    }
     let step = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
     let decimals = if step.is_finite() && step < 0.999 { (-step.log10()).ceil() as usize } else { 0 };
     format!("{tick:.decimals$}")
@@ -125,11 +129,10 @@ pub fn confusion(evaluation: &Evaluation, scores: &Scores) -> Figure {
         for (predicted, &studies) in row.iter().enumerate() {
             let x = left + predicted as f32 * (cell_width + gap);
             let share = if support > 0 { studies as f64 / support as f64 } else { 0.0 };
-            figure.rectangle(x, y, cell_width, cell_height, Ink::Accent, (0.06 + 0.94 * share) as f32);
-            let ink = if share > 0.45 { Ink::White } else { Ink::Text };
+            figure.rectangle(x, y, cell_width, cell_height, Ink::Shade, (0.06 + 0.94 * share) as f32);
             let (x, y) = (x + cell_width / 2.0, y + cell_height / 2.0);
-            figure.bold(x, y - 8.0, studies.to_string(), 20.0, Anchor::Center, ink);
-            figure.text(x, y + 15.0, format!("{:.1} %", 100.0 * share), 11.0, Anchor::Center, ink);
+            figure.bold(x, y - 8.0, studies.to_string(), 20.0, Anchor::Center, Ink::Text);
+            figure.text(x, y + 15.0, format!("{:.1} %", 100.0 * share), 11.0, Anchor::Center, Ink::Text);
         }
     }
     for (class, name) in classes.iter().enumerate() {
@@ -140,14 +143,13 @@ pub fn confusion(evaluation: &Evaluation, scores: &Scores) -> Figure {
     figure
 }
 
-/// A key: for each curve its colour, name and figure, lines downwards from (`x`, `y`).
-fn key(figure: &mut Figure, x: f32, y: f32, lines: &[(Ink, String)]) {
-    let longest = lines.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0) as f32;
-    figure.rectangle(x - 8.0, y - 13.0, 38.0 + 7.0 * longest, 19.0 * lines.len() as f32 + 7.0, Ink::Ground, 0.85);
-    for (line, (ink, text)) in lines.iter().enumerate() {
-        let y = y + 19.0 * line as f32;
-        figure.polyline(vec![[x, y], [x + 18.0, y]], 3.0, *ink);
-        figure.text(x + 26.0, y, text, 12.0, Anchor::Left, Ink::Text);
+/// Curves by name, lines downwards, the last at `y`, all ending before `right`.
+fn key(figure: &mut Figure, right: f32, y: f32, lines: &[(Ink, f32, String)]) {
+    let longest = lines.iter().map(|(.., text)| key_width(text)).fold(0.0, f32::max);
+    let (x, first) = (right - longest, y - 19.0 * lines.len().saturating_sub(1) as f32);
+    figure.rectangle(x - 8.0, first - 13.0, longest, 19.0 * lines.len() as f32 + 7.0, Ink::Ground, 0.85);
+    for (line, (ink, width, text)) in lines.iter().enumerate() {
+        figure.key(x, first + 19.0 * line as f32, text, *width, *ink);
     }
 }
 
@@ -158,13 +160,13 @@ pub fn roc(evaluation: &Evaluation, scores: &Scores) -> Figure {
     let mut curves = Vec::new();
     if let Some(ranked) = metrics::metastatic_ranking(classes, &truths, &probabilities) {
         let auc = scores.metastatic.as_ref().and_then(|metastatic| metastatic.auc);
-        curves.push(("Metastatic".to_owned(), Ink::Accent, 3.0, auc, metrics::roc(&ranked)));
+        curves.push(("Metastatic".to_owned(), Ink::Text, 3.0, auc, metrics::roc(&ranked)));
     }
     // Of two classes each is the other's mirror: one curve says it.
     let single = if classes.len() == 2 && !curves.is_empty() { 0 } else { classes.len() };
     for (class, name) in classes.iter().enumerate().take(single) {
         let ranked = metrics::one_against_rest(&truths, &probabilities, class);
-        curves.push((short(name, 16), Ink::Series(class), 1.75, scores.classes[class].auc, metrics::roc(&ranked)));
+        curves.push((short(name, 16), Ink::Series(class), 2.0, scores.classes[class].auc, metrics::roc(&ranked)));
     }
     let said = |auc: Option<f64>| auc.map_or("undefined".to_owned(), |auc| format!("{auc:.3}"));
     let spoken = curves.iter().map(|(name, _, _, auc, _)| format!("{name}: AUC {}.", said(*auc))).collect::<Vec<_>>().join(" ");
@@ -176,11 +178,11 @@ pub fn roc(evaluation: &Evaluation, scores: &Scores) -> Figure {
     for (_, ink, width, _, points) in curves.iter().rev() {
         let rates = |point: &RocPoint| [point.false_positive_rate, point.true_positive_rate];
         let corners = corners(points.iter().flatten().map(rates).collect());
-        figure.polyline(corners.into_iter().map(|[x, y]| axes.point(x, y)).collect(), *width, *ink);
+        figure.curve(corners.into_iter().map(|[x, y]| axes.point(x, y)).collect(), *width, *ink);
     }
-    let lines: Vec<(Ink, String)> =
-        curves.iter().map(|(name, ink, _, auc, _)| (*ink, format!("{name}  AUC {}", said(*auc)))).collect();
-    key(&mut figure, 232.0, 364.0 - 19.0 * lines.len() as f32, &lines);
+    let lines: Vec<(Ink, f32, String)> =
+        curves.iter().map(|(name, ink, width, auc, _)| (*ink, *width, format!("{name}: AUC {}", said(*auc)))).collect();
+    key(&mut figure, 434.0, 354.0, &lines);
     figure
 }
 
@@ -272,7 +274,7 @@ pub fn demographics(demographics: &Demographics, note: &str) -> Figure {
         ("men", Ink::Series(4), |patients| patients.male),
         ("women", Ink::Series(1), |patients| patients.female),
         ("other", Ink::Series(2), |patients| patients.other),
-        ("sex unknown", Ink::Muted, |patients| patients.unknown),
+        ("sex unknown", Ink::Series(5), |patients| patients.unknown),
     ];
     let mut groups: Vec<(String, BySex)> =
         demographics.decades.iter().map(|decade| (format!("{}–{}", decade.from, decade.from + 9), decade.patients)).collect();
@@ -316,7 +318,7 @@ pub fn demographics(demographics: &Demographics, note: &str) -> Figure {
         figure.rectangle(x, 13.0, 11.0, 11.0, ink, 0.9);
         x += 17.0;
         figure.text(x, 18.5, &text, 12.0, Anchor::Left, Ink::Text);
-        x += 7.0 * text.chars().count() as f32 + 18.0;
+        x += Letters::regular(12.0).width(&text) + 18.0;
     }
     figure
 }
@@ -357,6 +359,7 @@ pub fn distribution(evaluation: &Evaluation) -> Option<Figure> {
 mod tests {
     use super::*;
     use crate::dicom::{Person, Sex};
+    use crate::report::figure::tests::assert_legible;
     use crate::report::tests::example;
     use crate::report::{compared_curves, curves, loss_panels};
 
@@ -380,6 +383,7 @@ mod tests {
             loss_panels(&[("a".to_owned(), vec![&*evaluation.history, &[]]), ("b".to_owned(), Vec::new())], 1.1, "note"),
             demographics(&Demographics::count([]), ""),
         ] {
+            assert_legible(&figure);
             let svg = figure.svg();
             let wanted = |name: &str| {
                 let from = svg.find(&format!(" {name}=\"")).unwrap() + name.len() + 3;
@@ -406,6 +410,7 @@ mod tests {
         };
         assert_eq!(labels([0.0, 1.0], 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels([0.0, 0.13], 5), ["0.00", "0.05", "0.10"]);
+        assert_eq!(labels([0.0, 2.1e30], 3), ["0", "1.0e30", "2.0e30"]);
         assert_eq!(ticks([1.0, 300.0], 7), [50.0, 100.0, 150.0, 200.0, 250.0, 300.0]);
         assert_eq!(ticks([2.0, 2.0], 5), [2.0]);
     }
@@ -437,7 +442,7 @@ mod tests {
             assert!(svg.contains(text), "{text}: {svg}");
         }
         assert!(!svg.contains("other") && !svg.contains("NaN"));
-        figure.png();
+        assert_legible(&figure);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! What is shown comes from strangers' files. `maud` escapes every text that is put into markup, and [`printable`] takes out what
 //! would still mislead a reader.
 
+use super::palette;
 use base64ct::{Base64, Encoding};
 use maud::{Markup, PreEscaped, html};
 
@@ -33,7 +34,7 @@ pub(crate) fn page(title: &str, caveat: &str, body: &Markup) -> String {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="color-scheme" content="light dark";
                 title { (title) }
-                style { (PreEscaped(include_str!("page.css"))) }
+                style { (PreEscaped(palette::variables())) (PreEscaped(include_str!("page.css"))) }
             }
             body {
                 (body)
@@ -78,6 +79,11 @@ pub(crate) fn section(id: &str, heading: &str, tag: &str, inner: &Markup) -> Mar
             (inner)
         }
     }
+}
+
+/// What may be wider or higher than its place, in a box that scrolls: by keyboard too, so it has a name.
+pub(crate) fn scroll(name: &str, class: &str, inner: &Markup) -> Markup {
+    html! { div class={ "scroll" @if !class.is_empty() { " " (class) } } tabindex="0" role="group" aria-label=(name) { (inner) } }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod figure;
 mod figures;
 pub(crate) mod frame;
 pub(crate) mod page;
+mod palette;
 mod verdict;
 
 pub use bars::{Bars, bars};
@@ -23,7 +24,8 @@ pub use figures::{confidence, confusion, demographics, distribution, froc, relia
 pub use page::{evaluation_page, prediction_page};
 pub use verdict::{Trust, Verdict, spread};
 
-use crate::image::Image;
+use crate::draw::Raster;
+use crate::image::{Image, View};
 use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Localisation, NetworkScores, Predictions, Scores};
 use crate::models::{Simulators, StudyCounts};
 use crate::text::{Shown, counted};
@@ -87,6 +89,8 @@ pub struct Case {
     pub verdict: Option<Verdict>,
     /// The fused picture in counts, before normalisation.
     pub fused: Image,
+    /// The views as they were acquired, the posterior one not flipped; none where they are not to be shown.
+    pub views: Vec<(View, Raster)>,
     /// What in the picture speaks for the answer.
     pub evidence: Option<Evidence>,
     /// What else to say of it, as (name, value): views, alignment, the like.
@@ -491,6 +495,7 @@ pub(crate) mod tests {
                 trust: None,
                 verdict: None,
                 fused: picture(index % 12),
+                views: [View::Anterior, View::Posterior].map(|view| (view, Raster::new(64, 16, [90; 3]))).into(),
                 evidence: Some(Evidence {
                     maps: vec![("any metastasis".to_owned(), Image { rows: 8, columns: 2, pixels: vec![3.0; 16] })],
                     regions: vec![Region { at: [0.25, 0.5], evidence: 0.31, words: "left ribs".to_owned() }],

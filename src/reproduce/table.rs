@@ -1,5 +1,6 @@
 //! A table of text, as CSV, Markdown and HTML.
 
+use crate::report::frame::scroll;
 use crate::text::guard;
 use maud::{Markup, html};
 
@@ -62,18 +63,23 @@ impl TextTable {
             let (value, note) = text.split_at(note);
             html! { td { (value) @if !note.is_empty() { small { (note.trim_start()) } } } }
         };
-        html! {
-            div.scroll.wide[self.columns.len() > 6] {
-                table {
-                    thead { tr { @for column in &self.columns { th scope="col" { (column.replace("95 %", "95\u{a0}%")) } } } }
-                    tbody {
-                        @for row in &self.rows {
-                            tr { @for (at, text) in row.iter().enumerate() { @if at == 0 { th scope="row" { (text) } } @else { (cell(text)) } } }
+        let table = html! {
+            table {
+                thead {
+                    tr {
+                        @for column in &self.columns {
+                            @if column.is_empty() { td {} } @else { th scope="col" { (column.replace("95 %", "95\u{a0}%")) } }
                         }
                     }
                 }
+                tbody {
+                    @for row in &self.rows {
+                        tr { @for (at, text) in row.iter().enumerate() { @if at == 0 { th scope="row" { (text) } } @else { (cell(text)) } } }
+                    }
+                }
             }
-        }
+        };
+        scroll(&format!("Table: {}", self.name.replace('-', " ")), if self.columns.len() > 6 { "wide" } else { "" }, &table)
     }
 }
 

@@ -5,7 +5,7 @@ mod scores;
 
 pub(crate) use scans::gallery;
 
-use super::frame::{header, page, section};
+use super::frame::{header, page, scroll, section};
 use super::{Evaluation, ModelCard, Part, Prediction, caption};
 use crate::metrics::{self, Scores};
 use maud::{Markup, html};
@@ -69,14 +69,16 @@ pub(super) fn part(prediction: &Prediction, part: Part) -> String {
         }
     };
     let facts = [(if pages > 1 { "" } else { "scans" }, shown), ("model", model.name.clone())];
-    let links = html! {
-        @if pages > 1 {
-            @let link = |name: &str, number: usize| html! { " " a href=(Part::file_name(number)) { (name) } };
-            nav {
-                p {
-                    (part.sentence())
-                    @if part.number > 1 { (link("first", 1)) (link("previous", part.number - 1)) }
-                    @if part.number < pages { (link("next", part.number + 1)) }
+    let links = |place: &str| {
+        html! {
+            @if pages > 1 {
+                @let link = |name: &str, number: usize| html! { " " a href=(Part::file_name(number)) { (name) } };
+                nav aria-label={ "Pages, " (place) } {
+                    p {
+                        (part.sentence())
+                        @if part.number > 1 { (link("first", 1)) (link("previous", part.number - 1)) }
+                        @if part.number < pages { (link("next", part.number + 1)) }
+                    }
                 }
             }
         }
@@ -84,7 +86,7 @@ pub(super) fn part(prediction: &Prediction, part: Part) -> String {
     let body = html! {
         (header(title, &prediction.caveat(), tag, &facts))
         main {
-            (links)
+            (links("above"))
             @for (index, scan) in scans.iter().enumerate() {
                 (unread_before(Some(index)))
                 (section(&format!("scan{index}"), &scan.name, tag, &scans::article(scan, model, index)))
@@ -92,7 +94,7 @@ pub(super) fn part(prediction: &Prediction, part: Part) -> String {
             (unread_before(None))
             @if scans.is_empty() && pages > 1 { p { "None of these scans could be read." } }
             @else if scans.is_empty() { p { "No scan was given." } }
-            (links)
+            (links("beneath"))
             (section("model", "Model", "", &about_model(model, "")))
         }
     };
@@ -104,39 +106,40 @@ fn patients(evaluation: &Evaluation) -> Markup {
     let model = &evaluation.model;
     let names = ["Patient", "Truth", "Predicted", "Right"].map(str::to_owned).into_iter();
     let columns = names.map(|name| (name, false)).chain(model.classes.iter().map(|class| (format!("p({class})"), true)));
+    let table = html! {
+        table.sortable id="patients-table" {
+            thead {
+                tr {
+                    @for (name, is_numeric) in columns {
+                        th class=[is_numeric.then_some("n")] scope="col" aria-sort="none" { button type="button" { (name) } }
+                    }
+                }
+            }
+            tbody {
+                @for row in &evaluation.patients {
+                    @let predicted = metrics::predicted(&row.probabilities);
+                    @let is_wrong = row.truth != predicted;
+                    tr class=[is_wrong.then_some("wrong")] {
+                        th scope="row" { bdi { (row.patient) } }
+                        td { (scans::class_name(model, row.truth)) }
+                        td { (scans::class_name(model, predicted)) }
+                        td { @if is_wrong { "no" } @else { "yes" } }
+                        @for (class, &p) in row.probabilities.iter().enumerate() {
+                            @let percent = format!("{:.1}", (100.0 * p).clamp(0.0, 100.0));
+                            td.n.p.{ "c" (class % 6) } style={ "--p:" (percent) "%" } { (format_args!("{p:.4}")) }
+                        }
+                    }
+                }
+            }
+        }
+    };
     html! {
         p.controls {
             label { input type="checkbox" id="only-wrong"; " only misclassified" } " "
             label { "find " input type="search" id="find" placeholder="patient"; } " "
             output id="shown" for="only-wrong find" {}
         }
-        div.scroll.tall tabindex="0" role="region" aria-labelledby="h-patients" {
-            table.sortable id="patients-table" {
-                thead {
-                    tr {
-                        @for (name, is_numeric) in columns {
-                            th class=[is_numeric.then_some("n")] scope="col" aria-sort="none" { button type="button" { (name) } }
-                        }
-                    }
-                }
-                tbody {
-                    @for row in &evaluation.patients {
-                        @let predicted = metrics::predicted(&row.probabilities);
-                        @let is_wrong = row.truth != predicted;
-                        tr class=[is_wrong.then_some("wrong")] {
-                            th scope="row" { bdi { (row.patient) } }
-                            td { (scans::class_name(model, row.truth)) }
-                            td { (scans::class_name(model, predicted)) }
-                            td { @if is_wrong { "no" } @else { "yes" } }
-                            @for (class, &p) in row.probabilities.iter().enumerate() {
-                                @let percent = format!("{:.1}", (100.0 * p).clamp(0.0, 100.0));
-                                td.n.p.{ "c" (class % 6) } style={ "--p:" (percent) "%" } { (format_args!("{p:.4}")) }
-                            }
-                        }
-                    }
-                }
-            }
-        }
+        (scroll("Every patient", "tall", &table))
     }
 }
 
@@ -161,7 +164,7 @@ fn about_model(model: &ModelCard, configuration: &str) -> Markup {
                 }
             }
         }
-        @if !configuration.is_empty() { details { summary { "Configuration" } pre { (configuration) } } }
+        @if !configuration.is_empty() { details { summary { "Configuration" } pre tabindex="0" role="group" aria-label="Configuration" { (configuration) } } }
     }
 }
 
@@ -229,6 +232,17 @@ mod tests {
             let pictures = html.split("data:image/png;base64,").skip(1).count();
             assert!(pictures >= 15, "{pictures}");
         }
+    }
+
+    #[test]
+    fn both_views_stand_beside_the_fused_picture() {
+        let html = prediction_page(&prediction());
+        let article = html.split("<article").nth(1).unwrap();
+        let captions: Vec<&str> =
+            article.split("<figcaption>").skip(1).map(|caption| caption.split('<').next().unwrap()).collect();
+        assert_eq!(captions, ["Anterior", "Posterior, not flipped", "Fused", "For any metastasis"]);
+        assert!(article.contains("the patient's left on its left; for the fused picture it is flipped"));
+        assert_eq!(article.matches("data:image/png;base64,").count(), 4, "the fused pixels are stored once");
     }
 
     #[test]
@@ -300,7 +314,7 @@ mod tests {
         let prediction = prediction();
         let of = |number, total| part(&prediction, Part { number, total });
         assert_eq!(of(1, 100), prediction_page(&prediction));
-        assert!(!of(1, 100).contains("<nav"));
+        assert!(!of(1, 100).contains("<nav "));
         let names = |number| {
             ["report.html", "report-2.html", "report-3.html"].map(|name| {
                 of(number, 201).matches(&format!("<a href=\"{name}\">")).count() / 2 // above and below the scans

@@ -1,8 +1,9 @@
-//! Scans on a page: the fused picture, what speaks for the answer, and what the network said.
+//! Scans on a page: the views, the fused picture, what speaks for the answer, and what the network said.
 
 use super::super::frame::data_uri;
 use super::super::{Case, Evaluation, Evidence, ModelCard, Region, caption, evidence};
 use crate::draw::{Raster, Tone};
+use crate::image::View;
 use crate::metrics;
 use crate::text::counted;
 use maud::{Markup, html};
@@ -30,13 +31,13 @@ pub(crate) fn gallery(evaluation: &Evaluation) -> Markup {
     let misclassified = order.iter().filter(|(_, case)| wrong(case)).count();
     html! {
         p.small {
-            (order.len()) " of " (counted(evaluation.patients.len(), "study")) ", the misclassified (" (misclassified) ") first. Left the fused \
-             views, right what speaks for any metastasis, or else for the class. " (key())
+            (order.len()) " of " (counted(evaluation.patients.len(), "study")) ", the misclassified (" (misclassified) ") first. Beside the fused \
+             views what speaks for any metastasis, or else for the class. " (key())
         }
         div.gallery {
             @for (index, case) in order {
                 article.card.panel.wrong[wrong(case)] {
-                    (picture(case, &format!("case{index}"), GALLERY_ROWS, 1))
+                    (strip(case, &format!("case{index}"), GALLERY_ROWS, 1))
                     div.about { h3 { bdi { (case.name) } } (verdict(case, model)) (doubts(case)) (bars(case, model)) }
                 }
             }
@@ -52,7 +53,7 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
     });
     html! {
         article.scan.panel {
-            (picture(case, &format!("scan{index}-picture"), SINGLE_ROWS, usize::MAX))
+            (strip(case, &format!("scan{index}-picture"), SINGLE_ROWS, usize::MAX))
             div.about {
                 (verdict(case, model))
                 (doubts(case))
@@ -66,14 +67,24 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
                 }
                 @if let Some(evidence) = &case.evidence { (regions(evidence)) }
                 @if let Some(warning) = caption::of_answer(model.training_studies()) { p.small { (warning) } }
+            }
+            div.given {
                 dl {
                     dt { "Scan" } dd { bdi { (case.name) } }
                     @for (name, value) in &case.facts { dt { (name) } dd { bdi { (value) } } }
                     dt { "Preprocessing" } dd { (model.preprocessing) }
                 }
                 p.small {
-                    "Black is high uptake."
-                    @if let Some(evidence) = &case.evidence { (panels(evidence)) (key()) }
+                    "Black is high uptake. "
+                    @if case.views.iter().any(|(view, _)| *view == View::Posterior) {
+                        "The posterior view stands as it was acquired, the patient's left on its left; for the fused picture it is flipped. "
+                    }
+                    @if let Some(evidence) = &case.evidence {
+                        @if evidence.attention.is_some() {
+                            "Attention is the network's own, in blue from a half to all of a pixel, and no evidence. "
+                        }
+                        (key())
+                    }
                 }
             }
         }
@@ -113,49 +124,68 @@ fn regions(evidence: &Evidence) -> Markup {
     }
 }
 
-/// What the panels of a picture are, from left to right.
-fn panels(evidence: &Evidence) -> Markup {
-    let maps = evidence.maps.iter().map(|(of, _)| format!("what speaks for {of}"));
-    let attention = evidence
-        .attention
-        .iter()
-        .map(|_| "the network's spatial attention, in blue from a half to all of a pixel, which is no evidence".to_owned());
-    let panels: Vec<String> = maps.chain(attention).collect();
-    html! { " From left: the fused views; " (panels.join("; ")) ". " }
+/// A picture of the strip: what it shows in a word or two, for who cannot see it in a few more, how wide it is for its height, and what is
+/// drawn, in units of the raster's pixels.
+struct Panel {
+    caption: String,
+    spoken: String,
+    size: [usize; 2],
+    drawn: Markup,
 }
 
-/// The fused picture with its numbered regions, and beside it the same with evidence over it, of at most `most_maps` maps; the pixels are
-/// stored once.
-fn picture(case: &Case, id: &str, most_rows: usize, most_maps: usize) -> Markup {
-    let mut raster = Raster::from_image(&case.fused, &Tone::default());
-    if raster.rows() > most_rows {
-        let columns = (raster.columns() * most_rows / raster.rows()).max(1);
-        raster = raster.resized(most_rows, columns);
-    }
-    let (width, height) = (raster.columns(), raster.rows());
-    let step = width + (width / 24).max(1);
+/// The views as they were acquired, the fused picture with its numbered regions, and the same with evidence over it, of at most `most_maps`
+/// maps; the pixels are stored once.
+fn strip(case: &Case, id: &str, most_rows: usize, most_maps: usize) -> Markup {
+    let whole = |png: &[u8], [height, width]: [usize; 2]| html! { image href=(data_uri(png)) width=(width) height=(height) {} };
+    let view = |(view, raster): &(View, Raster)| {
+        let (caption, spoken) = match view {
+            View::Anterior => ("Anterior", "Anterior view"),
+            View::Posterior => ("Posterior, not flipped", "Posterior view, not flipped"),
+        };
+        let size = [raster.rows(), raster.columns()];
+        Panel { caption: caption.to_owned(), spoken: spoken.to_owned(), size, drawn: whole(&raster.png(), size) }
+    };
+    let mut panels: Vec<Panel> = case.views.iter().map(view).collect();
+    let fused = Raster::from_image(&case.fused, &Tone::default()).no_higher(most_rows);
+    let size @ [height, width] = [fused.rows(), fused.columns()];
+    let evidence = case.evidence.as_ref();
+    let regions = evidence.map_or(&[][..], |evidence| &evidence.regions);
+    let marks = html! {
+        @for (number, region) in regions.iter().enumerate() { (mark(region, number + 1, [height as f64, width as f64])) }
+    };
+    let marked = match regions.len() {
+        0 => String::new(),
+        count => format!(", with {}", counted(count, "numbered region")),
+    };
+    let drawn = html! { image id=(id) href=(data_uri(&fused.png())) width=(width) height=(height) {} (marks) };
+    panels.push(Panel { caption: "Fused".to_owned(), spoken: format!("Fused picture{marked}"), size, drawn });
     // The maps are smooth: 256 rows hold them, and the browser smooths them.
     let rows = height.min(256);
     let columns = (width * rows / height).max(1);
-    let maps = case.evidence.iter().flat_map(|evidence| &evidence.maps).map(|(_, map)| evidence::layer(map, rows, columns));
-    let attention = case.evidence.iter().filter_map(|evidence| evidence.attention.as_ref());
-    let attention = attention.map(|map| evidence::attention_layer(map, rows, columns));
-    let layers: Vec<Vec<u8>> = maps.chain(attention).take(most_maps).collect();
-    let total = width + layers.len() * step;
-    let regions = case.evidence.iter().flat_map(|evidence| &evidence.regions);
+    let maps = evidence.iter().flat_map(|evidence| &evidence.maps);
+    let maps = maps.map(|(of, map)| (format!("For {of}"), format!("What speaks for {of}"), evidence::layer(map, rows, columns)));
+    let attention = evidence.and_then(|evidence| evidence.attention.as_ref());
+    let attention = attention.map(|map| {
+        let spoken = "The network's spatial attention".to_owned();
+        ("Attention".to_owned(), spoken, evidence::attention_layer(map, rows, columns))
+    });
+    for (caption, spoken, layer) in maps.chain(attention).take(most_maps) {
+        let drawn = html! {
+            use href={ "#" (id) } {}
+            image href=(data_uri(&layer)) width=(width) height=(height) preserveAspectRatio="none" {}
+        };
+        panels.push(Panel { caption, spoken: format!("{spoken}, over the fused picture"), size, drawn });
+    }
     html! {
-        // The style sheet chooses the height; the width follows.
-        svg.film style={ "--ratio:" (format_args!("{:.4}", total as f64 / height as f64)) } viewBox={ "0 0 " (total) " " (height) }
-            role="img" aria-label={ "Fused bone scan of " (case.name) @if !layers.is_empty() { "; beside it what speaks for the answer" } }
-        {
-            image id=(id) href=(data_uri(&raster.png())) width=(width) height=(height) {}
-            @for (number, layer) in layers.iter().enumerate() {
-                @let beside = (number + 1) * step;
-                use href={ "#" (id) } x=(beside) {}
-                image href=(data_uri(layer)) x=(beside) width=(width) height=(height) preserveAspectRatio="none" {}
-            }
-            @for (number, region) in regions.enumerate() {
-                (mark(region, number + 1, [height as f64, width as f64]))
+        div.pictures {
+            div.strip data-name=(case.name) {
+                @for Panel { caption, spoken, size: [height, width], drawn } in panels {
+                    // The style sheet chooses the height; the width follows.
+                    figure style={ "--ratio:" (format_args!("{:.4}", width as f64 / height as f64)) } {
+                        svg.film viewBox={ "0 0 " (width) " " (height) } role="img" aria-label={ (spoken) ": " (case.name) } { (drawn) }
+                        figcaption { (caption) }
+                    }
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The scores on the page of an evaluation: tiles, tables, and the figures beside them.
 
+use super::super::frame::scroll;
 use super::super::{Evaluation, Figure, figures};
 use crate::metrics::{
     self, CalibrationError, Ceiling, Ceilings, Each, FALSE_MARKS, Intervals, Localisation, MapScore, NEAR_MM, OperatingPoint,
@@ -50,22 +51,21 @@ fn cell(value: Option<f64>, ends: Ends) -> Markup {
     }
 }
 
-/// A table: the heading over the rows' names where they have any, the headings over the values, and the rows.
-fn table(names: &str, values: &[&str], body: &Markup, foot: &Markup) -> Markup {
-    html! {
-        div.scroll {
-            table {
-                thead {
-                    tr {
-                        @if !names.is_empty() { th scope="col" { (names) } }
-                        @for name in values { th.n scope="col" { (name) } }
-                    }
+/// A table: what it is about, the heading over the rows' names where they have any, the headings over the values, and the rows.
+fn table(about: &str, names: &str, values: &[&str], body: &Markup, foot: &Markup) -> Markup {
+    let table = html! {
+        table {
+            thead {
+                tr {
+                    @if !names.is_empty() { th scope="col" { (names) } }
+                    @for name in values { th.n scope="col" { (name) } }
                 }
-                tbody { (body) }
-                (foot)
             }
+            tbody { (body) }
+            (foot)
         }
-    }
+    };
+    scroll(about, "", &table)
 }
 
 fn panel(caption: &str, figure: &Figure) -> Markup {
@@ -185,7 +185,7 @@ pub(super) fn classes(evaluation: &Evaluation, scores: &Scores) -> Markup {
         }
     };
     html! {
-        (table("Class", &["Studies", "Precision", "Recall", "Specificity", "F1", "AUC"], &rows, &foot))
+        (table("Scores of each class", "Class", &["Studies", "Precision", "Recall", "Specificity", "F1", "AUC"], &rows, &foot))
         div.pair {
             (panel("Confusion matrix", &figures::confusion(evaluation, scores)))
             (panel("Receiver operating characteristic", &figures::roc(evaluation, scores)))
@@ -212,7 +212,7 @@ pub(super) fn metastatic(evaluation: &Evaluation, scores: &Scores) -> Option<Mar
     let row = html! { tr { @for (_, value, ends) in measures { (cell(value, ends)) } } };
     let points = scores.statistics.as_ref().and_then(|statistics| statistics.operating_points.as_ref());
     Some(html! {
-        (table("", &measures.map(|(name, ..)| name), &row, &html! {}))
+        (table("Scores of metastatic against not", "", &measures.map(|(name, ..)| name), &row, &html! {}))
         p.small {
             "Positive is every class but " (metrics::NO_METASTASIS) ": a study is called metastatic where those classes together are \
              more probable. Of " (class.support) " with metastasis " (metastatic.confusion[1][1]) " were called so; of "
@@ -236,7 +236,7 @@ fn operating_points(sensitivity: &[OperatingPoint], specificity: &[OperatingPoin
         @for (what, points) in [("sensitivity", sensitivity), ("specificity", specificity)] {
             @for point in points {
                 tr {
-                    th scope="row" { (what) (format_args!(" {:.0} %", 100.0 * point.target)) }
+                    th scope="row" { (what) (format_args!(" {:.0}\u{a0}%", 100.0 * point.target)) }
                     td.n {
                         @if let Some(threshold) = point.threshold { (format_args!("{threshold:.4}")) } @else { "nothing is called" }
                     }
@@ -249,7 +249,7 @@ fn operating_points(sensitivity: &[OperatingPoint], specificity: &[OperatingPoin
         ["Called from a probability of", "Sensitivity", "Specificity", "Positive predictive value", "Negative predictive value"];
     html! {
         h3.row { "At other thresholds" }
-        (table("Wanted", &columns, &rows, &html! {}))
+        (table("Other thresholds", "Wanted", &columns, &rows, &html! {}))
         p.small {
             "Thresholds were chosen on these very studies: on others expect a little less. Predictive values hold where "
             (format_args!("{:.0}", 100.0 * positives as f64 / studies.max(1) as f64)) " % of the studies are metastatic, as here."
@@ -275,7 +275,7 @@ pub(super) fn calibration(evaluation: &Evaluation, scores: &Scores) -> Option<Ma
         div.pair {
             (panel("Predicted class", &figure))
             div {
-                (table("Probability of", &["Expected error", "Largest error", "Brier score"], &rows, &html! {}))
+                (table("Calibration errors", "Probability of", &["Expected error", "Largest error", "Brier score"], &rows, &html! {}))
                 p.small {
                     "In " (calibration.bins) " bins of equal width: the expected error is the mean distance of a study's bin from the \
                      diagonal, the largest error that of the worst bin, which may hold few studies. Probabilities that mean what they \
@@ -313,7 +313,7 @@ pub(super) fn localisation(evaluation: &Evaluation, found: &Localisation) -> Mar
         }
     };
     html! {
-        (table("Map of", &columns, &rows, &html! {}))
+        (table("Where the evidence lies", "Map of", &columns, &rows, &html! {}))
         p.small {
             "Points at a lesion: the hottest pixel is at most " (NEAR_MM) " mm from one; on lesions: the share of the map that lies on them; \
              both of " (counted(found.pointed, "scan")) " with lesions that the network calls metastatic. At so many false marks a scan: the \
@@ -324,7 +324,7 @@ pub(super) fn localisation(evaluation: &Evaluation, found: &Localisation) -> Mar
             (panel("Lesions marked", &figures::froc(evaluation, found)))
             @if !found.randomised.is_empty() {
                 div {
-                    (table("Weights drawn anew from", &["Correlation", "Pointing", "On lesions"], &again, &html! {}))
+                    (table("Weights drawn anew", "Weights drawn anew from", &["Correlation", "Pointing", "On lesions"], &again, &html! {}))
                     p.small {
                         "A map that owes nothing to training would stay as it is where weights are drawn anew. Correlation: of ranks, with the \
                          map of the network as it is, over the body (Adebayo et al. 2018)."
