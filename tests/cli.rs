@@ -615,6 +615,7 @@ fn folds_answer_together_and_know_what_is_unlike_their_training_scans() {
     fails(run(&format!("evaluate {} {}", models[0], models[1])), 1, &["is a model file, not the folder of a run"]);
     fails(run(&format!("evaluate {folds}/fold-1 {folds}/fold-2")), 2, &["give --output"]);
     fails(run(&format!("evaluate {folds} --split train --output {}", at("e"))), 1, &["fold-2", "has other patients"]);
+    fails(run(&format!("evaluate {folds} --positive ADMet --force")), 2, &["with NoMet every other", "leave --positive out"]);
     fails(run(&format!("predict {folds} {}", models[1])), 2, &["give the scans after the models"]);
     fails(run(&format!("predict {folds} {} {scan}", models[1])), 1, &["fold-2", "give each model once"]);
 

@@ -132,7 +132,18 @@ pub fn drawn_case(networks: &Ensemble, name: &str, study: &Study, draw: &Transfo
     }
     let Answer { probabilities, members, .. } = answer;
     let members = if members.len() > 1 { members } else { Vec::new() };
-    Ok(Case { name: name.to_owned(), truth: None, probabilities, members, trust, verdict, fused: fused.image, views: Vec::new(), evidence, facts })
+    Ok(Case {
+        name: name.to_owned(),
+        truth: None,
+        probabilities,
+        members,
+        trust,
+        verdict,
+        fused: fused.image,
+        views: Vec::new(),
+        evidence,
+        facts,
+    })
 }
 
 /// The regions that a page lists have at least so many nats: below it, phantoms without a lesion there have as many.

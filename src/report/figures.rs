@@ -158,9 +158,10 @@ pub fn roc(evaluation: &Evaluation, scores: &Scores) -> Figure {
     let classes = &evaluation.model.classes;
     let (truths, probabilities) = columns(evaluation);
     let mut curves = Vec::new();
-    if let Some(ranked) = metrics::metastatic_ranking(classes, &truths, &probabilities) {
+    if let Some(ranked) = ranking(evaluation) {
         let auc = scores.metastatic.as_ref().and_then(|metastatic| metastatic.auc);
-        curves.push(("Metastatic".to_owned(), Ink::Text, 3.0, auc, metrics::roc(&ranked)));
+        let name = evaluation.positive_name().map_or_else(|| "Metastatic".to_owned(), |name| short(name, 16));
+        curves.push((name, Ink::Text, 3.0, auc, metrics::roc(&ranked)));
     }
     // Of two classes each is the other's mirror: one curve says it.
     let single = if classes.len() == 2 && !curves.is_empty() { 0 } else { classes.len() };
@@ -218,15 +219,21 @@ fn columns(evaluation: &Evaluation) -> (Vec<usize>, Vec<Vec<f32>>) {
     evaluation.patients.iter().map(|row| (row.truth, row.probabilities.clone())).unzip()
 }
 
+/// Each study as (probability that it is positive, whether it is); none where no class counts as positive.
+fn ranking(evaluation: &Evaluation) -> Option<Vec<(f64, bool)>> {
+    evaluation.predictions().ok()?.ranking()
+}
+
 /// Predicted probability of metastasis against the observed share, in tenths; `None` where the classes do not merge or no study
 /// is there.
 pub fn reliability(evaluation: &Evaluation) -> Option<Figure> {
-    let (truths, probabilities) = columns(evaluation);
-    let ranked = metrics::metastatic_ranking(&evaluation.model.classes, &truths, &probabilities)?;
+    let ranked = ranking(evaluation)?;
     let brier = metrics::brier(&ranked)?;
     let error = metrics::calibration_error(&ranked, BINS)?;
-    let names = ["Predicted probability of metastasis", "Observed share"];
-    Some(diagram("Calibration: probability of metastasis", names, &error, format!("Brier score {brier:.3}"), evaluation))
+    let what = short(evaluation.sought(), 16);
+    let (title, name) = (format!("Calibration: probability of {what}"), format!("Predicted probability of {what}"));
+    let names = [name.as_str(), "Observed share"];
+    Some(diagram(&title, names, &error, format!("Brier score {brier:.3}"), evaluation))
 }
 
 /// Probability of the predicted class against the share of studies where it is right, in tenths (Guo et al. 2017, figure 1); `None`
@@ -327,18 +334,18 @@ pub fn demographics(demographics: &Demographics, note: &str) -> Figure {
 pub fn distribution(evaluation: &Evaluation) -> Option<Figure> {
     const BINS: usize = 25;
     let classes = &evaluation.model.classes;
-    let negative = metrics::no_metastasis(classes).filter(|_| classes.len() > 1 && !evaluation.patients.is_empty())?;
+    let ranked = ranking(evaluation).filter(|ranked| !ranked.is_empty())?;
     let mut counts = vec![[0usize; BINS]; classes.len()];
-    for row in &evaluation.patients {
-        let p = metrics::metastatic_probability(&row.probabilities, negative);
+    for (row, (p, _)) in evaluation.patients.iter().zip(ranked) {
         counts[row.truth][((p * BINS as f64) as usize).min(BINS - 1)] += 1;
     }
     let tallest = counts.iter().flatten().copied().max().unwrap_or(1).max(1);
     let (left, top, width, row_height) = (92.0, 12.0, 334.0, 364.0 / classes.len() as f32);
-    let mut figure = Figure::new(452.0, 432.0, "Histograms of the predicted probability of metastasis, one a true class.")
-        .framed("Predicted probability of metastasis by true class", evaluation.caveat());
+    let what = format!("redicted probability of {}", short(evaluation.sought(), 16));
+    let mut figure = Figure::new(452.0, 432.0, format!("Histograms of the p{what}, one a true class."))
+        .framed(format!("P{what} by true class"), evaluation.caveat());
     let axes = Axes { left, top, width, height: 364.0, x: [0.0, 1.0], y: [0.0, 1.0] };
-    axes.draw(&mut figure, &SHARES, &[], ["Predicted probability of metastasis", ""]);
+    axes.draw(&mut figure, &SHARES, &[], [&format!("P{what}"), ""]);
     for (class, counts) in counts.iter().enumerate() {
         let base = top + row_height * (class + 1) as f32;
         figure.polyline(vec![[left, base], [left + width, base]], 1.0, Ink::Grid);

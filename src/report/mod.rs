@@ -231,6 +231,16 @@ impl Evaluation {
         Ok(Scores { ceilings, networks, unlike_training, ..Scores::with_statistics(&self.predictions()?, self.bootstrap)? })
     }
 
+    /// The class that counts as positive, where one was named.
+    pub(crate) fn positive_name(&self) -> Option<&str> {
+        self.model.classes.get(self.positive?).map(String::as_str)
+    }
+
+    /// What is looked for: `metastasis`, or the class that counts as positive.
+    pub(crate) fn sought(&self) -> &str {
+        self.positive_name().unwrap_or("metastasis")
+    }
+
     /// What the network said of its patients.
     ///
     /// # Errors
@@ -609,6 +619,27 @@ pub(crate) mod tests {
     }
 
     /// Beside a score stands what it could be at most, on the page and in the file, where that is known.
+    #[test]
+    fn a_class_that_is_named_counts_as_positive() {
+        let mut evaluation = example(2);
+        evaluation.model.classes = ["benign", "malignant"].map(str::to_owned).to_vec();
+        assert_eq!(evaluation.scores().unwrap().metastatic, None);
+        evaluation.positive = Some(1);
+        let folder = tempfile::tempdir().unwrap();
+        let (scores, page) = write_evaluation(&evaluation, folder.path()).unwrap();
+        let binary = scores.metastatic.as_ref().unwrap();
+        assert_eq!(binary.positive.as_deref(), Some("malignant"));
+        assert_eq!((binary.scores.recall, binary.accuracy), (scores.classes[1].scores.recall, scores.accuracy));
+        assert!(scores.statistics.unwrap().operating_points.is_some());
+        let page = std::fs::read_to_string(page).unwrap();
+        for words in ["malignant or not", "malignant against not", "Predicted probability of malignant by true class"] {
+            assert!(page.contains(words), "{words}");
+        }
+        // What it would have been the other way round.
+        let other = Evaluation { positive: Some(0), ..evaluation }.scores().unwrap().metastatic.unwrap();
+        assert_eq!((other.scores.recall, other.scores.specificity), (binary.scores.specificity, binary.scores.recall));
+    }
+
     #[test]
     fn ceilings_stand_beside_the_scores() {
         let folder = tempfile::tempdir().unwrap();

@@ -24,7 +24,7 @@ pub fn evaluation_page(evaluation: &Evaluation, found: &Scores) -> String {
             (section("scores", "Scores", tag, &scores::headline(found)))
             (section("classes", "Class by class", tag, &scores::classes(evaluation, found)))
             @if let Some(inner) = scores::metastatic(evaluation, found) {
-                (section("metastatic", "Metastatic against not", tag, &inner))
+                (section("metastatic", &format!("{} against not", evaluation.positive_name().unwrap_or("Metastatic")), tag, &inner))
             }
             @if let Some(inner) = scores::calibration(evaluation, found) {
                 (section("calibration", "Calibration", tag, &inner))

@@ -116,12 +116,13 @@ pub(super) fn headline(scores: &Scores) -> Markup {
         let merged = ends.metastatic.as_ref();
         let each = |of: fn(&Each<Ends>) -> Ends| merged.and_then(|merged| of(&merged.scores));
         let of = |about: String, ends: Ends| joined([about, percent_interval(ends)]);
-        let sensitivity = of(format!("of {positives} with metastasis"), each(|each| each.recall));
+        let positive = metastatic.positive.as_deref();
+        let sensitivity = of(format!("of {positives} with {}", positive.unwrap_or("metastasis")), each(|each| each.recall));
         let specificity = of(format!("of {negatives} without"), each(|each| each.specificity));
         let interval = percent_interval(merged.and_then(|merged| merged.accuracy).or(metastatic.accuracy_interval));
         let ceiling = scores.ceilings.and_then(|ceilings| ceilings.metastatic);
         rows.push((
-            "Metastatic or not".to_owned(),
+            format!("{} or not", positive.unwrap_or("Metastatic")),
             [
                 ("Accuracy", percent(metastatic.accuracy), joined([at_most_percent(ceiling.map(accuracy)), interval])),
                 ("Sensitivity", percent(metastatic.scores.recall), sensitivity),
@@ -212,15 +213,21 @@ pub(super) fn metastatic(evaluation: &Evaluation, scores: &Scores) -> Option<Mar
     let row = html! { tr { @for (_, value, ends) in measures { (cell(value, ends)) } } };
     let points = scores.statistics.as_ref().and_then(|statistics| statistics.operating_points.as_ref());
     Some(html! {
-        (table("Scores of metastatic against not", "", &measures.map(|(name, ..)| name), &row, &html! {}))
+        (table(&format!("Scores of {} against not", metastatic.positive.as_deref().unwrap_or("metastatic")), "", &measures.map(|(name, ..)| name), &row, &html! {}))
         p.small {
-            "Positive is every class but " (metrics::NO_METASTASIS) ": a study is called metastatic where those classes together are \
-             more probable. Of " (class.support) " with metastasis " (metastatic.confusion[1][1]) " were called so; of "
+            @match &metastatic.positive {
+                Some(name) => { "Positive is " bdi { (name) } ": a study is called so where it is more probable than not. Of " }
+                None => {
+                    "Positive is every class but " (metrics::NO_METASTASIS) ": a study is called metastatic where those classes together are \
+                     more probable. Of "
+                }
+            }
+            (class.support) " with " (evaluation.sought()) " " (metastatic.confusion[1][1]) " were called so; of "
             (scores.studies as u64 - class.support) " without, " (metastatic.confusion[0][1]) " were."
         }
         @if let (Some(distribution), Some(reliability)) = (figures::distribution(evaluation), figures::reliability(evaluation)) {
             div.pair {
-                (panel("Probability of metastasis by true class", &distribution))
+                (panel(&format!("Probability of {} by true class", evaluation.sought()), &distribution))
                 (panel("Calibration", &reliability))
             }
         }
@@ -252,7 +259,7 @@ fn operating_points(sensitivity: &[OperatingPoint], specificity: &[OperatingPoin
         (table("Other thresholds", "Wanted", &columns, &rows, &html! {}))
         p.small {
             "Thresholds were chosen on these very studies: on others expect a little less. Predictive values hold where "
-            (format_args!("{:.0}", 100.0 * positives as f64 / studies.max(1) as f64)) " % of the studies are metastatic, as here."
+            (format_args!("{:.0}", 100.0 * positives as f64 / studies.max(1) as f64)) " % of the studies are positive, as here."
         }
     }
 }
@@ -269,7 +276,7 @@ pub(super) fn calibration(evaluation: &Evaluation, scores: &Scores) -> Option<Ma
     let rows = html! {
         (row("the predicted class", calibration.top_label.as_ref(), None))
         @for class in &calibration.classes { (row(&class.class, class.error.as_ref(), class.brier)) }
-        @if let Some(error) = &calibration.metastatic { (row("any metastasis", Some(error), brier)) }
+        @if let Some(error) = &calibration.metastatic { (row(evaluation.positive_name().unwrap_or("any metastasis"), Some(error), brier)) }
     };
     Some(html! {
         div.pair {
