@@ -34,6 +34,8 @@ pub(crate) enum Purpose {
     Mixup = 9,
     /// Which images of a training step get the right part of another, and where it begins.
     Stitch = 10,
+    /// Which counts of a scan are left out where a network is tested with fewer.
+    Stress = 11,
 }
 
 /// The stream of `purpose` under a seed; `first` and `second` are the purpose's own indices.

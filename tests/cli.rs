@@ -472,6 +472,48 @@ fn evaluate_holds_evidence_against_the_lesions_that_are_known() {
 }
 
 #[test]
+fn evaluate_says_how_scores_hold_up_on_worse_scans() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluate = |more: &[&str]| {
+        let command = ["--resamples", "100", "--output"];
+        osteon().arg("evaluate").arg(SHARED.run()).args(more).args(command).arg(folder.path()).output().unwrap()
+    };
+    let files = ["stress.json", "stress.png", "stress.svg"].map(|name| folder.path().join(name));
+    let read = |name: &str| serde_json::from_slice::<serde_json::Value>(&fs::read(folder.path().join(name)).unwrap()).unwrap();
+    let printed = succeeds(evaluate(&["--stress"]));
+    for said in [
+        "on worse scans, ",
+        "  half of the counts ",
+        "  posterior view alone ",
+        "  without lower legs and feet ",
+        "  other answers ",
+    ] {
+        assert!(printed.contains(said), "{said}\n{printed}");
+    }
+    let found = read("stress.json");
+    assert!(found["caveat"].as_str().unwrap().contains("phantoms") && found["model"]["sha256"].is_string(), "{found}");
+    let conditions = found["conditions"].as_array().unwrap();
+    let kinds: std::collections::BTreeSet<&str> = conditions.iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    let expected = ["alignment", "counts", "feet", "none", "rotation", "scale", "shift", "views"];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
+    let [scores, first] = [read("scores.json"), conditions[0].clone()];
+    assert_eq!((&first["accuracy"], &first["auc"]), (&scores["accuracy"], &scores["macro"]["auc"]));
+    assert_eq!(first["accuracy_interval"], scores["accuracy_interval"]);
+    assert_eq!(first["metastatic"]["auc"], scores["metastatic"]["auc"]);
+    assert_eq!(first["calibration_error"], scores["calibration"]["top_label"]["expected"]);
+    assert!(first["accuracy_change"].is_null() && conditions[1]["accuracy_change"]["by"].is_f64(), "{found}");
+    assert!(fs::read_to_string(folder.path().join("report.html")).unwrap().contains("On worse scans"));
+    // The same bits again.
+    let before = files.each_ref().map(|file| fs::read(file).unwrap());
+    assert!(!evaluate(&["--stress"]).status.success(), "not without --force");
+    succeeds(evaluate(&["--stress", "--force"]));
+    assert!(files.iter().zip(&before).all(|(file, before)| fs::read(file).unwrap() == *before));
+    // They are of that evaluation alone.
+    succeeds(evaluate(&["--force"]));
+    assert!(files.iter().all(|file| !file.exists()));
+}
+
+#[test]
 fn a_study_that_cannot_be_is_refused_before_any_training() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("study");

@@ -3,13 +3,14 @@
 use super::numbers::{count, seed};
 use super::output::Overwrite;
 use super::preflight::Preflight;
+use super::stress;
 use super::table::{self, TableFlags};
 use super::terminal::Terminal;
 use crate::archive::manifest::{Classes, ColumnNames, Manifest, ReadOptions, Reading, Row};
 use crate::archive::split::Split;
 use crate::files::Staging;
 use crate::metrics::{
-    Bootstrap, Ceilings, Each, Epoch, FALSE_MARKS, Localisation, MapScore, Merged, Panel, Randomised, Scores, of_at_most,
+    Bootstrap, Ceilings, Each, Epoch, FALSE_MARKS, Localisation, MapScore, Merged, Panel, Randomised, Scores, Stress, of_at_most,
 };
 use crate::models::Model;
 use crate::phantom;
@@ -29,7 +30,7 @@ const SHOWN: usize = 12;
 /// Evaluate a run on its test patients: scores, a table of all studies, pictures, and a page.
 ///
 /// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network; with --localise
-/// also localisation.json, froc.png and .svg.
+/// also localisation.json, froc.png and .svg, and with --stress stress.json, stress.png and .svg.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  osteon evaluate runs/first\n  osteon evaluate runs/first --manifest elsewhere.csv --split all --output elsewhere"
@@ -53,6 +54,10 @@ pub struct Evaluate {
     /// two as HEIGHT,WIDTH.
     #[arg(long, value_name = "MM", value_parser = super::lesions::spacing, requires = "localise")]
     pixel_spacing_mm: Option<[f64; 2]>,
+    /// Evaluate again on the same scans made worse, beside the scores as they are: half and a quarter of the counts, one view alone, without
+    /// feet or lower legs, another alignment, turned, moved, larger and smaller: stress.json.
+    #[arg(long)]
+    stress: bool,
     /// Folder for the results [default: the run's].
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -126,6 +131,9 @@ impl Evaluate {
         if self.localise {
             evaluation.localisation = Some(job.localise(terminal, self.pixel_spacing_mm)?);
         }
+        if self.stress {
+            evaluation.stress = Some(job.stress(terminal, bootstrap)?);
+        }
         let (scores, page) = write(&evaluation, output)?;
         print(terminal, &evaluation, &scores)?;
         terminal.line(page.shown())
@@ -135,7 +143,8 @@ impl Evaluate {
 /// Writes an evaluation, all of its files or none. Gives the scores and the page's path.
 pub fn write(evaluation: &Evaluation, output: files::Output) -> Result<(Scores, PathBuf)> {
     // Those of an earlier evaluation do not belong to this one.
-    let staging = Staging::new(output)?.without(RunFolder::LOCALISATION.map(str::to_owned).to_vec());
+    let earlier = RunFolder::LOCALISATION.into_iter().chain(RunFolder::STRESS).map(str::to_owned);
+    let staging = Staging::new(output)?.without(earlier.collect());
     let (scores, _) = staging.named(report::write_evaluation(evaluation, staging.file("")))?;
     let page = staging.target(RunFolder::REPORT);
     staging.commit(RunFolder::SCORES)?;
@@ -283,6 +292,7 @@ impl Job {
             bootstrap: Bootstrap::default(),
             ceilings: self.ceilings(),
             localisation: None,
+            stress: None,
         })
     }
 
@@ -294,6 +304,17 @@ impl Job {
             interrupt::check()
         })?;
         progress.finish(format_args!("{} compared with known lesions", counted(found.marked, "map")));
+        Ok(found)
+    }
+
+    /// How the scores hold up on worse scans.
+    fn stress(&self, terminal: &Terminal, bootstrap: Bootstrap) -> Result<Stress> {
+        let progress = terminal.progress("scans made worse", self.rows.len());
+        let found = predict::stress(&self.model, &self.manifest, &self.rows, self.settings.batch, bootstrap, &mut |done| {
+            progress.set(done, "");
+            interrupt::check()
+        })?;
+        progress.finish(format_args!("{} under {}", self.rows.len(), counted(found.conditions.len() - 1, "condition")));
         Ok(found)
     }
 }
@@ -358,7 +379,8 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
             .line(format_args!("in brackets 95 % intervals, from {resamples} resamples of {}", counted(patients, "patient")))?;
     }
     scores.notes.iter().try_for_each(|note| terminal.line(note))?;
-    evaluation.localisation.iter().flat_map(localised).try_for_each(|line| terminal.line(line))
+    let more = evaluation.localisation.iter().flat_map(localised).chain(evaluation.stress.iter().flat_map(stress::lines));
+    more.into_iter().try_for_each(|line| terminal.line(line))
 }
 
 /// Where the evidence lies, as lines.

@@ -24,6 +24,7 @@ mod panel;
 mod predictions;
 mod ranking;
 mod seeds;
+mod stress;
 mod summary;
 
 pub use bootstrap::{Bootstrap, Intervals, LEVEL, MOST_UNDEFINED, quantile};
@@ -42,6 +43,7 @@ pub use panel::{Each, Merged, NamedEach, Panel};
 pub use predictions::Predictions;
 pub use ranking::{RocPoint, auc, roc};
 pub use seeds::{Estimate, Order, Pairing, compare_seeds, mean_accuracy};
+pub use stress::{Change, Stress, Stressed, StressedMerged, Trial};
 pub use summary::{Summary, summarise};
 
 use crate::text::counted;

@@ -3,9 +3,11 @@
 pub mod evidence;
 mod localise;
 mod regions;
+mod stress;
 
 pub use localise::localise;
 pub use regions::{Place, place};
+pub use stress::stress;
 
 use crate::image::{Image, body_pixels, critical_points};
 use crate::intake::Study;

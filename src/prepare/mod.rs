@@ -11,4 +11,5 @@ pub mod views;
 pub use augment::{Motion, Transform};
 pub use input::{CountScale, Input};
 pub use settings::{Alignment, Compression, Preprocessing};
+pub(crate) use vary::thinned;
 pub use vary::{Augmentation, Variation};

@@ -12,6 +12,7 @@ mod figure;
 mod figures;
 pub(crate) mod frame;
 pub(crate) mod page;
+mod stress;
 
 pub use bars::{Bars, bars};
 pub(crate) use caption::caveat;
@@ -20,9 +21,10 @@ pub use evidence::{CELLS, SPOT};
 pub use figure::Figure;
 pub use figures::{confidence, confusion, demographics, distribution, froc, reliability, roc};
 pub use page::{evaluation_page, prediction_page};
+pub use stress::stress;
 
 use crate::image::Image;
-use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Localisation, Predictions, Scores};
+use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Localisation, Predictions, Scores, Stress};
 use crate::models::{Simulators, StudyCounts};
 use crate::text::{Shown, counted};
 use crate::text::{guard, unguard};
@@ -132,6 +134,8 @@ pub struct Evaluation {
     pub ceilings: Option<Ceilings>,
     /// How what speaks for a metastasis lies beside known lesions, where that was asked.
     pub localisation: Option<Localisation>,
+    /// How its scores hold up on worse scans, where that was asked.
+    pub stress: Option<Stress>,
 }
 
 /// What `predict` found.
@@ -263,8 +267,9 @@ pub fn pick_cases(patients: &[PatientRow], limit: usize) -> Vec<usize> {
     picked
 }
 
-/// Writes `scores.json`, `patients.csv`, `confusion.{png,svg}`, `roc.{png,svg}`, `report.html` and, where lesions were looked for,
-/// `localisation.json` and `froc.{png,svg}` into `folder`, which is made where it is missing. Gives the scores and the page's path.
+/// Writes `scores.json`, `patients.csv`, `confusion.{png,svg}`, `roc.{png,svg}`, `report.html`, where lesions were looked for
+/// `localisation.json` and `froc.{png,svg}`, and where it was repeated on worse scans `stress.{json,png,svg}` into `folder`, which is made
+/// where it is missing. Gives the scores and the page's path.
 ///
 /// # Errors
 /// Where the patients do not fit the classes or the folder cannot be written.
@@ -276,12 +281,16 @@ pub fn write_evaluation(evaluation: &Evaluation, folder: impl AsRef<Path>) -> Re
     files::write(folder.join("patients.csv"), &patients_csv(evaluation, folder)?)?;
     let froc = evaluation.localisation.as_ref().map(|found| ("froc", froc(evaluation, found)));
     let figures = [("confusion", confusion(evaluation, &scores)), ("roc", roc(evaluation, &scores))];
-    for (name, figure) in figures.into_iter().chain(froc) {
+    let stress = evaluation.stress.as_ref().map(|found| ("stress", stress(evaluation, found)));
+    for (name, figure) in figures.into_iter().chain(froc).chain(stress) {
         files::write(folder.join(format!("{name}.png")), &figure.png())?;
         files::write(folder.join(format!("{name}.svg")), figure.svg().as_bytes())?;
     }
     if let Some(found) = &evaluation.localisation {
         files::write(folder.join("localisation.json"), &Measured::json(evaluation, found, folder)?)?;
+    }
+    if let Some(found) = &evaluation.stress {
+        files::write(folder.join("stress.json"), &Measured::json(evaluation, found, folder)?)?;
     }
     let page = folder.join("report.html");
     files::write(&page, evaluation_page(evaluation, &scores).as_bytes())?;
@@ -518,6 +527,7 @@ pub(crate) mod tests {
             bootstrap: Bootstrap { resamples: 200, seed: 1 },
             ceilings: None,
             localisation: None,
+            stress: None,
         }
     }
 

@@ -66,7 +66,7 @@ impl RunFolder {
         Self::PREVIOUS_CHECKPOINT,
     ];
     /// All that an evaluation writes.
-    pub const EVALUATION: [&str; 10] = [
+    pub const EVALUATION: [&str; 13] = [
         Self::SCORES,
         Self::PATIENTS,
         Self::REPORT,
@@ -77,9 +77,14 @@ impl RunFolder {
         Self::LOCALISATION[0],
         Self::LOCALISATION[1],
         Self::LOCALISATION[2],
+        Self::STRESS[0],
+        Self::STRESS[1],
+        Self::STRESS[2],
     ];
     /// Of these what it writes only where lesions were looked for.
     pub const LOCALISATION: [&str; 3] = ["localisation.json", "froc.png", "froc.svg"];
+    /// And what only where it was repeated on worse scans.
+    pub const STRESS: [&str; 3] = ["stress.json", "stress.png", "stress.svg"];
     /// Where a run is kept that replaces another.
     const ASIDE: &str = ".replacing";
 
