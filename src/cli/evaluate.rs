@@ -314,7 +314,7 @@ impl Job {
             progress.set(done, "");
             interrupt::check()
         })?;
-        progress.finish(format_args!("{} under {}", self.rows.len(), counted(found.conditions.len() - 1, "condition")));
+        progress.finish(format_args!("{} evaluated under {}", self.rows.len(), counted(found.conditions.len() - 1, "condition")));
         Ok(found)
     }
 }

@@ -84,7 +84,7 @@ pub fn stress(evaluation: &Evaluation, found: &Stress) -> Figure {
             }
         }
     }
-    let key = "line: as they are · dashes: always the commonest · bold: differs by more than chance";
+    let key = "line: as they are · dashes: always the commonest class · bold: differs by more than chance";
     figure.text(width / 2.0, bottom + 52.0, key, 11.0, Anchor::Center, Ink::Muted);
     figure
 }

@@ -17,7 +17,7 @@ fn percent(value: Option<f64>) -> Markup {
     }
 }
 
-fn decimal(value: Option<f64>) -> Markup {
+pub(super) fn decimal(value: Option<f64>) -> Markup {
     html! {
         @if let Some(value) = value { (format_args!("{value:.4}")) } @else { abbr title="undefined" { "–" } }
     }
