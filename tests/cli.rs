@@ -432,7 +432,7 @@ fn evaluate_writes_scores_pictures_and_a_page() {
     let output = osteon().arg("evaluate").arg(SHARED.run()).arg("--output").arg(folder.path()).output().unwrap();
     let printed = succeeds(output);
     assert!(printed.contains("accuracy"), "{printed}");
-    for name in ["scores.json", "patients.csv", "confusion.png", "roc.png", "report.html"] {
+    for name in ["scores.json", "patients.csv", "confusion.png", "roc.png", "report.html", "model_card.md"] {
         assert!(folder.path().join(name).is_file(), "{name} is missing");
     }
     let scores: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("scores.json")).unwrap()).unwrap();
@@ -443,6 +443,20 @@ fn evaluate_writes_scores_pictures_and_a_page() {
     assert_eq!(predictions.lines().count(), 1 + tests, "a row a study\n{predictions}");
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(!page.contains("http://") || !page.contains("src=\"http"), "the page must not need a network");
+    let card = fs::read_to_string(folder.path().join("model_card.md")).unwrap();
+    let hash = scores["model"]["sha256"].as_str().unwrap();
+    for said in [
+        hash,
+        "| training | ",
+        "| test | ",
+        "Random, from seed ",
+        "not measured: `osteon evaluate RUN --stress`",
+        "| 27c | ",
+        "| 44 | ",
+    ] {
+        assert!(card.contains(said), "{said}\n{card}");
+    }
+    assert!(card.contains("not measured: `osteon evaluate RUN --localise`") && card.contains("phantoms"), "{card}");
 }
 
 #[test]

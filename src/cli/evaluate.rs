@@ -29,7 +29,7 @@ const SHOWN: usize = 12;
 
 /// Evaluate a run on its test patients: scores, a table of all studies, pictures, and a page.
 ///
-/// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network; with --localise
+/// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, report.html, which needs no network, and model_card.md; with --localise
 /// also localisation.json, froc.png and .svg, and with --stress stress.json, stress.png and .svg.
 #[derive(clap::Args)]
 #[command(
@@ -293,6 +293,7 @@ impl Job {
             ceilings: self.ceilings(),
             localisation: None,
             stress: None,
+            origin: Some(train::origin(folder, model, settings)),
         })
     }
 

@@ -30,7 +30,7 @@ const RESULTS: [(&str, &str); 11] = [
 ];
 
 /// What else a run or an evaluation has in its folder.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 17] = [
     "checkpoint.previous",
     "config.toml",
     "confusion.png",
@@ -41,6 +41,7 @@ const PARTS: [&str; 16] = [
     "froc.svg",
     "localisation.json",
     "metrics.csv",
+    "model_card.md",
     "roc.png",
     "roc.svg",
     "split.csv",

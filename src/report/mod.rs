@@ -6,6 +6,7 @@
 
 mod bars;
 pub(crate) mod caption;
+mod card;
 mod curves;
 mod evidence;
 mod figure;
@@ -16,6 +17,7 @@ mod stress;
 
 pub use bars::{Bars, bars};
 pub(crate) use caption::caveat;
+pub use card::{Origin, SideCounts, model_card};
 pub use curves::{MOST_RUNS, RateStep, compared_curves, curves, loss_panels, rate_curve};
 pub use evidence::{CELLS, SPOT};
 pub use figure::Figure;
@@ -136,6 +138,8 @@ pub struct Evaluation {
     pub localisation: Option<Localisation>,
     /// How its scores hold up on worse scans, where that was asked.
     pub stress: Option<Stress>,
+    /// How its network came to be, for the model's card; where it is not known the card says so.
+    pub origin: Option<Origin>,
 }
 
 /// What `predict` found.
@@ -267,7 +271,7 @@ pub fn pick_cases(patients: &[PatientRow], limit: usize) -> Vec<usize> {
     picked
 }
 
-/// Writes `scores.json`, `patients.csv`, `confusion.{png,svg}`, `roc.{png,svg}`, `report.html`, where lesions were looked for
+/// Writes `scores.json`, `patients.csv`, `confusion.{png,svg}`, `roc.{png,svg}`, `report.html`, `model_card.md`, where lesions were looked for
 /// `localisation.json` and `froc.{png,svg}`, and where it was repeated on worse scans `stress.{json,png,svg}` into `folder`, which is made
 /// where it is missing. Gives the scores and the page's path.
 ///
@@ -292,6 +296,7 @@ pub fn write_evaluation(evaluation: &Evaluation, folder: impl AsRef<Path>) -> Re
     if let Some(found) = &evaluation.stress {
         files::write(folder.join("stress.json"), &Measured::json(evaluation, found, folder)?)?;
     }
+    files::write(folder.join("model_card.md"), model_card(evaluation, &scores).as_bytes())?;
     let page = folder.join("report.html");
     files::write(&page, evaluation_page(evaluation, &scores).as_bytes())?;
     Ok((scores, page))
@@ -528,6 +533,7 @@ pub(crate) mod tests {
             ceilings: None,
             localisation: None,
             stress: None,
+            origin: None,
         }
     }
 

@@ -53,6 +53,8 @@ impl RunFolder {
     pub const PATIENTS: &str = "patients.csv";
     /// An evaluation's page.
     pub const REPORT: &str = "report.html";
+    /// What is known of the model, for those who are to judge it.
+    pub const CARD: &str = "model_card.md";
     /// All that training writes.
     pub(crate) const OWN: [&str; 9] = [
         Self::MODEL,
@@ -66,10 +68,11 @@ impl RunFolder {
         Self::PREVIOUS_CHECKPOINT,
     ];
     /// All that an evaluation writes.
-    pub const EVALUATION: [&str; 13] = [
+    pub const EVALUATION: [&str; 14] = [
         Self::SCORES,
         Self::PATIENTS,
         Self::REPORT,
+        Self::CARD,
         "confusion.png",
         "confusion.svg",
         "roc.png",
