@@ -36,6 +36,8 @@ pub(crate) enum Purpose {
     Stitch = 10,
     /// The directions that the search for principal components begins with.
     FeatureSpace = 11,
+    /// Which counts of a scan are left out where a network is tested with fewer.
+    Stress = 12,
 }
 
 /// The stream of `purpose` under a seed; `first` and `second` are the purpose's own indices.

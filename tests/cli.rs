@@ -432,7 +432,7 @@ fn evaluate_writes_scores_pictures_and_a_page() {
     let output = osteon().arg("evaluate").arg(SHARED.run()).arg("--output").arg(folder.path()).output().unwrap();
     let printed = succeeds(output);
     assert!(printed.contains("accuracy"), "{printed}");
-    for name in ["scores.json", "patients.csv", "confusion.png", "roc.png", "report.html"] {
+    for name in ["scores.json", "patients.csv", "confusion.png", "roc.png", "report.html", "model_card.md"] {
         assert!(folder.path().join(name).is_file(), "{name} is missing");
     }
     let scores: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("scores.json")).unwrap()).unwrap();
@@ -443,6 +443,20 @@ fn evaluate_writes_scores_pictures_and_a_page() {
     assert_eq!(predictions.lines().count(), 1 + tests, "a row a study\n{predictions}");
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(!page.contains("http://") || !page.contains("src=\"http"), "the page must not need a network");
+    let card = fs::read_to_string(folder.path().join("model_card.md")).unwrap();
+    let hash = scores["model"]["sha256"].as_str().unwrap();
+    for said in [
+        hash,
+        "| training | ",
+        "| test | ",
+        "Random, from seed ",
+        "not measured: `osteon evaluate RUN --stress`",
+        "| 27c | ",
+        "| 44 | ",
+    ] {
+        assert!(card.contains(said), "{said}\n{card}");
+    }
+    assert!(card.contains("not measured: `osteon evaluate RUN --localise`") && card.contains("phantoms"), "{card}");
 }
 
 #[test]
@@ -469,6 +483,48 @@ fn evaluate_holds_evidence_against_the_lesions_that_are_known() {
     succeeds(evaluate(&["--split", "all", "--force"]));
     assert!(files.iter().all(|file| !file.exists()));
     assert_eq!(evaluate(&["--pixel-spacing-mm", "2", "--force"]).status.code(), Some(2), "it is of --localise");
+}
+
+#[test]
+fn evaluate_says_how_scores_hold_up_on_worse_scans() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluate = |more: &[&str]| {
+        let command = ["--resamples", "100", "--output"];
+        osteon().arg("evaluate").arg(SHARED.run()).args(more).args(command).arg(folder.path()).output().unwrap()
+    };
+    let files = ["stress.json", "stress.png", "stress.svg"].map(|name| folder.path().join(name));
+    let read = |name: &str| serde_json::from_slice::<serde_json::Value>(&fs::read(folder.path().join(name)).unwrap()).unwrap();
+    let printed = succeeds(evaluate(&["--stress"]));
+    for said in [
+        "on worse scans, ",
+        "  half of the counts ",
+        "  posterior view alone ",
+        "  without lower legs and feet ",
+        "  other answers ",
+    ] {
+        assert!(printed.contains(said), "{said}\n{printed}");
+    }
+    let found = read("stress.json");
+    assert!(found["caveat"].as_str().unwrap().contains("phantoms") && found["model"]["sha256"].is_string(), "{found}");
+    let conditions = found["conditions"].as_array().unwrap();
+    let kinds: std::collections::BTreeSet<&str> = conditions.iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    let expected = ["alignment", "counts", "feet", "none", "rotation", "scale", "shift", "views"];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
+    let [scores, first] = [read("scores.json"), conditions[0].clone()];
+    assert_eq!((&first["accuracy"], &first["auc"]), (&scores["accuracy"], &scores["macro"]["auc"]));
+    assert_eq!(first["accuracy_interval"], scores["accuracy_interval"]);
+    assert_eq!(first["metastatic"]["auc"], scores["metastatic"]["auc"]);
+    assert_eq!(first["calibration_error"], scores["calibration"]["top_label"]["expected"]);
+    assert!(first["accuracy_change"].is_null() && conditions[1]["accuracy_change"]["by"].is_f64(), "{found}");
+    assert!(fs::read_to_string(folder.path().join("report.html")).unwrap().contains("On worse scans"));
+    // The same bits again.
+    let before = files.each_ref().map(|file| fs::read(file).unwrap());
+    assert!(!evaluate(&["--stress"]).status.success(), "not without --force");
+    succeeds(evaluate(&["--stress", "--force"]));
+    assert!(files.iter().zip(&before).all(|(file, before)| fs::read(file).unwrap() == *before));
+    // They are of that evaluation alone.
+    succeeds(evaluate(&["--force"]));
+    assert!(files.iter().all(|file| !file.exists()));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::networks::{self, Together};
 use super::numbers::{count, seed};
 use super::output::Overwrite;
 use super::preflight::Preflight;
+use super::stress;
 use super::table::{self, TableFlags};
 use super::terminal::Terminal;
 use crate::archive::manifest::{Classes, ColumnNames, Manifest, ReadOptions, Reading, Row};
@@ -11,7 +12,7 @@ use crate::archive::split::Split;
 use crate::files::Staging;
 use crate::metrics::{
     Bootstrap, Ceilings, Each, Epoch, FALSE_MARKS, Localisation, MapScore, Merged, NetworkScores, Panel, Randomised, Scores,
-    of_at_most,
+    Stress, of_at_most,
 };
 use crate::models::Model;
 use crate::phantom;
@@ -31,8 +32,8 @@ const SHOWN: usize = 12;
 /// Evaluate a run on its test patients: scores, a table of all studies, pictures, and a page. Several runs, or a folder of `osteon train
 /// --folds`, answer together, by the mean of their probabilities.
 ///
-/// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, and report.html, which needs no network; with --localise
-/// also localisation.json, froc.png and .svg.
+/// Writes scores.json, patients.csv, confusion.png and .svg, roc.png and .svg, report.html, which needs no network, and model_card.md; with --localise
+/// also localisation.json, froc.png and .svg, and with --stress stress.json, stress.png and .svg.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  osteon evaluate runs/first\n  osteon evaluate runs/first --manifest elsewhere.csv --split all --output elsewhere\n  osteon evaluate runs/first runs/second --mirror --output both"
@@ -59,6 +60,10 @@ pub struct Evaluate {
     /// two as HEIGHT,WIDTH.
     #[arg(long, value_name = "MM", value_parser = super::lesions::spacing, requires = "localise")]
     pixel_spacing_mm: Option<[f64; 2]>,
+    /// Evaluate again on the same scans made worse, beside the scores as they are: half and a quarter of the counts, one view alone, without
+    /// feet or lower legs, another alignment, turned, moved, larger and smaller: stress.json.
+    #[arg(long)]
+    stress: bool,
     /// The class that counts as positive, where none is called NoMet: sensitivity, specificity and thresholds are of it against the others
     /// [default: that of the training].
     #[arg(long, value_name = "CLASS")]
@@ -142,7 +147,10 @@ impl Evaluate {
         let positive = job.positive(self.positive.as_deref())?;
         // First, since it may refuse what an evaluation takes.
         let localisation = self.localise.then(|| job.localise(terminal, self.pixel_spacing_mm)).transpose()?;
-        let evaluation = Evaluation { bootstrap, positive, localisation, ..job.evaluate(terminal)? };
+        let mut evaluation = Evaluation { bootstrap, positive, localisation, ..job.evaluate(terminal)? };
+        if self.stress {
+            evaluation.stress = Some(job.stress(terminal, bootstrap, positive)?);
+        }
         let (scores, page) = write(&evaluation, output)?;
         print(terminal, &evaluation, &scores)?;
         terminal.line(page.shown())
@@ -152,7 +160,8 @@ impl Evaluate {
 /// Writes an evaluation, all of its files or none. Gives the scores and the page's path.
 pub fn write(evaluation: &Evaluation, output: files::Output) -> Result<(Scores, PathBuf)> {
     // Those of an earlier evaluation do not belong to this one.
-    let staging = Staging::new(output)?.without(RunFolder::LOCALISATION.map(str::to_owned).to_vec());
+    let earlier = RunFolder::LOCALISATION.into_iter().chain(RunFolder::STRESS).map(str::to_owned);
+    let staging = Staging::new(output)?.without(earlier.collect());
     let (scores, _) = staging.named(report::write_evaluation(evaluation, staging.file("")))?;
     let page = staging.target(RunFolder::REPORT);
     staging.commit(RunFolder::SCORES)?;
@@ -349,6 +358,8 @@ impl Job {
             networks: members(networks, &answered)?,
             unlike_training: unlike(&answered),
             localisation: None,
+            stress: None,
+            origin: Some(train::origin(folder, &networks.members()[0], settings)),
         })
     }
 
@@ -363,6 +374,18 @@ impl Job {
             interrupt::check()
         })?;
         progress.finish(format_args!("{} compared with known lesions", counted(found.marked, "map")));
+        Ok(found)
+    }
+
+    /// How the scores hold up on worse scans.
+    fn stress(&self, terminal: &Terminal, bootstrap: Bootstrap, positive: Option<usize>) -> Result<Stress> {
+        let progress = terminal.progress("scans made worse", self.rows.len());
+        let Job { networks, manifest, rows, settings, .. } = self;
+        let found = predict::stress(networks, manifest, rows, settings.batch, positive, bootstrap, &mut |done| {
+            progress.set(done, "");
+            interrupt::check()
+        })?;
+        progress.finish(format_args!("{} evaluated under {}", self.rows.len(), counted(found.conditions.len() - 1, "condition")));
         Ok(found)
     }
 }
@@ -458,7 +481,12 @@ pub fn print(terminal: &Terminal, evaluation: &Evaluation, scores: &Scores) -> R
             .line(format_args!("in brackets 95 % intervals, from {resamples} resamples of {}", counted(patients, "patient")))?;
     }
     scores.notes.iter().try_for_each(|note| terminal.line(note))?;
-    evaluation.localisation.iter().flat_map(localised).try_for_each(|line| terminal.line(line))
+    let more = evaluation
+        .localisation
+        .iter()
+        .flat_map(localised)
+        .chain(evaluation.stress.iter().flat_map(|found| stress::lines(found, evaluation.positive_name())));
+    more.into_iter().try_for_each(|line| terminal.line(line))
 }
 
 /// Where the evidence lies, as lines.

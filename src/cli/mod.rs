@@ -24,6 +24,7 @@ mod preflight;
 mod reproduce;
 mod scan;
 mod settings;
+mod stress;
 mod table;
 mod terminal;
 mod train;

@@ -30,17 +30,24 @@ const RESULTS: [(&str, &str); 11] = [
 ];
 
 /// What else a run or an evaluation has in its folder.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 17] = [
     "checkpoint.previous",
     "config.toml",
     "confusion.png",
     "confusion.svg",
     "curves.png",
     "events.out.tfevents.osteon",
+    "froc.png",
+    "froc.svg",
+    "localisation.json",
     "metrics.csv",
+    "model_card.md",
     "roc.png",
     "roc.svg",
     "split.csv",
+    "stress.json",
+    "stress.png",
+    "stress.svg",
 ];
 
 /// Whether a file of this name in a folder of results is one of them: it is called so, or numbered.

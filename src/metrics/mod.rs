@@ -24,6 +24,7 @@ mod panel;
 mod predictions;
 mod ranking;
 mod seeds;
+mod stress;
 mod summary;
 
 pub use bootstrap::{Bootstrap, Intervals, LEVEL, MOST_UNDEFINED, quantile};
@@ -42,6 +43,7 @@ pub use panel::{Each, Merged, NamedEach, Panel};
 pub use predictions::Predictions;
 pub use ranking::{RocPoint, auc, roc};
 pub use seeds::{Estimate, Order, Pairing, compare_seeds, mean_accuracy};
+pub use stress::{Change, Stress, Stressed, StressedMerged, Trial};
 pub use summary::{Summary, summarise};
 
 use crate::text::counted;
@@ -201,17 +203,26 @@ impl Scores {
         })
     }
 
-    /// Scores of predictions, with [`Statistics`].
+    /// Scores of predictions, whose positive class counts.
     ///
     /// # Errors
-    /// As [`Scores::new`] and [`Bootstrap::check`].
-    pub fn with_statistics(predictions: &Predictions, bootstrap: Bootstrap) -> Result<Scores> {
+    /// As [`Scores::new`].
+    pub fn of(predictions: &Predictions) -> Result<Scores> {
         let Predictions { classes, truths, probabilities, .. } = predictions;
         let mut scores = Scores::new(classes, truths, probabilities)?;
         if let (Some(positive), Some(ranked)) = (predictions.positive, predictions.ranking()) {
             let positive = classes.get(positive).cloned();
             scores.metastatic = Some(BinaryScores { positive, ..BinaryScores::new(&ranked) });
         }
+        Ok(scores)
+    }
+
+    /// Scores of predictions, with [`Statistics`].
+    ///
+    /// # Errors
+    /// As [`Scores::new`] and [`Bootstrap::check`].
+    pub fn with_statistics(predictions: &Predictions, bootstrap: Bootstrap) -> Result<Scores> {
+        let mut scores = Scores::of(predictions)?;
         scores.statistics = Some(Statistics {
             intervals: Intervals::new(predictions, &scores, bootstrap)?,
             calibration: Calibration::new(predictions, BINS),

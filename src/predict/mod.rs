@@ -4,11 +4,13 @@ mod ensemble;
 pub mod evidence;
 mod localise;
 mod regions;
+mod stress;
 mod trust;
 
 pub use ensemble::{Answer, Answered, Ensemble};
 pub use localise::localise;
 pub use regions::{Place, place};
+pub use stress::stress;
 pub use trust::{check_known, training_data};
 
 use crate::draw::{Raster, Tone};

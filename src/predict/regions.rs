@@ -9,6 +9,12 @@ use crate::report::{CELLS, SPOT};
 /// From the middle of the body, as a share of its height: what is nearer is in the midline.
 const MIDLINE: f64 = 0.022;
 
+/// Where the knees end, as a share of the body's height from the crown.
+pub(super) const KNEES: f64 = 0.75;
+
+/// Where the ankles begin.
+pub(super) const ANKLES: f64 = 0.89;
+
 /// Regions of a body that lies straight with its arms at its sides, as `osteon phantom` makes them and as people are scanned: shares of
 /// the body's height from the crown, and of its height from the midline outwards, up to which a region reaches.
 const REGIONS: &[(f64, &[(f64, &str)])] = &[
@@ -21,8 +27,8 @@ const REGIONS: &[(f64, &[(f64, &str)])] = &[
     (0.45, &[(MIDLINE, "sacrum or lower lumbar spine"), (0.09, "pelvis"), (1.0, "forearm or hand")]),
     (0.51, &[(0.05, "pelvis"), (0.09, "hip"), (1.0, "hand")]),
     (0.65, &[(0.1, "thigh"), (1.0, "hand")]),
-    (0.75, &[(1.0, "knee")]),
-    (0.89, &[(1.0, "lower leg")]),
+    (KNEES, &[(1.0, "knee")]),
+    (ANKLES, &[(1.0, "lower leg")]),
     (1.0, &[(1.0, "ankle or foot")]),
 ];
 

@@ -92,7 +92,7 @@ pub fn apply(image: &Image, transform: &Transform) -> Image {
 }
 
 /// As [`apply`], and `scale` times as large about the centre before it is moved.
-pub(super) fn apply_scaled(image: &Image, transform: &Transform, scale: f32) -> Image {
+pub fn apply_scaled(image: &Image, transform: &Transform, scale: f32) -> Image {
     let (rows, columns) = (image.rows, image.columns);
     if (*transform == Transform::default() && scale == 1.0) || image.pixels.is_empty() {
         return image.clone();

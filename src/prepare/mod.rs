@@ -13,4 +13,5 @@ pub use augment::{Motion, Transform};
 pub use input::{CountScale, Input};
 pub use measures::{Measure, Measures};
 pub use settings::{Alignment, Compression, Preprocessing};
+pub(crate) use vary::thinned;
 pub use vary::{Augmentation, Variation};

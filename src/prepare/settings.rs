@@ -16,6 +16,19 @@ pub enum Alignment {
     TranslateScale,
 }
 
+impl Alignment {
+    /// Each of them.
+    pub const ALL: [Alignment; 2] = [Alignment::Translate, Alignment::TranslateScale];
+
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Alignment::Translate => "translate",
+            Alignment::TranslateScale => "translate-scale",
+        }
+    }
+}
+
 /// How counts, in units of the body's level, become the network's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -179,6 +179,18 @@ fn thin(image: &mut Image, scale: CountScale, kept: f32, random: &mut ChaCha8Rng
     }
 }
 
+/// A view as the camera would have had it in the share `kept` (at least a quarter) of the time: each count is kept with that chance by
+/// itself. Whole numbers stay whole; what a value has beyond them, as those of pictures do, is multiplied by `kept`. Negative values, which
+/// no count is, become zero.
+pub(crate) fn thinned(view: &Image, kept: f32, random: &mut ChaCha8Rng) -> Image {
+    let mut thinned = view.clone();
+    for value in &mut thinned.pixels {
+        let whole = value.max(0.0).floor();
+        *value = binomial(whole as u32, kept, random) as f32 + kept * (value.max(0.0) - whole);
+    }
+    thinned
+}
+
 /// Counts that are left out on average up to which they are drawn exactly; above, a normal distribution is as good.
 const EXACT: f64 = 32.0;
 
@@ -320,6 +332,25 @@ mod tests {
         let mean = counts.iter().sum::<f64>() / 40_000.0;
         let variance = counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / 40_000.0;
         assert!((mean - 25.0).abs() < 0.15 && (variance / 25.0 - 1.0).abs() < 0.05, "{mean} {variance}");
+    }
+
+    #[test]
+    fn a_thinned_view_has_the_share_of_its_counts_in_whole_numbers() {
+        let view = Image { rows: 100, columns: 50, pixels: (0..5000).map(|at| (at % 90) as f32).collect() };
+        let sum = |image: &Image| image.pixels.iter().map(|count| f64::from(*count)).sum::<f64>();
+        for kept in [0.5, 0.25] {
+            let of = |study| thinned(&view, kept, &mut stream(Purpose::Stress, 1, 2, study));
+            let fewer = of(3);
+            assert!(fewer.pixels.iter().zip(&view.pixels).all(|(few, all)| few.fract() == 0.0 && (0.0..=*all).contains(few)));
+            // Four deviations of the sum of 222500 counts.
+            let (expected, share) = (f64::from(kept) * sum(&view), f64::from(kept));
+            let deviation = (sum(&view) * share * (1.0 - share)).sqrt();
+            assert!((sum(&fewer) - expected).abs() < 4.0 * deviation, "{kept}: {} of {expected}", sum(&fewer));
+            assert_eq!((of(3) == fewer, of(4) == fewer), (true, false), "named by its study alone");
+        }
+        // What no camera counted.
+        let picture = Image { rows: 1, columns: 3, pixels: vec![0.25, -3.0, 0.0] };
+        assert_eq!(thinned(&picture, 0.5, &mut stream(Purpose::Stress, 1, 1, 1)).pixels, [0.125, 0.0, 0.0]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod bars;
 pub(crate) mod caption;
+mod card;
 mod curves;
 mod evidence;
 mod figure;
@@ -13,20 +14,23 @@ mod figures;
 pub(crate) mod frame;
 pub(crate) mod page;
 mod palette;
+mod stress;
 mod verdict;
 
 pub use bars::{Bars, bars};
 pub(crate) use caption::caveat;
+pub use card::{Origin, SideCounts, model_card};
 pub use curves::{MOST_RUNS, RateStep, compared_curves, curves, loss_panels, rate_curve};
 pub use evidence::{CELLS, SPOT};
 pub use figure::Figure;
 pub use figures::{confidence, confusion, demographics, distribution, froc, reliability, roc};
 pub use page::{evaluation_page, prediction_page};
+pub use stress::stress;
 pub use verdict::{Trust, Verdict, spread};
 
 use crate::draw::Raster;
 use crate::image::{Image, View};
-use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Localisation, NetworkScores, Predictions, Scores};
+use crate::metrics::{self, Bootstrap, Ceilings, Epoch, Localisation, NetworkScores, Predictions, Scores, Stress};
 use crate::models::{Simulators, StudyCounts};
 use crate::text::{Shown, counted};
 use crate::text::{guard, unguard};
@@ -153,6 +157,10 @@ pub struct Evaluation {
     pub unlike_training: Option<usize>,
     /// How what speaks for a metastasis lies beside known lesions, where that was asked.
     pub localisation: Option<Localisation>,
+    /// How its scores hold up on worse scans, where that was asked.
+    pub stress: Option<Stress>,
+    /// How its network came to be, for the model's card; where it is not known the card says so.
+    pub origin: Option<Origin>,
 }
 
 /// What `predict` found.
@@ -296,8 +304,9 @@ pub fn pick_cases(patients: &[PatientRow], limit: usize) -> Vec<usize> {
     picked
 }
 
-/// Writes `scores.json`, `patients.csv`, `confusion.{png,svg}`, `roc.{png,svg}`, `report.html` and, where lesions were looked for,
-/// `localisation.json` and `froc.{png,svg}` into `folder`, which is made where it is missing. Gives the scores and the page's path.
+/// Writes `scores.json`, `patients.csv`, `confusion.{png,svg}`, `roc.{png,svg}`, `report.html`, `model_card.md`, where lesions were looked for
+/// `localisation.json` and `froc.{png,svg}`, and where it was repeated on worse scans `stress.{json,png,svg}` into `folder`, which is made
+/// where it is missing. Gives the scores and the page's path.
 ///
 /// # Errors
 /// Where the patients do not fit the classes or the folder cannot be written.
@@ -309,13 +318,18 @@ pub fn write_evaluation(evaluation: &Evaluation, folder: impl AsRef<Path>) -> Re
     files::write(folder.join("patients.csv"), &patients_csv(evaluation, folder)?)?;
     let froc = evaluation.localisation.as_ref().map(|found| ("froc", froc(evaluation, found)));
     let figures = [("confusion", confusion(evaluation, &scores)), ("roc", roc(evaluation, &scores))];
-    for (name, figure) in figures.into_iter().chain(froc) {
+    let stress = evaluation.stress.as_ref().map(|found| ("stress", stress(evaluation, found)));
+    for (name, figure) in figures.into_iter().chain(froc).chain(stress) {
         files::write(folder.join(format!("{name}.png")), &figure.png())?;
         files::write(folder.join(format!("{name}.svg")), figure.svg().as_bytes())?;
     }
     if let Some(found) = &evaluation.localisation {
         files::write(folder.join("localisation.json"), &Measured::json(evaluation, found, folder)?)?;
     }
+    if let Some(found) = &evaluation.stress {
+        files::write(folder.join("stress.json"), &Measured::json(evaluation, found, folder)?)?;
+    }
+    files::write(folder.join("model_card.md"), model_card(evaluation, &scores).as_bytes())?;
     let page = folder.join("report.html");
     files::write(&page, evaluation_page(evaluation, &scores).as_bytes())?;
     Ok((scores, page))
@@ -559,6 +573,8 @@ pub(crate) mod tests {
             networks: Vec::new(),
             unlike_training: None,
             localisation: None,
+            stress: None,
+            origin: None,
         }
     }
 

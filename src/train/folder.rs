@@ -53,6 +53,8 @@ impl RunFolder {
     pub const PATIENTS: &str = "patients.csv";
     /// An evaluation's page.
     pub const REPORT: &str = "report.html";
+    /// What is known of the model, for those who are to judge it.
+    pub const CARD: &str = "model_card.md";
     /// All that training writes.
     pub(crate) const OWN: [&str; 9] = [
         Self::MODEL,
@@ -66,10 +68,11 @@ impl RunFolder {
         Self::PREVIOUS_CHECKPOINT,
     ];
     /// All that an evaluation writes.
-    pub const EVALUATION: [&str; 10] = [
+    pub const EVALUATION: [&str; 14] = [
         Self::SCORES,
         Self::PATIENTS,
         Self::REPORT,
+        Self::CARD,
         "confusion.png",
         "confusion.svg",
         "roc.png",
@@ -77,9 +80,14 @@ impl RunFolder {
         Self::LOCALISATION[0],
         Self::LOCALISATION[1],
         Self::LOCALISATION[2],
+        Self::STRESS[0],
+        Self::STRESS[1],
+        Self::STRESS[2],
     ];
     /// Of these what it writes only where lesions were looked for.
     pub const LOCALISATION: [&str; 3] = ["localisation.json", "froc.png", "froc.svg"];
+    /// And what only where it was repeated on worse scans.
+    pub const STRESS: [&str; 3] = ["stress.json", "stress.png", "stress.svg"];
     /// Where a run is kept that replaces another.
     const ASIDE: &str = ".replacing";
 

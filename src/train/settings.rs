@@ -374,8 +374,14 @@ impl Settings {
         all
     }
 
-    /// Where two runs' settings differ in what their weights depend on: `key: ours here, theirs there` each.
+    /// Where two runs' settings differ in what their weights depend on, in words.
     pub fn differences(&self, other: &Settings) -> Vec<String> {
+        let differences = self.departures(other).into_iter();
+        differences.map(|[key, ours, theirs]| format!("{key} is {ours} here and {theirs} there")).collect()
+    }
+
+    /// Where two runs' settings differ in what their weights depend on: key, ours, theirs.
+    pub(super) fn departures(&self, other: &Settings) -> Vec<[String; 3]> {
         let [ours, theirs] = [self, other].map(|settings| {
             let mut values = BTreeMap::new();
             flatten("", &settings.to_json_of_weights(), &mut values);
@@ -383,7 +389,7 @@ impl Settings {
         });
         let differs = |(key, ours): (&String, &String)| {
             let theirs = theirs.get(key).filter(|theirs| *theirs != ours)?;
-            Some(format!("{key} is {ours} here and {theirs} there"))
+            Some([key, ours, theirs].map(String::clone))
         };
         ours.iter().filter_map(differs).collect()
     }

@@ -2,6 +2,7 @@
 
 mod scans;
 mod scores;
+mod stress;
 
 pub(crate) use scans::gallery;
 
@@ -31,6 +32,9 @@ pub fn evaluation_page(evaluation: &Evaluation, found: &Scores) -> String {
             }
             @if let Some(found) = &evaluation.localisation {
                 (section("localisation", "Where the evidence lies", tag, &scores::localisation(evaluation, found)))
+            }
+            @if let Some(found) = &evaluation.stress {
+                (section("stress", "On worse scans", tag, &stress::stress(evaluation, found)))
             }
             @if !evaluation.cases.is_empty() { (section("cases", "Cases", tag, &gallery(evaluation))) }
             @if !evaluation.history.is_empty() {

@@ -18,7 +18,7 @@ fn percent(value: Option<f64>) -> Markup {
     }
 }
 
-fn decimal(value: Option<f64>) -> Markup {
+pub(super) fn decimal(value: Option<f64>) -> Markup {
     html! {
         @if let Some(value) = value { (format_args!("{value:.4}")) } @else { abbr title="undefined" { "–" } }
     }
@@ -45,14 +45,14 @@ fn at_most_percent(ceiling: Option<f64>) -> String {
 }
 
 /// A cell of a table: the value, and its interval beneath where there is one.
-fn cell(value: Option<f64>, ends: Ends) -> Markup {
+pub(super) fn cell(value: Option<f64>, ends: Ends) -> Markup {
     html! {
         td.n { (decimal(value)) @if let Some([low, high]) = ends { small { (format_args!("{low:.3} to {high:.3}")) } } }
     }
 }
 
 /// A table: what it is about, the heading over the rows' names where they have any, the headings over the values, and the rows.
-fn table(about: &str, names: &str, values: &[&str], body: &Markup, foot: &Markup) -> Markup {
+pub(super) fn table(about: &str, names: &str, values: &[&str], body: &Markup, foot: &Markup) -> Markup {
     let table = html! {
         table {
             thead {
@@ -68,7 +68,7 @@ fn table(about: &str, names: &str, values: &[&str], body: &Markup, foot: &Markup
     scroll(about, "", &table)
 }
 
-fn panel(caption: &str, figure: &Figure) -> Markup {
+pub(super) fn panel(caption: &str, figure: &Figure) -> Markup {
     html! { figure.panel { figcaption { (caption) } (figure.inline()) } }
 }
 
