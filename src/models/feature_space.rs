@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 /// The features of a set of scans: a mean for each class, and how the scans of a class vary about it.
 ///
-/// Features are the means of a stage's channels over a picture. The distance is that of Mahalanobis within the classes (Lee et al. 2018,
+/// For features see [`Model::predict_with_features`](super::Model::predict_with_features). The distance is that of Mahalanobis within the classes (Lee et al. 2018,
 /// "A simple unified framework for detecting out-of-distribution samples", eq. 2), with a covariance of the largest principal
 /// components and one variance for all that is left, since there are fewer scans than a whole covariance needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeatureSpace {
-    /// One for each class that has scans: (classes, channels).
+    /// One for each class that has scans: (classes, features).
     means: Vec<Vec<f32>>,
-    /// Unit vectors, the one with the greatest variance first: (components, channels).
+    /// Unit vectors, the one with the greatest variance first: (components, features).
     components: Vec<Vec<f32>>,
     /// Of the features along each component.
     variances: Vec<f64>,
@@ -25,7 +25,7 @@ pub struct FeatureSpace {
 /// Features of one scan, what it is, and whose it is.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// (channels).
+    /// Of the scan.
     pub features: Vec<f32>,
     /// An index.
     pub class: usize,

@@ -1,4 +1,5 @@
-//! What a network sees in a picture, in a few numbers: the means of a stage's channels, from the pass that gives the answer.
+//! What a network sees in a picture, in a few numbers: the means of a stage's channels above and below, from the pass that gives the
+//! answer.
 
 use super::{Inference, Model, Network};
 use crate::Result;
@@ -6,8 +7,9 @@ use crate::autograd::{Context, Recorder, TapeEvent};
 use std::sync::{Arc, Mutex, PoisonError};
 
 impl Model {
-    /// As [`predict`](Self::predict), with the same bits, and for each image the means over its pixels of the channels of the network's
-    /// middle stage: (batch, channels). A middle stage sees bones and their texture, and not yet only what tells classes apart.
+    /// As [`predict`](Self::predict), with the same bits, and for each image the means of the channels of the network's middle stage, over the
+    /// upper half of the rows and over the lower one: (batch, 2 channels). A middle stage sees bones and their texture, and not yet only what
+    /// tells classes apart; a body has its head above.
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
@@ -56,8 +58,12 @@ impl Recorder for Listener {
         // A layer's parameters have its name and a dot before their own.
         let is_of_stage = |begin: &&str| layer.starts_with(begin) || begin.strip_suffix('.') == Some(layer);
         if let (&[_, rows, columns, channels], true) = (&shape[..], self.stage.iter().any(is_of_stage)) {
+            let of = |maps: &[f32]| {
+                let (above, below) = maps.split_at(rows / 2 * columns * channels);
+                [means(above, channels), means(below, channels)].concat()
+            };
             let images = value.chunks_exact(rows * columns * channels);
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = images.map(|maps| means(maps, channels)).collect();
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = images.map(of).collect();
         }
     }
 }
@@ -72,7 +78,7 @@ fn means(maps: &[f32], channels: usize) -> Vec<f32> {
         rows.chunks_exact(channels).for_each(|pixel| part.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value));
         sums.iter_mut().zip(&part).for_each(|(sum, part)| *sum += f64::from(*part));
     }
-    let pixels = (maps.len() / channels) as f64;
+    let pixels = (maps.len() / channels).max(1) as f64;
     sums.into_iter().map(|sum| (sum / pixels) as f32).collect()
 }
 
@@ -97,7 +103,7 @@ mod tests {
                 "inception-v1" => 480,
                 _ => 128,
             };
-            assert!(features.iter().all(|means| means.len() == channels), "{architecture}: {}", features[0].len());
+            assert!(features.iter().all(|means| means.len() == 2 * channels), "{architecture}: {}", features[0].len());
             assert!(features[0] != features[1] && features[0].iter().any(|mean| *mean != 0.0));
             let (_, alone) = model.predict_with_features(&images[64 * 32..], [1, 64, 32]).unwrap();
             assert_eq!(alone[0], features[1], "{architecture}: an image has the same features in any batch");

@@ -14,7 +14,7 @@ pub struct TrainingData {
     pub views: [usize; 3],
     /// Of each measure, over the scans where it is known.
     pub measures: BTreeMap<Measure, Quantiles>,
-    /// The means of the channels of the network's middle stage; none of too few patients.
+    /// Where the features of the network's middle stage lie; none of too few patients.
     pub features: Option<FeatureSpace>,
     /// Where validation patients were told apart; none without such, or where no class means none.
     pub operating_point: Option<ValidatedPoint>,

@@ -26,8 +26,8 @@ pub enum Measure {
     BodyWidth,
     /// The share of the network's input that is body.
     Lit,
-    /// The standard deviation of the noise of the fused picture's body pixels, as a share of their mean: from the second differences along
-    /// rows, which of independent noise have 6 times its variance.
+    /// The standard deviation of the noise of the body in the network's input, as a share of its mean there: from the second differences along
+    /// rows, which of independent noise have 6 times its variance. What is finer than the input's pixels does not count.
     Noise,
 }
 
@@ -81,7 +81,7 @@ impl Measures {
             Measure::BodyHeight => share(0),
             Measure::BodyWidth => share(1),
             Measure::Lit => Some(lit),
-            Measure::Noise => noise(&fused.image, preprocessing.threshold),
+            Measure::Noise => noise(input, preprocessing.body_value()),
         });
         Measures { only, values: values.map(|value| value.filter(|value| value.is_finite())) }
     }
@@ -92,9 +92,8 @@ impl Measures {
     }
 }
 
-/// [`Measure::Noise`], of the pixels whose count is at least `threshold` times the body's level.
-fn noise(image: &Image, threshold: f32) -> Option<f64> {
-    let least = threshold * crate::image::body_level(&image.pixels)?;
+/// [`Measure::Noise`], of the pixels whose value is at least `least`.
+fn noise(image: &Image, least: f32) -> Option<f64> {
     let (mut squares, mut sum, mut pixels) = (0.0, 0.0, 0usize);
     for row in image.pixels.chunks_exact(image.columns) {
         for neighbours in row.windows(3).filter(|neighbours| neighbours.iter().all(|count| *count >= least)) {
@@ -149,8 +148,8 @@ mod tests {
         is_near(Measure::BodyWidth, 0.5, 0.05);
         is_near(Measure::Lit, 0.25, 0.02);
         // Uniform noise of +-0.3 has the deviation 0.3 / sqrt 3. The sum adds the posterior view's mirror image, whose noise is another
-        // pixel's: 1 / sqrt 2 of it is left.
-        is_near(Measure::Noise, 0.3 / 3f64.sqrt() / 2f64.sqrt(), 0.02);
+        // pixel's: 1 / sqrt 2 of it is left, and of that the square root of the counts has half.
+        is_near(Measure::Noise, 0.3 / 3f64.sqrt() / 2f64.sqrt() / 2.0, 0.01);
         assert_eq!(found.only, None);
     }
 

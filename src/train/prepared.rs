@@ -18,7 +18,7 @@ pub(super) struct Prepared {
     pub training: Loader,
     pub validation: Option<Loader>,
     pub test: Loader,
-    /// The studies of the training and validation patients, as they are.
+    /// The scans of the training and validation patients, as they are.
     pub learnt: Loader,
     pub split: Split,
     /// Hash of the manifest and of every file that it names, by the names that the manifest has for them.
@@ -214,7 +214,11 @@ fn loaders(manifest: &Manifest, split: &Split, settings: &Settings, fingerprints
         (!side.is_empty()).then(loader).transpose()
     };
     let Split { train, validation, test } = split;
+    // Each scan once, as it is; copies are turned and moved, and count only where there is nothing else.
     let mut learnt = [&train[..], validation].concat();
+    if learnt.iter().any(|row| !manifest.rows[*row].is_augmented()) {
+        learnt.retain(|row| !manifest.rows[*row].is_augmented());
+    }
     learnt.sort_unstable();
     Ok([
         loader(train, training)?,
