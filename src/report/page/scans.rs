@@ -58,7 +58,7 @@ pub(super) fn article(case: &Case, model: &ModelCard, index: usize) -> Markup {
                 (verdict(case, model))
                 (doubts(case))
                 (bars(case, model))
-                @if let Some(verdict) = &case.verdict { p { (verdict.words(&model.classes)) "." } }
+                @if let Some(verdict) = &case.verdict { p.operating { (verdict.words(&model.classes)) "." } }
                 @if let Some((p, is_split)) = metastatic {
                     p {
                         "Any metastasis: " strong { (format_args!("{:.1} %", 100.0 * p)) }
