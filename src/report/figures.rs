@@ -1,8 +1,7 @@
 //! The figures of an evaluation: confusion matrix, ROC, reliability, distribution of probabilities, age and sex.
 
 use super::Evaluation;
-use super::figure::{Figure, key_width};
-use super::palette::Ink;
+use super::figure::{Figure, Ink, key_width};
 use crate::archive::people::{BySex, Demographics};
 use crate::draw::{Anchor, Letters};
 use crate::metrics::{self, BINS, CalibrationError, FALSE_MARKS, Localisation, RocPoint, Scores};
