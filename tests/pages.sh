@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every kind of page, in a browser: axe-core finds nothing (WCAG 2.1 A and AA, and its best practices), in the light, in the dark and on a
 # phone; nothing is fetched, nothing scrolls sideways but tables, which do so by keyboard; pictures open large and close by keyboard;
-# nothing is cut on A4. What is looked at stands in pages.mjs.
+# nothing is cut on A4. The PNG of a figure looks as its SVG. What is looked at stands in pages.mjs.
 #
 #   tests/pages.sh DEMO STUDY     the folders of `osteon demo` and `osteon reproduce`; further pages are made from the demo's run
 #
@@ -30,5 +30,6 @@ for make in "evaluate $demo/run --unaugmented --localise --output $folder/evalua
     "$osteon" $make >"$folder/log" 2>&1 || fail "osteon $make: $(cat "$folder/log")"
 done
 cp "$here/pages.mjs" "$folder/"
-CHROMIUM=$(browser) node "$folder/pages.mjs" "$folder/profile" \
+figures=("$folder"/evaluate/*.svg "$study"/figures/*.svg)
+CHROMIUM=$(browser) node "$folder/pages.mjs" "$folder/profile" "$here/../src/draw/font" "${figures[@]}" \
     "$demo/report.html" "$study/index.html" "$folder/predict/report.html" "$folder/evaluate/report.html" "$folder/trace/index.html"

@@ -220,14 +220,14 @@ impl Raster {
     /// Text that reads to the right, the middle of its capitals at `y` (pixel centres at whole numbers). A character that the font lacks
     /// is a box.
     pub fn text(&mut self, [x, y]: [f32; 2], text: &str, letters: Letters, anchor: Anchor, color: Color) {
-        let start = [x + 0.5 + anchor.start(letters.width(text)), y + 0.5 + BASELINE * letters.size];
+        let start = [x + 0.5 + anchor.start(letters.width(text)), baseline(y, letters)];
         letters.fill(start, text, |column, row, coverage| self.blend(row, column, color, coverage));
     }
 
     /// Text that reads upwards, the middle of its capitals at `x`, else as [`Raster::text`].
     pub fn sideways(&mut self, [x, y]: [f32; 2], text: &str, letters: Letters, anchor: Anchor, color: Color) {
         // The text's own columns run up the raster's rows.
-        let start = [-(y + 0.5) + anchor.start(letters.width(text)), x + 0.5 + BASELINE * letters.size];
+        let start = [-(y + 0.5) + anchor.start(letters.width(text)), baseline(x, letters)];
         letters.fill(start, text, |column, row, coverage| self.blend(-1 - column, row, color, coverage));
     }
 
@@ -276,6 +276,11 @@ impl Raster {
             .expect("a raster holds rows x columns pixels and memory takes them");
         bytes
     }
+}
+
+/// The baseline of letters whose capitals have their middle at `middle`: on the edge of a pixel, where letters are sharp.
+fn baseline(middle: f32, letters: Letters) -> f32 {
+    (middle + 0.5 + BASELINE * letters.size).round()
 }
 
 /// The count at the upper end of the window: the `window` quantile of the positive pixels, or 1 where none is.

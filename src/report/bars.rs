@@ -1,8 +1,7 @@
 //! Bars in panels: how many of each group fall into each category.
 
-use super::figure::Figure;
+use super::figure::{Figure, Ink};
 use super::figures::{short, ticks};
-use super::palette::Ink;
 use crate::draw::{Anchor, Letters};
 
 /// One panel.

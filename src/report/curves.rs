@@ -1,8 +1,8 @@
 //! The figures of a training: losses and scores over the epochs, of one run or several, and a learning-rate range test.
 
-use super::figure::{Figure, key_width};
+use super::figure::{Figure, Ink, key_width};
 use super::figures::{Axes, percent, short, ticks};
-use super::palette::{Ink, SERIES};
+use super::palette::SERIES;
 use crate::draw::Anchor;
 use crate::metrics::Epoch;
 use crate::text::counted;

@@ -2,8 +2,9 @@
 //! [`Raster`]. Drawn by hand, not by a plotting crate: both outputs come of one list, with a description that is read aloud and
 //! colours that follow a page's style sheet.
 
+pub(super) use super::palette::Ink;
+
 use super::frame::printable;
-use super::palette::Ink;
 use crate::draw::{Anchor, BASELINE, Letters, Raster};
 use maud::{Markup, html};
 use std::fmt::Write;

@@ -1,8 +1,7 @@
 //! The figures of an evaluation: confusion matrix, ROC, reliability, distribution of probabilities, age and sex.
 
 use super::Evaluation;
-use super::figure::{Figure, key_width};
-use super::palette::Ink;
+use super::figure::{Figure, Ink, key_width};
 use crate::archive::people::{BySex, Demographics};
 use crate::draw::{Anchor, Letters};
 use crate::metrics::{self, BINS, CalibrationError, FALSE_MARKS, Localisation, RocPoint, Scores};
@@ -264,11 +263,10 @@ fn diagram(heading: &str, names: [&str; 2], error: &CalibrationError, score: Str
         let share = bin.count as f32 / studies as f32;
         figure.disc(axes.point(bin.predicted, bin.observed), 3.0 + 14.0 * share.sqrt(), Ink::Accent);
     }
-    for (line, (text, size, ink)) in
-        [(score, 12.0, Ink::Text), (errors, 12.0, Ink::Text), ("disc area: studies".to_owned(), 11.0, Ink::Muted)]
-            .into_iter()
-            .enumerate()
-    {
+    let words = [(score, 12.0, Ink::Text), (errors, 12.0, Ink::Text), ("disc area: studies".to_owned(), 11.0, Ink::Muted)];
+    let longest = words.iter().map(|(text, size, _)| Letters::regular(*size).width(text)).fold(0.0, f32::max);
+    figure.rectangle(412.0 - longest, 319.0, longest + 8.0, 53.0, Ink::Ground, 0.85);
+    for (line, (text, size, ink)) in words.into_iter().enumerate() {
         figure.text(416.0, 330.0 + 17.0 * line as f32, text, size, Anchor::Right, ink);
     }
     figure

@@ -75,6 +75,8 @@
     zoom = 1;
     pan.style.setProperty("--zoom", 1);
     dialog.showModal();
+    const width = (element) => (element.querySelector("svg") ?? element).getBoundingClientRect().width;
+    resize(Math.max(1, (1.5 * width(picture)) / width(copy)), 0, 0);
     pan.focus();
   };
   const enlarge = (picture, name, place) => {

@@ -47,12 +47,12 @@ const COLORS: [(&str, u32, u32); 20] = [
     ("amber", 0x7a4b00, 0xffd78a),
     ("amber-ground", 0xfff4dc, 0x2e2410),
     ("amber-line", 0xefc877, 0x6a5220),
-    ("series0", 0x108d8b, 0x34b0a7),
-    ("series1", 0xde6f0f, 0xe78e35),
-    ("series2", 0x75008f, 0x786183),
-    ("series3", 0xc3355d, 0xd35d6f),
-    ("series4", 0x1496ff, 0x0075db),
-    ("series5", 0x425900, 0xedf78d),
+    ("series0", 0x108d8b, 0x38ad99),
+    ("series1", 0xde6f0f, 0xe78e32),
+    ("series2", 0x75008f, 0x936ca7),
+    ("series3", 0xc3355d, 0xd65166),
+    ("series4", 0x1496ff, 0x88a6ff),
+    ("series5", 0x425900, 0xf4fb91),
 ];
 
 impl Ink {
