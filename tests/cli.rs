@@ -767,6 +767,41 @@ fn what_is_no_model_is_told_by_its_bytes() {
 }
 
 #[test]
+fn an_exported_model_is_described_as_a_monai_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let export = |output: &str, more: &str| {
+        let model = SHARED.run().join("model.safetensors").display().to_string();
+        run(&format!("model export {model} --format onnx --output {output} {more}"))
+    };
+    succeeds(export(&at("plain.onnx"), ""));
+    assert!(!folder.path().join("metadata.json").exists(), "not unless it is asked for");
+    let printed = succeeds(export(&at("a.onnx"), "--monai"));
+    assert!(printed.contains("a.onnx") && printed.contains("metadata.json"), "{printed}");
+    assert_eq!(fs::read(at("a.onnx")).unwrap(), fs::read(at("plain.onnx")).unwrap());
+    let before = fs::read(at("metadata.json")).unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&before).unwrap();
+    assert!(found["description"].as_str().unwrap().contains("phantoms"), "{found}");
+    assert!(found["eval_metrics"]["caveat"].as_str().unwrap().contains("phantoms"), "{found}");
+    // The description of another file stays, and with it nothing is written.
+    fails(export(&at("b.onnx"), "--monai"), 1, &["metadata.json: is there already; ", "--force"]);
+    assert!(!folder.path().join("b.onnx").exists() && fs::read(at("metadata.json")).unwrap() == before);
+    succeeds(export(&at("b.onnx"), "--monai --force"));
+    assert!(folder.path().join("a.onnx").is_file() && folder.path().join("b.onnx").is_file());
+    fails(
+        export(&at("metadata.json"), "--monai --force"),
+        1,
+        &["is no name for the ONNX file beside metadata.json; give another"],
+    );
+    fails(
+        export(&folder.path().display().to_string(), "--monai --force"),
+        1,
+        &["is no file, so that metadata.json has no place beside it"],
+    );
+    assert_eq!(fs::read(at("metadata.json")).unwrap(), before);
+}
+
+#[test]
 fn weights_under_a_prefix_are_imported_as_the_sentence_says() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();

@@ -769,7 +769,7 @@ fn an_evaluation_of_an_earlier_epoch_goes_when_the_run_goes_on() {
     succeeds(compare());
     let stale = fs::read(run.join("patients.csv")).unwrap();
     let evaluated = names(&run);
-    assert_eq!(evaluated.len(), before.len() + 7, "{evaluated:?}");
+    assert_eq!(evaluated.len(), before.len() + 8, "{evaluated:?}");
     // The same model is written again: its evaluation stays.
     interrupted(self::run(&SHARED.manifest(), &settings(), 2, &run, true, |event| step(event).is_some()));
     assert_eq!(names(&run), evaluated);

@@ -4,12 +4,13 @@ use super::numbers::seed;
 use super::output::Overwrite;
 use super::settings::PreprocessingFlags;
 use super::terminal::Terminal;
+use crate::files::Staging;
 use crate::image::Size;
 use crate::models::{Memory, Metadata, Model as Network, Pooling, Quantiles, TrainingData, ValidatedPoint, signature};
 use crate::prepare::Measure;
 use crate::text::{Shown, counted};
 use crate::train::RunFolder;
-use crate::{Result, predict};
+use crate::{Error, Result, predict};
 use clap::Subcommand;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,10 @@ pub enum Model {
         /// The file to write.
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
+        /// Write also metadata.json into the same folder, which describes the file as a MONAI bundle does. Not by default: its name is fixed,
+        /// and of several models in one folder it could describe only one.
+        #[arg(long)]
+        monai: bool,
         #[command(flatten)]
         overwrite: Overwrite,
     },
@@ -163,10 +168,13 @@ impl Model {
                 let about = About::of(&RunFolder::model_of(model))?;
                 if *json { terminal.json(&json_text(&about)) } else { about.print(terminal) }
             }
-            Model::Export { model, format: Format::Onnx, output, overwrite } => {
-                let model = RunFolder::model_of(model);
-                let file = overwrite.file(output, &[&model])?;
-                file.write(&Network::load(model)?.to_onnx()?)?;
+            Model::Export { model, format: Format::Onnx, output, monai, overwrite } => {
+                let path = RunFolder::model_of(model);
+                if *monai {
+                    return export_bundle(terminal, &path, output, overwrite);
+                }
+                let file = overwrite.file(output, &[&path])?;
+                file.write(&Network::load(path)?.to_onnx()?)?;
                 terminal.line(output.shown())
             }
             Model::Keygen { output } => {
@@ -186,6 +194,28 @@ impl Model {
             }
         }
     }
+}
+
+/// What describes a MONAI bundle.
+const BUNDLE: &str = "metadata.json";
+
+/// Writes a model as ONNX with the file that describes it as a MONAI bundle: both or none.
+fn export_bundle(terminal: &Terminal, path: &Path, output: &Path, overwrite: &Overwrite) -> Result<()> {
+    let Some(name) = output.file_name().filter(|name| *name != BUNDLE) else {
+        return Err(Error::file(output, "is no name for the ONNX file beside metadata.json", "give another, such as model.onnx"));
+    };
+    if output.exists() && !output.is_file() {
+        return Err(Error::file(output, "is no file, so that metadata.json has no place beside it", "give the name of a file"));
+    }
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let staging = Staging::new(overwrite.files_in(folder, &[Path::new(name), Path::new(BUNDLE)], &[path])?)?;
+    let model = Network::load(path)?;
+    let card = predict::card(&model, path);
+    staging.write(name, &model.to_onnx()?)?;
+    staging.write(BUNDLE, &model.to_monai(&card.caveat()))?;
+    staging.commit(name)?;
+    terminal.line(output.shown())?;
+    terminal.line(output.with_file_name(BUNDLE).shown())
 }
 
 fn json_text(about: &About) -> String {

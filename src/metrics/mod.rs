@@ -2,7 +2,7 @@
 //!
 //! [`Confusion`] counts decisions, [`auc`] and [`roc`] judge rankings, [`Calibration`] probabilities; [`Scores`] is everything that
 //! `evaluate` writes to `scores.json`. [`Intervals`] say how sure the scores are, [`compare`] whether two networks differ,
-//! [`compare_seeds`] whether two kinds of networks do, each trained with several seeds, [`summarise`] how much seeds or folds do; a
+//! [`compare_seeds`] whether two kinds of networks do, each trained with several seeds, [`summarise`] how much seeds or folds do, [`Stress`] how scores hold up on worse scans; a
 //! [`Panel`] holds any of these for all scores. An [`Epoch`] is a row of `metrics.csv`.
 //!
 //! # Where a score is undefined

@@ -13,6 +13,7 @@ mod inception;
 mod inference;
 mod learning;
 mod metadata;
+mod monai;
 mod onnx;
 mod plan;
 mod residual;

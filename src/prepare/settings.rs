@@ -88,6 +88,11 @@ impl Preprocessing {
         self.compression.apply(self.threshold)
     }
 
+    /// The highest value of the network's input; the lowest is 0.
+    pub fn highest_value(&self) -> f32 {
+        self.compression.apply(self.ceiling)
+    }
+
     /// Refuses values that no study could be prepared with.
     ///
     /// # Errors

@@ -589,6 +589,8 @@ pub(crate) mod tests {
             assert!(image::load_from_memory(&read(&format!("{name}.png"))).is_ok());
             assert!(read(&format!("{name}.svg")).starts_with(b"<svg xmlns="));
         }
+        assert_eq!(String::from_utf8(read("model_card.md")).unwrap(), model_card(&evaluation, &scores));
+        assert!(!folder.path().join("a/b/stress.json").exists(), "only where it was asked for");
         let json: serde_json::Value = serde_json::from_slice(&read("scores.json")).unwrap();
         assert_eq!(json["accuracy"], serde_json::json!(scores.accuracy));
         assert_eq!(json["model"]["sha256"], serde_json::json!(evaluation.model.sha256));

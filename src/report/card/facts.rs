@@ -199,14 +199,11 @@ impl Facts<'_> {
 
     pub fn robustness(&self) -> String {
         let Some(found) = &self.evaluation.stress else { return NO_STRESS.to_owned() };
-        let lowest = |one: &&Stressed| one.accuracy_change.and_then(|change| change.by).map(|by| (by * 1e6) as i64);
-        let worst = found.conditions.iter().filter(|one| lowest(one).is_some()).min_by_key(lowest);
+        let change = |one: &Stressed| one.accuracy_change.and_then(|change| change.by).unwrap_or(0.0);
+        let worst = found.conditions.iter().min_by(|a, b| change(a).total_cmp(&change(b))).filter(|one| change(one) < 0.0);
         let worst = worst.map_or(String::new(), |one| {
-            format!(
-                "; accuracy is lowest beside the scans as they are {}: {}",
-                name(&one.condition),
-                score(one.accuracy, one.accuracy_interval, None)
-            )
+            let score = score(one.accuracy, one.accuracy_interval, None);
+            format!("; the largest fall of accuracy: {}, {score}", name(&one.condition))
         });
         format!("Evaluated again under {}{worst} ({}).", counted(found.conditions.len() - 1, "condition"), self.whose())
     }

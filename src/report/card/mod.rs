@@ -77,7 +77,7 @@ pub fn model_card(evaluation: &Evaluation, scores: &Scores) -> String {
         ("CLAIM", guideline(&facts, CLAIM, &claim::CLAIM)),
     ];
     let mut text = format!(
-        "# Model card: {}\n\nWritten by `osteon evaluate` {} from what is recorded. What only a person can say is marked so.\n",
+        "# Model card: {}\n\nWritten by `osteon evaluate` {} from what is recorded. What only a person can say is marked so: fill it in, in a copy under another name, since the next evaluation writes this file again and a training that goes on removes it.\n",
         name(&evaluation.model.name),
         env!("CARGO_PKG_VERSION")
     );
