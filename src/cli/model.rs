@@ -209,8 +209,8 @@ fn export_bundle(terminal: &Terminal, path: &Path, output: &Path, overwrite: &Ov
     }
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let staging = Staging::new(overwrite.files_in(folder, &[Path::new(name), Path::new(BUNDLE)], &[path])?)?;
-    let model = Network::load(path)?;
-    let card = predict::card(&model, path);
+    let networks = predict::Ensemble::one(path, Network::load(path)?);
+    let (card, model) = (predict::card(&networks), &networks.members()[0]);
     staging.write(name, &model.to_onnx()?)?;
     staging.write(BUNDLE, &model.to_monai(&card.caveat()))?;
     staging.commit(name)?;

@@ -57,7 +57,10 @@ pub(super) const CLAIM: [Item; 44] = [
         and(format!("{} All settings are in `config.toml`.", f.training()), "how many models were trained before this one")
     }),
     Item("26", "How the final model was chosen", |f| recorded(f.choice())),
-    Item("27", "Ensembles", |_| recorded("None: one network.")),
+    Item("27", "Ensembles", |facts| match &facts.evaluation.model.averages {
+        Some(averages) => recorded(&format!("The answer is {averages}.")),
+        None => recorded("None: one network."),
+    }),
     Item("28", "Measures of performance", |_| {
         recorded(
             "Accuracy, precision, recall, specificity, F1, AUC, calibration errors, log loss, Brier score, operating points.",

@@ -353,6 +353,13 @@ fn limits(facts: &Facts) -> String {
             None => NO_STRESS.to_owned(),
         }
     ));
+    lines.push(match facts.scores.unlike_training {
+        Some(unlike) => format!(
+            "The model says of each scan what is unlike those that it was trained on: here of {unlike} of {}. Of what is like them it says a class.",
+            counted(facts.scores.studies, "scan")
+        ),
+        None => "The model does not know what its training scans are like, and answers as surely to any other.".to_owned(),
+    });
     lines.push("Whatever goes in gets a class: that it is no whole-body bone scan, or a disease that the classes do not name, is not among them.".to_owned());
     lines.iter().map(|line| format!("* {line}\n")).collect::<String>()
         + "* **To be filled in by a person:** the limits of the data and of the study.\n"
