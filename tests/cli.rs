@@ -500,7 +500,9 @@ fn evaluate_says_how_scores_hold_up_on_worse_scans() {
         "  half of the counts ",
         "  posterior view alone ",
         "  without lower legs and feet ",
+        "  upside down ",
         "  other answers ",
+        "  unlike ",
     ] {
         assert!(printed.contains(said), "{said}\n{printed}");
     }
@@ -508,7 +510,7 @@ fn evaluate_says_how_scores_hold_up_on_worse_scans() {
     assert!(found["caveat"].as_str().unwrap().contains("phantoms") && found["model"]["sha256"].is_string(), "{found}");
     let conditions = found["conditions"].as_array().unwrap();
     let kinds: std::collections::BTreeSet<&str> = conditions.iter().map(|one| one["kind"].as_str().unwrap()).collect();
-    let expected = ["alignment", "counts", "feet", "none", "rotation", "scale", "shift", "views"];
+    let expected = ["alignment", "counts", "feet", "none", "orientation", "rotation", "scale", "shift", "views"];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
     let [scores, first] = [read("scores.json"), conditions[0].clone()];
     assert_eq!((&first["accuracy"], &first["auc"]), (&scores["accuracy"], &scores["macro"]["auc"]));

@@ -144,6 +144,11 @@ pub fn check_known(model: &Model, file: &std::path::Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Image;
+    use crate::intake::Study;
+    use crate::models::SimulatorVersion;
+    use crate::phantom::{self, PhantomOptions};
+    use crate::prepare::{Preprocessing, views};
 
     fn known() -> TrainingData {
         let scans: Vec<Measures> = (0..50)
@@ -212,5 +217,67 @@ mod tests {
         assert!(of(&two, None, &[0, 1], &even).is_none() && of(&classes, None, &[], &[]).is_none());
         let point = of(&two, Some(0), &[0, 1], &even).unwrap();
         assert_eq!((point.positive, point.threshold, point.specificity), (vec!["a".to_owned()], 0.75, 1.0));
+    }
+
+    /// A scan as a network gets it: what it is like, and its features.
+    fn seen(model: &Model, study: &Study) -> (Measures, Vec<f32>) {
+        let about = model.metadata();
+        let fused = views::fuse(study, &about.preprocessing).unwrap();
+        let input = views::network_input(&fused.image, about.input_size, &about.preprocessing);
+        let [rows, columns] = about.input_size;
+        let (_, mut features) = model.predict_with_features(&input.pixels, [1, rows, columns]).unwrap();
+        (Measures::of(study, &fused, &input, &about.preprocessing), features.remove(0))
+    }
+
+    /// Even a network that has learnt nothing has features that bodies share.
+    #[test]
+    fn what_no_training_scan_is_like_is_noticed() {
+        const SCANS: usize = 60;
+        let options = PhantomOptions { studies: 2 * SCANS, rows: 256, columns: 64, simulator: SimulatorVersion::One, ..Default::default() };
+        let study = |index: usize| {
+            let phantom = phantom::simulate(&options, index);
+            Study { anterior: Some(phantom.anterior), posterior: Some(phantom.posterior), ..Study::default() }
+        };
+        let classes = ["NoMet", "ADMet", "nADMet"].map(str::to_owned);
+        let model = Model::new("inrac", &classes, [128, 32], Preprocessing::default(), 1).unwrap();
+        let (measures, samples): (Vec<Measures>, Vec<Sample>) = (0..SCANS)
+            .map(|patient| {
+                let (measures, features) = seen(&model, &study(patient));
+                (measures, Sample { features, class: 0, patient })
+            })
+            .unzip();
+        let known = TrainingData::new(&measures, FeatureSpace::fit(&samples), None);
+        assert!(known.features.is_some());
+        let unlike = |change: &dyn Fn(&Image) -> Image| {
+            let changed = |index: usize| {
+                let Study { anterior, posterior, .. } = study(SCANS + index);
+                let [anterior, posterior] = [anterior, posterior].map(|view| view.as_ref().map(change));
+                let (measures, features) = seen(&model, &Study { anterior, posterior, ..Study::default() });
+                !judge(&known, &measures, &features).reasons.is_empty()
+            };
+            (0..10).filter(|index| changed(*index)).count()
+        };
+        assert!(unlike(&Image::clone) <= 2, "{} others of the same kind", unlike(&Image::clone));
+        let upside_down = |view: &Image| Image { pixels: view.pixels.iter().rev().copied().collect(), ..*view };
+        let tenth = |view: &Image| Image { pixels: view.pixels.iter().map(|count| (count / 10.0).round()).collect(), ..*view };
+        let stripes = |view: &Image| {
+            let wave = |at: usize| 50.0 + 40.0 * ((at / view.columns) as f32 / 5.0).sin();
+            Image { pixels: (0..view.pixels.len()).map(wave).collect(), ..*view }
+        };
+        let half_size = |view: &Image| {
+            let pixel = |at: usize| {
+                let [row, column] = [at / view.columns, at % view.columns].map(|at| 2 * at);
+                if row < view.rows && column < view.columns { view.row(row)[column] } else { 0.0 }
+            };
+            Image { pixels: (0..view.pixels.len()).map(pixel).collect(), ..*view }
+        };
+        for (name, noticed) in [
+            ("upside down", unlike(&upside_down)),
+            ("a tenth of the counts", unlike(&tenth)),
+            ("stripes", unlike(&stripes)),
+            ("half as large", unlike(&half_size)),
+        ] {
+            assert!(noticed >= 9, "{name}: {noticed} of 10");
+        }
     }
 }

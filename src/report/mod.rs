@@ -650,7 +650,7 @@ pub(crate) mod tests {
         assert_eq!((binary.scores.recall, binary.accuracy), (scores.classes[1].scores.recall, scores.accuracy));
         assert!(scores.statistics.unwrap().operating_points.is_some());
         let page = std::fs::read_to_string(page).unwrap();
-        for words in ["malignant or not", "malignant against not", "Predicted probability of malignant by true class"] {
+        for words in ["malignant or not", "malignant against not", "Probability of malignant by true class"] {
             assert!(page.contains(words), "{words}");
         }
         // What it would have been the other way round.
