@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn what_no_training_scan_is_like_is_noticed() {
         const SCANS: usize = 60;
-        let options = PhantomOptions { studies: 2 * SCANS, rows: 256, columns: 64, simulator: SimulatorVersion::One, ..Default::default() };
+        let options =
+            PhantomOptions { studies: 2 * SCANS, rows: 256, columns: 64, simulator: SimulatorVersion::One, ..Default::default() };
         let study = |index: usize| {
             let phantom = phantom::simulate(&options, index);
             Study { anterior: Some(phantom.anterior), posterior: Some(phantom.posterior), ..Study::default() }

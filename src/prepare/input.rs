@@ -1,6 +1,6 @@
-//! The network's input, and the counts behind its values.
+//! The network's input, with what is known of the study behind it.
 
-use super::{Compression, Measures};
+use super::{CountScale, Measures};
 use crate::image::Image;
 
 /// The network's input, and how many counts its values stand for.
@@ -12,25 +12,4 @@ pub struct Input {
     pub counts: CountScale,
     /// What the study is like that it was made of.
     pub measures: Measures,
-}
-
-/// How many counts a value of the network's input stands for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CountScale {
-    /// Counts of an input pixel at the body's level.
-    pub level: f32,
-    /// How counts over the level became values.
-    pub compression: Compression,
-}
-
-impl CountScale {
-    /// The counts that a value stands for.
-    pub(super) fn counts(&self, value: f32) -> f32 {
-        self.level * self.compression.inverse(value)
-    }
-
-    /// The value that counts have.
-    pub(super) fn value(&self, counts: f32) -> f32 {
-        self.compression.apply(counts / self.level)
-    }
 }

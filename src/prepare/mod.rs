@@ -1,6 +1,7 @@
 //! From studies to batches: view aggregation, augmentation, the loader.
 
 pub mod augment;
+mod counts;
 mod input;
 pub mod loader;
 mod measures;
@@ -10,7 +11,8 @@ mod vary;
 pub mod views;
 
 pub use augment::{Motion, Transform};
-pub use input::{CountScale, Input};
+pub use counts::CountScale;
+pub use input::Input;
 pub use measures::{Measure, Measures};
 pub use settings::{Alignment, Compression, Preprocessing};
 pub(crate) use vary::thinned;

@@ -5,7 +5,8 @@
 //! fewer, then the picture is moved.
 
 use super::augment::{self, Motion, Transform, check_limits};
-use super::input::{CountScale, Input};
+use super::counts::CountScale;
+use super::input::Input;
 use crate::Result;
 use crate::image::Image;
 use crate::random::{Purpose, stream, symmetric, unit};

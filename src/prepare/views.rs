@@ -3,7 +3,7 @@
 //!
 //! Pictures in, pictures out: reading files is [`crate::intake::study`]'s, random variation [`super::augment`]'s.
 
-use super::input::CountScale;
+use super::counts::CountScale;
 use super::resample::{Taps, resized, sample};
 use super::{Alignment, Preprocessing};
 use crate::image::{Image, Points, body_level, critical_points};
