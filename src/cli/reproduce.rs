@@ -484,7 +484,7 @@ fn test_one(folder: &StudyFolder, training: &Training) -> Result<()> {
     let run = folder.run(training);
     let terminal = Terminal::silent();
     for (unaugmented, output) in [(true, folder.unaugmented(training)), (false, run.clone())] {
-        let job = Job::open(&[run.clone()], &Together::default(), None, Side::Test, unaugmented)?;
+        let job = Job::open(std::slice::from_ref(&run), &Together::default(), None, Side::Test, unaugmented)?;
         report::write_evaluation(&job.evaluate(&terminal)?, output)?;
     }
     folder.mark_tested(training)?;

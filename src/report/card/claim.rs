@@ -58,7 +58,7 @@ pub(super) const CLAIM: [Item; 44] = [
     }),
     Item("26", "How the final model was chosen", |f| recorded(f.choice())),
     Item("27", "Ensembles", |facts| match &facts.evaluation.model.averages {
-        Some(averages) => recorded(&format!("The answer is {averages}.")),
+        Some(averages) => recorded(format!("The answer is {averages}.")),
         None => recorded("None: one network."),
     }),
     Item("28", "Measures of performance", |_| {
