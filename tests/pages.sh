@@ -15,10 +15,15 @@ source "$here/scratch.sh"
 demo=$(realpath "$1") study=$(realpath "$2")
 
 browser() { command -v "${CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome; }
-if ! { command -v npm && command -v node && browser; } >/dev/null; then
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "needs Node.js, npm and Chromium (or its path in \$CHROMIUM)"
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends nodejs npm chromium; } \
-        >"$folder/log" 2>&1 || fail "cannot install Node.js, npm and Chromium: $(tail -n 3 "$folder/log")"
+missing=()
+# One package may bring both node and npm, and then Debian's npm conflicts with it.
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
+browser >/dev/null || missing+=(chromium)
+if [ ${#missing[@]} -gt 0 ]; then
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "needs ${missing[*]} (Chromium may have its path in \$CHROMIUM)"
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"; } \
+        >"$folder/log" 2>&1 || fail "cannot install ${missing[*]}: $(tail -n 3 "$folder/log")"
 fi
 npm install --prefix "$folder" --no-audit --no-fund --ignore-scripts axe-core@4 puppeteer-core@24 >"$folder/log" 2>&1 ||
     fail "axe-core and puppeteer-core cannot be installed: $(tail -n 3 "$folder/log")"
