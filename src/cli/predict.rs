@@ -47,7 +47,7 @@ pub struct Predict {
     /// Print CSV: a row for each study, each printed when its study is done.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
-    /// Write a page with the fused pictures and what speaks for the answers into this folder: report.html, and for every further
+    /// Write a page with the pictures and what speaks for the answers into this folder: report.html, and for every further
     /// hundred scans report-2.html, report-3.html and so on.
     #[arg(long, value_name = "FOLDER")]
     report: Option<PathBuf>,
