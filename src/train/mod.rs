@@ -4,9 +4,11 @@
 //! The model that a run keeps is the last epoch's, or the best on validation patients: training patients that do not train. Keeping
 //! the one that tests best would choose it by the test studies, and their score would no longer be that of patients never seen.
 
+mod beginning;
 mod checkpoint;
 mod consistency;
 mod diagnosis;
+mod event;
 mod events;
 mod folder;
 mod memory;
@@ -23,6 +25,7 @@ pub use crate::metrics::Epoch;
 pub use checkpoint::check_checkpoint;
 pub use consistency::{check_data, check_folder};
 pub use diagnosis::{Diagnosis, LayerState, Snapshot, diagnose};
+pub use event::{Event, Start};
 pub use folder::RunFolder;
 pub use memory::peak_bytes;
 pub use origin::origin;
@@ -30,6 +33,6 @@ pub use prepared::{BegunWith, training_studies};
 pub use rate_test::{Proposals, RATE_STEPS, RatePoint, RateTest, find_rate};
 pub use recipe::{ClassWeights, FAMILIES, Family, Recipe};
 pub use record::RunRecord;
-pub use run::{Event, Start, is_over, run, seen_by};
+pub use run::{is_over, run, seen_by};
 pub use settings::{ChooseBy, OnNan, ScheduleName, Settings, positive_class};
 pub use trainer::{Regularisation, StepMetrics, Trainer};

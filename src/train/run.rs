@@ -1,7 +1,9 @@
 //! The training loop: epochs of steps, an evaluation on the held-out studies, and the run folder written after each epoch.
 
+use super::beginning::Beginning;
 use super::checkpoint::{self, Progress, State};
 use super::consistency::hash_of_data;
+use super::event::{Event, Start};
 use super::prepared::{BegunWith, Prepared, with_init_known};
 use super::settings::positive_class;
 use super::{Epoch, OnNan, RunFolder, RunRecord, ScheduleName, Settings, Trainer, events};
@@ -22,88 +24,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path;
 use std::time::{Duration, Instant, SystemTime};
-
-/// Where a run begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With the first step.
-    New,
-    /// From the checkpoint in its folder.
-    Resume {
-        /// Also where the checkpoint was made with another instruction set or another build, so that the run's bits are those of no
-        /// single machine.
-        allow_other_isa: bool,
-    },
-}
-
-/// What a run reports to its caller, who can stop it at any event.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// Training begins.
-    Ready {
-        /// Training studies.
-        train: usize,
-        /// Validation studies.
-        validation: usize,
-        /// Test studies.
-        test: usize,
-        /// Trained values of the network.
-        parameters: usize,
-        /// Steps an epoch.
-        steps: usize,
-    },
-    /// The weights are another model's.
-    BegunWith(&'a BegunWith),
-    /// An interrupted run goes on.
-    Resumed {
-        /// Steps of the epoch under way that are done.
-        steps: usize,
-        /// The epoch under way, from 1.
-        epoch: usize,
-        /// The epochs after which the schedule begins anew, since the run goes on for more of them than it was begun for.
-        restarted: Option<usize>,
-        /// What was wrong with a newer checkpoint that could not be used.
-        problem: Option<&'a Error>,
-        /// The process that made the checkpoint, where it computed other bits than this one.
-        other: Option<&'a Process>,
-        /// Files of test studies that held other bytes when the run began.
-        mended: &'a BTreeSet<String>,
-    },
-    /// A training step is over.
-    Step {
-        /// Steps since the run began.
-        done: usize,
-        /// The epoch under way, from 1.
-        epoch: usize,
-        /// The step's loss.
-        loss: f32,
-    },
-    /// The loss has risen far above that of guessing and stays there. Sent once, in the first epoch.
-    Exploding {
-        /// Its mean over the last steps.
-        loss: f64,
-        /// The loss of equal probabilities for all classes.
-        guessing: f64,
-    },
-    /// A training step was skipped because its loss or gradient is not finite.
-    Skipped {
-        /// Steps since the run began, with this one.
-        done: usize,
-        /// The epoch under way, from 1.
-        epoch: usize,
-        /// The first layer or parameter that is not finite, and the files of the batch.
-        problem: &'a str,
-    },
-    /// Validation and test studies have been measured.
-    Test {
-        /// Studies evaluated in this epoch.
-        done: usize,
-        /// Studies to evaluate.
-        of: usize,
-    },
-    /// An epoch is over, and the folder holds its model and record.
-    Epoch(&'a Epoch),
-}
 
 /// Trains a network on `manifest`, writes the run into `folder` and returns the metrics of every epoch. `watch` is called with each
 /// [`Event`].
@@ -276,38 +196,6 @@ struct Session<'a> {
     saved: Cell<Instant>,
     /// Of the folder's newest checkpoint: epochs that were over, and steps of the next.
     saved_at: Cell<Option<[usize; 2]>>,
-}
-
-/// The losses of the first steps, until they have been found to explode.
-struct Beginning {
-    losses: Vec<f64>,
-    guessing: f64,
-}
-
-impl Beginning {
-    /// Steps whose mean loss is compared.
-    const WINDOW: usize = 10;
-    /// How many times the loss of the first step, or that of guessing, is far above.
-    const FAR: f64 = 3.0;
-    /// And how many times is so far that coming back from there does not excuse it.
-    const BEYOND: f64 = 30.0;
-
-    fn new(classes: usize) -> Self {
-        Beginning { losses: Vec::new(), guessing: (classes as f64).ln() }
-    }
-
-    /// Whether the loss explodes, now that a step had this one: its mean over the last steps. High rates make losses rise for some
-    /// steps of a training that goes well, and then they fall again: what has fallen by half since the steps before is no
-    /// explosion.
-    fn explodes(&mut self, loss: f64) -> Option<f64> {
-        self.losses.push(loss);
-        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / Self::WINDOW as f64;
-        let before = self.losses.len().checked_sub(2 * Self::WINDOW)?;
-        let (before, last) = self.losses[before..].split_at(Self::WINDOW);
-        let (before, last) = (mean(before), mean(last));
-        let times = last / self.losses[0].max(self.guessing);
-        (times > Self::BEYOND || times > Self::FAR && last > before / 2.0).then_some(last)
-    }
 }
 
 type Watch<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
@@ -771,32 +659,5 @@ impl<'a> Session<'a> {
             folder.remove_evaluation()?;
         }
         files::write(path, &bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The step, from 1, that is said to explode.
-    fn exploding(losses: impl IntoIterator<Item = f64>) -> Option<usize> {
-        let mut beginning = Beginning::new(3);
-        losses.into_iter().position(|loss| beginning.explodes(loss).is_some()).map(|step| step + 1)
-    }
-
-    #[test]
-    fn a_loss_that_explodes_is_heard_and_one_that_comes_back_is_not() {
-        let rises = |step: usize| 1.1 * 1.2f64.powi(step as i32);
-        assert_eq!(exploding((0..40).map(rises)), Some(20));
-        // At once, by a rate of a thousand: also the first ten are high.
-        assert_eq!(exploding([1.1].into_iter().chain([3e5; 30])), Some(20));
-        // As a rate of a hundred does, and falls fast, but not to where it was.
-        assert_eq!(exploding((0..40).map(|step| if step == 0 { 1.1 } else { 1e7 * 0.7f64.powi(step) })), Some(20));
-        // High from the start, by its class weights, and no higher after that.
-        assert_eq!(exploding([4.0; 60]), None);
-        // Adam at 0.01: some steps of 9, and then it learns.
-        let spike = |step: usize| if (1..12).contains(&step) { 9.0 } else { 1.3 };
-        assert_eq!(exploding((0..60).map(spike)), None);
-        assert_eq!(exploding((0..60).map(|step| 1.1 + 0.03 * step as f64)), None);
     }
 }
