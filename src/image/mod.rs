@@ -31,6 +31,11 @@ impl Image {
         Image { rows, columns, pixels: vec![0.0; rows * columns] }
     }
 
+    /// Exchanges left and right (paper: "Image flipping").
+    pub fn mirror(&mut self) {
+        self.pixels.chunks_exact_mut(self.columns).for_each(<[f32]>::reverse);
+    }
+
     /// One row of pixels.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.pixels[row * self.columns..][..self.columns]

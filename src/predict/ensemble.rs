@@ -114,11 +114,6 @@ impl Ensemble {
         self.members[0].metadata()
     }
 
-    /// Whether it is more than one look of one network.
-    pub fn is_plain(&self) -> bool {
-        self.members.len() == 1 && !self.mirror
-    }
-
     /// How it answers, in words; none of one look of one network.
     pub fn words(&self) -> Option<String> {
         let networks = format!("the mean of {}", counted(self.members.len(), "network"));

@@ -98,7 +98,7 @@ impl Condition {
             }
             Condition::Mirrored => of_views(Box::new(|view| {
                 let mut view = view.clone();
-                view.pixels.chunks_exact_mut(view.columns).for_each(<[f32]>::reverse);
+                view.mirror();
                 view
             })),
             Condition::UpsideDown => of_views(Box::new(|view| {

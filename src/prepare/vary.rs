@@ -134,7 +134,7 @@ impl Variation {
             moved(&input.image)
         };
         if mirrored {
-            image.pixels.chunks_exact_mut(image.columns).for_each(<[f32]>::reverse);
+            image.mirror();
         }
         if brightness != 1.0 {
             image.pixels.iter_mut().for_each(|value| *value *= brightness);

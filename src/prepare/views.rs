@@ -159,7 +159,7 @@ fn counts(view: &Image, name: &str, path: &Path) -> Result<Image> {
 
 /// Mirrored about the vertical middle line (paper: "Image flipping").
 fn flipped(mut image: Image) -> Image {
-    image.pixels.chunks_exact_mut(image.columns).for_each(<[f32]>::reverse);
+    image.mirror();
     image
 }
 

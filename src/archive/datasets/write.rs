@@ -154,7 +154,7 @@ fn write_picture<'a>(row: &'a Row, path: &Path) -> Result<impl FnOnce(PathBuf) -
     let mut image = augment::apply(&fused.image, &row.pending_transform());
     let posterior = row.anterior.is_none();
     if posterior {
-        image.pixels.chunks_exact_mut(image.columns).for_each(<[f32]>::reverse);
+        image.mirror();
     }
     let Image { rows, columns, pixels } = &image;
     let most = pixels.iter().copied().fold(0.0, f32::max);
